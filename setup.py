@@ -1,0 +1,60 @@
+"""Builds the compiled operators; everything else about the package is in pyproject.toml.
+
+`_C` registers tensor operators through the LibTorch stable ABI (one binary for many versions of
+torch and Python); `_text` is a pybind11 module for what tensors cannot carry: Python strings.
+Sources are listed once, in csrc/sources.txt, for this file and for CMakeLists.txt.
+"""
+
+import os
+import sysconfig
+from pathlib import Path
+
+import torch
+from setuptools import setup
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+try:
+    from pybind11 import get_include as pybind11_include
+except ImportError:
+    pybind11_include = None
+
+# CUDA sources are built when torch has CUDA and a toolkit is found, whether or not a GPU is present.
+CUDA = torch.version.cuda is not None and CUDA_HOME is not None
+CUDA = os.environ.get("PERCBAL_CUDA", str(int(CUDA))) == "1"
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")  # free-threaded Python has none
+STABLE = ["-DPy_LIMITED_API=0x030A0000", "-DTORCH_TARGET_VERSION=0x020A000000000000"]
+LINES = [line.split() for line in Path("csrc/sources.txt").read_text().splitlines()]
+
+
+def sources(*groups: str) -> list[str]:
+    return [f"csrc/{path}" for group, path in filter(None, LINES) if group in groups]
+
+
+class OptionalBuild(BuildExtension):
+    """A missing or failing compiler leaves the pure-Python install working, and says so."""
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except Exception as error:  # noqa: BLE001  ninja, distutils and gcc fail in different ways
+            if os.environ.get("PERCBAL_REQUIRE_COMPILED") == "1":
+                raise
+            print(f"percbal: the C++ operators are OFF ({ext.name} was not built: {error})")
+
+
+def extensions():
+    make = CUDAExtension if CUDA else CppExtension
+    flags = {"cxx": ["-O3", "-fno-math-errno", "-fvisibility=hidden", *STABLE]}
+    flags |= {"nvcc": ["-O3", "-lineinfo", "-DUSE_CUDA", "-arch=sm_90a", *STABLE]} if CUDA else {}
+    flags["cxx"] += ["-DUSE_CUDA"] if CUDA else []
+    operators = sources("core", "cpu", *(["cuda"] if CUDA else []))
+    # include_dirs are absolute: ninja compiles from the build folder
+    include = [str(Path("csrc").resolve())]
+    yield make("percbal_ops._C", operators, include_dirs=include, py_limited_api=LIMITED_API,
+               extra_compile_args=flags)
+    if pybind11_include and sources("text"):
+        yield CppExtension("percbal_ops._text", sources("core_text", "text"),
+                           include_dirs=[*include, pybind11_include()], extra_compile_args=["-O3"])
+
+
+setup(ext_modules=list(extensions()), cmdclass={"build_ext": OptionalBuild})
