@@ -1,0 +1,179 @@
+"""What a diagnostic task is: an image, a query, and a response in three tagged spans.
+
+A response reads ``<perception> .. </perception> <reasoning> .. </reasoning> <answer> .. </answer>``:
+first what the picture shows, then how to get from there to the answer. Tasks make such responses
+and score untrusted ones; they know nothing of tokens, models or trainers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PERCEPTION_TAGS = ("<perception>", "</perception>")
+REASONING_TAGS = ("<reasoning>", "</reasoning>")
+ANSWER_TAGS = ("<answer>", "</answer>")
+SPAN_TAGS = {
+    "perception": PERCEPTION_TAGS,
+    "reasoning": REASONING_TAGS,
+    "answer": ANSWER_TAGS,
+}  # in the order in which a response has them
+TAG_WORDS = tuple(tag for pair in SPAN_TAGS.values() for tag in pair)
+SPLITS = ("train", "test")
+
+
+def tagged(name: str, text: str) -> str:
+    """``text`` between the tags of span ``name``, one space apart."""
+    opening, closing = SPAN_TAGS[name]
+    return f"{opening} {text} {closing}"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One example: what the model sees and is asked, and what a right response looks like."""
+
+    task: str
+    index: int
+    image: Image
+    query: str  # the user's words, without a mark for the image
+    perception: str  # p*: the canonical text of what the image shows
+    reasoning: str  # a solver's chain of thought from p* to the answer
+    answer: str  # canonical text of one right answer
+    truth: dict[str, Any]  # what ``Task.score`` needs; survives a round trip through JSON
+
+    @property
+    def segments(self) -> list[dict[str, str]]:
+        """The response cut in two, ``{"type": "perception" | "reasoning", "text": ..}`` each.
+
+        The answer belongs to the reasoning. The texts concatenate to ``response``.
+        """
+        rest = f" {tagged('reasoning', self.reasoning)} {tagged('answer', self.answer)}"
+        return [
+            {"type": "perception", "text": tagged("perception", self.perception)},
+            {"type": "reasoning", "text": rest},
+        ]
+
+    @property
+    def response(self) -> str:
+        """The whole target text, three tagged spans with one space between words."""
+        return "".join(segment["text"] for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How right a completion is. ``None`` means that it could not be told, and ``reason`` why.
+
+    answer: the answer is right by the task's constraints; None without one answer span.
+    perception: the perceived text is exactly p*; None without one perception span.
+    perception_f1: share of p*'s parts that are right, in [0, 1]; 0 for a malformed span.
+    reasoning: the answer is right for what the completion itself says it perceived;
+        None without an answer span or where the perceived text is malformed.
+    parsed: exactly the three well-formed spans in order, and nothing but space around them.
+
+    An accuracy counts ``None`` as not right: ``score.answer is True``.
+    """
+
+    answer: bool | None
+    perception: bool | None
+    perception_f1: float
+    reasoning: bool | None
+    parsed: bool
+    reason: str = ""
+
+
+class Task(Protocol):
+    """A source of instances and the judge of completions."""
+
+    name: str
+
+    def generate(self, index: int, split: str, seed: int) -> Instance:
+        """The instance at ``index`` of a split: a function of its three arguments alone."""
+        ...
+
+    def score(self, completion: str, truth: dict[str, Any]) -> Score:
+        """Judge a completion against an instance's ``truth``; no text makes it raise."""
+        ...
+
+    def oracle_prefix(self, instance: Instance) -> str:
+        """The response up to and with the perception's closing tag, to measure a_r from."""
+        ...
+
+    def vocabulary(self) -> list[str]:
+        """Every whitespace-separated word that the task's texts can contain, tags included."""
+        ...
+
+    def describe(self) -> str:
+        """One sentence: the task and the options it was made with."""
+        ...
+
+
+@dataclass(frozen=True)
+class Spans:
+    """The text inside each pair of tags, or None; ``problems`` has a sentence for each None."""
+
+    perception: str | None
+    reasoning: str | None
+    answer: str | None
+    complete: bool  # all three, in order, with only whitespace outside
+    problems: tuple[str, ...] = ()
+
+
+def find_spans(text: str) -> Spans:
+    """Read the three spans out of untrusted text, in time linear in its length.
+
+    A span counts only if each of its two tags occurs exactly once in the whole text, in order,
+    with no other tag in between: a second perception is not a correction but no perception.
+    Spans in another order than perception, reasoning, answer count for nothing at all.
+    """
+    bounds: dict[str, tuple[int, int]] = {}
+    problems = []
+    for name in SPAN_TAGS:
+        found = _find_one(text, name)
+        if isinstance(found, str):
+            problems.append(found)
+        else:
+            bounds[name] = found
+    starts = [start for start, _ in bounds.values()]
+    if starts != sorted(starts):
+        found_order = ", ".join(sorted(bounds, key=lambda name: bounds[name]))
+        return Spans(None, None, None, False, (f"the spans are in the order {found_order}",))
+    inner = {name: text[start:end] for name, (start, end) in bounds.items()}
+    return Spans(
+        perception=inner.get("perception"),
+        reasoning=inner.get("reasoning"),
+        answer=inner.get("answer"),
+        complete=not problems and _only_space_outside(text, bounds),
+        problems=tuple(problems),
+    )
+
+
+def _find_one(text: str, name: str) -> tuple[int, int] | str:
+    """Bounds of the text inside the only span ``name``, or what is wrong with it."""
+    opening, closing = SPAN_TAGS[name]
+    for tag in (opening, closing):
+        count = text.count(tag)
+        if count != 1:
+            return f"{tag} occurs {count} times, not once"
+    start, end = text.index(opening) + len(opening), text.index(closing)
+    if end < start:
+        return f"{closing} comes before {opening}"
+    inner = text[start:end]
+    inside = next((tag for tag in TAG_WORDS if tag in inner), None)
+    return (start, end) if inside is None else f"{inside} occurs inside the {name} span"
+
+
+def _only_space_outside(text: str, bounds: dict[str, tuple[int, int]]) -> bool:
+    position = 0
+    for name, (start, end) in bounds.items():
+        opening, closing = SPAN_TAGS[name]
+        if not _is_space(text[position : start - len(opening)]):
+            return False
+        position = end + len(closing)
+    return _is_space(text[position:])
+
+
+def _is_space(text: str) -> bool:
+    return not text or text.isspace()
