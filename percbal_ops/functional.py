@@ -1,0 +1,251 @@
+"""The functions users call: checked at the edge, documented by equivalence."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from percbal_ops import library  # noqa: F401  defines torch.ops.percbal
+from percbal_ops.reference import accumulate_dtype
+
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+class SegmentOutput(NamedTuple):
+    """Result of a segment loss. All float32 (float64 for float64 logits), counts int64."""
+
+    loss: Tensor  # (), differentiable: sum_s segment_weights[s] * segment_loss[s]
+    segment_loss: Tensor  # (S,): mean loss of each segment
+    segment_count: Tensor  # (S,): tokens of each segment in this call
+    segment_grad_norm: Tensor  # (S,): norm of d segment_loss[s] / d logits (M7)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """`torch.nn.functional.cross_entropy`, computed in one pass over the logits.
+
+    Same signature, shapes, reductions, errors and gradients as ``F.cross_entropy(input, target, ...)``;
+    the result has the dtype of `input` (float32 under autocast). Sums run in float32 (float64 for
+    float64 input) and keep their digits where the target is nearly certain (M2).
+
+    input: (C,), (N, C) or (N, C, d1, ...), float; target: class indices (), (N,), (N, d1, ...), int64.
+    Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
+    out of range gives a NaN loss instead of a device assertion, or an IndexError with
+    PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives are not supported.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = F._Reduction.legacy_get_string(size_average, reduce)
+    if not _takes_index_targets(input, target, weight, reduction, label_smoothing):
+        return F.cross_entropy(
+            input,
+            target,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+    # (N, C, d1, ...) -> (N * d1 * ..., C)
+    rows = input.movedim(1, -1).flatten(0, -2) if input.dim() > 1 else input[None]
+    index = target.reshape(-1)
+    _check_targets(index, rows.shape[1], ignore_index)
+    dtype = accumulate_dtype(rows)
+    class_weight = None if weight is None else weight.to(dtype)
+    options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
+    out_dtype = dtype if torch.is_autocast_enabled(input.device.type) else input.dtype
+    if reduction == "none":
+        loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
+        return loss.to(out_dtype).reshape(target.shape)
+    share = _mean_share(index, class_weight, ignore_index, dtype) if reduction == "mean" else None
+    row_weight = rows.new_ones((), dtype=dtype) if share is None else share
+    total = torch.ops.percbal.weighted_cross_entropy(
+        rows, index, row_weight.expand(index.shape), *options, _need_grad(rows)
+    )[0]
+    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
+    return (total if share is None else total + 0.0 * share).to(out_dtype)
+
+
+def segment_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    segment_ids: Tensor,
+    segment_weights: Tensor,
+    *,
+    segment_counts: Tensor | None = None,
+    ignore_index: int = -100,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+) -> SegmentOutput:
+    """Cross-entropy averaged within each segment of tokens, then weighted over segments; (M6).
+
+    Equal, for every segment s, to ::
+
+        nll = F.cross_entropy(logits.float().flatten(0, -2), target.flatten(), reduction="none")
+        segment_loss[s] = nll[segment_ids.flatten() == s].sum() / segment_counts[s]
+        loss = (segment_weights * segment_loss).sum()
+        segment_grad_norm[s] = torch.autograd.grad(segment_loss[s], logits)[0].norm()
+
+    in one pass over the logits, which also yields the gradient. Only `loss` is differentiable.
+
+    logits: (..., V) float; target, segment_ids: (...) int; segment_weights: (S,) float.
+    A token with a negative segment id or an ignored target is in no segment.
+    segment_counts: (S,), default the tokens in this call. A trainer gives the count over all
+    micro-batches and ranks; then losses add up over micro-batches, and so do squared norms.
+    weight: (V,) class weights; z_loss: coefficient of the squared logsumexp; softcap: c of (M1).
+    An empty segment contributes 0; if all are empty the loss is 0 and still has a gradient (zeros).
+
+    Raises ValueError for shapes, dtypes and options that do not fit; IndexError for a target or
+    segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the device: without
+    it such a target gives a NaN loss, such a segment id counts as no segment).
+    """
+    _check_segments(logits, target, segment_ids, segment_weights, segment_counts, weight)
+    _check_options(label_smoothing, z_loss, softcap)
+    rows, index, ids = logits.flatten(0, -2), target.reshape(-1), segment_ids.reshape(-1)
+    _check_targets(index, rows.shape[1], ignore_index)
+    segments = segment_weights.shape[0]
+    _check_ids(ids, segments)
+    dtype = accumulate_dtype(rows)
+    # (S, N): membership as a dense mask keeps the sums deterministic and free of host waits
+    member = ids == torch.arange(segments, device=ids.device)[:, None]
+    member = member & (index != ignore_index)
+    count = member.sum(1)
+    divisor = (count if segment_counts is None else segment_counts).to(dtype)
+    share = torch.where(divisor > 0, segment_weights.detach().to(dtype) / divisor, 0.0)
+    row_weight = (share[:, None] * member).sum(0)  # w_s / N_s of each row
+    total, loss, grad_sq, _ = torch.ops.percbal.weighted_cross_entropy(
+        rows,
+        torch.where(member.any(0), index, ignore_index),
+        row_weight,
+        None if weight is None else weight.detach().to(dtype),
+        ignore_index,
+        label_smoothing,
+        z_loss,
+        softcap or 0.0,
+        _need_grad(rows),
+    )
+    inverse = torch.where(divisor > 0, 1 / divisor.double(), 0.0)
+    segment_loss = torch.where(member, loss, 0.0).sum(1, dtype=torch.float64) * inverse
+    square = torch.where(member, grad_sq, 0.0).sum(1, dtype=torch.float64)
+    return SegmentOutput(total, segment_loss.to(dtype), count, (square.sqrt() * inverse).to(dtype))
+
+
+def _need_grad(rows: Tensor) -> bool:
+    return rows.requires_grad and torch.is_grad_enabled()
+
+
+def _takes_index_targets(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
+) -> bool:
+    """Whether this is a call the kernels compute; everything else is torch's, errors included."""
+    if torch.overrides.has_torch_function_variadic(input, target, weight):
+        return False
+    classes = input.shape[min(input.dim(), 2) - 1] if input.dim() else 0
+    shape = input.shape[:1] + input.shape[2:] if input.dim() > 1 else torch.Size()
+    return (
+        input.dtype in FLOATS
+        and input.numel() > 0
+        and target.dtype == torch.int64
+        and target.shape == shape
+        and target.device == input.device
+        and (
+            weight is None
+            or (
+                weight.shape == (classes,)
+                and weight.dtype == input.dtype
+                and weight.device == input.device
+            )
+        )
+        and reduction in ("none", "mean", "sum")
+        and 0.0 <= smoothing <= 1.0
+    )
+
+
+def _mean_share(
+    index: Tensor, weight: Tensor | None, ignore_index: int, dtype: torch.dtype
+) -> Tensor:
+    """() = 1 / sum of the target's class weights over the rows that count."""
+    valid = index != ignore_index
+    if weight is None:
+        return 1 / valid.sum().to(dtype)
+    return 1 / torch.where(valid, weight[torch.where(valid, index, 0)], 0.0).sum()
+
+
+def _must_check(x: Tensor) -> bool:
+    """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing."""
+    if torch.compiler.is_compiling() or x.numel() == 0:
+        return False
+    return x.device.type == "cpu" or os.environ.get("PERCBAL_CHECK") == "1"
+
+
+def _check_targets(index: Tensor, classes: int, ignore_index: int) -> None:
+    if not _must_check(index):
+        return
+    wrong = ((index < 0) | (index >= classes)) & (index != ignore_index)
+    if wrong.any():
+        raise IndexError(f"Target {int(index[wrong][0])} is out of bounds.")
+
+
+def _check_ids(ids: Tensor, segments: int) -> None:
+    if _must_check(ids) and int(ids.max()) >= segments:
+        raise IndexError(
+            f"segment_ids holds {int(ids.max())}, but segment_weights has {segments} entries"
+        )
+
+
+def _check_segments(
+    logits: Tensor,
+    target: Tensor,
+    segment_ids: Tensor,
+    segment_weights: Tensor,
+    segment_counts: Tensor | None,
+    weight: Tensor | None,
+) -> None:
+    if logits.dtype not in FLOATS:
+        raise ValueError(f"logits must be floating point, got {logits.dtype}")
+    if logits.dim() < 2:
+        raise ValueError(f"logits must be (..., V), got shape {tuple(logits.shape)}")
+    for name, ids in (("target", target), ("segment_ids", segment_ids)):
+        if ids.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"{name} must have shape {tuple(logits.shape[:-1])}, got {tuple(ids.shape)}"
+            )
+        if ids.dtype.is_floating_point or ids.dtype == torch.bool:
+            raise ValueError(f"{name} must hold integers, got {ids.dtype}")
+    if segment_weights.dim() != 1 or not segment_weights.dtype.is_floating_point:
+        raise ValueError(
+            "segment_weights must be (S,) and floating point, got shape "
+            f"{tuple(segment_weights.shape)} of {segment_weights.dtype}"
+        )
+    if segment_weights.requires_grad:
+        raise ValueError("segment_weights must not require grad; only logits are differentiated")
+    if segment_counts is not None and segment_counts.shape != segment_weights.shape:
+        raise ValueError(
+            f"segment_counts must have shape {tuple(segment_weights.shape)}, "
+            f"got {tuple(segment_counts.shape)}"
+        )
+    if weight is not None and weight.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"weight must have shape {tuple(logits.shape[-1:])}, got {tuple(weight.shape)}"
+        )
+
+
+def _check_options(label_smoothing: float, z_loss: float, softcap: float | None) -> None:
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    if z_loss < 0.0:
+        raise ValueError(f"z_loss must not be negative, got {z_loss}")
+    if softcap is not None and not softcap > 0.0:
+        raise ValueError(f"softcap must be positive, got {softcap}")

@@ -1,0 +1,136 @@
+"""Schemas, shapes under tracing, gradients and the choice of kernel: the one user of torch.library.
+
+Each operator is defined here and has the reference behind it everywhere (CompositeExplicitAutograd).
+The C++ library overrides the CPU key when it is there; `backend` picks the kernel for the CUDA key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from percbal_ops import backend, reference
+from percbal_ops.reference import accumulate_dtype
+
+OPTIONS = "Tensor? weight, int ignore_index, float label_smoothing, float z_loss, float softcap"
+SCHEMAS = {
+    "token_cross_entropy": (
+        f"(Tensor logits, Tensor target, {OPTIONS}) -> (Tensor loss, Tensor grad_sq, Tensor stats)"
+    ),
+    "token_cross_entropy_backward": (
+        "(Tensor row_grad, Tensor logits, Tensor target, Tensor? weight, Tensor stats, "
+        "int ignore_index, float label_smoothing, float z_loss, float softcap) -> Tensor"
+    ),
+    "weighted_cross_entropy": (
+        f"(Tensor logits, Tensor target, Tensor row_weight, {OPTIONS}, bool need_grad) "
+        "-> (Tensor total, Tensor loss, Tensor grad_sq, Tensor dlogits)"
+    ),
+    "scale_": "(Tensor(a!) x, Tensor factor) -> ()",
+}
+
+_library = torch.library.Library("percbal", "DEF")
+
+
+def _on_cuda(name: str) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        return getattr(backend.cuda_kernels(), name)(*args)
+
+    return run
+
+
+for _name, _schema in SCHEMAS.items():
+    _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
+    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+    _library.impl(_name, _on_cuda(_name), "CUDA")
+
+# Loading the extension registers its kernels under the CPU key.
+with contextlib.suppress(ImportError):
+    from percbal_ops import _C  # type: ignore[attr-defined] # noqa: F401
+
+
+@torch.library.register_fake("percbal::token_cross_entropy")
+def _(logits: Tensor, target: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    rows = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    return rows, torch.empty_like(rows), rows.new_empty(logits.shape[0], 4)
+
+
+@torch.library.register_fake("percbal::token_cross_entropy_backward")
+def _(row_grad: Tensor, logits: Tensor, *rest: Any) -> Tensor:
+    return logits.new_empty(logits.shape)
+
+
+@torch.library.register_fake("percbal::weighted_cross_entropy")
+def _(
+    logits: Tensor, target: Tensor, row_weight: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    need_grad = options[-1]
+    dlogits = logits.new_empty(logits.shape if need_grad else 0)
+    return rows.new_empty(()), rows, torch.empty_like(rows), dlogits
+
+
+@torch.library.register_fake("percbal::scale_")
+def _(x: Tensor, factor: Tensor) -> None:
+    return None
+
+
+def _setup_token(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, target, weight, *ctx.options = inputs
+    _, grad_sq, stats = output
+    ctx.mark_non_differentiable(grad_sq, stats)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(logits, target, weight, stats)
+
+
+def _backward_token(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    nothing = (None,) * (2 + len(ctx.options))
+    if grad is None:
+        return (None, *nothing)
+    logits, target, weight, stats = ctx.saved_tensors
+    if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
+        dlogits = reference.logit_gradient(grad, logits, target, weight, *ctx.options)
+    else:
+        dlogits = torch.ops.percbal.token_cross_entropy_backward(
+            grad, logits, target, weight, stats, *ctx.options
+        )
+    return (dlogits, *nothing)
+
+
+def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, target, row_weight, weight, *options, _ = inputs
+    _, loss, grad_sq, dlogits = output
+    ctx.options = options
+    ctx.mark_non_differentiable(loss, grad_sq, dlogits)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(logits, target, row_weight, weight)
+    # Not saved as a tensor of the graph: the first backward scales it in place and gives it away.
+    ctx.dlogits = dlogits
+
+
+def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    nothing = (None,) * (4 + len(ctx.options))
+    if grad is None:
+        return (None, *nothing)
+    dlogits, ctx.dlogits = ctx.dlogits, None
+    if dlogits is None or torch.is_grad_enabled():
+        # A second backward over the same graph, or one that is differentiated again.
+        logits, target, row_weight, weight = ctx.saved_tensors
+        row_grad = grad * row_weight
+        dlogits = reference.logit_gradient(row_grad, logits, target, weight, *ctx.options)
+    elif type(dlogits) is Tensor:
+        torch.ops.percbal.scale_(dlogits, grad)
+    else:  # traced: a compiled graph must not write over what its forward returned
+        dlogits = (dlogits * grad).to(dlogits.dtype)
+    return (dlogits, *nothing)
+
+
+torch.library.register_autograd(
+    "percbal::token_cross_entropy", _backward_token, setup_context=_setup_token
+)
+torch.library.register_autograd(
+    "percbal::weighted_cross_entropy", _backward_weighted, setup_context=_setup_weighted
+)
