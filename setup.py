@@ -18,7 +18,7 @@ try:
 except ImportError:
     pybind11_include = None
 
-# CUDA sources are built when torch has CUDA and a toolkit is found, whether or not a GPU is present.
+# CUDA sources are built when torch has CUDA and a toolkit is found; no GPU need be present.
 CUDA = torch.version.cuda is not None and CUDA_HOME is not None
 CUDA = os.environ.get("PERCBAL_CUDA", str(int(CUDA))) == "1"
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")  # free-threaded Python has none
@@ -50,11 +50,20 @@ def extensions():
     operators = sources("core", "cpu", *(["cuda"] if CUDA else []))
     # include_dirs are absolute: ninja compiles from the build folder
     include = [str(Path("csrc").resolve())]
-    yield make("percbal_ops._C", operators, include_dirs=include, py_limited_api=LIMITED_API,
-               extra_compile_args=flags)
+    yield make(
+        "percbal_ops._C",
+        operators,
+        include_dirs=include,
+        py_limited_api=LIMITED_API,
+        extra_compile_args=flags,
+    )
     if pybind11_include and sources("text"):
-        yield CppExtension("percbal_ops._text", sources("core_text", "text"),
-                           include_dirs=[*include, pybind11_include()], extra_compile_args=["-O3"])
+        yield CppExtension(
+            "percbal_ops._text",
+            sources("core_text", "text"),
+            include_dirs=[*include, pybind11_include()],
+            extra_compile_args=["-O3"],
+        )
 
 
 setup(ext_modules=list(extensions()), cmdclass={"build_ext": OptionalBuild})

@@ -1,4 +1,4 @@
-"""Operators that see the segments of a training sequence: losses, gradient norms, reward coupling."""
+"""Operators that see segments of tokens: weighted losses, gradient norms, reward coupling."""
 
 from percbal_ops.backend import implementation, use_cuda_backend
 from percbal_ops.functional import SegmentOutput, cross_entropy, segment_cross_entropy

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn._reduction import legacy_get_string as legacy_reduction
 
 from percbal_ops import library  # noqa: F401  defines torch.ops.percbal
 from percbal_ops.reference import accumulate_dtype
@@ -36,17 +37,17 @@ def cross_entropy(
 ) -> Tensor:
     """`torch.nn.functional.cross_entropy`, computed in one pass over the logits.
 
-    Same signature, shapes, reductions, errors and gradients as ``F.cross_entropy(input, target, ...)``;
-    the result has the dtype of `input` (float32 under autocast). Sums run in float32 (float64 for
+    Same signature, shapes, reductions, errors and gradients as
+    ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under autocast). Sums run in float32 (float64 for
     float64 input) and keep their digits where the target is nearly certain (M2).
 
-    input: (C,), (N, C) or (N, C, d1, ...), float; target: class indices (), (N,), (N, d1, ...), int64.
+    input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 class indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
     PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives are not supported.
     """
     if size_average is not None or reduce is not None:
-        reduction = F._Reduction.legacy_get_string(size_average, reduce)
+        reduction = legacy_reduction(size_average, reduce)
     if not _takes_index_targets(input, target, weight, reduction, label_smoothing):
         return F.cross_entropy(
             input,

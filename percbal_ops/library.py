@@ -1,6 +1,6 @@
-"""Schemas, shapes under tracing, gradients and the choice of kernel: the one user of torch.library.
+"""Schemas, shapes under tracing, gradients: the one user of torch.library.
 
-Each operator is defined here and has the reference behind it everywhere (CompositeExplicitAutograd).
+Each operator is defined here, with the reference behind it everywhere (CompositeExplicitAutograd).
 The C++ library overrides the CPU key when it is there; `backend` picks the kernel for the CUDA key.
 """
 

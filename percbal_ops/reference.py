@@ -16,7 +16,7 @@ INF = float("inf")
 
 
 class Rows(NamedTuple):
-    """What one pass over the logits tells about each row; see (M1), (M2). Shapes (N, V) and (N,)."""
+    """What one pass over the logits tells about each row; see (M1), (M2)."""
 
     capped: Tensor  # u (N, V)
     slope: Tensor | None  # s (N, V); None means 1
