@@ -1,8 +1,9 @@
 """What a diagnostic task is: an image, a query, and a response in three tagged spans.
 
-A response reads ``<perception> .. </perception> <reasoning> .. </reasoning> <answer> .. </answer>``:
-first what the picture shows, then how to get from there to the answer. Tasks make such responses
-and score untrusted ones; they know nothing of tokens, models or trainers.
+A response is ``<perception> .. </perception>``, ``<reasoning> .. </reasoning>`` and
+``<answer> .. </answer>``: what the picture shows, how to get from there to the answer, and the
+answer. Tasks make such responses and score untrusted ones; they know nothing of tokens, models
+or trainers.
 """
 
 from __future__ import annotations

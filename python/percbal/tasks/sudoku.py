@@ -1,0 +1,168 @@
+"""Sudoku, 4x4 or 9x9: read the clues off a picture, then complete the grid."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from percbal.tasks.base import SPLITS, TAG_WORDS, Instance, Score, Spans, find_spans, tagged
+from percbal.tasks.sudoku_grid import SIZES, Grid, dig, geometry, is_solution, random_solution
+from percbal.tasks.sudoku_image import FONTS, Look, render
+from percbal.tasks.sudoku_text import (
+    KEYWORDS,
+    VERBOSITIES,
+    cell_names,
+    cell_words,
+    grid_text,
+    parse_grid,
+    reasoning_text,
+)
+
+QUERY = "Read the Sudoku grid in the image, then solve it."
+DEFAULT_BLANKS = {4: (6, 9), 9: (16, 30)}
+DEFAULT_IMAGE_SIZE = {4: 64, 9: 144}
+MOST_BLANKS = {(4, True): 11, (4, False): 12, (9, True): 50, (9, False): 54}
+TRIES = 1000  # solution grids to dig in before giving up on an instance
+
+
+class Sudoku:
+    """Sudoku puzzles with one solution, drawn with jitter and noise.
+
+    size: 4 or 9.
+    blanks: (fewest, most) empty cells, each count equally likely; 6 to 9, and 16 to 30 for 9x9.
+    singles_only: the puzzle yields to cells with one candidate left; else it may take guessing.
+    verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
+    image_size, rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
+    """
+
+    name = "sudoku"
+
+    def __init__(
+        self,
+        size: int = 4,
+        blanks: tuple[int, int] | None = None,
+        singles_only: bool = True,
+        verbosity: int = 1,
+        image_size: int | None = None,
+        rotation: int = 14,
+        noise: float = 0.08,
+        cell_jitter: int = 1,
+        grid_shift: int = 2,
+        fonts: tuple[str, ...] = FONTS,
+    ) -> None:
+        if size not in SIZES:
+            raise ValueError(f"size must be 4 or 9, got {size!r}")
+        if verbosity not in VERBOSITIES:
+            raise ValueError(f"verbosity must be 0, 1, 2 or 3, got {verbosity!r}")
+        self.size = size
+        self.verbosity = verbosity
+        self.singles_only = singles_only
+        self.blanks = tuple(DEFAULT_BLANKS[size] if blanks is None else blanks)
+        most = MOST_BLANKS[size, singles_only]
+        if len(self.blanks) != 2 or not 1 <= self.blanks[0] <= self.blanks[1] <= most:
+            raise ValueError(
+                f"blanks must be (fewest, most) with 1 <= fewest <= most <= {most} for size {size}"
+                f" and singles_only={singles_only}, got {blanks!r}"
+            )
+        image_size = DEFAULT_IMAGE_SIZE[size] if image_size is None else image_size
+        self.look = Look(image_size, rotation, noise, cell_jitter, grid_shift, tuple(fonts))
+        self.look.cell_size(size)
+
+    def generate(self, index: int, split: str, seed: int) -> Instance:
+        """The instance at ``index``; the same puzzle for every look and verbosity."""
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        stream = f"{self.size} {split} {seed} {index}"
+        clues, solution = self._puzzle(split, random.Random(f"puzzle {stream}"))
+        reasoning, guesses = reasoning_text(clues, self.size, self.verbosity)
+        return Instance(
+            task=self.name,
+            index=index,
+            image=render(clues, self.size, self.look, random.Random(f"look {stream}")),
+            query=QUERY,
+            perception=grid_text(clues, self.size),
+            reasoning=reasoning,
+            answer=grid_text(solution, self.size),
+            truth={
+                "size": self.size,
+                "clues": self._by_row(clues),
+                "solution": self._by_row(solution),
+                "blanks": clues.count(0),
+                "guesses": guesses,
+                "seed": seed,
+                "split": split,
+                "index": index,
+            },
+        )
+
+    def _puzzle(self, split: str, rng: random.Random) -> tuple[Grid, Grid]:
+        blanks = rng.randint(*self.blanks)
+        for _ in range(TRIES):
+            solution = random_solution(self.size, split, rng)
+            clues = dig(solution, blanks, geometry(self.size), rng, self.singles_only)
+            if clues is not None:
+                return clues, solution
+        raise RuntimeError(f"no puzzle with {blanks} blanks in {TRIES} solution grids")
+
+    def _by_row(self, grid: Grid) -> list[Grid]:
+        return [grid[start : start + self.size] for start in range(0, len(grid), self.size)]
+
+    def score(self, completion: str, truth: dict[str, Any]) -> Score:
+        """Judge a completion; any grid that completes the true clues is a right answer."""
+        size = truth["size"]
+        clues = [digit for row in truth["clues"] for digit in row]
+        spans = find_spans(completion)
+        perceived = None if spans.perception is None else parse_grid(spans.perception, size)
+        answered = None if spans.answer is None else parse_grid(spans.answer, size)
+        return Score(
+            answer=None if answered is None else _solves(answered, clues, size),
+            perception=None if perceived is None else perceived == clues,
+            perception_f1=_share_right(perceived, clues),
+            reasoning=(
+                _solves(answered, perceived, size)
+                if isinstance(perceived, list) and answered is not None
+                else None
+            ),
+            parsed=spans.complete and isinstance(perceived, list) and isinstance(answered, list),
+            reason=_reason(spans, perceived, answered),
+        )
+
+    def oracle_prefix(self, instance: Instance) -> str:
+        """The right perception between its tags, for a model to reason on from."""
+        return tagged("perception", instance.perception)
+
+    def vocabulary(self) -> list[str]:
+        """All words of queries and responses, without repeats, in a fixed order."""
+        digits = [str(digit) for digit in range(1, self.size + 1)]
+        cells = [word for words in cell_words(self.size) for word in words]
+        words = [*TAG_WORDS, *KEYWORDS, *digits, *cell_names(self.size), *cells, *QUERY.split()]
+        return list(dict.fromkeys(words))
+
+    def describe(self) -> str:
+        """One sentence with every option."""
+        look = self.look
+        return (
+            f"{self.name} {self.size}x{self.size}, {self.blanks[0]} to {self.blanks[1]} blanks, "
+            f"{'single candidates only' if self.singles_only else 'guessing allowed'}, "
+            f"verbosity {self.verbosity}, {look.image_size} px, rotation {look.rotation} degrees, "
+            f"noise {look.noise}, cell jitter {look.cell_jitter} px, "
+            f"grid shift {look.grid_shift} px, fonts {' '.join(look.fonts)}"
+        )
+
+
+def _solves(answered: Grid | str, clues: Grid, size: int) -> bool:
+    return isinstance(answered, list) and is_solution(answered, clues, geometry(size))
+
+
+def _share_right(perceived: Grid | str | None, clues: Grid) -> float:
+    if not isinstance(perceived, list):
+        return 0.0
+    return sum(ours == true for ours, true in zip(perceived, clues, strict=True)) / len(clues)
+
+
+def _reason(spans: Spans, perceived: Grid | str | None, answered: Grid | str | None) -> str:
+    problems = list(spans.problems)
+    for name, grid in (("perception", perceived), ("answer", answered)):
+        if isinstance(grid, str):
+            problems.append(f"{name}: {grid}")
+    return "; ".join(problems)

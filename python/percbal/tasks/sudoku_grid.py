@@ -1,0 +1,217 @@
+"""Sudoku grids without words or pictures: geometry, solver, solution grids, puzzles.
+
+A grid is a list of ``size * size`` digits in reading order, 0 for an empty cell. Sets of digits
+are bit masks with bit ``d - 1`` for digit ``d``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from functools import cache
+
+Grid = list[int]
+SIZES = (4, 9)
+HELD_OUT_4X4 = 48  # of the 288 solution grids
+HELD_OUT_9X9 = 6  # one grid in six
+
+
+class Geometry:
+    """Rows, columns and boxes of a ``size`` x ``size`` Sudoku."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.cells = size * size
+        self.all_digits = (1 << size) - 1
+        box = {4: 2, 9: 3}[size]
+        self.rows = [[row * size + column for column in range(size)] for row in range(size)]
+        self.columns = [[row * size + column for row in range(size)] for column in range(size)]
+        self.boxes = [
+            [(top + i) * size + left + j for i in range(box) for j in range(box)]
+            for top in range(0, size, box)
+            for left in range(0, size, box)
+        ]
+        self.houses = self.rows + self.columns + self.boxes
+        # per cell: the other cells of its row, of its column, and those of its box in neither
+        self.row_of = [[c for c in self.rows[cell // size] if c != cell] for cell in self._all()]
+        self.column_of = [
+            [c for c in self.columns[cell % size] if c != cell] for cell in self._all()
+        ]
+        self.box_of = [self._box_only(cell) for cell in self._all()]
+        self.peers = [
+            self.row_of[cell] + self.column_of[cell] + self.box_of[cell] for cell in self._all()
+        ]
+
+    def _all(self) -> range:
+        return range(self.cells)
+
+    def _box_only(self, cell: int) -> list[int]:
+        seen = {cell, *self.row_of[cell], *self.column_of[cell]}
+        box = next(box for box in self.boxes if cell in box)
+        return [c for c in box if c not in seen]
+
+
+@cache
+def geometry(size: int) -> Geometry:
+    """The geometry of a 4x4 or 9x9 Sudoku."""
+    return Geometry(size)
+
+
+def candidates(grid: Sequence[int], cell: int, geo: Geometry) -> int:
+    """Mask of the digits that no peer of ``cell`` holds."""
+    used = 0
+    for peer in geo.peers[cell]:
+        if grid[peer]:
+            used |= 1 << (grid[peer] - 1)
+    return geo.all_digits & ~used
+
+
+def digits_of(mask: int) -> list[int]:
+    """The digits in a mask, ascending."""
+    return [digit for digit in range(1, mask.bit_length() + 1) if mask >> (digit - 1) & 1]
+
+
+def is_solution(grid: Sequence[int], clues: Sequence[int], geo: Geometry) -> bool:
+    """Whether ``grid`` is complete, keeps every clue, and has each digit once in every house."""
+    if any(clue and clue != digit for clue, digit in zip(clues, grid, strict=True)):
+        return False
+    whole = set(range(1, geo.size + 1))
+    return all({grid[cell] for cell in house} == whole for house in geo.houses)
+
+
+def solve(
+    grid: Sequence[int], geo: Geometry, limit: int = 1, rng: random.Random | None = None
+) -> list[Grid]:
+    """Up to ``limit`` solutions: depth first, on the cell with the fewest candidates.
+
+    With ``rng`` the digits are tried in random order, so an empty grid gives a random one.
+    """
+    work = list(grid)
+    masks = [0 if work[cell] else candidates(work, cell, geo) for cell in range(geo.cells)]
+    if any(grid[p] == digit for cell, digit in enumerate(grid) if digit for p in geo.peers[cell]):
+        return []
+    blanks = {cell for cell in range(geo.cells) if not work[cell]}
+    solutions: list[Grid] = []
+    _search(work, masks, blanks, geo, limit, rng, solutions)
+    return solutions
+
+
+def _search(
+    work: Grid,
+    masks: list[int],
+    blanks: set[int],
+    geo: Geometry,
+    limit: int,
+    rng: random.Random | None,
+    solutions: list[Grid],
+) -> None:
+    if not blanks:
+        solutions.append(list(work))
+        return
+    cell = min(blanks, key=lambda c: (masks[c].bit_count(), c))
+    digits = digits_of(masks[cell])
+    if rng is not None:
+        rng.shuffle(digits)
+    blanks.discard(cell)
+    for digit in digits:
+        bit = 1 << (digit - 1)
+        touched = [p for p in geo.peers[cell] if p in blanks and masks[p] & bit]
+        work[cell] = digit
+        for peer in touched:
+            masks[peer] &= ~bit
+        _search(work, masks, blanks, geo, limit, rng, solutions)
+        for peer in touched:
+            masks[peer] |= bit
+        if len(solutions) >= limit:
+            break
+    work[cell] = 0
+    blanks.add(cell)
+
+
+def solved_by_singles(grid: Sequence[int], geo: Geometry) -> bool:
+    """Whether filling cells that have one candidate left, again and again, solves the grid."""
+    work = list(grid)
+    blanks = [cell for cell in range(geo.cells) if not work[cell]]
+    while blanks:
+        left = []
+        for cell in blanks:
+            mask = candidates(work, cell, geo)
+            if mask and not mask & (mask - 1):
+                work[cell] = mask.bit_length()
+            else:
+                left.append(cell)
+        if len(left) == len(blanks):
+            return False
+        blanks = left
+    return True
+
+
+def is_unique(grid: Sequence[int], geo: Geometry) -> bool:
+    """Whether the grid has exactly one solution."""
+    return len(solve(grid, geo, limit=2)) == 1
+
+
+@cache
+def solutions_4x4() -> dict[str, list[Grid]]:
+    """All 288 grids by split; the 48 with the smallest hashes are the test's, for every seed."""
+    geo = geometry(4)
+    grids = sorted(solve([0] * 16, geo, limit=1000), key=_digest)
+    return {"test": grids[:HELD_OUT_4X4], "train": grids[HELD_OUT_4X4:]}
+
+
+def split_of(solution: Grid, size: int) -> str:
+    """The one split in which a solution grid may occur."""
+    if size == 4:
+        return "test" if solution in solutions_4x4()["test"] else "train"
+    return "test" if int(_digest(solution), 16) % HELD_OUT_9X9 == 0 else "train"
+
+
+def _digest(grid: Grid) -> str:
+    return hashlib.sha256(bytes(grid)).hexdigest()
+
+
+def random_solution(size: int, split: str, rng: random.Random) -> Grid:
+    """A solution grid of the split (uniform among the 4x4 ones)."""
+    if size == 4:
+        return list(rng.choice(solutions_4x4()[split]))
+    geo = geometry(size)
+    while True:
+        solution = solve([0] * geo.cells, geo, rng=rng)[0]
+        if split_of(solution, size) == split:
+            return solution
+
+
+def dig(
+    solution: Grid, blanks: int, geo: Geometry, rng: random.Random, singles_only: bool
+) -> Grid | None:
+    """Empty ``blanks`` cells in random order, keeping the puzzle solvable; None if stuck.
+
+    Solvable means with one solution, or with ``singles_only`` by single candidates alone.
+    """
+    grid = list(solution)
+    order = list(range(geo.cells))
+    rng.shuffle(order)
+    emptied = 0
+    for cell in order:
+        if emptied == blanks:
+            break
+        digit, grid[cell] = grid[cell], 0
+        if _still_solvable(grid, cell, digit, geo, singles_only):
+            emptied += 1
+        else:
+            grid[cell] = digit
+    return grid if emptied == blanks else None
+
+
+def _still_solvable(grid: Grid, cell: int, digit: int, geo: Geometry, singles_only: bool) -> bool:
+    """Whether a puzzle stays solvable now that ``digit`` has been taken out of ``cell``."""
+    others = candidates(grid, cell, geo) & ~(1 << (digit - 1))
+    if not others:
+        return True  # the cell is filled at once, and the rest is as solvable as before
+    if singles_only:
+        return solved_by_singles(grid, geo)
+    # the old puzzle had one solution, so a second one needs another digit in this cell
+    return not any(
+        solve([*grid[:cell], other, *grid[cell + 1 :]], geo) for other in digits_of(others)
+    )
