@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Makes $VENV and installs both packages into it, editable, with the compiled operators.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+cd "$here"
+
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
+  echo "percbal needs Python 3.10 or newer; $PYTHON is $("$PYTHON" --version 2>&1)"; exit 1; }
+
+suitable='
+import sys
+try:
+    import torch
+except ImportError:
+    sys.exit(1)
+sys.exit(not (2, 11) <= tuple(int(x) for x in torch.__version__.split(".")[:2]) < (2, 14))'
+
+if [ ! -x "$VENV/bin/python" ]; then
+  # A torch that the machine already has (a CUDA build, often) is used, not downloaded again.
+  if "$PYTHON" -c "$suitable" 2>/dev/null; then shared=--system-site-packages; else shared=; fi
+  "$PYTHON" -m venv $shared "$VENV"
+fi
+pip() { "$VENV/bin/python" -m pip install --quiet "$@"; }
+
+if ! "$VENV/bin/python" -c "$suitable" 2>/dev/null; then
+  # On a machine without an NVIDIA driver the CPU build is wanted. 2.13.0 is tried first: any
+  # index or folder that pip is configured with may hold a CPU build of it.
+  if ! command -v nvidia-smi >/dev/null && [ "$TORCH" = "torch>=2.11,<2.14" ]; then
+    TORCH="torch==2.13.0"
+  fi
+  pip "$TORCH"
+fi
+"$VENV/bin/python" -c '
+import torch
+kind = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+print(f"percbal: using torch {torch.__version__} ({kind} build)")'
+
+pip "setuptools>=77" wheel ninja pybind11
+# No build isolation: an isolated build would download a torch of its own.
+pip --no-build-isolation -e ".[train,test,bench,dev]"
+"$VENV/bin/python" -c '
+import percbal_ops
+served = percbal_ops.implementation("weighted_cross_entropy", "cpu")
+print("percbal: the C++ operators are", "ON" if served == "cpp" else
+      "OFF (no working C++ compiler was found); plain PyTorch serves instead")'
