@@ -16,12 +16,13 @@ from percbal.tasks.sudoku_text import (
     grid_text,
     parse_grid,
     reasoning_text,
+    takes_at_most,
 )
 
 QUERY = "Read the Sudoku grid in the image, then solve it."
 DEFAULT_BLANKS = {4: (6, 9), 9: (16, 30)}
 DEFAULT_IMAGE_SIZE = {4: 64, 9: 144}
-MOST_BLANKS = {(4, True): 11, (4, False): 12, (9, True): 50, (9, False): 54}
+MOST_BLANKS = {4: 12, 9: 50}  # beyond, most solution grids have no such puzzle
 TRIES = 1000  # solution grids to dig in before giving up on an instance
 
 
@@ -30,7 +31,8 @@ class Sudoku:
 
     size: 4 or 9.
     blanks: (fewest, most) empty cells, each count equally likely; 6 to 9, and 16 to 30 for 9x9.
-    singles_only: the puzzle yields to cells with one candidate left; else it may take guessing.
+    max_guesses: the most guesses the solver may take; with 0 the puzzle yields to cells that
+        have one candidate left.
     verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
     image_size, rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
     """
@@ -41,7 +43,7 @@ class Sudoku:
         self,
         size: int = 4,
         blanks: tuple[int, int] | None = None,
-        singles_only: bool = True,
+        max_guesses: int = 0,
         verbosity: int = 1,
         image_size: int | None = None,
         rotation: int = 14,
@@ -54,15 +56,17 @@ class Sudoku:
             raise ValueError(f"size must be 4 or 9, got {size!r}")
         if verbosity not in VERBOSITIES:
             raise ValueError(f"verbosity must be 0, 1, 2 or 3, got {verbosity!r}")
+        if max_guesses < 0:
+            raise ValueError(f"max_guesses must be 0 or more, got {max_guesses!r}")
         self.size = size
         self.verbosity = verbosity
-        self.singles_only = singles_only
+        self.max_guesses = max_guesses
         self.blanks = tuple(DEFAULT_BLANKS[size] if blanks is None else blanks)
-        most = MOST_BLANKS[size, singles_only]
+        most = MOST_BLANKS[size]
         if len(self.blanks) != 2 or not 1 <= self.blanks[0] <= self.blanks[1] <= most:
             raise ValueError(
-                f"blanks must be (fewest, most) with 1 <= fewest <= most <= {most} for size {size}"
-                f" and singles_only={singles_only}, got {blanks!r}"
+                f"blanks must be (fewest, most) with 1 <= fewest <= most <= {most} for size {size},"
+                f" got {blanks!r}"
             )
         image_size = DEFAULT_IMAGE_SIZE[size] if image_size is None else image_size
         self.look = Look(image_size, rotation, noise, cell_jitter, grid_shift, tuple(fonts))
@@ -99,8 +103,8 @@ class Sudoku:
         blanks = rng.randint(*self.blanks)
         for _ in range(TRIES):
             solution = random_solution(self.size, split, rng)
-            clues = dig(solution, blanks, geometry(self.size), rng, self.singles_only)
-            if clues is not None:
+            clues = dig(solution, blanks, geometry(self.size), rng, self.max_guesses == 0)
+            if clues and takes_at_most(self.max_guesses, clues, self.size):
                 return clues, solution
         raise RuntimeError(f"no puzzle with {blanks} blanks in {TRIES} solution grids")
 
@@ -143,7 +147,7 @@ class Sudoku:
         look = self.look
         return (
             f"{self.name} {self.size}x{self.size}, {self.blanks[0]} to {self.blanks[1]} blanks, "
-            f"{'single candidates only' if self.singles_only else 'guessing allowed'}, "
+            f"at most {self.max_guesses} guesses, "
             f"verbosity {self.verbosity}, {look.image_size} px, rotation {look.rotation} degrees, "
             f"noise {look.noise}, cell jitter {look.cell_jitter} px, "
             f"grid shift {look.grid_shift} px, fonts {' '.join(look.fonts)}"

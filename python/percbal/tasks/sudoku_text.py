@@ -69,8 +69,17 @@ def reasoning_text(clues: Sequence[int], size: int, verbosity: int) -> tuple[str
     ValueError if the grid has no solution.
     """
     solver = _Solver(clues, geometry(size), verbosity)
-    solver.run()
+    while not solver.done:
+        solver.step()
     return " ".join(solver.words), solver.guesses
+
+
+def takes_at_most(guesses: int, clues: Sequence[int], size: int) -> bool:
+    """Whether ``reasoning_text`` solves the grid with so many guesses; stops at one more."""
+    solver = _Solver(clues, geometry(size), verbosity=0)
+    while not solver.done and solver.guesses <= guesses:
+        solver.step()
+    return solver.guesses <= guesses
 
 
 class _Solver:
@@ -86,10 +95,14 @@ class _Solver:
         self.names = cell_names(geo.size)
         self.cell_words = cell_words(geo.size)
 
-    def run(self) -> None:
-        while 0 in self.grid:
-            if not self._round():
-                self._guess()
+    @property
+    def done(self) -> bool:
+        return 0 not in self.grid
+
+    def step(self) -> None:
+        """One round over the blanks, or a guess where a round changes nothing."""
+        if not self._round():
+            self._guess()
 
     def _round(self) -> bool:
         """Visit every blank; whether anything changed."""
