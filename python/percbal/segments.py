@@ -1,0 +1,143 @@
+"""Which tokens of a response are perception and which are reasoning.
+
+A response is cut on its characters, then each token takes the segment of the characters that it
+covers. The cut comes from tags in the text, from a list of texts, or from character spans. The
+answer counts as reasoning, and so does everything else in the response that is not perception:
+the two segments together are exactly the tokens that plain supervised fine-tuning trains on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+PERCEPTION = 0
+REASONING = 1
+OTHER = -1  # in no segment: prompt, image, padding, and tags where they are not trained on
+SEGMENT_NAMES = ("perception", "reasoning")
+
+TagTokens = Literal["segment", "other"]
+Span = tuple[int, int, int]  # start and end character (end excluded), segment
+
+SEGMENT_OF_TYPE = {
+    "perception": PERCEPTION,
+    "reasoning": REASONING,
+    "answer": REASONING,
+    "other": OTHER,
+}
+
+
+class SegmentError(ValueError):
+    """A response that cannot be cut into segments; the message names the example."""
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The tag strings around each part of a response, opening and closing."""
+
+    perception: tuple[str, str] = ("<perception>", "</perception>")
+    reasoning: tuple[str, str] = ("<reasoning>", "</reasoning>")
+    answer: tuple[str, str] = ("<answer>", "</answer>")
+
+
+def spans_from_tags(
+    text: str, tags: Tags, *, tag_tokens: TagTokens = "segment", name: str = "the response"
+) -> list[Span]:
+    """Cut a tagged response: what lies between the perception tags, and the rest.
+
+    tag_tokens: "segment" gives each tag to the part that it encloses; "other" puts all tags in
+        no segment, so that they are not trained on.
+    name: what to call the response in an error, such as "example 17".
+    Returns spans that cover the text from end to end without overlap.
+    Raises SegmentError where the perception tags are missing, unclosed or out of order.
+    """
+    opening, closing = tags.perception
+    spans: list[Span] = []
+    position = 0
+    while (start := text.find(opening, position)) >= 0:
+        end = text.find(closing, start)
+        if end < 0:
+            raise SegmentError(f"{name} opens {opening} and never closes it: {_excerpt(text)}")
+        end += len(closing)
+        spans += [(position, start, REASONING), (start, end, PERCEPTION)]
+        position = end
+    if not spans:
+        raise SegmentError(
+            f"{name} has no {opening} .. {closing} part, so its perception tokens are unknown: "
+            f"{_excerpt(text)}"
+        )
+    if any(closing in text[start:end] for start, end, s in spans if s == REASONING):
+        raise SegmentError(f"{name} closes {closing} before opening it: {_excerpt(text)}")
+    spans.append((position, len(text), REASONING))
+    if tag_tokens == "other":
+        spans += _tag_spans(text, tags)
+    return spans
+
+
+def spans_from_segments(
+    text: str, segments: Sequence[Mapping[str, str]], *, name: str = "the response"
+) -> list[Span]:
+    """Cut a response by a list of ``{"type": .., "text": ..}`` whose texts make it up.
+
+    type: "perception", "reasoning", "answer" (reasoning) or "other" (no segment). Characters of
+    ``text`` around the listed texts, as a chat template adds them, are reasoning.
+    Raises SegmentError for an unknown type, or where the texts are not in ``text``.
+    """
+    whole = "".join(segment["text"] for segment in segments)
+    start = text.find(whole)
+    if start < 0:  # chat templates strip the space around a message
+        start = text.find(whole.strip()) - (len(whole) - len(whole.lstrip()))
+        if whole.strip() not in text:
+            raise SegmentError(f"{name} is not made up of its segments' texts: {_excerpt(whole)}")
+    spans: list[Span] = [(0, len(text), REASONING)]
+    for segment in segments:
+        if segment["type"] not in SEGMENT_OF_TYPE:
+            raise SegmentError(
+                f"{name} has a segment of type {segment['type']!r}; the types are "
+                f"{', '.join(SEGMENT_OF_TYPE)}"
+            )
+        end = start + len(segment["text"])
+        spans.append((max(start, 0), end, SEGMENT_OF_TYPE[segment["type"]]))
+        start = end
+    return spans
+
+
+def token_segments(text: str, spans: Sequence[Span], offsets: np.ndarray) -> np.ndarray:
+    """Segment of each token from the characters it covers.
+
+    A token that touches several segments goes to perception if it touches perception at all,
+    else to reasoning, else to none: the rare token that straddles a border is counted with the
+    short segment. A token without characters takes the segment of the character that follows.
+    Where spans overlap, the later span holds.
+
+    text: the text that was tokenised. offsets: (T, 2) int, first and last (excluded) character.
+    Returns (T,) int64 of PERCEPTION, REASONING, OTHER.
+    """
+    characters = np.full(len(text) + 1, OTHER, dtype=np.int64)
+    for start, end, segment in spans:
+        characters[start:end] = segment
+    if len(text):
+        characters[-1] = characters[-2]  # for a token without characters at the very end
+    start, end = offsets[:, 0], np.maximum(offsets[:, 1], offsets[:, 0] + 1)
+    segments = np.full(len(offsets), OTHER, dtype=np.int64)
+    for segment in (REASONING, PERCEPTION):  # perception last: it wins
+        seen = np.concatenate(([0], np.cumsum(characters == segment)))
+        segments[seen[end] > seen[start]] = segment
+    return segments
+
+
+def _tag_spans(text: str, tags: Tags) -> list[Span]:
+    spans: list[Span] = []
+    for tag in (*tags.perception, *tags.reasoning, *tags.answer):
+        start = text.find(tag)
+        while start >= 0:
+            spans.append((start, start + len(tag), OTHER))
+            start = text.find(tag, start + len(tag))
+    return spans
+
+
+def _excerpt(text: str, width: int = 60) -> str:
+    return repr(text if len(text) <= width else text[:width] + "...")

@@ -1,0 +1,388 @@
+"""Supervised fine-tuning in which perception and reasoning tokens are weighed apart.
+
+``BalancedSFTTrainer`` is TRL's ``SFTTrainer`` with another loss,
+``lambda * L_p + (1 - lambda) * L_r``, whose token counts are those of the whole accumulated batch
+over all ranks. A mean per micro-batch would be another, wrong, loss: segments have unequal
+lengths, and the mean of means is not the mean.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+import transformers
+from packaging.version import Version
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, ProcessorMixin
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import SFTConfig, SFTTrainer
+
+from percbal.balance import Balance, Fixed, NGDiff, TokenMean
+from percbal.checkpoint import load_balance, load_weights, save_balance
+from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, SegmentCollator
+from percbal.segments import SEGMENT_NAMES, Tags
+from percbal.sft_metrics import SegmentMetrics
+from percbal.two_gradients import TwoGradients
+from percbal_ops import SegmentOutput, segment_cross_entropy
+
+N_SEGMENTS = len(SEGMENT_NAMES)
+
+
+@dataclass
+class BalancedSFTConfig(SFTConfig):
+    """``trl.SFTConfig`` and how to weigh the segments."""
+
+    balance: str = field(
+        default="fixed",
+        metadata={"help": "token_mean (plain fine-tuning), fixed (lam), or ngdiff (dynamic)."},
+    )
+    lam: float = field(
+        default=0.5,
+        metadata={"help": "Weight of perception's mean loss; ngdiff starts from it."},
+    )
+    ngdiff_decay: float = field(
+        default=0.0,
+        metadata={"help": "Exponential mean of ngdiff's log-odds over steps; 0 is none."},
+    )
+    ngdiff_min: float = field(default=0.0, metadata={"help": "Least lambda of ngdiff."})
+    ngdiff_max: float = field(default=1.0, metadata={"help": "Largest lambda of ngdiff."})
+    perception_tags: list[str] = field(
+        default_factory=lambda: list(Tags().perception),
+        metadata={"help": "Opening and closing tag of the perception part of a response."},
+    )
+    tag_tokens: str = field(
+        default="segment",
+        metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "Cut sequences there. None, unlike TRL's 1024, never cuts an image."},
+    )
+
+    def make_balance(self) -> Balance:
+        """The controller that the options name."""
+        if self.balance == "token_mean":
+            return TokenMean()
+        if self.balance == "fixed":
+            return Fixed(self.lam)
+        if self.balance == "ngdiff":
+            return NGDiff(
+                lam=self.lam,
+                decay=self.ngdiff_decay,
+                lam_min=self.ngdiff_min,
+                lam_max=self.ngdiff_max,
+            )
+        raise ValueError(f"balance must be token_mean, fixed or ngdiff, got {self.balance!r}")
+
+    def make_collator(self, processor: ProcessorMixin) -> SegmentCollator:
+        """The collator for raw examples."""
+        if len(self.perception_tags) != 2:
+            raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
+        if self.tag_tokens not in ("segment", "other"):
+            raise ValueError(f"tag_tokens must be segment or other, got {self.tag_tokens!r}")
+        opening, closing = self.perception_tags
+        return SegmentCollator(
+            processor,
+            Tags(perception=(opening, closing)),
+            tag_tokens=self.tag_tokens,  # type: ignore[arg-type]
+            max_length=self.max_length,
+        )
+
+
+class BalancedSFTTrainer(SFTTrainer):
+    """``trl.SFTTrainer`` on ``lambda * L_p + (1 - lambda) * L_r``.
+
+    train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
+        or ``images``, and optionally ``segments``; or an ``EncodedDataset``.
+    Other arguments are TRL's. Logged beside TRL's numbers: see docs/sft.md.
+
+    Raises ValueError, one sentence, for every option whose combination with a segment loss is
+    not supported.
+    """
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        args: BalancedSFTConfig,
+        *,
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        processing_class: ProcessorMixin,
+        data_collator: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        refuse_unsupported(args, kwargs)
+        self.balance = args.make_balance()
+        if data_collator is None:
+            data_collator = _default_collator(args, train_dataset, processing_class)
+        args.remove_unused_columns = False  # the collator reads columns that no model knows
+        encoded = isinstance(train_dataset, EncodedDataset)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=EncodedDataset.stand_in() if encoded else train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.train_dataset: Dataset = train_dataset
+        refuse_unsupported_setup(self)
+        self._claim_scaled_loss()
+        self._segment_metrics = SegmentMetrics(self.accelerator)
+        self._two_gradients = TwoGradients(self.accelerator)
+        self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
+
+    def _claim_scaled_loss(self) -> None:
+        """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
+        if Version(transformers.__version__) >= Version("5.19.0.dev0"):
+            self.loss_is_scaled_for_ga = True
+        else:
+            self.model_accepts_loss_kwargs = True
+
+    # --- counts of the whole accumulated batch -------------------------------------------------
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.zeros(N_SEGMENTS, dtype=torch.int64, device=device)
+        for batch in batches:
+            counts += segment_counts(batch["labels"], batch["segment_ids"]).to(device)
+        self._counts = self.accelerator.reduce(counts, "sum")
+        # a count, where the model class gives none, keeps the Trainer from dividing again
+        return batches, self._counts.sum() if items is None else items
+
+    # --- loss ----------------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        target, segment_ids, outputs = self._forward(model, inputs)
+        training = self.model.training
+        counts = self._counts if training else None
+        if counts is None:
+            counts = segment_counts(inputs["labels"], inputs["segment_ids"])
+        weights = self.balance.weights(counts)
+        result = segment_cross_entropy(
+            outputs.logits, target, segment_ids, weights, segment_counts=counts
+        )
+        self._record(inputs, outputs.logits, target, segment_ids, result, weights, counts)
+        # ranks' gradients are averaged, and the counts already run over all ranks
+        loss = result.loss * self.accelerator.num_processes if training else result.loss
+        return (loss, outputs) if return_outputs else loss
+
+    def _forward(
+        self, model: nn.Module, inputs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, transformers.utils.ModelOutput]:
+        """Next-token targets and segments (B, T), and the model's outputs, logits (B, T, V)."""
+        own = ("labels", "segment_ids")
+        outputs = model(**{k: v for k, v in inputs.items() if k not in own}, use_cache=False)
+        # shift the targets, not the logits: a slice of the logits would be a copy
+        target = _shift_left(inputs["labels"], IGNORE_INDEX)
+        return target, _shift_left(inputs["segment_ids"], -1), outputs
+
+    def _record(
+        self,
+        inputs: dict[str, Any],
+        logits: Tensor,
+        target: Tensor,
+        segment_ids: Tensor,
+        result: SegmentOutput,
+        weights: Tensor,
+        counts: Tensor,
+    ) -> None:
+        mode = "train" if self.model.training else "eval"
+        self._segment_metrics.add_batch(
+            mode, logits.detach(), target, segment_ids, result, counts, inputs["attention_mask"]
+        )
+        if mode == "train" and self.accelerator.sync_gradients:
+            self._segment_metrics.add_step(weights, counts)
+
+    # --- NGDiff: two gradients of one forward pass ---------------------------------------------
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        if not self.balance.needs_gradient_norms:
+            return super().training_step(model, inputs, num_items_in_batch)
+        assert isinstance(self.balance, NGDiff) and self._counts is not None
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        counts = self._counts
+        with self.maybe_activation_offload_context, self.compute_loss_context_manager():
+            with self._two_gradients.no_sync(model):  # the gradients are reduced at the end
+                target, segment_ids, outputs = self._forward(model, inputs)
+                results = [
+                    segment_cross_entropy(
+                        outputs.logits,
+                        target.masked_fill(segment_ids != segment, IGNORE_INDEX),
+                        segment_ids,
+                        one_hot,
+                        segment_counts=counts,
+                    )
+                    for segment, one_hot in enumerate(torch.eye(N_SEGMENTS, device=target.device))
+                ]
+                self._two_gradients.backward(model, [result.loss for result in results])
+        if self.accelerator.sync_gradients:
+            norms = self._two_gradients.reduce()
+            self.balance.update(norms)
+            self._segment_metrics.add_gradient_norms(norms)
+        weights = self.balance.weights(counts)
+        result = _joined(results, weights)
+        self._record(inputs, outputs.logits, target, segment_ids, result, weights, counts)
+        if self.accelerator.sync_gradients:
+            losses = self._two_gradients.combine(weights)
+            return (weights * losses).sum() * self.accelerator.num_processes
+        return torch.zeros((), device=counts.device)  # the last micro-batch reports for all
+
+    # --- logs ----------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = "train" if self.model.training else "eval"
+        for name, value in self._segment_metrics.drain(mode).items():
+            self._metrics[mode][name].append(value)
+        super().log(logs, start_time)
+
+    @cached_property
+    def _parameters_for_flos(self) -> int:
+        return self.model.num_parameters(exclude_embeddings=True)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        # the Trainer's own walks over all modules at every step
+        return 6 * inputs["input_ids"].numel() * self._parameters_for_flos
+
+    # --- checkpoints ---------------------------------------------------------------------------
+
+    def _loads_plainly(self) -> bool:
+        return (
+            isinstance(self.model, PreTrainedModel)
+            and not self.is_fsdp_enabled
+            and not self.is_deepspeed_enabled
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if self._loads_plainly():
+            load_weights(self.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if self._loads_plainly():
+            load_weights(self.model, self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            directory = os.path.join(self._get_output_dir(trial=trial), name)
+            save_balance(self.balance.state_dict(), directory)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        state = None if checkpoint is None else load_balance(checkpoint)
+        if state is not None:
+            self.balance.load_state_dict(state)
+
+
+def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:
+    """Tokens that each segment is trained on: (S,) int64 from labels and segment_ids (B, T).
+
+    The first token of a sequence is predicted by nothing and does not count.
+    """
+    trained = (labels[:, 1:] != IGNORE_INDEX) & (segment_ids[:, 1:] >= 0)
+    ids = torch.where(trained, segment_ids[:, 1:], N_SEGMENTS).reshape(-1)
+    return torch.stack([(ids == segment).sum() for segment in range(N_SEGMENTS)])
+
+
+def refuse_unsupported(args: BalancedSFTConfig, kwargs: dict[str, Any]) -> None:
+    """Raise one sentence for an option that the segment loss does not support."""
+    refusals = {
+        "packing": (args.packing or bool(args.eval_packing), "it drops the segment of each token"),
+        "padding_free": (args.padding_free, "it drops the segment of each token"),
+        "use_liger_kernel": (args.use_liger_kernel, "Liger replaces the loss"),
+        "assistant_only_loss": (args.assistant_only_loss, "only completions have segments"),
+        "completion_only_loss=False": (
+            args.completion_only_loss is False,
+            "only completions have segments",
+        ),
+        "label_smoothing_factor": (args.label_smoothing_factor > 0, "it is another loss"),
+        f"loss_type={args.loss_type!r}": (args.loss_type != "nll", "it is another loss"),
+        "compute_loss_func": (kwargs.get("compute_loss_func") is not None, "it is another loss"),
+        "formatting_func": (kwargs.get("formatting_func") is not None, "only raw columns are read"),
+    }
+    for name, (asked_for, why) in refusals.items():
+        if asked_for:
+            raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")
+    if args.balance == "ngdiff":
+        _refuse_for_ngdiff(args)
+
+
+def _refuse_for_ngdiff(args: BalancedSFTConfig) -> None:
+    reentrant = (args.gradient_checkpointing_kwargs or {}).get("use_reentrant")
+    refusals = {
+        "fp16": (args.fp16, "its loss scaler sees one gradient only; use bf16"),
+        "FSDP": (bool(args.fsdp), "a second backward pass through sharded parameters is wrong"),
+        "DeepSpeed": (args.deepspeed is not None, "it owns the backward pass"),
+        "reentrant gradient checkpointing": (
+            args.gradient_checkpointing and reentrant,
+            "it allows one backward pass; set use_reentrant to false",
+        ),
+    }
+    for name, (asked_for, why) in refusals.items():
+        if asked_for:
+            raise ValueError(f"balance='ngdiff' does not support {name}: {why}")
+
+
+def refuse_unsupported_setup(trainer: SFTTrainer) -> None:
+    """The same for what is known only once TRL has set up the accelerator and the model."""
+    parallelism = trainer.accelerator.parallelism_config
+    for kind in ("cp", "sp", "tp"):
+        if parallelism is not None and getattr(parallelism, f"{kind}_enabled"):
+            raise ValueError(
+                f"BalancedSFTTrainer does not support {kind}_size > 1: it would split a sequence "
+                "without its segments"
+            )
+    if trainer.aux_loss_enabled:
+        raise ValueError(
+            "BalancedSFTTrainer does not support the auxiliary loss of mixture-of-experts models; "
+            "set router_aux_loss_coef=0.0"
+        )
+    if trainer.balance.needs_gradient_norms and (
+        trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    ):
+        raise ValueError(
+            "balance='ngdiff' does not support FSDP and DeepSpeed: a second backward pass through "
+            "sharded parameters is wrong"
+        )
+
+
+def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
+    if isinstance(dataset, EncodedDataset):
+        return PaddingCollator(dataset.pad_token_id)
+    return args.make_collator(processor)
+
+
+def _shift_left(values: Tensor, last: int) -> Tensor:
+    """(B, T) moved one token to the left; ``last`` fills the end."""
+    return torch.cat((values[:, 1:], values.new_full((len(values), 1), last)), dim=1)
+
+
+def _joined(results: list[SegmentOutput], weights: Tensor) -> SegmentOutput:
+    """One output from those of each segment alone, whose other entries are zero."""
+    loss, count, norm = (
+        torch.stack([getattr(result, name)[i] for i, result in enumerate(results)])
+        for name in ("segment_loss", "segment_count", "segment_grad_norm")
+    )
+    return SegmentOutput((weights * loss).sum(), loss, count, norm)
