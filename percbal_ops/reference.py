@@ -40,8 +40,9 @@ def _rows(logits: Tensor, target: Tensor, ignore_index: int, softcap: float) -> 
     u = logits.to(accumulate_dtype(logits))
     slope = None
     if softcap:
-        u = softcap * torch.tanh(u / softcap)
-        slope = 1 - (u / softcap) ** 2
+        u = u / softcap
+        slope = torch.cosh(u) ** -2
+        u = softcap * torch.tanh(u)
     valid = target != ignore_index
     index = torch.where(valid, target, 0)[:, None]
     is_target = torch.zeros_like(u, dtype=torch.bool).scatter(1, index, True)
@@ -52,7 +53,7 @@ def _rows(logits: Tensor, target: Tensor, ignore_index: int, softcap: float) -> 
     exps = torch.exp(rivals - peak[:, None])
     total = exps.sum(1)
     u_y = u.gather(1, index)[:, 0]
-    lead = u_y - (peak + total.log())
+    lead = (u_y - peak) - total.log()
     nll = torch.where(u_y == INF, torch.nan, -F.logsigmoid(lead))
     above = total.log() - F.logsigmoid(-lead)
     lse = torch.where(lead > 0, u_y + nll, peak + above)
