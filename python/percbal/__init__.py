@@ -14,7 +14,6 @@ _HOME = {  # public name -> the module that defines it; imported on first use
     "SegmentCollator": "collate",
     "Tags": "segments",
     "build_tiny_vlm": "tinyvlm",
-    "diagnose": "diagnose",
     "encode_examples": "collate",
     "load_vlm": "loading",
     "paired_difference": "metrics",
