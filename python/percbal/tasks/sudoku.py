@@ -32,7 +32,7 @@ class Sudoku:
     size: 4 or 9.
     blanks: (fewest, most) empty cells, each count equally likely; 6 to 9, and 16 to 30 for 9x9.
     max_guesses: the most guesses the solver may take; with 0 the puzzle yields to cells that
-        have one candidate left.
+        have one candidate left, as every 4x4 puzzle with one solution does anyway.
     verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
     image_size, rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
     """
