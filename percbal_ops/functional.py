@@ -153,7 +153,9 @@ def _takes_index_targets(
     """Whether this is a call the kernels compute; everything else is torch's, errors included."""
     if torch.overrides.has_torch_function_variadic(input, target, weight):
         return False
-    classes = input.shape[min(input.dim(), 2) - 1] if input.dim() else 0
+    if input.dim() == 0:
+        return False
+    classes = input.shape[min(input.dim(), 2) - 1]
     shape = input.shape[:1] + input.shape[2:] if input.dim() > 1 else torch.Size()
     return (
         input.dtype in FLOATS

@@ -74,9 +74,7 @@ def test_loss_gradient_and_norm_match_float64(ops, case, options, dtype):
     torch_loss, torch_grad = plain_gradients(logits, target, up, **named(arguments))
 
     loss, grad_sq, stats = ops.token_cross_entropy(logits, target, *arguments)
-    grad = ops.token_cross_entropy_backward(
-        up, logits, target, arguments[0], stats, *arguments[1:]
-    )
+    grad = ops.token_cross_entropy_backward(up, logits, target, arguments[0], stats, *arguments[1:])
     assert_within_budget(loss, torch_loss, truth_loss, "loss")
     check_gradient(grad, torch_grad, truth_grad)
 
