@@ -1,0 +1,163 @@
+#include "core/coupling_layout.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace percbal {
+namespace {
+
+constexpr int64_t kChunk = 1 << 16;  // rows of one task
+
+uint64_t mix(uint64_t id) {  // Stafford's variant 13: ids in arithmetic progression spread evenly
+  id = (id ^ (id >> 30)) * 0xbf58476d1ce4e5b9ull;
+  id = (id ^ (id >> 27)) * 0x94d049bb133111ebull;
+  return id ^ (id >> 31);
+}
+
+// Open addressing over 64-bit ids; numbers them in the order in which they are first seen.
+class Numbering {
+ public:
+  explicit Numbering(int64_t capacity) {
+    uint64_t size = 16;
+    while (size < 2 * static_cast<uint64_t>(capacity)) size *= 2;
+    slots_.assign(size, -1);
+  }
+  int32_t operator()(int64_t id, std::vector<int64_t>& ids, size_t base) {
+    const uint64_t mask = slots_.size() - 1;
+    for (uint64_t at = mix(id) & mask;; at = (at + 1) & mask) {
+      if (slots_[at] < 0) {
+        slots_[at] = static_cast<int32_t>(ids.size() - base);
+        ids.push_back(id);
+        return slots_[at];
+      }
+      if (ids[base + slots_[at]] == id) return slots_[at];
+    }
+  }
+
+ private:
+  std::vector<int32_t> slots_;
+};
+
+PERCBAL_CLONES void scan_run_heads(const int64_t* ids, int64_t begin, int64_t end, int64_t* heads,
+                                   int64_t* descents) {
+  int64_t changes = 0, falls = 0;
+  for (int64_t i = begin; i < end; ++i) {
+    changes += ids[i] != ids[i - 1];
+    falls += ids[i] < ids[i - 1];
+  }
+  *heads = changes;
+  *descents = falls;
+}
+
+// Runs of equal ids, each a candidate group. Returns whether the ids never descend.
+bool find_runs(const int64_t* ids, int64_t rows, const Parallel& parallel, GroupLayout& out) {
+  const int64_t chunks = (rows + kChunk - 1) / kChunk;
+  std::vector<int64_t> heads(chunks + 1, 0), descents(chunks, 0);
+  parallel(chunks, [&](int64_t c) {
+    const int64_t begin = std::max<int64_t>(c * kChunk, 1);
+    scan_run_heads(ids, begin, std::min(rows, (c + 1) * kChunk), &heads[c + 1], &descents[c]);
+  });
+  heads[0] = 1;  // row 0 heads the first run
+  std::partial_sum(heads.begin(), heads.end(), heads.begin());
+  out.offsets.resize(heads[chunks] + 1);
+  out.ids.resize(heads[chunks]);
+  out.offsets.back() = rows;
+  out.offsets[0] = 0;
+  out.ids[0] = ids[0];
+  parallel(chunks, [&](int64_t c) {
+    int64_t run = heads[c];
+    const int64_t end = std::min(rows, (c + 1) * kChunk);
+    for (int64_t i = std::max<int64_t>(c * kChunk, 1); i < end; ++i) {
+      if (ids[i] == ids[i - 1]) continue;
+      out.offsets[run] = i;
+      out.ids[run++] = ids[i];
+    }
+  });
+  return std::all_of(descents.begin(), descents.end(), [](int64_t d) { return d == 0; });
+}
+
+bool all_different(const std::vector<int64_t>& ids) {
+  Numbering number(ids.size());
+  std::vector<int64_t> seen;
+  seen.reserve(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (number(ids[i], seen, 0) != static_cast<int32_t>(i)) return false;
+  return true;
+}
+
+// Groups of one partition's rows: number the ids, then a counting sort into `order`.
+struct Partition {
+  std::vector<int64_t> ids, sizes;
+  void sort(const int64_t* keys, const int32_t* rows, int64_t n, int32_t* order) {
+    Numbering number(n);
+    std::vector<int32_t> group(n);
+    for (int64_t i = 0; i < n; ++i) group[i] = number(keys[i], ids, 0);
+    sizes.assign(ids.size(), 0);
+    for (int64_t i = 0; i < n; ++i) ++sizes[group[i]];
+    std::vector<int64_t> next(ids.size(), 0);
+    for (size_t g = 1; g < ids.size(); ++g) next[g] = next[g - 1] + sizes[g - 1];
+    for (int64_t i = 0; i < n; ++i) order[next[group[i]]++] = rows[i];
+  }
+};
+
+// Scattered ids: split the rows by a hash of their id into parts that fit the cache, sort each.
+GroupLayout partitioned(const int64_t* ids, int64_t rows, const Parallel& parallel) {
+  int bits = 0;
+  while (bits < 12 && (rows >> bits) > 4096) ++bits;
+  const int64_t parts = int64_t{1} << bits, chunks = (rows + kChunk - 1) / kChunk;
+  const auto part_of = [bits](int64_t id) { return bits ? mix(id) >> (64 - bits) : 0; };
+  std::vector<int64_t> start(chunks * parts, 0);  // rows of chunk c in part p, then where they go
+  parallel(chunks, [&](int64_t c) {
+    for (int64_t i = c * kChunk; i < std::min(rows, (c + 1) * kChunk); ++i)
+      ++start[c * parts + part_of(ids[i])];
+  });
+  std::vector<int64_t> part_start(parts + 1, 0);
+  int64_t total = 0;
+  for (int64_t p = 0; p < parts; ++p) {
+    part_start[p] = total;
+    for (int64_t c = 0; c < chunks; ++c) {
+      const int64_t n = start[c * parts + p];
+      start[c * parts + p] = total;
+      total += n;
+    }
+  }
+  part_start[parts] = total;
+  std::vector<int64_t> keys(rows);
+  std::vector<int32_t> index(rows);
+  parallel(chunks, [&](int64_t c) {
+    int64_t* next = &start[c * parts];
+    for (int64_t i = c * kChunk; i < std::min(rows, (c + 1) * kChunk); ++i) {
+      const int64_t to = next[part_of(ids[i])]++;
+      keys[to] = ids[i];
+      index[to] = static_cast<int32_t>(i);
+    }
+  });
+  GroupLayout out;
+  out.order.resize(rows);
+  std::vector<Partition> partition(parts);
+  parallel(parts, [&](int64_t p) {
+    const int64_t at = part_start[p];
+    partition[p].sort(&keys[at], &index[at], part_start[p + 1] - at, &out.order[at]);
+  });
+  out.offsets.push_back(0);
+  for (const Partition& part : partition) {
+    out.ids.insert(out.ids.end(), part.ids.begin(), part.ids.end());
+    for (const int64_t size : part.sizes) out.offsets.push_back(out.offsets.back() + size);
+  }
+  return out;
+}
+
+}  // namespace
+
+GroupLayout group_layout(const int64_t* ids, int64_t rows, const Parallel& parallel) {
+  GroupLayout out;
+  out.offsets = {0};
+  if (rows == 0) return out;
+  const bool sorted = find_runs(ids, rows, parallel, out);
+  // more runs than half the rows: hardly any neighbours agree, so the ids are scattered
+  if (sorted || (2 * static_cast<int64_t>(out.ids.size()) < rows && all_different(out.ids)))
+    return out;
+  return partitioned(ids, rows, parallel);
+}
+
+}  // namespace percbal

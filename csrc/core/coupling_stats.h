@@ -1,0 +1,43 @@
+// Reward-coupling statistics of many rollouts, torch-free: plain pointers and sizes.
+#pragma once
+#include <cstdint>
+
+#include "core/coupling_fields.h"
+#include "core/parallel.h"
+
+namespace percbal {
+
+template <class T>
+struct Rollouts {
+  const T* outcome;        // (R, C), row-major; NaN = not scored
+  int64_t candidates;      // C
+  const T* target[2];      // (R) each: perception, then reasoning or null
+  const int32_t* order;    // (R) rows by group, or null when they already lie so
+  const int64_t* offsets;  // (G + 1)
+  int64_t rows, groups;
+};
+
+struct CouplingOptions {
+  const double* origin_outcome;  // (C): the moments are about these values
+  const double* origin_target;   // (T)
+  double eps;                    // added to the group's std before dividing by it
+  double right_at;               // perception is right from this value on
+};
+
+// pair: (T, C, kPairFields); signal: (C, kSignalFields). The result does not depend on how many
+// threads `parallel` has.
+template <class T>
+void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
+                    double* signal, const Parallel& parallel);
+
+// correlation: (T, C, G), NaN where either side is constant; count: (T, C, G) rollouts with both.
+template <class T>
+void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
+                    const Parallel& parallel);
+
+// The two GRPO advantages of every rollout, each (R, C): (C10) and (C11); NaN where not scored.
+template <class T>
+void group_advantage(const Rollouts<T>& in, double eps, T* scaled, T* centred,
+                     const Parallel& parallel);
+
+}  // namespace percbal

@@ -1,0 +1,279 @@
+"""Reward coupling: what the outcome reward tells a policy about its perception.
+
+docs/coupling.md defines every number, (C1) to (C13), and says how to read it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from percbal_ops import coupling_reference as reference
+from percbal_ops.coupling_summary import GroupTable, RewardCoupling, summarise
+
+__all__ = [
+    "CouplingStats",
+    "GroupAdvantage",
+    "GroupTable",
+    "RewardCoupling",
+    "group_advantage",
+    "reward_coupling",
+]
+
+SCHEMAS = {
+    "group_layout": "(Tensor group) -> (Tensor order, Tensor offsets, Tensor ids)",
+    "coupling_stats": (
+        "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor order, Tensor offsets, "
+        "Tensor origin_outcome, Tensor origin_target, float eps, float right_at) "
+        "-> (Tensor pair, Tensor signal)"
+    ),
+    "group_coupling": (
+        "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor order, Tensor offsets) "
+        "-> (Tensor correlation, Tensor count)"
+    ),
+    "group_advantage": (
+        "(Tensor outcome, Tensor order, Tensor offsets, float eps) "
+        "-> (Tensor scaled, Tensor centred)"
+    ),
+}
+EPS = 1e-4  # what TRL adds to the standard deviation of a group
+
+_library = torch.library.Library("percbal", "FRAGMENT")
+for _name, _schema in SCHEMAS.items():
+    _library.define(_name + _schema)
+    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+
+
+class GroupAdvantage(NamedTuple):
+    scaled: Tensor
+    centred: Tensor
+
+
+def reward_coupling(
+    outcome: Tensor,
+    perception: Tensor,
+    reasoning: Tensor | None = None,
+    group: Tensor | None = None,
+    *,
+    right_at: float = 1.0,
+    eps: float = EPS,
+    confidence: float = 0.95,
+    per_group: bool = False,
+) -> RewardCoupling:
+    """Correlations of rewards with perception and reasoning, and what the GRPO gradient sees.
+
+    Args:
+        outcome: (R,) rewards, or (R, C) candidate rewards to rank; float, integer or bool.
+        perception, reasoning: (R,), the same dtypes. NaN anywhere = not scored: the rollout is left
+            out of the numbers that need the missing value, and out of no other.
+        group: (R,) int64, the prompt of each rollout, any ids in any order. None: every rollout is
+            its own group, so that nothing is left within groups.
+        right_at: perception counts as right from this value on.
+        eps: added to the group's standard deviation in the z-score advantage.
+        confidence: of the intervals, which take groups as the independent units.
+        per_group: also return the correlations of each group.
+
+    Returns float64 tensors on the CPU: () for an (R,) outcome, (C,) for an (R, C) one.
+    Raises ValueError for wrong shapes or dtypes and for infinite rewards. The pooled correlation is
+    ``torch.corrcoef(torch.stack([outcome, perception]))[0, 1]`` over the scored rollouts.
+    """
+    outcome, perception, reasoning, group = _checked(outcome, perception, reasoning, group)
+    matrix = outcome if outcome.dim() == 2 else outcome[:, None]
+    order, offsets, ids = _layout(group, len(matrix), matrix.device)
+    targets = [t for t in (perception, reasoning) if t is not None]
+    stats = CouplingStats(
+        origin_outcome=torch.stack([_first_scored(c) for c in matrix.unbind(1)]),
+        origin_target=torch.stack([_first_scored(t) for t in targets]),
+        eps=eps,
+        right_at=right_at,
+    )
+    stats._add(matrix, perception, reasoning, order, offsets)
+    table = None
+    if per_group:
+        correlation, count = torch.ops.percbal.group_coupling(
+            matrix, perception, reasoning, order, offsets
+        )
+        if outcome.dim() == 1:
+            correlation, count = correlation[:, 0], count[:, 0]
+        table = GroupTable(ids, correlation, count)
+    return stats._summary(confidence, scalar=outcome.dim() == 1, groups=table)
+
+
+def group_advantage(
+    reward: Tensor, group: Tensor | None = None, *, eps: float = EPS
+) -> GroupAdvantage:
+    """The GRPO advantages of every rollout, over rewards of its own group.
+
+    reward: (R,) or (R, C), NaN = not scored; group: (R,) int64. Returns two tensors of the shape of
+    ``reward``: ``scaled = (r - mean) / (std + eps)`` with the unbiased std (C11) and
+    ``centred = r - mean`` (C10). Both are 0 in a group whose rewards are all equal, NaN where the
+    reward is.
+    """
+    reward, _, _, group = _checked(reward, None, None, group)
+    matrix = reward if reward.dim() == 2 else reward[:, None]
+    order, offsets, _ = _layout(group, len(matrix), matrix.device)
+    scaled, centred = torch.ops.percbal.group_advantage(matrix, order, offsets, eps)
+    return GroupAdvantage(scaled.view(reward.shape), centred.view(reward.shape))
+
+
+class CouplingStats:
+    """A running estimate: small sums that batches, and ranks, add to one another.
+
+    Give each `update` whole groups: a group split between two updates counts as two. Rollouts of
+    the same prompt in a later update are a new group, as they are for GRPO. `pair` (T, C, 41) and
+    `signal` (C, 18) are plain float64 sums about `origin`; `tensor()` holds all of them in one
+    tensor to all-reduce. Sums about an origin far from the rewards lose digits: keep the default
+    0 for rewards of order one, and give the typical value to others, the same on every rank.
+    """
+
+    def __init__(
+        self,
+        candidates: int | None = None,
+        *,
+        reasoning: bool = False,
+        origin_outcome: Tensor | None = None,
+        origin_target: Tensor | None = None,
+        eps: float = EPS,
+        right_at: float = 1.0,
+    ) -> None:
+        self.scalar = candidates is None and origin_outcome is None
+        zeros = torch.zeros(candidates or 1, dtype=torch.float64)
+        self.origin_outcome = zeros if origin_outcome is None else origin_outcome.double().cpu()
+        targets = torch.zeros(1 + reasoning, dtype=torch.float64)
+        self.origin_target = targets if origin_target is None else origin_target.double().cpu()
+        self.eps, self.right_at = eps, right_at
+        t, c = len(self.origin_target), len(self.origin_outcome)
+        self.pair = torch.zeros(t, c, reference.PAIR_FIELDS, dtype=torch.float64)
+        self.signal = torch.zeros(c, reference.SIGNAL_FIELDS, dtype=torch.float64)
+
+    def update(
+        self,
+        outcome: Tensor,
+        perception: Tensor,
+        reasoning: Tensor | None = None,
+        group: Tensor | None = None,
+    ) -> CouplingStats:
+        """Adds a batch of whole groups; the arguments of `reward_coupling`."""
+        outcome, perception, reasoning, group = _checked(outcome, perception, reasoning, group)
+        matrix = outcome if outcome.dim() == 2 else outcome[:, None]
+        if (matrix.shape[1], 1 + (reasoning is not None)) != (
+            len(self.origin_outcome),
+            len(self.origin_target),
+        ):
+            raise ValueError(
+                f"these statistics hold {len(self.origin_outcome)} candidates and "
+                f"{len(self.origin_target)} targets, got {matrix.shape[1]} and "
+                f"{1 + (reasoning is not None)}"
+            )
+        order, offsets, _ = _layout(group, len(matrix), matrix.device)
+        self._add(matrix, perception, reasoning, order, offsets)
+        return self
+
+    def _add(
+        self,
+        matrix: Tensor,
+        perception: Tensor,
+        reasoning: Tensor | None,
+        order: Tensor,
+        offsets: Tensor,
+    ) -> None:
+        pair, signal = torch.ops.percbal.coupling_stats(
+            matrix,
+            perception,
+            reasoning,
+            order,
+            offsets,
+            self.origin_outcome.to(matrix.device),
+            self.origin_target.to(matrix.device),
+            self.eps,
+            self.right_at,
+        )
+        infinite = int(signal[:, reference.INFINITE].sum())
+        if infinite:
+            raise ValueError(
+                f"rewards must be finite or NaN (not scored), got {infinite} infinite values"
+            )
+        self.pair += pair.cpu()
+        self.signal += signal.cpu()
+
+    def merge(self, other: CouplingStats) -> CouplingStats:
+        """Adds the sums of ``other``, which must have been made with the same arguments."""
+        for name in ("origin_outcome", "origin_target", "eps", "right_at"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            same = torch.equal(mine, theirs) if isinstance(mine, Tensor) else mine == theirs
+            if not same:
+                raise ValueError(f"cannot merge statistics of different {name}: {mine}, {theirs}")
+        return self.load_tensor(self.tensor() + other.tensor())
+
+    def tensor(self) -> Tensor:
+        """All sums, (T * C * 41 + C * 18,) float64: all-reduce it with SUM, then `load_tensor`."""
+        return torch.cat([self.pair.flatten(), self.signal.flatten()])
+
+    def load_tensor(self, sums: Tensor) -> CouplingStats:
+        """Takes over the sums of `tensor()`, of this rank or of all of them added up."""
+        size = self.pair.numel() + self.signal.numel()
+        if sums.shape != (size,):
+            raise ValueError(f"sums must be ({size},), got {tuple(sums.shape)}")
+        pair, signal = sums.double().cpu().split([self.pair.numel(), self.signal.numel()])
+        self.pair, self.signal = pair.view_as(self.pair), signal.view_as(self.signal)
+        return self
+
+    def summary(self, confidence: float = 0.95) -> RewardCoupling:
+        """The numbers of `reward_coupling` for everything added so far."""
+        return self._summary(confidence, scalar=self.scalar, groups=None)
+
+    def _summary(
+        self, confidence: float, *, scalar: bool, groups: GroupTable | None
+    ) -> RewardCoupling:
+        pair, signal = self.pair, self.signal
+        if scalar:
+            pair, signal = pair[:, 0], signal[0]
+            return summarise(
+                pair, signal, self.origin_outcome[0], self.origin_target, confidence, groups
+            )
+        return summarise(pair, signal, self.origin_outcome, self.origin_target, confidence, groups)
+
+
+def _layout(group: Tensor | None, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    if group is not None:
+        return torch.ops.percbal.group_layout(group)
+    every = torch.arange(rows + 1, device=device)
+    return every.new_empty(0, dtype=torch.int32), every, every[:-1]
+
+
+def _first_scored(column: Tensor) -> Tensor:
+    """() float64: an origin near the values, so that equal rewards give exact zeros."""
+    head = column[:1024]
+    head = head[head.isfinite()]
+    return head[0].double() if len(head) else column.new_zeros((), dtype=torch.float64)
+
+
+def _checked(
+    outcome: Tensor, perception: Tensor | None, reasoning: Tensor | None, group: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    if outcome.dim() not in (1, 2):
+        raise ValueError(f"outcome must be (R,) or (R, C), got {outcome.dim()} dims")
+    rows = outcome.shape[0]
+    columns = {"perception": perception, "reasoning": reasoning, "group": group}
+    for name, column in columns.items():
+        if column is None:
+            continue
+        if column.shape != (rows,):
+            raise ValueError(f"{name} must be ({rows},) like outcome, got {tuple(column.shape)}")
+        if column.device != outcome.device:
+            raise ValueError(f"{name} is on {column.device}, outcome on {outcome.device}")
+    if group is not None and (group.is_floating_point() or group.dtype == torch.bool):
+        raise ValueError(f"group must hold integer ids, got {group.dtype}")
+    values = [v for v in (outcome, perception, reasoning) if v is not None]
+    for v in values:
+        if v.is_complex():
+            raise ValueError(f"rewards must be real, got {v.dtype}")
+    # float32 holds every half, bfloat16, bool and small integer; the sums are float64 in any case
+    wide = any(v.dtype in (torch.float64, torch.int64, torch.int32) for v in values)
+    cast = [
+        None if v is None else v.detach().to(torch.float64 if wide else torch.float32)
+        for v in (outcome, perception, reasoning)
+    ]
+    return cast[0], cast[1], cast[2], None if group is None else group.long()

@@ -1,0 +1,259 @@
+"""From the sums of `CouplingStats` to the numbers a person reads: (C1) to (C13)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from percbal_ops import coupling_reference as f
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """A Pearson correlation and its interval; each () or (C,) float64."""
+
+    r: Tensor  # NaN when a side is constant
+    low: Tensor  # NaN with fewer than two groups that inform it
+    high: Tensor
+    count: Tensor  # rollouts with both values
+    groups: Tensor  # groups the interval rests on
+    echo: Tensor  # r if every success had the target right (C7), (C9); NaN unless binary
+
+
+@dataclass(frozen=True)
+class Coupled:
+    """The outcome against one target; each () or (C,) float64."""
+
+    pooled: Correlation  # over all rollouts (C1)
+    within: Correlation  # group means removed: all that GRPO sees (C2)
+    outcome_mean: Tensor
+    target_mean: Tensor
+    wrong_success: Tensor  # share of successes with the target wrong; NaN unless binary
+    echo_ratio: Tensor  # r / echo, pooled (C8)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What the policy gradient sees of the outcome, against perception; each () or (C,)."""
+
+    conflict_rate: Tensor  # of rollouts with an advantage: right but -, or wrong but + (C12)
+    conflict_share: Tensor  # of advantage mass, z-score form
+    share_right: Tensor  # of advantage mass on right perception, z-score form (C13)
+    share_wrong: Tensor
+    share_right_centred: Tensor  # the same for the centred-only advantage
+    share_wrong_centred: Tensor
+    praised_wrong: Tensor  # of wrong-perception rollouts, those with a positive advantage
+    blamed_right: Tensor  # of right-perception rollouts, those with a negative advantage
+    silent_groups: Tensor  # share of groups whose advantages are all zero
+    scored: Tensor  # rollouts with an outcome
+    groups: Tensor  # groups with at least one
+
+
+@dataclass(frozen=True)
+class GroupTable:
+    """Correlations of each group; NaN where a side is constant in it."""
+
+    ids: Tensor  # (G,) int64
+    correlation: Tensor  # (T, G) or (T, C, G) float64; T: perception, then reasoning
+    count: Tensor  # the same shape, int64
+
+
+@dataclass(frozen=True)
+class RewardCoupling:
+    """See docs/coupling.md for what each number means and when it says little."""
+
+    perception: Coupled
+    reasoning: Coupled | None
+    signal: Signal
+    groups: GroupTable | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists, NaN as None: ready for JSON."""
+        return _plain(asdict(self))
+
+
+def summarise(
+    pair: Tensor,
+    signal: Tensor,
+    origin_outcome: Tensor,
+    origin_target: Tensor,
+    confidence: float,
+    groups: GroupTable | None,
+) -> RewardCoupling:
+    """pair: (T, [C,] 41); signal: ([C,] 18); origins: ([C]), (T,)."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    coupled = [
+        _coupled(p, origin_outcome, origin, confidence)
+        for p, origin in zip(pair, origin_target, strict=True)
+    ]
+    return RewardCoupling(
+        coupled[0], coupled[1] if len(coupled) > 1 else None, _signal(signal), groups
+    )
+
+
+def _coupled(p: Tensor, origin_x: Tensor, origin_y: Tensor, confidence: float) -> Coupled:
+    n, sx, sy, xx, xy, yy = p[..., f.COUNT].unbind(-1)
+    mean_x, mean_y = sx / n, sy / n  # about the origin; NaN without rollouts
+    vxx, vxy, vyy = xx / n - mean_x**2, xy / n - mean_x * mean_y, yy / n - mean_y**2
+    # a variance this far below the second moment is rounding: the column is constant
+    vxx = vxx.where(vxx > 1e-12 * xx / n, 0)
+    vyy = vyy.where(vyy > 1e-12 * yy / n, 0)
+    r = _pearson(vxx, vxy, vyy)
+    pooled_variance = _pooled_variance(p, r, mean_x, mean_y, vxx, vyy)
+    outcome_mean, target_mean = mean_x + origin_x, mean_y + origin_y
+    wrong = p[..., f.WRONG_SUCCESS]
+    binary = p[..., f.NOT_BINARY] == 0
+
+    wxx, wxy, wyy = p[..., f.WITHIN].unbind(-1)
+    within = _pearson(wxx, wxy, wyy)
+    echo = _nan_unless(binary, _pearson(vxx, outcome_mean * (1 - target_mean), vyy))
+    echo_within = _nan_unless(binary, _pearson(wxx, p[..., f.ECHO_WITHIN], wyy))
+    return Coupled(
+        pooled=_interval(r, pooled_variance, n, p[..., f.GROUPS], echo, confidence),
+        within=_interval(
+            within, _within_variance(p, within), n, p[..., f.INFORMATIVE], echo_within, confidence
+        ),
+        outcome_mean=outcome_mean,
+        target_mean=target_mean,
+        wrong_success=_nan_unless(binary, wrong / (n * outcome_mean)),
+        echo_ratio=r / echo,
+    )
+
+
+def _pearson(xx: Tensor, xy: Tensor, yy: Tensor) -> Tensor:
+    """(C1); 0 / 0 is NaN, which is what a constant side means."""
+    defined = (xx > 0) & (yy > 0)
+    return _nan_unless(defined, xy / (xx.sqrt() * yy.sqrt())).clamp(-1, 1)
+
+
+def _symmetric(upper: Tensor, size: int) -> Tensor:
+    """(..., K (K + 1) / 2) upper triangles -> (..., K, K)."""
+    i, j = torch.triu_indices(size, size)
+    full = upper.new_zeros(*upper.shape[:-1], size, size)
+    full[..., i, j] = upper
+    full[..., j, i] = upper
+    return full
+
+
+def _pooled_variance(
+    p: Tensor, r: Tensor, mean_x: Tensor, mean_y: Tensor, vxx: Tensor, vyy: Tensor
+) -> Tensor:
+    """(C4): the influence of a group on r is linear in its moments, so its square is quadratic."""
+    n = p[..., 0]
+    sx, sy = vxx.sqrt(), vyy.sqrt()
+    # zx zy - r (zx^2 + zy^2) / 2 as coefficients of (1, x, y, xx, xy, yy)
+    cxx, cxy, cyy = -r / (2 * vxx), 1 / (sx * sy), -r / (2 * vyy)
+    coefficients = torch.stack(
+        [
+            cxx * mean_x**2 + cxy * mean_x * mean_y + cyy * mean_y**2,
+            -2 * cxx * mean_x - cxy * mean_y,
+            -2 * cyy * mean_y - cxy * mean_x,
+            cxx,
+            cxy,
+            cyy,
+        ],
+        dim=-1,
+    )
+    return _quadratic(coefficients, _symmetric(p[..., f.MOMENTS], 6)) / n**2
+
+
+def _within_variance(p: Tensor, r: Tensor) -> Tensor:
+    """(C5), the same for the sums of the groups' central moments."""
+    wxx, _, wyy = p[..., f.WITHIN].unbind(-1)
+    coefficients = torch.stack([-r / (2 * wxx), 1 / (wxx * wyy).sqrt(), -r / (2 * wyy)], dim=-1)
+    return _quadratic(coefficients, _symmetric(p[..., f.WITHIN_OUTER], 3))
+
+
+def _quadratic(c: Tensor, matrix: Tensor) -> Tensor:
+    return (c[..., None, :] @ matrix @ c[..., :, None])[..., 0, 0].clamp(min=0)
+
+
+def _interval(
+    r: Tensor, variance: Tensor, n: Tensor, groups: Tensor, echo: Tensor, confidence: float
+) -> Correlation:
+    """(C3): Fisher's z with the cluster-robust variance and Student's t on groups - 1."""
+    flat = groups.flatten().tolist()
+    t = torch.tensor([t_quantile((1 + confidence) / 2, int(g) - 1) for g in flat])
+    t = t.to(torch.float64).view_as(groups)
+    std = (variance * groups / (groups - 1)).sqrt()
+    half = t * std / (1 - r**2)
+    certain = r.abs() == 1
+    low, high = (
+        torch.where(certain, r, torch.tanh(torch.atanh(r) + sign * half)) for sign in (-1, 1)
+    )
+    known = groups > 1
+    return Correlation(r, _nan_unless(known, low), _nan_unless(known, high), n, groups, echo)
+
+
+def t_quantile(q: float, df: int) -> float:
+    """Quantile of Student's t for q >= 0.5: exact for df 1 and 2, else Newton steps on (the
+    regularised incomplete beta function's) CDF from the normal quantile."""
+    if df < 1:
+        return math.nan
+    if df == 1:
+        return math.tan(math.pi * (q - 0.5))
+    if df == 2:
+        a = 2 * q - 1
+        return a * math.sqrt(2 / (1 - a * a))
+    z = NormalDist().inv_cdf(q)
+    t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df * df)
+    if df > 1000:
+        return t
+    log_scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+    for _ in range(20):
+        density = math.exp(log_scale - (df + 1) / 2 * math.log1p(t * t / df))
+        t -= (_t_cdf(t, df) - q) / density
+    return t
+
+
+def _t_cdf(t: float, df: int) -> float:
+    """For integer df, the finite trigonometric sums of Abramowitz and Stegun 26.7.3 and 26.7.4."""
+    theta = math.atan(t / math.sqrt(df))
+    cos2 = math.cos(theta) ** 2
+    term = math.cos(theta) if df % 2 else 1.0
+    total = 0.0
+    for k in range(2 + df % 2, df + 1, 2):
+        total += term
+        term *= cos2 * (k - 1) / k
+    total *= math.sin(theta)
+    return 0.5 + ((theta + total) / math.pi if df % 2 else total / 2)
+
+
+def _signal(s: Tensor) -> Signal:
+    right_up, right_down, wrong_up, wrong_down = s[..., f.CELLS].unbind(-1)
+    moved = right_up + right_down + wrong_up + wrong_down
+    mass, centred = s[..., f.MASS_SCALED], s[..., f.MASS_CENTRED]
+    total, total_centred = mass.sum(-1), centred.sum(-1)
+    return Signal(
+        conflict_rate=(right_down + wrong_up) / moved,
+        conflict_share=(mass[..., 1] + mass[..., 2]) / total,
+        share_right=mass[..., :2].sum(-1) / total,
+        share_wrong=mass[..., 2:].sum(-1) / total,
+        share_right_centred=centred[..., :2].sum(-1) / total_centred,
+        share_wrong_centred=centred[..., 2:].sum(-1) / total_centred,
+        praised_wrong=wrong_up / (wrong_up + wrong_down + s[..., f.ZERO_WRONG]),
+        blamed_right=right_down / (right_up + right_down + s[..., f.ZERO_RIGHT]),
+        silent_groups=s[..., f.SILENT_GROUPS] / s[..., f.SCORED_GROUPS],
+        scored=s[..., f.SCORED],
+        groups=s[..., f.SCORED_GROUPS],
+    )
+
+
+def _nan_unless(keep: Tensor, value: Tensor) -> Tensor:
+    return value.where(keep, torch.nan)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
