@@ -1,0 +1,271 @@
+"""Triton helpers shared by the kernels: the maths of docs/math.md on tiles and on row scalars.
+
+Everything a row needs is a few scalars, so their functions are written for accuracy: the hardware's
+approximate logarithm is off by 2^-22 near 1, where a confident row lives.
+"""
+
+import triton
+import triton.language as tl
+
+LOG2E = tl.constexpr(1.4426950408889634)
+LN2 = tl.constexpr(0.6931471805599453)
+# Finite, so that a tile of -inf subtracts to -inf and not to NaN.
+LOWEST = tl.constexpr(-3.4028234663852886e38)
+
+
+@triton.jit
+def accumulate_dtype(dtype: tl.constexpr):
+    """float64 for float64 logits, else float32."""
+    if dtype == tl.float64:
+        return tl.constexpr(tl.float64)
+    return tl.constexpr(tl.float32)
+
+
+@triton.jit
+def exp(x):
+    return tl.exp2(x * LOG2E)
+
+
+@triton.jit
+def log1p(x):
+    """ln(1 + x) for 0 <= x <= 1, as 2 atanh(x / (2 + x)): digits do not depend on hardware."""
+    terms: tl.constexpr = 18 if x.dtype == tl.float64 else 8
+    s = x / (2 + x)
+    square = s * s
+    series = square * 0.0
+    for k in tl.static_range(terms):
+        series = series * square + 1.0 / (2 * (terms - k) - 1)
+    return 2 * s * series
+
+
+@triton.jit
+def log(x):
+    """ln x for x = 0 or x >= 1, a sum of exponentials that holds its own maximum."""
+    if x.dtype == tl.float64:
+        bits = x.to(tl.int64, bitcast=True)
+        exponent = (bits >> 52) - 1023
+        mantissa = (bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000
+        mantissa = mantissa.to(tl.float64, bitcast=True)
+    else:
+        bits = x.to(tl.int32, bitcast=True)
+        exponent = (bits >> 23) - 127
+        mantissa = ((bits & 0x007FFFFF) | 0x3F800000).to(tl.float32, bitcast=True)
+    value = exponent.to(x.dtype) * LN2 + log1p(mantissa - 1)
+    return tl.where(x > 0, value, tl.where(x == 0, -float("inf"), x))
+
+
+@triton.jit
+def tanh(x):
+    """Gauss's continued fraction near 0, where 1 - exp(-2x) would cancel; one division in all."""
+    levels: tl.constexpr = 9 if x.dtype == tl.float64 else 5
+    square = x * x
+    num_old, num, den_old, den = x * 0.0, x, x * 0.0 + 1.0, x * 0.0 + 1.0
+    for k in tl.static_range(2, levels + 1):
+        num, num_old = num * (2 * k - 1) + square * num_old, num
+        den, den_old = den * (2 * k - 1) + square * den_old, den
+    fall = exp(-2 * tl.abs(x))
+    near = tl.abs(x) < 0.5
+    far_num = tl.where(x < 0, fall - 1, 1 - fall)
+    return tl.where(near, num, far_num) / tl.where(near, den, 1 + fall)
+
+
+@triton.jit
+def cap(z, softcap, CAPPED: tl.constexpr):
+    """u and s of (M1); without a softcap the slope is the constant 1."""
+    if CAPPED:
+        t = tanh(z / softcap)
+        return softcap * t, 1 - t * t
+    else:
+        return z, 1.0
+
+
+@triton.jit
+def row_begin(row, stride, SHIFTED: tl.constexpr):
+    """Where to start reading a row, and how many elements before the row that is.
+
+    A row that need not start on a 128-bit boundary is read from the one before it, in a form the
+    compiler can prove aligned.
+    """
+    # int64: row * stride passes 2^31 once N * V does
+    begin = row.to(tl.int64) * stride
+    if SHIFTED:
+        aligned = begin // 16 * 16
+        return aligned, (begin - aligned).to(tl.int32)
+    else:
+        return begin, 0
+
+
+@triton.jit
+def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr, EVICT: tl.constexpr):
+    """Columns [start, start + BLOCK) of a row that lives in [first, last); 0 outside it.
+
+    An inner tile is loaded without a mask: a mask the compiler cannot reason about (an odd length)
+    would turn every 128-bit load into eight narrow ones.
+    """
+    columns = start + tl.arange(0, BLOCK)
+    if (start >= first) & (start + BLOCK <= last):
+        z = tl.load(row_ptr + columns, eviction_policy=EVICT)
+    else:
+        inside = (columns >= first) & (columns < last)
+        z = tl.load(row_ptr + columns, mask=inside, other=0.0, eviction_policy=EVICT)
+    return z
+
+
+@triton.jit
+def load_weights(weight_ptr, columns, inside, like):
+    """Class weights w of a tile, 0 outside; 1 if there are none."""
+    if weight_ptr is None:
+        return tl.where(inside, like * 0.0 + 1.0, 0.0)
+    else:
+        return tl.load(weight_ptr + columns, mask=inside, other=0.0).to(like.dtype)
+
+
+@triton.jit
+def rival_sums(
+    row_ptr,
+    weight_ptr,
+    first,  # the row is [first, last), its target at column y; all relative to row_ptr
+    last,
+    y,
+    softcap,
+    BLOCK: tl.constexpr,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+    EVICT: tl.constexpr,
+):
+    """One pass over a row -> m, S1, S2 of (M2), (M5) and, if SMOOTHED, S3, S4 and the gaps
+    sum w (m - u), all over the rivals; one exponential per logit and one maximum per tile."""
+    dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
+    zeros = tl.zeros([BLOCK], dtype)
+    peak = tl.full([], LOWEST, dtype)
+    s1, s2, s3, s4, gaps, seen = zeros, zeros, zeros, zeros, zeros, zeros
+    tile = load_tile(row_ptr, 0, first, last, BLOCK, EVICT)
+    for start in range(0, last, BLOCK):
+        # asked for now, needed after this tile's arithmetic
+        ahead = load_tile(row_ptr, start + BLOCK, first, last, BLOCK, EVICT)
+        columns = start + tl.arange(0, BLOCK)
+        u, slope = cap(tile.to(dtype), softcap, CAPPED)
+        rival = (columns >= first) & (columns < last) & (columns != y)
+        if (start < first) | (start + BLOCK > last) | ((y >= start) & (y < start + BLOCK)):
+            u = tl.where(rival, u, -float("inf"))
+        top = tl.max(u, 0)
+        if top > peak:  # rare after the first tiles, and the same for the whole block
+            scale = exp(peak - top)
+            s1, s2, s3 = s1 * scale, s2 * (scale * scale), s3 * scale
+            gaps += tl.where(peak == LOWEST, 0.0, top - peak) * seen
+            peak = top
+        e = exp(u - peak)
+        s1 += e
+        s2 += (slope * e) * (slope * e)
+        if SMOOTHED:
+            w = load_weights(weight_ptr, columns - first, rival, zeros)
+            s3 += slope * slope * w * e
+            s4 += slope * slope * w * w
+            gaps += tl.where(rival, w * (peak - u), 0.0)
+            seen += w
+        tile = ahead
+    s1, s2 = tl.sum(s1, 0), tl.sum(s2, 0)
+    if SMOOTHED:
+        s3, s4, gaps = tl.sum(s3, 0), tl.sum(s4, 0), tl.sum(gaps, 0)
+    else:
+        s3, s4, gaps = s1 * 0.0, s1 * 0.0, s1 * 0.0
+    return peak, s1, s2, s3, s4, gaps
+
+
+@triton.jit
+def target_against_rivals(u_y, peak, s1):
+    """nll, q, L and L - m of (M2), and the peak with 0 for "no rival" as in the reference."""
+    peak = tl.where(s1 == 0, 0.0, peak)
+    log_s1 = log(s1)
+    lead = (u_y - peak) - log_s1  # in this order: peak + log_s1 rounds away a huge peak's digits
+    fall = exp(-tl.abs(lead))
+    tail = log1p(fall)
+    nll = tl.where(u_y == float("inf"), float("nan"), tl.maximum(-lead, 0.0) + tail)
+    miss = tl.where(lead > 0, fall, 1.0) / (1 + fall)
+    above = log_s1 + tl.maximum(lead, 0.0) + tail
+    lse = tl.where(lead > 0, u_y + nll, peak + above)
+    rest = tl.where(s1 == 0, lse - peak, above)
+    return peak, nll, miss, lse, rest
+
+
+@triton.jit
+def target_weights(weight_ptr, weight_sum_ptr, y, known, vocab, like):
+    """w_y and W, in the type of `like`; a target out of range weighs 1, for its NaN to survive."""
+    if weight_ptr is None:
+        return like * 0.0 + 1.0, tl.full([], vocab, like.dtype)
+    else:
+        w_y = tl.load(weight_ptr + y, mask=known, other=1.0)
+        return w_y.to(like.dtype), tl.load(weight_sum_ptr).to(like.dtype)
+
+
+@triton.jit
+def row_mass(miss, lse, weights, options, vocab):
+    """A, and dl/dz_y before its slope, of (M4)."""
+    w_y, w_sum = weights
+    smoothing, z_loss, softcap = options
+    share = smoothing / vocab
+    pull = tl.where(z_loss == 0, 0.0, 2 * z_loss * lse)
+    mass = (1 - smoothing) * w_y + share * w_sum + pull
+    return mass, -mass * miss + share * (w_sum - w_y) + pull
+
+
+@triton.jit
+def finish_row(z_y, sums, weights, options, vocab, SMOOTHED: tl.constexpr, CAPPED: tl.constexpr):
+    """From the sums of a row to loss (M3), squared gradient norm (M5), peak, q / S1, q, L."""
+    peak, s1, s2, s3, s4, gaps = sums
+    w_y, w_sum = weights
+    smoothing, z_loss, softcap = options
+    share = smoothing / vocab
+    u_y, slope_y = cap(z_y, softcap, CAPPED)
+    peak, nll, miss, lse, rest = target_against_rivals(u_y, peak, s1)
+    ratio = tl.where(s1 == 0, 0.0, miss / s1)
+    mass, at_target = row_mass(miss, lse, weights, options, vocab)
+    at_target *= slope_y
+    loss = (1 - smoothing) * w_y * nll + tl.where(z_loss == 0, 0.0, z_loss * lse * lse)
+    grad_sq = at_target * at_target + mass * ratio * (mass * ratio) * s2
+    if SMOOTHED:
+        loss += share * (gaps + rest * (w_sum - w_y) + w_y * nll)
+        grad_sq += share * (share * s4 - 2 * mass * ratio * s3)
+        grad_sq = tl.where(grad_sq < 0, 0.0, grad_sq)
+    return loss, grad_sq, peak, ratio, miss, lse
+
+
+@triton.jit
+def gradient_factors(upstream, stats, weights, options, vocab):
+    """The scalars of a row that turn logits into their gradient, times the upstream gradient."""
+    peak, ratio, miss, lse = stats
+    smoothing, z_loss, softcap = options
+    mass, at_target = row_mass(miss, lse, weights, options, vocab)
+    return peak, upstream * mass * ratio, upstream * (smoothing / vocab), upstream * at_target
+
+
+@triton.jit
+def gradient_tile(
+    z,
+    out_ptr,
+    weight_ptr,
+    start,
+    first,  # the row is [first, last), its target at column y; all relative to out_ptr
+    last,
+    y,
+    factors,
+    softcap,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """(M4) for the logits z of columns [start, start + BLOCK), stored at out_ptr."""
+    columns = start + tl.arange(0, BLOCK)
+    inside = (columns >= first) & (columns < last)
+    peak, spread, flat, at_target = factors
+    u, slope = cap(z, softcap, CAPPED)
+    grad = spread * exp(u - peak)
+    if SMOOTHED:
+        grad -= flat * load_weights(weight_ptr, columns - first, inside, z)
+    if (y >= start) & (y < start + BLOCK):
+        grad = tl.where(columns == y, at_target, grad)
+    grad = (slope * grad).to(out_ptr.dtype.element_ty)
+    if (start >= first) & (start + BLOCK <= last):
+        tl.store(out_ptr + columns, grad, eviction_policy="evict_first")
+    else:
+        tl.store(out_ptr + columns, grad, mask=inside, eviction_policy="evict_first")
