@@ -1,0 +1,124 @@
+// The kernels of one instruction set, from the loops over a row; included once per level, last.
+namespace percbal::PERCBAL_LEVEL {
+
+template <class T>
+struct Rows {
+  using Acc = AccOf<T>;
+  const CrossEntropyArgs& args;
+  double share = args.label_smoothing / args.classes;
+
+  const T* logits(int64_t row) const {
+    return static_cast<const T*>(args.logits) + row * args.row_stride;
+  }
+  T* dlogits(int64_t row) const { return static_cast<T*>(args.dlogits) + row * args.classes; }
+  int64_t target(int64_t row) const { return args.target[row * args.target_stride]; }
+  double row_weight(int64_t row) const {
+    return static_cast<const Acc*>(args.row_weight)[row * args.row_weight_stride];
+  }
+  RowOptions options(int64_t target) const {
+    const auto* weight = static_cast<const Acc*>(args.class_weight);
+    return {weight ? weight[target] : 1.0, args.class_weight_sum, args.label_smoothing,
+            args.z_loss, share};
+  }
+  Capped at_target(const T* logits, int64_t target) const {
+    return capped(load_some(logits + target, 1)[0], args.softcap);
+  }
+
+  RivalSums sums(const T* row, int64_t target) const {
+    if (args.softcap != 0) return general_sums<T, true>(row, args, target);
+    if (share != 0) return general_sums<T, false>(row, args, target);
+    return plain_sums(row, args.classes, target);
+  }
+
+  // (M4) times the row weight.
+  void gradient(int64_t row, int64_t target, const RowStats& stats, double slope) const {
+    const RowGradient grad = row_gradient(stats, options(target));
+    const double weight = row_weight(row);
+    const double rival = weight * grad.rival, uniform = weight * grad.uniform;
+    const T* in = logits(row);
+    T* out = dlogits(row);
+    if (args.softcap != 0)
+      general_gradient<T, true>(in, out, args, stats.peak, rival, uniform);
+    else if (share != 0)
+      general_gradient<T, false>(in, out, args, stats.peak, rival, uniform);
+    else
+      plain_gradient(in, out, args.classes, stats.peak, rival);
+    store_some(out + target, broadcast<Acc>(weight * slope * grad.target), 1);
+  }
+};
+
+template <class Acc>
+void write_row(const CrossEntropyArgs& args, int64_t row, const RowResult& result) {
+  static_cast<Acc*>(args.loss)[row] = static_cast<Acc>(result.loss);
+  static_cast<Acc*>(args.grad_sq)[row] = static_cast<Acc>(result.grad_sq);
+  if (args.stats == nullptr) return;
+  Acc* stats = static_cast<Acc*>(args.stats) + 4 * row;
+  stats[0] = static_cast<Acc>(result.stats.peak);
+  stats[1] = static_cast<Acc>(result.stats.ratio);
+  stats[2] = static_cast<Acc>(result.stats.miss);
+  stats[3] = static_cast<Acc>(result.stats.lse);
+}
+
+template <class T>
+void forward(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
+  const Rows<T> rows{args};
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t target = rows.target(row);
+    if (target == args.ignore_index) {
+      write_row<AccOf<T>>(args, row, {});
+      if (args.dlogits != nullptr) memset(rows.dlogits(row), 0, args.classes * sizeof(T));
+      continue;
+    }
+    const T* logits = rows.logits(row);
+    const Capped at_target = rows.at_target(logits, target);
+    const RowResult result = finish_row(rows.sums(logits, target), at_target, rows.options(target));
+    write_row<AccOf<T>>(args, row, result);
+    if (args.dlogits != nullptr) rows.gradient(row, target, result.stats, at_target.slope);
+  }
+}
+
+template <class T>
+void backward(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
+  const Rows<T> rows{args};
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t target = rows.target(row);
+    if (target == args.ignore_index) {
+      memset(rows.dlogits(row), 0, args.classes * sizeof(T));
+      continue;
+    }
+    const auto* stats = static_cast<const AccOf<T>*>(args.stats) + 4 * row;
+    const double slope = rows.at_target(rows.logits(row), target).slope;
+    rows.gradient(row, target, {stats[0], stats[1], stats[2], stats[3]}, slope);
+  }
+}
+
+template <class T>
+void scale(void* data, int64_t begin, int64_t end, double factor) {
+  using Acc = AccOf<T>;
+  constexpr int width = Simd<Acc>::width;
+  T* x = static_cast<T*>(data);
+  const Vec<Acc> f = broadcast<Acc>(factor);
+  int64_t i = begin;
+  for (; i + width <= end; i += width) store(x + i, f * load(x + i));
+  if (i < end) store_some(x + i, f * load_some(x + i, end - i), end - i);
+}
+
+template <class T>
+constexpr CrossEntropyKernels kernels_of() {
+  return {forward<T>, backward<T>, scale<T>};
+}
+
+CrossEntropyKernels cross_entropy_kernels(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f64:
+      return kernels_of<double>();
+    case Dtype::bf16:
+      return kernels_of<bf16>();
+    case Dtype::f16:
+      return kernels_of<f16>();
+    default:
+      return kernels_of<float>();
+  }
+}
+
+}  // namespace percbal::PERCBAL_LEVEL

@@ -1,0 +1,15 @@
+// The cross-entropy kernels for every processor.
+#include <cstdint>
+#include <cstring>
+
+#include "core/cross_entropy_row.h"
+#include "core/float16.h"
+
+#define PERCBAL_LEVEL portable
+#define PERCBAL_VECTOR_BYTES 16
+#include "core/simd.h"
+// in this order: each builds on the one before
+#include "core/simd_memory.h"
+#include "core/cross_entropy_rows.h"
+#include "core/cross_entropy_general.h"
+#include "core/cross_entropy_level.h"

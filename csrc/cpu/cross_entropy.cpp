@@ -1,0 +1,204 @@
+// The cross-entropy operators for the CPU key; schemas in percbal_ops/library.py.
+#include "core/cross_entropy.h"
+
+#include <optional>
+#include <tuple>
+
+#include <torch/csrc/stable/library.h>
+
+#include "checks.h"
+#include "cpu/huge_pages.h"
+
+namespace percbal {
+namespace {
+
+// Threads are not worth waking for less than this many logits each.
+constexpr int64_t kLogitsPerThread = 1 << 15;
+
+Dtype core_dtype(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Double:
+      return Dtype::f64;
+    case ScalarType::BFloat16:
+      return Dtype::bf16;
+    case ScalarType::Half:
+      return Dtype::f16;
+    default:
+      return Dtype::f32;
+  }
+}
+
+ScalarType accumulate_dtype(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+double element(const Tensor& x, int64_t index) {
+  return x.scalar_type() == ScalarType::Double ? x.const_data_ptr<double>()[index]
+                                               : x.const_data_ptr<float>()[index];
+}
+
+// The inputs of a call, converted where their layout needs it; keeps alive what `args` points into.
+class Inputs {
+ public:
+  Inputs(const Tensor& logits, const Tensor& target, const std::optional<Tensor>& weight,
+         int64_t ignore_index, double label_smoothing, double z_loss, double softcap)
+      : logits_(logits) {
+    check_matrix(logits, "logits");
+    check_float(logits, "logits");
+    check_length(target, logits.size(0), "target");
+    acc = accumulate_dtype(logits);
+    if (logits.stride(1) != 1) logits_ = torch::stable::contiguous(logits);
+    target_ = as_dtype(target, ScalarType::Long);
+    args.logits = logits_.const_data_ptr();
+    args.classes = logits_.size(1);
+    args.row_stride = logits_.stride(0);
+    args.target = target_.const_data_ptr<int64_t>();
+    args.target_stride = target_.stride(0);
+    args.ignore_index = ignore_index;
+    args.label_smoothing = label_smoothing;
+    args.z_loss = z_loss;
+    args.softcap = softcap;
+    args.class_weight_sum = static_cast<double>(args.classes);
+    if (weight.has_value()) set_class_weight(*weight);
+    check_targets();
+  }
+
+  int64_t rows() const { return logits_.size(0); }
+  const Tensor& logits() const { return logits_; }
+
+  void set_row_weight(const Tensor& row_weight, const char* name) {
+    check_length(row_weight, rows(), name);
+    row_weight_ = as_dtype(row_weight, acc);
+    args.row_weight = row_weight_.const_data_ptr();
+    args.row_weight_stride = row_weight_.stride(0);
+  }
+
+  double row_weight(int64_t row) const {
+    return element(row_weight_, row * args.row_weight_stride);
+  }
+
+  // (rows, classes), contiguous, not yet written.
+  Tensor new_dlogits() {
+    Tensor dlogits = torch::stable::new_empty(logits_, {rows(), args.classes});
+    args.dlogits = dlogits.mutable_data_ptr();
+    advise_huge_pages(args.dlogits, dlogits.numel() * dlogits.element_size());
+    return dlogits;
+  }
+
+  void run(RowsFunction CrossEntropyKernels::* pass) const {
+    const auto kernels = cross_entropy_kernels(core_dtype(logits_.scalar_type()), cpu_level());
+    const int64_t classes = args.classes > 0 ? args.classes : 1;
+    const int64_t grain = (kLogitsPerThread + classes - 1) / classes;
+    torch::stable::parallel_for(0, rows(), grain, [&](int64_t begin, int64_t end) {
+      (kernels.*pass)(args, begin, end);
+    });
+  }
+
+  CrossEntropyArgs args{};
+  ScalarType acc;
+
+ private:
+  void set_class_weight(const Tensor& weight) {
+    check_length(weight, args.classes, "weight");
+    class_weight_ = torch::stable::contiguous(as_dtype(weight, acc));
+    args.class_weight = class_weight_.const_data_ptr();
+    args.class_weight_sum = 0;
+    for (int64_t i = 0; i < args.classes; ++i) args.class_weight_sum += element(class_weight_, i);
+  }
+
+  void check_targets() const {
+    for (int64_t row = 0; row < rows(); ++row) {
+      const int64_t y = args.target[row * args.target_stride];
+      if (y == args.ignore_index) continue;
+      STD_TORCH_CHECK(y >= 0 && y < args.classes, "Target ", y, " is out of bounds.");
+    }
+  }
+
+  Tensor logits_, target_, class_weight_, row_weight_;
+};
+
+Tensor new_rows(Inputs& inputs, std::initializer_list<int64_t> shape, void*& data) {
+  Tensor out = torch::stable::new_empty(inputs.logits(), shape, inputs.acc);
+  data = out.mutable_data_ptr();
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor> token_cross_entropy(
+    Tensor logits, Tensor target, std::optional<Tensor> weight, int64_t ignore_index,
+    double label_smoothing, double z_loss, double softcap) {
+  Inputs inputs(logits, target, weight, ignore_index, label_smoothing, z_loss, softcap);
+  const int64_t n = inputs.rows();
+  Tensor loss = new_rows(inputs, {n}, inputs.args.loss);
+  Tensor grad_sq = new_rows(inputs, {n}, inputs.args.grad_sq);
+  Tensor stats = new_rows(inputs, {n, 4}, inputs.args.stats);
+  inputs.run(&CrossEntropyKernels::forward);
+  return {loss, grad_sq, stats};
+}
+
+Tensor token_cross_entropy_backward(
+    Tensor row_grad, Tensor logits, Tensor target, std::optional<Tensor> weight, Tensor stats,
+    int64_t ignore_index, double label_smoothing, double z_loss, double softcap) {
+  Inputs inputs(logits, target, weight, ignore_index, label_smoothing, z_loss, softcap);
+  inputs.set_row_weight(row_grad, "row_grad");
+  STD_TORCH_CHECK(stats.dim() == 2 && stats.size(0) == inputs.rows() && stats.size(1) == 4,
+                  "stats must be (", inputs.rows(), ", 4), got shape ", shape_of(stats));
+  const Tensor stats_acc = torch::stable::contiguous(as_dtype(stats, inputs.acc));
+  inputs.args.stats = stats_acc.data_ptr();
+  Tensor dlogits = inputs.new_dlogits();
+  inputs.run(&CrossEntropyKernels::backward);
+  return dlogits;
+}
+
+// sum_t row_weight_t loss_t over the rows that count, in fp64 and in row order.
+double weighted_sum(const Inputs& inputs, const Tensor& loss) {
+  double total = 0;
+  for (int64_t row = 0; row < inputs.rows(); ++row)
+    if (inputs.args.target[row * inputs.args.target_stride] != inputs.args.ignore_index)
+      total += inputs.row_weight(row) * element(loss, row);
+  return total;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> weighted_cross_entropy(
+    Tensor logits, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
+    int64_t ignore_index, double label_smoothing, double z_loss, double softcap, bool need_grad) {
+  Inputs inputs(logits, target, weight, ignore_index, label_smoothing, z_loss, softcap);
+  inputs.set_row_weight(row_weight, "row_weight");
+  const int64_t n = inputs.rows();
+  Tensor loss = new_rows(inputs, {n}, inputs.args.loss);
+  Tensor grad_sq = new_rows(inputs, {n}, inputs.args.grad_sq);
+  Tensor dlogits = need_grad ? inputs.new_dlogits() : torch::stable::new_empty(logits, {0});
+  inputs.run(&CrossEntropyKernels::forward);
+  void* data = nullptr;
+  Tensor total = new_rows(inputs, {}, data);
+  const double sum = weighted_sum(inputs, loss);
+  if (inputs.acc == ScalarType::Double)
+    *static_cast<double*>(data) = sum;
+  else
+    *static_cast<float*>(data) = static_cast<float>(sum);
+  return {total, loss, grad_sq, dlogits};
+}
+
+void scale_(Tensor x, Tensor factor) {
+  check_float(x, "x");
+  STD_TORCH_CHECK(factor.numel() == 1, "factor must hold one number, got shape ",
+                  shape_of(factor));
+  const double f = element(as_dtype(factor, accumulate_dtype(factor)), 0);
+  if (f == 1) return;
+  Tensor dense = torch::stable::contiguous(x);
+  void* data = dense.mutable_data_ptr();
+  const auto kernels = cross_entropy_kernels(core_dtype(x.scalar_type()), cpu_level());
+  torch::stable::parallel_for(0, x.numel(), kLogitsPerThread, [&](int64_t begin, int64_t end) {
+    kernels.scale(data, begin, end, f);
+  });
+  if (!x.is_contiguous()) torch::stable::copy_(x, dense);
+}
+
+STABLE_TORCH_LIBRARY_IMPL(percbal, CPU, m) {
+  m.impl("token_cross_entropy", TORCH_BOX(&token_cross_entropy));
+  m.impl("token_cross_entropy_backward", TORCH_BOX(&token_cross_entropy_backward));
+  m.impl("weighted_cross_entropy", TORCH_BOX(&weighted_cross_entropy));
+  m.impl("scale_", TORCH_BOX(&scale_));
+}
+
+}  // namespace
+}  // namespace percbal
