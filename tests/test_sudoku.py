@@ -3,6 +3,7 @@
 The rules of Sudoku are written down here a second time, so that the solver is not its own judge.
 """
 
+import json
 import random
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from percbal.tasks import get_task
-from percbal.tasks.sudoku_grid import geometry, is_solution, solutions_4x4, solve
+from percbal.tasks.sudoku_grid import geometry, is_solution, solutions_4x4, solve, split_of
 from percbal.tasks.sudoku_image import FONTS
 from percbal.tasks.sudoku_text import grid_text, parse_grid, reasoning_text
 
@@ -210,6 +211,9 @@ def test_train_and_test_share_no_solution_grid_whatever_the_seed(size, n):
         for split, seed in (("train", 0), ("test", 1))
     }
     assert not solutions["train"] & solutions["test"]
+    if size == 9:  # chance alone keeps so few of so many apart, so look at the rule
+        for split, texts in solutions.items():
+            assert {split_of(flat(json.loads(text)), 9) for text in texts} == {split}
     if size == 4:
         assert (len(solutions["train"]), len(solutions["test"])) == (pytest.approx(240, abs=40), 48)
 
@@ -237,6 +241,20 @@ def test_backtracking_replays_too(verbosity):
         assert is_solution(grid, clues, geometry(9)) and text.split().count("guess") == guesses
         conflicts += reader.conflicts
     assert conflicts > 0
+
+
+def test_three_digits_of_a_guess_are_refuted_one_by_one():
+    puzzle = "1.......2.9.4...5...6...7...5.9.3.......7.......85..4.7.....6...3...9.8...2.....1"
+    clues = [int(digit) for digit in puzzle.replace(".", "0")]
+    text, _ = reasoning_text(clues, 9, verbosity=0)
+    words = text.split()
+    again = [  # a guess at the cell whose last guess has just been undone
+        words[i : i + 4]
+        for i in range(len(words) - 3)
+        if words[i] == "undo" and words[i + 2] == "guess" and words[i + 1][:4] == words[i + 3][:4]
+    ]
+    assert again  # the case is there
+    assert is_solution(replay(clues, 9, text)[0], clues, geometry(9))
 
 
 @pytest.mark.parametrize("verbosity", [0, 1, 2, 3])
