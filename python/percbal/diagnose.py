@@ -91,7 +91,7 @@ def diagnose(
     records: list[Record] = []
     bar = tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress)
     try:
-        for instances in _chunks(task, n, split, seed, batch_size):
+        for instances in _batches(task, n, split, seed, batch_size):
             completions = complete(model, processor, instances, [""] * len(instances))
             bar.update(len(instances))
             prefixes = [task.oracle_prefix(instance) for instance in instances]
@@ -102,6 +102,7 @@ def diagnose(
     finally:
         bar.close()
         model.train(was_training)
+    records.sort(key=lambda record: record.index)
     return Diagnosis(
         n=n,
         split=split,
@@ -139,6 +140,9 @@ def complete(
         do_sample=False,
         max_new_tokens=_token_budget(tokenizer, instances),
         pad_token_id=tokenizer.pad_token_id,
+        # a growing cache is copied at every token, which on the CPU takes half of the time
+        cache_implementation="static" if model._can_compile_fullgraph else None,
+        disable_compile=True,
     )
     prefix_ids = tokenizer(list(prefixes), add_special_tokens=False)["input_ids"]
     # decoded together: a word-level tokenizer puts spaces between the ids that it is given
@@ -178,8 +182,14 @@ def _record(task: Task, instance: Instance, completion: str, reasoned: str) -> R
     )
 
 
-def _chunks(
+def _batches(
     task: Task, n: int, split: str, seed: int, batch_size: int
 ) -> Iterator[list[Instance]]:
+    """All instances, those with responses of similar length together.
+
+    A batch runs until its last row ends, so rows should end at about the same time.
+    """
+    instances = [task.generate(index, split, seed) for index in range(n)]
+    instances.sort(key=lambda instance: len(instance.response))
     for start in range(0, n, batch_size):
-        yield [task.generate(i, split, seed) for i in range(start, min(start + batch_size, n))]
+        yield instances[start : start + batch_size]
