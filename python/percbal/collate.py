@@ -182,6 +182,23 @@ class EncodedDataset(Dataset):
         """Map a file of ``save``; data is read when it is used."""
         return cls(**torch.load(path, mmap=True, weights_only=True))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[EncodedDataset]) -> EncodedDataset:
+        """All examples of the parts, in order. ValueError if they were encoded differently."""
+        kinds = {(part.grey, part.pad_token_id, *sorted(part.columns)) for part in parts}
+        if len(kinds) != 1:
+            raise ValueError(f"cannot join datasets that were encoded differently: {kinds}")
+        keys = parts[0].columns
+        return cls(
+            {key: torch.cat([part.columns[key] for part in parts]) for key in keys},
+            {
+                key: _offsets([n for part in parts for n in part.offsets[key].diff().tolist()])
+                for key in keys
+            },
+            grey=parts[0].grey,
+            pad_token_id=parts[0].pad_token_id,
+        )
+
     @staticmethod
     def stand_in() -> HFDataset:
         """A dataset that passes the checks of TRL, which takes ``datasets.Dataset`` alone."""
