@@ -122,8 +122,8 @@ class CouplingStats:
     """A running estimate: small sums that batches, and ranks, add to one another.
 
     Give each `update` whole groups: a group split between two updates counts as two. Rollouts of
-    the same prompt in a later update are a new group, as they are for GRPO. `pair` (T, C, 41) and
-    `signal` (C, 18) are plain float64 sums about `origin`; `tensor()` holds all of them in one
+    the same prompt in a later update are a new group, as they are for GRPO. `pair` (T, C, 40) and
+    `signal` (C, 17) are plain float64 sums about `origin`; `tensor()` holds all of them in one
     tensor to all-reduce. Sums about an origin far from the rewards lose digits: keep the default
     0 for rewards of order one, and give the typical value to others, the same on every rank.
     """
@@ -190,10 +190,12 @@ class CouplingStats:
             self.eps,
             self.right_at,
         )
-        infinite = int(signal[:, reference.INFINITE].sum())
-        if infinite:
+        if not (pair.isfinite().all() and signal.isfinite().all()):
+            columns = [c for c in (matrix, perception, reasoning) if c is not None]
+            infinite = sum(int(c.isinf().sum()) for c in columns)
             raise ValueError(
-                f"rewards must be finite or NaN (not scored), got {infinite} infinite values"
+                "rewards must be NaN (not scored) or finite, with finite squares, got "
+                f"{infinite} infinite values"
             )
         self.pair += pair.cpu()
         self.signal += signal.cpu()
@@ -208,7 +210,7 @@ class CouplingStats:
         return self.load_tensor(self.tensor() + other.tensor())
 
     def tensor(self) -> Tensor:
-        """All sums, (T * C * 41 + C * 18,) float64: all-reduce it with SUM, then `load_tensor`."""
+        """All sums, (T * C * 40 + C * 17,) float64: all-reduce it with SUM, then `load_tensor`."""
         return torch.cat([self.pair.flatten(), self.signal.flatten()])
 
     def load_tensor(self, sums: Tensor) -> CouplingStats:

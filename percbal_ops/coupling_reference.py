@@ -1,4 +1,4 @@
-"""The maths of reward coupling in plain torch; docs/coupling.md numbers the formulas (C1), (C2), ...
+"""The maths of reward coupling in plain torch; (C1), (C2), ... are formulas of docs/coupling.md.
 
 Every function has the signature of the operator of its name; the C++ kernels compute the same.
 """
@@ -13,17 +13,16 @@ COUNT = slice(0, 6)  # n, x, y, xx, xy, yy about the origin
 MOMENTS = slice(6, 27)  # sum of M M', upper triangle (C4)
 WITHIN = slice(27, 30)  # sum of W = central moments xx, xy, yy (C2)
 WITHIN_OUTER = slice(30, 36)  # sum of W W', upper triangle (C5)
-GROUPS, INFORMATIVE, ECHO_WITHIN, NOT_BINARY, WRONG_SUCCESS = range(36, 41)
-PAIR_FIELDS = 41
+GROUPS, INFORMATIVE, ECHO_WITHIN, BINARY = range(36, 40)
+PAIR_FIELDS = 40
 
-# Fields of one candidate's signal. Cells: right +, right -, wrong +, wrong - (perception, advantage).
+# Fields of one candidate's signal. Cells: right perception and advantage +, right -, wrong +, -.
 SCORED, SCORED_GROUPS, SILENT_GROUPS = range(3)
 CELLS = slice(3, 7)
-ZERO_RIGHT, ZERO_WRONG = 7, 8
+KNOWN, KNOWN_RIGHT = 7, 8
 MASS_CENTRED = slice(9, 13)
 MASS_SCALED = slice(13, 17)
-INFINITE = 17
-SIGNAL_FIELDS = 18
+SIGNAL_FIELDS = 17
 
 ZERO_ADVANTAGE = 1e-6  # beside the group's std: rounding, not a signal
 
@@ -62,7 +61,6 @@ def coupling_stats(
         ]
     )
     signal = _signal_fields(x, targets[0].expand_as(x), group, groups, eps, right_at)
-    signal[:, INFINITE] = x.isinf().sum(0) + sum(y.isinf().sum() for y in targets)
     return pair, signal
 
 
@@ -122,8 +120,8 @@ def _lowest(values: Tensor, keep: Tensor, group: Tensor, groups: int) -> Tensor:
 def _group_moments(
     x: Tensor, y: Tensor, group: Tensor, groups: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """n (G, C), W (3, G, C), sums (2, G, C) and squares (3, G, C) about each group's own value,
-    which is the last axis of sums: see `_pair_fields`."""
+    """n (G, C), W (3, G, C), then about a value x0, y0 of each group: sx, sy, x0, y0 (4, G, C) and
+    xx, xy, yy (3, G, C)."""
     both = ~(x.isnan() | y.isnan())
     x0, y0 = _lowest(x, both, group, groups), _lowest(y, both, group, groups)
     dx = (x - x0[group]).where(both, 0)
@@ -157,7 +155,6 @@ def _pair_fields(
             yy + 2 * ay * sy + n * ay * ay,
         ]
     )
-    both = ~(x.isnan() | y.isnan())
     binary = ((x == 0) | (x == 1)) & ((y == 0) | (y == 1))
     total_x, total_y = sx + n * x0, sy + n * y0
     fields = [
@@ -167,7 +164,7 @@ def _pair_fields(
         _upper_outer(w),
         torch.stack([(n > 0).sum(0), ((w[0] > 0) | (w[2] > 0)).sum(0)]),
         (total_x - total_x * total_y / n.clamp(min=1)).sum(0, keepdim=True),
-        torch.stack([(both & ~binary).sum(0), ((x == 1) & (y == 0)).sum(0)]),
+        binary.sum(0, keepdim=True),
     ]
     return torch.cat([f.double() for f in fields]).T
 
@@ -199,13 +196,11 @@ def _signal_fields(
     right, up, down = y >= right_at, centred > tiny, centred < -tiny
     scale = std.where(std == 0, 1 / (std + eps))[group]
     cells = [known & p & a for p in (right, ~right) for a in (up, down)]
-    zero = known & ~up & ~down
     fields = [
         torch.stack([n.sum(0), (n > 0).sum(0), ((n > 0) & (std == 0)).sum(0)]),
         torch.stack([c.sum(0) for c in cells]),
-        torch.stack([(zero & right).sum(0), (zero & ~right).sum(0)]),
+        torch.stack([known.sum(0), (known & right).sum(0)]),
         torch.stack([centred.abs().where(c, 0).sum(0) for c in cells]),
         torch.stack([(centred.abs() * scale).where(c, 0).sum(0) for c in cells]),
-        x.new_zeros(1, x.shape[1]),
     ]
     return torch.cat([f.double() for f in fields]).T

@@ -107,8 +107,9 @@ def _coupled(p: Tensor, origin_x: Tensor, origin_y: Tensor, confidence: float) -
     r = _pearson(vxx, vxy, vyy)
     pooled_variance = _pooled_variance(p, r, mean_x, mean_y, vxx, vyy)
     outcome_mean, target_mean = mean_x + origin_x, mean_y + origin_y
-    wrong = p[..., f.WRONG_SUCCESS]
-    binary = p[..., f.NOT_BINARY] == 0
+    binary = p[..., f.BINARY] == n
+    # successes with the target wrong: for binary rewards, the sum of x (1 - y)
+    wrong = outcome_mean * (1 - target_mean) - vxy
 
     wxx, wxy, wyy = p[..., f.WITHIN].unbind(-1)
     within = _pearson(wxx, wxy, wyy)
@@ -121,7 +122,7 @@ def _coupled(p: Tensor, origin_x: Tensor, origin_y: Tensor, confidence: float) -
         ),
         outcome_mean=outcome_mean,
         target_mean=target_mean,
-        wrong_success=_nan_unless(binary, wrong / (n * outcome_mean)),
+        wrong_success=_nan_unless(binary, wrong / outcome_mean),
         echo_ratio=r / echo,
     )
 
@@ -227,6 +228,8 @@ def _t_cdf(t: float, df: int) -> float:
 
 def _signal(s: Tensor) -> Signal:
     right_up, right_down, wrong_up, wrong_down = s[..., f.CELLS].unbind(-1)
+    right = s[..., f.KNOWN_RIGHT]
+    wrong = s[..., f.KNOWN] - right
     moved = right_up + right_down + wrong_up + wrong_down
     mass, centred = s[..., f.MASS_SCALED], s[..., f.MASS_CENTRED]
     total, total_centred = mass.sum(-1), centred.sum(-1)
@@ -237,8 +240,8 @@ def _signal(s: Tensor) -> Signal:
         share_wrong=mass[..., 2:].sum(-1) / total,
         share_right_centred=centred[..., :2].sum(-1) / total_centred,
         share_wrong_centred=centred[..., 2:].sum(-1) / total_centred,
-        praised_wrong=wrong_up / (wrong_up + wrong_down + s[..., f.ZERO_WRONG]),
-        blamed_right=right_down / (right_up + right_down + s[..., f.ZERO_RIGHT]),
+        praised_wrong=wrong_up / wrong,
+        blamed_right=right_down / right,
         silent_groups=s[..., f.SILENT_GROUPS] / s[..., f.SCORED_GROUPS],
         scored=s[..., f.SCORED],
         groups=s[..., f.SCORED_GROUPS],

@@ -1,10 +1,9 @@
 // The sufficient statistics of reward coupling and how one group's sums enter them. Shared by the
 // CPU and CUDA loops; docs/coupling.md numbers the formulas (C1), (C2), ...
 #pragma once
-#include <cmath>
 #include <cstdint>
 
-#include "core/parallel.h"
+#include "core/lanes.h"
 
 namespace percbal {
 
@@ -19,9 +18,8 @@ enum PairField {
   kGroups = 36,            // groups with at least one rollout
   kInformative = 37,       // groups in which x or y varies
   kEchoWithin = 38,        // sum of x - (sum x)(sum y) / n (C9)
-  kNotBinary = 39,         // rollouts in which x or y is neither 0 nor 1
-  kWrongSuccess = 40,      // rollouts with x = 1 and y = 0
-  kPairFields = 41
+  kBinary = 39,            // rollouts in which both x and y are 0 or 1
+  kPairFields = 40
 };
 
 // What the gradient of one candidate sees, against perception (C10) to (C13). The order of the four
@@ -32,92 +30,107 @@ enum SignalField {
   kScoredGroups = 1,   // groups with at least one of them
   kSilentGroups = 2,   // of these, the groups whose advantages are all zero
   kCells = 3,          // rollouts per cell: four fields
-  kZeroRight = 7,      // zero advantage, right perception
-  kZeroWrong = 8,      // zero advantage, wrong perception
+  kKnown = 7,          // scored rollouts whose perception is scored too
+  kKnownRight = 8,     // of these, with right perception
   kMassCentred = 9,    // sum of |advantage| per cell, centred form: four fields
   kMassScaled = 13,    // the same for the z-score: four fields
-  kInfinite = 17,      // values that are +-inf, in any column: refused by the caller
-  kSignalFields = 18
+  kSignalFields = 17
 };
 
 // An advantage this small beside its group's standard deviation is rounding, not a signal.
 constexpr double kZeroAdvantage = 1e-6;
 
+inline namespace PERCBAL_ISA {
+
+template <class Lane>
 struct PairSums {  // of one group, about its first scored values x0, y0: exact zeros when constant
-  double n, x, y, xx, xy, yy, x0, y0, not_binary, wrong_success;
+  Lane n, x, y, xx, xy, yy, x0, y0, binary;
 };
 
+template <class Lane>
 struct SignalSums {  // of one group
-  double n, x, xx;                // scored outcomes about x0
-  double cells[4], mass[4];       // advantage split by perception and sign
-  double zero_right, zero_wrong, infinite;
+  Lane n, x, xx;           // scored outcomes about x0
+  Lane cells[4], mass[4];  // advantage split by perception and sign
+  Lane known, known_right;
 };
 
+template <class Lane>
 struct Spread {
-  double mean, std;  // of the group's scored outcomes; the mean is about x0, the std unbiased
+  Lane mean, std;  // of the group's scored outcomes; the mean is about x0, the std unbiased
 };
 
-PERCBAL_HD double at_least_zero(double v) { return v > 0 ? v : 0; }
+template <class Lane>
+struct Central {  // sums of squares and products about the group's means: W
+  Lane xx, xy, yy;
+};
 
-PERCBAL_HD Spread spread(double n, double x, double xx) {
-  const double mean = n > 0 ? x / n : 0;
-  const double squares = at_least_zero(xx - x * mean);
-  return {mean, n > 1 ? sqrt(squares / (n - 1)) : 0};
+template <class Lane>
+PERCBAL_HD Lane inverse(Lane n) {  // 0 for an empty group
+  return select(n > 0, 1 / select(n > 0, n, 1.0), 0.0);
 }
 
-// Adds to acc[field * stride]; straight-line so that a loop over groups vectorises.
-PERCBAL_HD void fold_pair(const PairSums& g, double origin_x, double origin_y, double* acc,
+template <class Lane>
+PERCBAL_HD Lane at_least_zero(Lane v) {
+  return select(v > 0, v, 0.0);
+}
+
+template <class Lane>
+PERCBAL_HD Spread<Lane> spread(const Lane& n, const Lane& x, const Lane& xx) {
+  const Lane mean = x * inverse(n);
+  const Lane squares = at_least_zero(xx - x * mean);
+  return {mean, root(squares * inverse(n - 1))};
+}
+
+template <class Lane>
+PERCBAL_HD Central<Lane> central(const PairSums<Lane>& g) {
+  const Lane scale = inverse(g.n);
+  return {at_least_zero(g.xx - g.x * g.x * scale), g.xy - g.x * g.y * scale,
+          at_least_zero(g.yy - g.y * g.y * scale)};
+}
+
+// Adds to acc[field * stride], where a Lane of doubles lies.
+template <class Lane>
+PERCBAL_HD void fold_pair(const PairSums<Lane>& g, double origin_x, double origin_y, double* acc,
                           int64_t stride) {
-  const double some = g.n > 0 ? 1 : 0;
-  const double inverse = g.n > 0 ? 1 / g.n : 0;
-  const double wxx = at_least_zero(g.xx - g.x * g.x * inverse);
-  const double wxy = g.xy - g.x * g.y * inverse;
-  const double wyy = at_least_zero(g.yy - g.y * g.y * inverse);
-  const double ax = g.x0 - origin_x, ay = g.y0 - origin_y;  // move the moments to the origin
-  const double m[6] = {g.n,
-                       g.x + g.n * ax,
-                       g.y + g.n * ay,
-                       g.xx + 2 * ax * g.x + g.n * ax * ax,
-                       g.xy + ax * g.y + ay * g.x + g.n * ax * ay,
-                       g.yy + 2 * ay * g.y + g.n * ay * ay};
-  const double w[3] = {wxx, wxy, wyy};
-#pragma GCC unroll 6
-  for (int i = 0; i < 6; ++i) acc[(kCount + i) * stride] += m[i];
+  const Central<Lane> c = central(g);
+  const Lane ax = g.x0 - origin_x, ay = g.y0 - origin_y;  // move the moments to the origin
+  const Lane m[6] = {g.n,
+                     g.x + g.n * ax,
+                     g.y + g.n * ay,
+                     g.xx + 2 * ax * g.x + g.n * ax * ax,
+                     g.xy + ax * g.y + ay * g.x + g.n * ax * ay,
+                     g.yy + 2 * ay * g.y + g.n * ay * ay};
+  const Lane w[3] = {c.xx, c.xy, c.yy};
+  for (int i = 0; i < 6; ++i) add_to<Lane>(acc + (kCount + i) * stride, m[i]);
   int f = kMoments;
-#pragma GCC unroll 6
   for (int i = 0; i < 6; ++i)
-#pragma GCC unroll 6
-    for (int j = i; j < 6; ++j) acc[f++ * stride] += m[i] * m[j];
-#pragma GCC unroll 3
-  for (int i = 0; i < 3; ++i) acc[(kWithin + i) * stride] += w[i];
+    for (int j = i; j < 6; ++j) add_to<Lane>(acc + f++ * stride, m[i] * m[j]);
+  for (int i = 0; i < 3; ++i) add_to<Lane>(acc + (kWithin + i) * stride, w[i]);
   f = kWithinOuter;
-#pragma GCC unroll 3
   for (int i = 0; i < 3; ++i)
-#pragma GCC unroll 3
-    for (int j = i; j < 3; ++j) acc[f++ * stride] += w[i] * w[j];
-  const double sum_x = g.x + g.n * g.x0, sum_y = g.y + g.n * g.y0;
-  acc[kGroups * stride] += some;
-  acc[kInformative * stride] += (wxx > 0) | (wyy > 0) ? 1 : 0;
-  acc[kEchoWithin * stride] += sum_x - sum_x * sum_y * inverse;
-  acc[kNotBinary * stride] += g.not_binary;
-  acc[kWrongSuccess * stride] += g.wrong_success;
+    for (int j = i; j < 3; ++j) add_to<Lane>(acc + f++ * stride, w[i] * w[j]);
+  const Lane sum_x = g.x + g.n * g.x0, sum_y = g.y + g.n * g.y0;
+  add_to<Lane>(acc + kGroups * stride, select(g.n > 0, 1.0, 0.0));
+  add_to<Lane>(acc + kInformative * stride, select((c.xx > 0) | (c.yy > 0), 1.0, 0.0));
+  add_to<Lane>(acc + kEchoWithin * stride, sum_x - sum_x * sum_y * inverse(g.n));
+  add_to<Lane>(acc + kBinary * stride, g.binary);
 }
 
-PERCBAL_HD void fold_signal(const SignalSums& g, double eps, double* acc, int64_t stride) {
-  const double std = spread(g.n, g.x, g.xx).std;
-  const double scale = std > 0 ? 1 / (std + eps) : 0;
-  acc[kScored * stride] += g.n;
-  acc[kScoredGroups * stride] += g.n > 0 ? 1 : 0;
-  acc[kSilentGroups * stride] += (g.n > 0) & (std == 0) ? 1 : 0;
-#pragma GCC unroll 4
+template <class Lane>
+PERCBAL_HD void fold_signal(const SignalSums<Lane>& g, double eps, double* acc, int64_t stride) {
+  const Lane std = spread(g.n, g.x, g.xx).std;
+  const Lane scale = select(std > 0, 1 / (std + eps), 0.0);
+  add_to<Lane>(acc + kScored * stride, g.n);
+  add_to<Lane>(acc + kScoredGroups * stride, select(g.n > 0, 1.0, 0.0));
+  add_to<Lane>(acc + kSilentGroups * stride, select((g.n > 0) & (std == 0), 1.0, 0.0));
   for (int k = 0; k < 4; ++k) {
-    acc[(kCells + k) * stride] += g.cells[k];
-    acc[(kMassCentred + k) * stride] += g.mass[k];
-    acc[(kMassScaled + k) * stride] += g.mass[k] * scale;
+    add_to<Lane>(acc + (kCells + k) * stride, g.cells[k]);
+    add_to<Lane>(acc + (kMassCentred + k) * stride, g.mass[k]);
+    add_to<Lane>(acc + (kMassScaled + k) * stride, g.mass[k] * scale);
   }
-  acc[kZeroRight * stride] += g.zero_right;
-  acc[kZeroWrong * stride] += g.zero_wrong;
-  acc[kInfinite * stride] += g.infinite;
+  add_to<Lane>(acc + kKnown * stride, g.known);
+  add_to<Lane>(acc + kKnownRight * stride, g.known_right);
 }
 
+}  // namespace PERCBAL_ISA
 }  // namespace percbal

@@ -1,8 +1,6 @@
-// Sums over the rollouts of W groups at once, one group per vector lane. Every lane adds its own
-// rows in order, so W = 1 and W = 8 give the same bits.
+// Sums over the rollouts of one group (Lane = double) or of eight at once, one per vector lane.
 #pragma once
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -10,130 +8,146 @@
 #include "core/coupling_stats.h"
 
 namespace percbal {
+inline namespace PERCBAL_ISA {
 
-constexpr int kLanes = 8;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNotScored = std::numeric_limits<double>::quiet_NaN();
 
-// Columns of W groups, transposed to [row][lane] and padded with NaN, which means "not scored".
-template <int W>
+// The columns of W groups, transposed to [row][lane] and padded with NaN, which is "not scored".
+template <class Lane>
 struct Tile {
+  static constexpr int W = sizeof(Lane) / sizeof(double);
   std::vector<double> outcome, target[2];
-  int64_t rows = 0;  // of the longest group
-  double infinite[W];
+  int64_t rows = 0, shortest = 0;  // of the longest and the shortest group
 
   template <class T>
   PERCBAL_HD void load_column(const Rollouts<T>& in, const T* column, int64_t stride,
                               int64_t group, std::vector<double>& to) {
-    to.resize(rows * W);
+    if (to.size() < static_cast<size_t>(rows * W)) to.resize(rows * W);
+    double* out = to.data();
+    const int64_t* begin = in.offsets + group;
+    int64_t done = 0;
+    if constexpr (W == 8)
+      if (!in.order && stride == 1)
+        for (; done + 8 <= shortest; done += 8)
+          transpose([&](int l) { return column + begin[l] + done; }, out + done * 8);
     for (int l = 0; l < W; ++l) {
-      const int64_t begin = in.offsets[group + l], size = in.offsets[group + l + 1] - begin;
-      double* out = to.data() + l;
+      const int64_t size = begin[l + 1] - begin[l];
       if (in.order)
-        for (int64_t i = 0; i < size; ++i) out[i * W] = column[in.order[begin + i] * stride];
+        for (int64_t i = done; i < size; ++i) out[i * W + l] = column[in.order[begin[l] + i] * stride];
       else
-        for (int64_t i = 0; i < size; ++i) out[i * W] = column[(begin + i) * stride];
-      for (int64_t i = size; i < rows; ++i) out[i * W] = std::numeric_limits<double>::quiet_NaN();
+        for (int64_t i = done; i < size; ++i) out[i * W + l] = column[(begin[l] + i) * stride];
+      for (int64_t i = size; i < rows; ++i) out[i * W + l] = kNotScored;
     }
-    for (int64_t i = 0; i < rows; ++i)
-      for (int l = 0; l < W; ++l) {
-        const bool inf = std::fabs(to[i * W + l]) == std::numeric_limits<double>::infinity();
-        infinite[l] += inf ? 1 : 0;
-      }
   }
 
   template <class T>
-  PERCBAL_HD void load(const Rollouts<T>& in, int64_t group, int64_t candidate) {
+  PERCBAL_HD void load_group(const Rollouts<T>& in, int64_t group) {
     rows = 0;
+    shortest = std::numeric_limits<int64_t>::max();
     for (int l = 0; l < W; ++l) {
-      infinite[l] = 0;
-      rows = std::max(rows, in.offsets[group + l + 1] - in.offsets[group + l]);
+      const int64_t size = in.offsets[group + l + 1] - in.offsets[group + l];
+      rows = std::max(rows, size);
+      shortest = std::min(shortest, size);
     }
+    for (int t = 0; t < 2 && in.target[t]; ++t) load_column(in, in.target[t], 1, group, target[t]);
+  }
+
+  template <class T>
+  PERCBAL_HD void load_candidate(const Rollouts<T>& in, int64_t group, int64_t candidate) {
     load_column(in, in.outcome + candidate, in.candidates, group, outcome);
-    for (int t = 0; t < 2 && in.target[t]; ++t)
-      load_column(in, in.target[t], 1, group, target[t]);
   }
 };
 
-PERCBAL_HD bool scored(double v) { return v == v; }
-
-// The lane's first scored pair; (0, 0) when there is none.
-template <int W>
-PERCBAL_HD void first_scored(const double* x, const double* y, int64_t rows, int l, double& x0,
-                             double& y0) {
-  x0 = y0 = 0;
-  for (int64_t i = 0; i < rows; ++i)
-    if (scored(x[i * W + l]) && scored(y[i * W + l])) {
-      x0 = x[i * W + l];
-      y0 = y[i * W + l];
-      return;
-    }
+template <class Lane>
+PERCBAL_HD auto scored(Lane v) {
+  return v == v;
 }
 
-template <int W>
-PERCBAL_HD void sum_pairs(const double* x, const double* y, int64_t rows, PairSums* out) {
-  double n[W] = {}, sx[W] = {}, sy[W] = {}, sxx[W] = {}, sxy[W] = {}, syy[W] = {}, odd[W] = {},
-         wrong[W] = {}, x0[W], y0[W];
-  for (int l = 0; l < W; ++l) first_scored<W>(x, y, rows, l, x0[l], y0[l]);
-  for (int64_t i = 0; i < rows; ++i)
-#pragma GCC ivdep
-    for (int l = 0; l < W; ++l) {
-      const double vx = x[i * W + l], vy = y[i * W + l];
-      const bool both = scored(vx) & scored(vy);
-      const double dx = both ? vx - x0[l] : 0, dy = both ? vy - y0[l] : 0;
-      n[l] += both ? 1 : 0;
-      sx[l] += dx;
-      sy[l] += dy;
-      sxx[l] += dx * dx;
-      sxy[l] += dx * dy;
-      syy[l] += dy * dy;
-      const bool binary = ((vx == 0) | (vx == 1)) & ((vy == 0) | (vy == 1));
-      odd[l] += both & !binary ? 1 : 0;
-      wrong[l] += (vx == 1) & (vy == 0) ? 1 : 0;
-    }
-  for (int l = 0; l < W; ++l)
-    out[l] = {n[l], sx[l], sy[l], sxx[l], sxy[l], syy[l], x0[l], y0[l], odd[l], wrong[l]};
-}
-
-template <int W>
-PERCBAL_HD void sum_signal(const double* x, const double* y, int64_t rows, double right_at,
-                           SignalSums* out) {
-  double n[W] = {}, sx[W] = {}, sxx[W] = {}, x0[W], y0[W], mean[W], tiny[W];
-  double c0[W] = {}, c1[W] = {}, c2[W] = {}, c3[W] = {}, m0[W] = {}, m1[W] = {}, m2[W] = {},
-         m3[W] = {}, zr[W] = {}, zw[W] = {};
-  for (int l = 0; l < W; ++l) first_scored<W>(x, x, rows, l, x0[l], y0[l]);
-  for (int64_t i = 0; i < rows; ++i)
-#pragma GCC ivdep
-    for (int l = 0; l < W; ++l) {
-      const double v = x[i * W + l], d = scored(v) ? v - x0[l] : 0;
-      n[l] += scored(v) ? 1 : 0;
-      sx[l] += d;
-      sxx[l] += d * d;
-    }
-  for (int l = 0; l < W; ++l) {
-    const Spread s = spread(n[l], sx[l], sxx[l]);
-    mean[l] = s.mean;
-    tiny[l] = kZeroAdvantage * s.std;
+// Each lane's first pair with both values, and (0, 0) without one.
+template <class Lane>
+PERCBAL_HD void first_scored(const double* x, const double* y, int64_t rows, Lane& x0, Lane& y0) {
+  constexpr int W = sizeof(Lane) / sizeof(double);
+  if (rows > 0) {
+    x0 = load<Lane>(x);
+    y0 = load<Lane>(y);
+    const double any_missing = sum_lanes(x0 + y0);
+    if (any_missing == any_missing) return;
   }
-  for (int64_t i = 0; i < rows; ++i)
-#pragma GCC ivdep
-    for (int l = 0; l < W; ++l) {
-      const double vx = x[i * W + l], vy = y[i * W + l];
-      const bool both = scored(vx) & scored(vy), right = vy >= right_at;
-      const double a = both ? vx - x0[l] - mean[l] : 0;
-      const bool up = a > tiny[l], down = a < -tiny[l];
-      c0[l] += right & up ? 1 : 0;
-      m0[l] += right & up ? a : 0;
-      c1[l] += right & down ? 1 : 0;
-      m1[l] -= right & down ? a : 0;
-      c2[l] += !right & up ? 1 : 0;
-      m2[l] += !right & up ? a : 0;
-      c3[l] += !right & down ? 1 : 0;
-      m3[l] -= !right & down ? a : 0;
-      zr[l] += both & right & !up & !down ? 1 : 0;
-      zw[l] += both & !right & !up & !down ? 1 : 0;
-    }
+  double out[2][W] = {};
   for (int l = 0; l < W; ++l)
-    out[l] = {n[l], sx[l], sxx[l], {c0[l], c1[l], c2[l], c3[l]},
-              {m0[l], m1[l], m2[l], m3[l]}, zr[l], zw[l], 0};
+    for (int64_t at = l; at < rows * W; at += W)
+      if (scored(x[at]) && scored(y[at])) {
+        out[0][l] = x[at];
+        out[1][l] = y[at];
+        break;
+      }
+  x0 = load<Lane>(out[0]);
+  y0 = load<Lane>(out[1]);
 }
 
+template <class Lane>
+PERCBAL_HD PairSums<Lane> sum_pairs(const double* x, const double* y, int64_t rows) {
+  constexpr int W = sizeof(Lane) / sizeof(double);
+  PairSums<Lane> s{};
+  first_scored(x, y, rows, s.x0, s.y0);
+  for (int64_t i = 0; i < rows; ++i) {
+    const Lane vx = load<Lane>(x + i * W), vy = load<Lane>(y + i * W);
+    const auto both = scored(vx) & scored(vy);
+    const Lane dx = select(both, vx - s.x0, 0.0), dy = select(both, vy - s.y0, 0.0);
+    s.n += select(both, 1.0, 0.0);
+    s.x += dx;
+    s.y += dy;
+    s.xx += dx * dx;
+    s.xy += dx * dy;
+    s.yy += dy * dy;
+    s.binary += select((vx * vx == vx) & (vy * vy == vy), 1.0, 0.0);
+  }
+  return s;
+}
+
+template <class Lane>
+PERCBAL_HD SignalSums<Lane> sum_signal(const double* x, const double* y, int64_t rows,
+                                       double right_at) {
+  constexpr int W = sizeof(Lane) / sizeof(double);
+  SignalSums<Lane> s{};
+  Lane x0, unused;
+  first_scored(x, x, rows, x0, unused);
+  for (int64_t i = 0; i < rows; ++i) {
+    const Lane v = load<Lane>(x + i * W), d = select(scored(v), v - x0, 0.0);
+    s.n += select(scored(v), 1.0, 0.0);
+    s.x += d;
+    s.xx += d * d;
+  }
+  const Spread<Lane> group = spread(s.n, s.x, s.xx);
+  // a constant group has no advantage, whatever the mean's rounding
+  const Lane tiny = select(group.std > 0, kZeroAdvantage * group.std, kInfinity);
+  const Lane centre = x0 + group.mean;
+  for (int64_t i = 0; i < rows; ++i) {
+    const Lane vx = load<Lane>(x + i * W), vy = load<Lane>(y + i * W);
+    const auto both = scored(vx) & scored(vy);
+    const Lane a = select(both, vx - centre, 0.0);
+    const Lane up = select(a > tiny, a, 0.0), down = select(a < -tiny, -a, 0.0);
+    const Lane one_up = select(a > tiny, 1.0, 0.0), one_down = select(a < -tiny, 1.0, 0.0);
+    // products with 0 and 1: cheaper than combining masks
+    const Lane right = select(vy >= right_at, 1.0, 0.0), known = select(both, 1.0, 0.0);
+    s.cells[0] += right * one_up;
+    s.cells[1] += right * one_down;
+    s.cells[2] += one_up;
+    s.cells[3] += one_down;
+    s.mass[0] += right * up;
+    s.mass[1] += right * down;
+    s.mass[2] += up;
+    s.mass[3] += down;
+    s.known += known;
+    s.known_right += known * right;
+  }
+  for (int k = 0; k < 2; ++k) {  // what is not right is wrong
+    s.cells[k + 2] -= s.cells[k];
+    s.mass[k + 2] = at_least_zero(s.mass[k + 2] - s.mass[k]);
+  }
+  return s;
+}
+
+}  // namespace PERCBAL_ISA
 }  // namespace percbal

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/coupling_chunk.h"
+#include "core/coupling_levels.h"
+#include "core/dispatch.h"
+
 namespace percbal {
 namespace {
 
@@ -38,41 +42,57 @@ class Numbering {
   std::vector<int32_t> slots_;
 };
 
-PERCBAL_CLONES void scan_run_heads(const int64_t* ids, int64_t begin, int64_t end, int64_t* heads,
-                                   int64_t* descents) {
-  int64_t changes = 0, falls = 0;
-  for (int64_t i = begin; i < end; ++i) {
-    changes += ids[i] != ids[i - 1];
-    falls += ids[i] < ids[i - 1];
+using CountRuns = RunCount (*)(const int64_t*, int64_t, int64_t);
+
+CountRuns best_count_runs() {
+#if defined(__x86_64__)
+  if (cpu_level() == CpuLevel::avx512) return avx512::count_runs<int64_t>;
+  if (cpu_level() == CpuLevel::avx2) return avx2::count_runs<int64_t>;
+#endif
+  return baseline::count_runs<int64_t>;
+}
+
+// GRPO's layout: every run as long as the first. Then the starts are known without a search.
+bool fill_equal_runs(const int64_t* ids, int64_t rows, GroupLayout& out) {
+  const int64_t runs = out.ids.size(), length = rows / runs;
+  if (length * runs != rows) return false;
+  for (int64_t run = 0; run < runs; ++run) {
+    const int64_t row = run * length;
+    if (row > 0 && ids[row] == ids[row - 1]) return false;
+    out.offsets[run] = row;
+    out.ids[run] = ids[row];
   }
-  *heads = changes;
-  *descents = falls;
+  return true;  // `runs` heads, and as many found: there are no others
 }
 
 // Runs of equal ids, each a candidate group. Returns whether the ids never descend.
 bool find_runs(const int64_t* ids, int64_t rows, const Parallel& parallel, GroupLayout& out) {
   const int64_t chunks = (rows + kChunk - 1) / kChunk;
   std::vector<int64_t> heads(chunks + 1, 0), descents(chunks, 0);
+  const CountRuns count_runs = best_count_runs();
   parallel(chunks, [&](int64_t c) {
-    const int64_t begin = std::max<int64_t>(c * kChunk, 1);
-    scan_run_heads(ids, begin, std::min(rows, (c + 1) * kChunk), &heads[c + 1], &descents[c]);
+    const RunCount count =
+        count_runs(ids, std::max<int64_t>(c * kChunk, 1), std::min(rows, (c + 1) * kChunk));
+    heads[c + 1] = count.heads;
+    descents[c] = count.descents;
   });
   heads[0] = 1;  // row 0 heads the first run
   std::partial_sum(heads.begin(), heads.end(), heads.begin());
   out.offsets.resize(heads[chunks] + 1);
   out.ids.resize(heads[chunks]);
   out.offsets.back() = rows;
-  out.offsets[0] = 0;
   out.ids[0] = ids[0];
-  parallel(chunks, [&](int64_t c) {
-    int64_t run = heads[c];
-    const int64_t end = std::min(rows, (c + 1) * kChunk);
-    for (int64_t i = std::max<int64_t>(c * kChunk, 1); i < end; ++i) {
-      if (ids[i] == ids[i - 1]) continue;
-      out.offsets[run] = i;
-      out.ids[run++] = ids[i];
-    }
-  });
+  if (!fill_equal_runs(ids, rows, out)) {
+    parallel(chunks, [&](int64_t c) {
+      int64_t run = heads[c];
+      const int64_t end = std::min(rows, (c + 1) * kChunk);
+      for (int64_t i = std::max<int64_t>(c * kChunk, 1); i < end; ++i) {
+        if (ids[i] == ids[i - 1]) continue;
+        out.offsets[run] = i;
+        out.ids[run++] = ids[i];
+      }
+    });
+  }
   return std::all_of(descents.begin(), descents.end(), [](int64_t d) { return d == 0; });
 }
 
