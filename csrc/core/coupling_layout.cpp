@@ -6,41 +6,12 @@
 #include "core/coupling_chunk.h"
 #include "core/coupling_levels.h"
 #include "core/dispatch.h"
+#include "core/numbering.h"
 
 namespace percbal {
 namespace {
 
 constexpr int64_t kChunk = 1 << 16;  // rows of one task
-
-uint64_t mix(uint64_t id) {  // Stafford's variant 13: ids in arithmetic progression spread evenly
-  id = (id ^ (id >> 30)) * 0xbf58476d1ce4e5b9ull;
-  id = (id ^ (id >> 27)) * 0x94d049bb133111ebull;
-  return id ^ (id >> 31);
-}
-
-// Open addressing over 64-bit ids; numbers them in the order in which they are first seen.
-class Numbering {
- public:
-  explicit Numbering(int64_t capacity) {
-    uint64_t size = 16;
-    while (size < 2 * static_cast<uint64_t>(capacity)) size *= 2;
-    slots_.assign(size, -1);
-  }
-  int32_t operator()(int64_t id, std::vector<int64_t>& ids, size_t base) {
-    const uint64_t mask = slots_.size() - 1;
-    for (uint64_t at = mix(id) & mask;; at = (at + 1) & mask) {
-      if (slots_[at] < 0) {
-        slots_[at] = static_cast<int32_t>(ids.size() - base);
-        ids.push_back(id);
-        return slots_[at];
-      }
-      if (ids[base + slots_[at]] == id) return slots_[at];
-    }
-  }
-
- private:
-  std::vector<int32_t> slots_;
-};
 
 using CountRuns = RunCount (*)(const int64_t*, int64_t, int64_t);
 
@@ -101,7 +72,7 @@ bool all_different(const std::vector<int64_t>& ids) {
   std::vector<int64_t> seen;
   seen.reserve(ids.size());
   for (size_t i = 0; i < ids.size(); ++i)
-    if (number(ids[i], seen, 0) != static_cast<int32_t>(i)) return false;
+    if (number(ids[i], seen) != static_cast<int32_t>(i)) return false;
   return true;
 }
 
@@ -111,7 +82,7 @@ struct Partition {
   void sort(const int64_t* keys, const int32_t* rows, int64_t n, int32_t* order) {
     Numbering number(n);
     std::vector<int32_t> group(n);
-    for (int64_t i = 0; i < n; ++i) group[i] = number(keys[i], ids, 0);
+    for (int64_t i = 0; i < n; ++i) group[i] = number(keys[i], ids);
     sizes.assign(ids.size(), 0);
     for (int64_t i = 0; i < n; ++i) ++sizes[group[i]];
     std::vector<int64_t> next(ids.size(), 0);
