@@ -25,9 +25,9 @@ class Tiling(NamedTuple):
 
 def tiling(vocab: int, itemsize: int, smoothed: bool) -> Tiling:
     """Sixteen columns a thread: enough loads in flight, and two sums of each stay in registers.
-    Half of it where smoothing keeps six sums of each, or float64 takes two registers for one."""
+    Half of it where smoothing keeps six sums of each, and where float64 takes two registers."""
     warps = 8 if vocab > 1024 else 4
-    columns = 8 if smoothed or itemsize == 8 else 16
+    columns = 16 // (2 if smoothed else 1) // (2 if itemsize == 8 else 1)
     return Tiling(32 * warps * columns, warps)
 
 
@@ -75,14 +75,16 @@ def token_cross_entropy_backward(
             row_grad,
             logits,
             target,
-            *_class_weights(weight),
+            None if weight is None else weight.contiguous(),
             stats,
             dlogits,
             vocab,
             logits.stride(0),
             target.stride(0),
             row_grad.stride(0),
-            *options,
+            ignore_index,
+            label_smoothing,
+            softcap,
             **flags,
             BLOCK=block,
             num_warps=warps,
@@ -188,7 +190,7 @@ def _flags(logits: Tensor, options: tuple[int, float, float, float]) -> dict[str
 
 
 def _with_unit_columns(logits: Tensor) -> Tensor:
-    """Neighbouring columns must be neighbours in memory for wide loads; rows may have any stride."""
+    """Wide loads want neighbouring columns to be neighbours in memory; rows may have any stride."""
     return logits if logits.stride(1) == 1 or logits.shape[1] == 1 else logits.contiguous()
 
 

@@ -13,12 +13,10 @@ LN2 = tl.constexpr(0.6931471805599453)
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 
 
-@triton.jit
-def accumulate_dtype(dtype: tl.constexpr):
+@triton.constexpr_function
+def accumulate_dtype(dtype: tl.dtype) -> tl.dtype:
     """float64 for float64 logits, else float32."""
-    if dtype == tl.float64:
-        return tl.constexpr(tl.float64)
-    return tl.constexpr(tl.float32)
+    return tl.float64 if dtype == tl.float64 else tl.float32
 
 
 @triton.jit
@@ -55,26 +53,31 @@ def log(x):
 
 
 @triton.jit
-def tanh(x):
-    """Gauss's continued fraction near 0, where 1 - exp(-2x) would cancel; one division in all."""
-    levels: tl.constexpr = 9 if x.dtype == tl.float64 else 5
+def tanh_and_slope(x):
+    """tanh x and 1 - tanh^2 x, both to the last digits, for one exponential and one division.
+
+    Near 0, where (1 - exp(-2x)) / (1 + exp(-2x)) would cancel, tanh x is the continued fraction
+    x / (1 + x^2 / (3 + x^2 / (5 + x^2 / (7 + x^2 / 9)))); away from it, the slope must not be
+    taken from 1 - tanh^2.
+    """
+    # The continued fraction's error is about x^10 / 1e7 of tanh x.
+    near: tl.constexpr = 0.1 if x.dtype == tl.float64 else 0.5
+    small = tl.abs(x) < near
     square = x * x
-    num_old, num, den_old, den = x * 0.0, x, x * 0.0 + 1.0, x * 0.0 + 1.0
-    for k in tl.static_range(2, levels + 1):
-        num, num_old = num * (2 * k - 1) + square * num_old, num
-        den, den_old = den * (2 * k - 1) + square * den_old, den
     fall = exp(-2 * tl.abs(x))
-    near = tl.abs(x) < 0.5
-    far_num = tl.where(x < 0, fall - 1, 1 - fall)
-    return tl.where(near, num, far_num) / tl.where(near, den, 1 + fall)
+    num = tl.where(x < 0, fall - 1, 1 - fall)
+    num = tl.where(small, x * ((square + 105) * square + 945), num)
+    inverse = 1 / tl.where(small, (15 * square + 420) * square + 945, 1 + fall)
+    t = num * inverse
+    return t, tl.where(small, 1 - t * t, 4 * fall * inverse * inverse)
 
 
 @triton.jit
 def cap(z, softcap, CAPPED: tl.constexpr):
     """u and s of (M1); without a softcap the slope is the constant 1."""
     if CAPPED:
-        t = tanh(z / softcap)
-        return softcap * t, 1 - t * t
+        t, slope = tanh_and_slope(z / softcap)
+        return softcap * t, slope
     else:
         return z, 1.0
 
@@ -113,9 +116,9 @@ def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr, EVICT: tl.conste
 
 @triton.jit
 def load_weights(weight_ptr, columns, inside, like):
-    """Class weights w of a tile, 0 outside; 1 if there are none."""
+    """Class weights w of a tile in the type of `like`, 0 outside; 1 if there are none."""
     if weight_ptr is None:
-        return tl.where(inside, like * 0.0 + 1.0, 0.0)
+        return tl.where(inside, tl.full([], 1.0, like.dtype), 0.0)
     else:
         return tl.load(weight_ptr + columns, mask=inside, other=0.0).to(like.dtype)
 
@@ -174,7 +177,7 @@ def rival_sums(
 
 @triton.jit
 def target_against_rivals(u_y, peak, s1):
-    """nll, q, L and L - m of (M2), and the peak with 0 for "no rival" as in the reference."""
+    """nll, q, p_y, L and L - m of (M2), and the peak with 0 for "no rival" as in the reference."""
     peak = tl.where(s1 == 0, 0.0, peak)
     log_s1 = log(s1)
     lead = (u_y - peak) - log_s1  # in this order: peak + log_s1 rounds away a huge peak's digits
@@ -182,61 +185,49 @@ def target_against_rivals(u_y, peak, s1):
     tail = log1p(fall)
     nll = tl.where(u_y == float("inf"), float("nan"), tl.maximum(-lead, 0.0) + tail)
     miss = tl.where(lead > 0, fall, 1.0) / (1 + fall)
+    hit = tl.where(lead > 0, 1.0, fall) / (1 + fall)
     above = log_s1 + tl.maximum(lead, 0.0) + tail
     lse = tl.where(lead > 0, u_y + nll, peak + above)
     rest = tl.where(s1 == 0, lse - peak, above)
-    return peak, nll, miss, lse, rest
+    return peak, nll, miss, hit, lse, rest
 
 
 @triton.jit
 def target_weights(weight_ptr, weight_sum_ptr, y, known, vocab, like):
-    """w_y and W, in the type of `like`; a target out of range weighs 1, for its NaN to survive."""
+    """w_y and W in the type of `like`; a target out of range weighs 1, for its NaN to survive."""
     if weight_ptr is None:
-        return like * 0.0 + 1.0, tl.full([], vocab, like.dtype)
+        return tl.full([], 1.0, like.dtype), tl.full([], vocab, like.dtype)
     else:
         w_y = tl.load(weight_ptr + y, mask=known, other=1.0)
         return w_y.to(like.dtype), tl.load(weight_sum_ptr).to(like.dtype)
 
 
 @triton.jit
-def row_mass(miss, lse, weights, options, vocab):
-    """A, and dl/dz_y before its slope, of (M4)."""
-    w_y, w_sum = weights
-    smoothing, z_loss, softcap = options
-    share = smoothing / vocab
-    pull = tl.where(z_loss == 0, 0.0, 2 * z_loss * lse)
-    mass = (1 - smoothing) * w_y + share * w_sum + pull
-    return mass, -mass * miss + share * (w_sum - w_y) + pull
-
-
-@triton.jit
 def finish_row(z_y, sums, weights, options, vocab, SMOOTHED: tl.constexpr, CAPPED: tl.constexpr):
-    """From the sums of a row to loss (M3), squared gradient norm (M5), peak, q / S1, q, L."""
+    """From the sums of a row to its loss (M3), its squared gradient norm (M5), and its statistics:
+    what turns its logits into their gradient, (peak, A q / S1, dl/dz_y before its slope, L)."""
     peak, s1, s2, s3, s4, gaps = sums
     w_y, w_sum = weights
     smoothing, z_loss, softcap = options
     share = smoothing / vocab
     u_y, slope_y = cap(z_y, softcap, CAPPED)
-    peak, nll, miss, lse, rest = target_against_rivals(u_y, peak, s1)
-    ratio = tl.where(s1 == 0, 0.0, miss / s1)
-    mass, at_target = row_mass(miss, lse, weights, options, vocab)
-    at_target *= slope_y
+    peak, nll, miss, hit, lse, rest = target_against_rivals(u_y, peak, s1)
+    pull = tl.where(z_loss == 0, 0.0, 2 * z_loss * lse)
+    mass = (1 - smoothing) * w_y + share * w_sum + pull
+    spread = tl.where(s1 == 0, 0.0, mass * (miss / s1))
+    # Twice the second line of (M4), each where it does not cancel.
+    at_target = tl.where(
+        hit > 0.5,
+        -mass * miss + share * (w_sum - w_y) + pull,
+        mass * hit - (1 - smoothing + share) * w_y,
+    )
     loss = (1 - smoothing) * w_y * nll + tl.where(z_loss == 0, 0.0, z_loss * lse * lse)
-    grad_sq = at_target * at_target + mass * ratio * (mass * ratio) * s2
+    grad_sq = (slope_y * at_target) * (slope_y * at_target) + spread * spread * s2
     if SMOOTHED:
         loss += share * (gaps + rest * (w_sum - w_y) + w_y * nll)
-        grad_sq += share * (share * s4 - 2 * mass * ratio * s3)
+        grad_sq += share * (share * s4 - 2 * spread * s3)
         grad_sq = tl.where(grad_sq < 0, 0.0, grad_sq)
-    return loss, grad_sq, peak, ratio, miss, lse
-
-
-@triton.jit
-def gradient_factors(upstream, stats, weights, options, vocab):
-    """The scalars of a row that turn logits into their gradient, times the upstream gradient."""
-    peak, ratio, miss, lse = stats
-    smoothing, z_loss, softcap = options
-    mass, at_target = row_mass(miss, lse, weights, options, vocab)
-    return peak, upstream * mass * ratio, upstream * (smoothing / vocab), upstream * at_target
+    return loss, grad_sq, (peak, spread, at_target, lse)
 
 
 @triton.jit
@@ -248,22 +239,24 @@ def gradient_tile(
     first,  # the row is [first, last), its target at column y; all relative to out_ptr
     last,
     y,
-    factors,
+    upstream,
+    stats,
+    share,
     softcap,
     SMOOTHED: tl.constexpr,
     CAPPED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """(M4) for the logits z of columns [start, start + BLOCK), stored at out_ptr."""
+    """upstream times (M4) for the logits z of columns [start, start + BLOCK), stored at out_ptr."""
     columns = start + tl.arange(0, BLOCK)
     inside = (columns >= first) & (columns < last)
-    peak, spread, flat, at_target = factors
+    peak, spread, at_target, lse = stats
     u, slope = cap(z, softcap, CAPPED)
-    grad = spread * exp(u - peak)
+    grad = upstream * spread * exp(u - peak)
     if SMOOTHED:
-        grad -= flat * load_weights(weight_ptr, columns - first, inside, z)
+        grad -= upstream * share * load_weights(weight_ptr, columns - first, inside, z)
     if (y >= start) & (y < start + BLOCK):
-        grad = tl.where(columns == y, at_target, grad)
+        grad = tl.where(columns == y, upstream * at_target, grad)
     grad = (slope * grad).to(out_ptr.dtype.element_ty)
     if (start >= first) & (start + BLOCK <= last):
         tl.store(out_ptr + columns, grad, eviction_policy="evict_first")

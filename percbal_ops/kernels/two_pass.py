@@ -10,7 +10,6 @@ import triton.language as tl
 from percbal_ops.kernels.online_softmax import (
     accumulate_dtype,
     finish_row,
-    gradient_factors,
     gradient_tile,
     load_tile,
     rival_sums,
@@ -19,10 +18,10 @@ from percbal_ops.kernels.online_softmax import (
 )
 
 # Strides of the vectors and the ignored class gain nothing from being known to the compiler.
-UNSPECIALIZED = ["target_stride", "row_weight_stride", "ignore_index"]
+UNSPECIALIZED = ["target_stride", "ignore_index"]
 
 
-@triton.jit(do_not_specialize=UNSPECIALIZED)
+@triton.jit(do_not_specialize=[*UNSPECIALIZED, "row_weight_stride"])
 def loss_kernel(
     logits_ptr,  # (N, V)
     target_ptr,  # (N,)
@@ -73,20 +72,17 @@ def loss_kernel(
         BLOCK, SMOOTHED, CAPPED, EVICT,
     )  # fmt: skip
     weights = target_weights(class_weight_ptr, weight_sum_ptr, y - first, known, vocab, z_y)
-    terms = finish_row(z_y, sums, weights, options, vocab, SMOOTHED, CAPPED)
-    loss, grad_sq, peak, ratio, miss, lse = terms
-    stats = peak, ratio, miss, lse
+    loss, grad_sq, stats = finish_row(z_y, sums, weights, options, vocab, SMOOTHED, CAPPED)
     store_row(row, loss, grad_sq, stats, loss_ptr, grad_sq_ptr, stats_ptr)
     if dlogits_ptr is not None:
         upstream = tl.load(row_weight_ptr + row * row_weight_stride).to(dtype)
-        factors = gradient_factors(upstream, stats, weights, options, vocab)
         tiles = tl.cdiv(last, BLOCK)
         for i in range(tiles):
             start = (tiles - 1 - i) * BLOCK
             z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
             gradient_tile(
                 z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
-                factors, softcap, SMOOTHED, CAPPED, BLOCK,
+                upstream, stats, options[0] / vocab, softcap, SMOOTHED, CAPPED, BLOCK,
             )  # fmt: skip
 
 
@@ -108,22 +104,20 @@ def store_zeros(out_ptr, first, last, BLOCK: tl.constexpr):
         tl.store(out_ptr + columns, zeros, mask=(columns >= first) & (columns < last))
 
 
-@triton.jit(do_not_specialize=UNSPECIALIZED)
+@triton.jit(do_not_specialize=[*UNSPECIALIZED, "row_grad_stride"])
 def gradient_kernel(
     row_grad_ptr,  # (N,)
     logits_ptr,  # (N, V)
     target_ptr,  # (N,)
     class_weight_ptr,  # (V,) or None
-    weight_sum_ptr,  # () or None
     stats_ptr,  # (N, 4)
     dlogits_ptr,  # (N, V) contiguous
     vocab,  # sizes and strides, in elements
     row_stride,
     target_stride,
-    row_weight_stride,
+    row_grad_stride,
     ignore_index,  # options
     smoothing: tl.float64,
-    z_loss: tl.float64,
     softcap: tl.float64,
     SMOOTHED: tl.constexpr,
     CAPPED: tl.constexpr,
@@ -149,14 +143,11 @@ def gradient_kernel(
     z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
     known = (target >= 0) & (target < vocab)
     y = tl.where(known, target, -1).to(tl.int32) + first
-    options = tl.full([], smoothing, dtype), tl.full([], z_loss, dtype), tl.full([], softcap, dtype)
-    zero = tl.full([], 0.0, dtype)
-    weights = target_weights(class_weight_ptr, weight_sum_ptr, y - first, known, vocab, zero)
     saved = stats_ptr + row * 4
     stats = tl.load(saved), tl.load(saved + 1), tl.load(saved + 2), tl.load(saved + 3)
-    upstream = tl.load(row_grad_ptr + row * row_weight_stride).to(dtype)
-    factors = gradient_factors(upstream, stats, weights, options, vocab)
+    upstream = tl.load(row_grad_ptr + row * row_grad_stride).to(dtype)
     gradient_tile(
         z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
-        factors, options[2], SMOOTHED, CAPPED, BLOCK,
+        upstream, stats, tl.full([], smoothing, dtype) / vocab, tl.full([], softcap, dtype),
+        SMOOTHED, CAPPED, BLOCK,
     )  # fmt: skip
