@@ -73,7 +73,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     texts = [example_at(i)["completion"][0]["content"] for i in range(20)]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     backend.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=400, special_tokens=QWEN_SPECIAL, initial_alphabet=alphabet)
+        texts,
+        trainers.BpeTrainer(vocab_size=400, special_tokens=QWEN_SPECIAL, initial_alphabet=alphabet),
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
@@ -86,9 +87,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_qwen() -> tuple[Qwen2_5_VLForConditionalGeneration, ImageOnlyQwenProcessor]:
     """A model class with ``accepts_loss_kwargs = False``, which Trainer divides wrongly."""
     tokenizer = byte_tokenizer()
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in (
-        "vision_start", "vision_end", "image_pad", "video_pad"
-    )}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
+        for name in ("vision_start", "vision_end", "image_pad", "video_pad")
+    }
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -99,7 +101,9 @@ def tiny_qwen() -> tuple[Qwen2_5_VLForConditionalGeneration, ImageOnlyQwenProces
             "num_key_value_heads": 2,
             "max_position_embeddings": 512,
             "rope_parameters": {
-                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [2, 3, 3],
             },
             "pad_token_id": tokenizer.pad_token_id,
             "eos_token_id": tokenizer.eos_token_id,
@@ -122,7 +126,9 @@ def tiny_qwen() -> tuple[Qwen2_5_VLForConditionalGeneration, ImageOnlyQwenProces
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     initialise(model, std=0.1, seed=0)
-    image_processor = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 56 * 56})
+    image_processor = Qwen2VLImageProcessorPil(
+        size={"shortest_edge": 56 * 56, "longest_edge": 56 * 56}
+    )
     return model, ImageOnlyQwenProcessor(image_processor, tokenizer, QWEN_TEMPLATE)
 
 
@@ -152,25 +158,27 @@ def encoded(processor: Any, examples: list[dict]) -> EncodedDataset:
     return encode_examples(examples, SegmentCollator(processor))
 
 
+SGD_ON_CPU = {  # plain SGD in float32, so that two runs can be compared to rounding error
+    "optim": "sgd",
+    "learning_rate": 0.1,
+    "lr_scheduler_type": "constant",
+    "max_grad_norm": 0.0,
+    "max_steps": 2,
+    "per_device_train_batch_size": 8,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "bf16": False,
+    "use_cpu": True,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "train_sampling_strategy": "sequential",
+    "max_length": None,
+}
+
+
 def config(out: Path, **options: Any) -> BalancedSFTConfig:
-    """Plain SGD on the CPU in float32, so that two runs can be compared to rounding error."""
-    defaults = {
-        "optim": "sgd",
-        "learning_rate": 0.1,
-        "lr_scheduler_type": "constant",
-        "max_grad_norm": 0.0,
-        "max_steps": 2,
-        "per_device_train_batch_size": 8,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "bf16": False,
-        "use_cpu": True,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "train_sampling_strategy": "sequential",
-    }
-    return BalancedSFTConfig(str(out), **(defaults | options))
+    return BalancedSFTConfig(str(out), **(SGD_ON_CPU | options))
 
 
 def train(model: Any, processor: Any, data: Any, args: BalancedSFTConfig) -> BalancedSFTTrainer:

@@ -127,7 +127,9 @@ class NGDiff:
         self._log_odds = torch.where(new.isfinite(), mean, old)
 
     def weights(self, counts: Tensor) -> Tensor:
-        log_odds = torch.where(self._log_odds.isnan(), self._start.to(self._log_odds), self._log_odds)
+        log_odds = torch.where(
+            self._log_odds.isnan(), self._start.to(self._log_odds), self._log_odds
+        )
         lam = torch.sigmoid(log_odds).clamp(self.lam_min, self.lam_max)
         return lambda_weights(lam, counts.device)
 

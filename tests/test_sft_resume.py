@@ -1,0 +1,94 @@
+"""Facts about checkpoints: a resumed run is the run that was never interrupted."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+import vlm_fixtures as vlm
+
+from percbal.balance import NGDiff
+from percbal.checkpoint import load_balance, load_weights
+from percbal.loading import load_vlm
+from percbal.sft import BalancedSFTTrainer
+
+EXAMPLES = [vlm.example_at(i) for i in range(16)]
+
+
+@pytest.fixture(scope="module", params=["llava", "qwen"])
+def vlm_and_data(request, tmp_path_factory):
+    if request.param == "llava":
+        model, processor = load_vlm(vlm.tiny_llava(tmp_path_factory.mktemp("llava")))
+    else:
+        model, processor = vlm.tiny_qwen()
+    return model, processor, vlm.encoded(processor, EXAMPLES)
+
+
+def make(vlm_and_data, out, **options) -> BalancedSFTTrainer:
+    model, processor, data = vlm_and_data
+    options = {"optim": "adamw_torch", "learning_rate": 1e-2, "max_steps": 4} | options
+    options |= {"save_strategy": "steps", "save_steps": 2, "train_sampling_strategy": "random"}
+    return BalancedSFTTrainer(
+        copy.deepcopy(model),
+        vlm.config(out, **options),
+        train_dataset=data,
+        eval_dataset=data,
+        processing_class=processor,
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"balance": "fixed"}, {"balance": "ngdiff", "ngdiff_decay": 0.9}]
+)
+def test_resumed_run_equals_the_uninterrupted_one(vlm_and_data, options, tmp_path):
+    whole = make(vlm_and_data, tmp_path / "whole", **options)
+    whole.train()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "rest" / "checkpoint-2")
+    resumed = make(vlm_and_data, tmp_path / "rest", **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 4
+    assert vlm.largest_difference(whole.model, vlm_and_data[0]) > 1e-3
+    assert vlm.largest_difference(whole.model, resumed.model) == 0.0
+    for name in ("loss", "loss_p", "lambda"):
+        values = [
+            [entry[name] for entry in trainer.state.log_history if name in entry]
+            for trainer in (whole, resumed)
+        ]
+        assert values[0] == values[1], name
+
+
+def test_checkpoint_keeps_the_lambda_of_ngdiff(vlm_and_data, tmp_path):
+    trainer = make(vlm_and_data, tmp_path, balance="ngdiff", ngdiff_decay=0.5)
+    trainer.train()
+    restored = NGDiff(decay=0.5)
+    restored.load_state_dict(load_balance(tmp_path / "checkpoint-4"))
+    counts = torch.tensor([1, 1])
+    assert torch.equal(restored.weights(counts), trainer.balance.weights(counts))
+    assert float(restored.weights(counts)[0]) != pytest.approx(0.5)
+
+
+def test_best_model_is_loaded_at_the_end(vlm_and_data, tmp_path):
+    trainer = make(
+        vlm_and_data,
+        tmp_path,
+        learning_rate=3.0,  # so that the first checkpoint stays the best
+        eval_strategy="steps",
+        eval_steps=2,
+        load_best_model_at_end=True,
+    )
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
+    best = copy.deepcopy(vlm_and_data[0])
+    load_weights(best, trainer.state.best_model_checkpoint)
+    assert vlm.largest_difference(trainer.model, best) == 0.0
+
+
+def test_a_directory_without_weights_is_refused(vlm_and_data, tmp_path):
+    with pytest.raises(ValueError, match="holds no checkpoint: it has none of model.safetensors"):
+        load_weights(vlm_and_data[0], tmp_path)
+
+
+def test_checkpoint_of_another_trainer_has_no_balance(tmp_path):
+    assert load_balance(tmp_path) is None
