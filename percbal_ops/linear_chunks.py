@@ -1,0 +1,202 @@
+"""Cross-entropy from hidden states: chunks of rows, one logits buffer, gradients in the forward.
+
+Per chunk (M8): logits z = x W^T (first GEMM), residuals in place of z, dX = residuals W (second),
+dW += residuals^T x (third). No more than one chunk of logits is ever alive.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from percbal_ops.linear_norms import HeadGradient, MaskedParts, SortedParts
+from percbal_ops.linear_plan import Chunk, Plan, buffer_rows, make_plan
+from percbal_ops.reference import accumulate_dtype, weighted_sum
+
+
+class LinearResult(NamedTuple):
+    """N rows, V classes, D features, S segments. Gradients not asked for are empty."""
+
+    total: Tensor  # () = sum_t row_weight_t loss_t
+    loss: Tensor  # (N,) of each row, unweighted
+    square: Tensor  # squared gradient norms of unweighted rows: (N,); (S,) at level "head"
+    unit: Tensor  # (): the gradients below are to be multiplied by it
+    dhidden: Tensor  # (N, D)
+    dhead: Tensor  # (V, D)
+    dbias: Tensor  # (V,)
+
+
+def linear_weighted_cross_entropy(
+    hidden: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    row_weight: Tensor,
+    segment: Tensor | None,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    level: str,
+    segments: int,
+    need_hidden: bool,
+    need_head: bool,
+    need_bias: bool,
+) -> LinearResult:
+    """sum_t row_weight_t loss_t and its gradients; hidden (N, D), head (V, D), bias (V,).
+
+    level: what `square` is the norm with respect to: "logits", "hidden" or "head". At "head",
+    `segment` (N,) holds the segment of each row, and a segment's rows share one row weight.
+    """
+    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
+    needs = (need_hidden, need_head, need_bias)
+    with torch.autocast(hidden.device.type, enabled=False):
+        valid = target != ignore_index
+        plan = make_plan(
+            valid, row_weight, segment, level, segments, buffer_rows(hidden, head, need_head)
+        )
+        work = _Work(hidden, head, bias, target, row_weight, segment, plan, level, segments, needs)
+        for chunk in plan.chunks:
+            work.run(chunk, options)
+        return work.result(weighted_sum(row_weight, work.loss, valid))
+
+
+def linear_token_cross_entropy(
+    hidden: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+) -> Tensor:
+    """Loss of each row (N,); one GEMM."""
+    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
+    ones = torch.ones((), device=hidden.device, dtype=accumulate_dtype(hidden))
+    return linear_weighted_cross_entropy(
+        hidden,
+        head,
+        bias,
+        target,
+        ones.expand(target.shape),
+        None,
+        *options,
+        "logits",
+        0,
+        False,
+        False,
+        False,
+    ).loss
+
+
+class _Work:
+    """Inputs, results and the one logits buffer of a call."""
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        head: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        row_weight: Tensor,
+        segment: Tensor | None,
+        plan: Plan,
+        level: str,
+        segments: int,
+        needs: tuple[bool, bool, bool],
+    ) -> None:
+        self.hidden, self.head, self.bias = hidden, head, bias
+        self.target, self.segment, self.level = target, segment, level
+        self.need_hidden, self.need_head, self.need_bias = needs
+        n, vocab = hidden.shape[0], head.shape[0]
+        dtype = accumulate_dtype(hidden)
+        self.unit = _unit(row_weight, plan, hidden.dtype)
+        relative = row_weight / self.unit
+        # A row of weight 0 still has a norm: its residual is taken at weight 1 and kept apart.
+        self.probed = level != "logits"
+        self.kept = (relative != 0) & plan.valid
+        self.masked = self.probed or not plan.exact
+        self.fold = torch.where(self.kept, relative, 1.0) if self.probed else relative
+        self.loss = torch.zeros(n, dtype=dtype, device=hidden.device)
+        self.square = torch.zeros_like(self.loss)
+        self.dhidden = torch.zeros_like(hidden) if self.need_hidden else hidden.new_empty(0)
+        self.dbias = torch.zeros(vocab if self.need_bias else 0, dtype=dtype, device=hidden.device)
+        self.buffer = hidden.new_empty(plan.longest, vocab)
+        low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head")
+        self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.need_head else None
+        self.parts: SortedParts | MaskedParts | None = None
+        if level == "head":
+            parts = SortedParts if plan.exact else MaskedParts
+            self.parts = parts(head, dtype, segments, self.dhead)
+
+    def run(self, chunk: Chunk, options: tuple[Tensor | None, int, float, float, float]) -> None:
+        """One chunk of n rows: losses, squares, and its share of every gradient asked for."""
+        x, target, fold = (chunk.take(t) for t in (self.hidden, self.target, self.fold))
+        logits = self.buffer[: x.shape[0]]
+        if self.bias is None:
+            torch.mm(x, self.head.t(), out=logits)
+        else:
+            torch.addmm(self.bias, x, self.head.t(), out=logits)
+        wanted = self.need_hidden or self.need_head or self.need_bias or self.probed
+        if not (wanted and chunk.gradient):
+            _, loss, square, _ = torch.ops.percbal.weighted_cross_entropy(
+                logits, target, fold, *options, False
+            )
+        else:
+            loss, square = torch.ops.percbal.weighted_cross_entropy_(logits, target, fold, *options)
+        chunk.put(self.loss, loss)
+        if chunk.gradient:
+            square = self._gradients(chunk, x, logits, fold, square)
+        chunk.put(self.square, square)
+
+    def _gradients(
+        self, chunk: Chunk, x: Tensor, residual: Tensor, fold: Tensor, square: Tensor
+    ) -> Tensor:
+        """Third and second GEMM; residual (n, V) at weights `fold`. Returns the squares (n,)."""
+        kept = chunk.take(self.kept)[:, None] if self.masked else None
+        if self.need_hidden or self.level == "hidden":
+            dx = torch.mm(residual, self.head)
+            if self.level == "hidden":
+                norm = torch.linalg.vector_norm(dx, dim=1, dtype=square.dtype)
+                square = (norm / fold) ** 2
+            if self.need_hidden:
+                chunk.put(self.dhidden, dx if kept is None else torch.where(kept, dx, 0.0))
+        if self.need_bias:
+            rows = residual if kept is None else torch.where(kept, residual, 0.0)
+            self.dbias += rows.sum(0, dtype=self.dbias.dtype)
+        if self.parts is not None:
+            assert self.segment is not None
+            self.parts.add(
+                chunk, residual, x, fold, chunk.take(self.kept), chunk.take(self.segment)
+            )
+        elif self.dhead is not None:
+            self.dhead.add(residual, x if kept is None else torch.where(kept, x, 0.0))
+        return square
+
+    def result(self, total: Tensor) -> LinearResult:
+        dtype, nothing = self.head.dtype, self.head.new_empty(0)
+        square = self.square if self.parts is None else self.parts.finish()
+        return LinearResult(
+            total,
+            self.loss,
+            square,
+            self.unit,
+            self.dhidden,
+            nothing if self.dhead is None else self.dhead.finish(dtype),
+            self.dbias.to(dtype),
+        )
+
+
+def _unit(row_weight: Tensor, plan: Plan, dtype: torch.dtype) -> Tensor:
+    """(): 1, but for fp16 the largest row weight: 1 / N would underflow in an fp16 residual, and no
+    loss scale can reach a gradient that is computed before the backward pass."""
+    one = row_weight.new_ones(())
+    if dtype != torch.float16 or plan.longest == 0:
+        return one
+    largest = torch.where(plan.valid, row_weight.abs(), 0.0).amax()
+    return torch.where((largest > 0) & largest.isfinite(), largest, one)

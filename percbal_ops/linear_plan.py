@@ -1,0 +1,104 @@
+"""Which rows go into which chunk: rows that count for nothing never meet a GEMM."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Rows of a chunk. Each chunk reads and writes dW once, so the chunk must be long enough for its
+# GEMM to outweigh that, and no longer: the buffer is what the operator costs in memory.
+CPU_ROWS = 256
+CPU_LOW_PRECISION_ROWS = 1024  # bf16 GEMMs run several times faster, dW is still summed in fp32
+CUDA_ROWS = 4096
+
+
+class Chunk(NamedTuple):
+    """Rows of one pass through the buffer."""
+
+    start: int
+    stop: int
+    order: Tensor | None  # (n,) row indices to gather; None: the rows [start, stop) themselves
+    gradient: bool  # False: the rows count for statistics alone
+    segment: int | None = None  # level "head", sizes known: all rows are of this segment
+    first: bool = True  # of its segment
+    last: bool = True
+
+    def take(self, rows: Tensor) -> Tensor:
+        """(N, ...) -> (n, ...)"""
+        return rows[self.start : self.stop] if self.order is None else rows[self.order]
+
+    def put(self, rows: Tensor, values: Tensor) -> None:
+        if self.order is None:
+            rows[self.start : self.stop] = values
+        else:
+            rows[self.order] = values
+
+
+class Plan(NamedTuple):
+    chunks: list[Chunk]
+    longest: int  # rows of the buffer
+    valid: Tensor  # (N,) bool
+    exact: bool  # chunks hold the rows that count and no others
+
+
+def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
+    """Rows of a chunk. In low precision one long chunk needs no fp32 dW: it is taken wherever its
+    buffer is no larger than buffer and fp32 dW (V, D) together would be."""
+    if hidden.device.type != "cpu":
+        rows = CUDA_ROWS
+    else:
+        rows = CPU_ROWS if hidden.element_size() >= 4 else CPU_LOW_PRECISION_ROWS
+    if hidden.element_size() < 4 and need_head:
+        alone = rows + 4 * head.shape[1] // hidden.element_size()
+        return hidden.shape[0] if hidden.shape[0] <= alone else rows
+    return rows
+
+
+def make_plan(
+    valid: Tensor,
+    row_weight: Tensor,
+    segment: Tensor | None,
+    level: str,
+    segments: int,
+    rows: int,
+) -> Plan:
+    """On the CPU exactly the rows that count, those of weight 0 last (level "head": by segment).
+    Elsewhere all rows in order: their number is known to the device alone, and asking would wait.
+    """
+    n = valid.shape[0]
+    if valid.device.type != "cpu":
+        return _plan(_all(n, rows), valid, exact=False)
+    if level == "head":
+        assert segment is not None
+        return _plan(_by_segment(valid, segment, segments, rows), valid)
+    weighted = valid & (row_weight != 0) if level == "logits" else valid
+    if bool(weighted.all()):
+        return _plan(_all(n, rows), valid)
+    chunks = _cut(weighted.nonzero()[:, 0], rows, True)
+    return _plan(chunks + _cut((valid & ~weighted).nonzero()[:, 0], rows, False), valid)
+
+
+def _plan(chunks: list[Chunk], valid: Tensor, exact: bool = True) -> Plan:
+    return Plan(chunks, max((c.stop - c.start for c in chunks), default=0), valid, exact)
+
+
+def _all(n: int, rows: int) -> list[Chunk]:
+    return [Chunk(start, min(start + rows, n), None, True) for start in range(0, n, rows)]
+
+
+def _cut(order: Tensor, rows: int, gradient: bool) -> list[Chunk]:
+    pieces = order.split(rows) if len(order) else ()
+    return [Chunk(0, len(piece), piece, gradient) for piece in pieces]
+
+
+def _by_segment(valid: Tensor, segment: Tensor, segments: int, rows: int) -> list[Chunk]:
+    """The largest segment first: its part of dW is read off dW before anything is added to it."""
+    orders = [(valid & (segment == s)).nonzero()[:, 0] for s in range(segments)]
+    chunks = []
+    for s in sorted(range(segments), key=lambda s: -len(orders[s])):
+        pieces = _cut(orders[s], rows, True)
+        for i, piece in enumerate(pieces):
+            chunks.append(piece._replace(segment=s, first=i == 0, last=i == len(pieces) - 1))
+    return chunks
