@@ -48,7 +48,10 @@ def scale_kernel(
     step = tl.num_programs(0).to(tl.int64) * BLOCK
     for start in range(first, n_elements, step):
         offsets = start + tl.arange(0, BLOCK)
-        inside = offsets < n_elements
-        x = tl.load(x_ptr + offsets, mask=inside)
-        scaled = x.to(dtype) * factor.to(dtype)
-        tl.store(x_ptr + offsets, scaled.to(x.dtype), mask=inside)
+        if start + BLOCK <= n_elements:  # without a mask, hence 128 bits at a time
+            x = tl.load(x_ptr + offsets)
+            tl.store(x_ptr + offsets, (x.to(dtype) * factor.to(dtype)).to(x.dtype))
+        else:
+            inside = offsets < n_elements
+            x = tl.load(x_ptr + offsets, mask=inside)
+            tl.store(x_ptr + offsets, (x.to(dtype) * factor.to(dtype)).to(x.dtype), mask=inside)
