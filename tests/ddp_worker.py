@@ -1,4 +1,4 @@
-"""Run by test_sft.py under torchrun: two ranks train on halves of each batch and save the result."""
+"""Run by test_sft.py under torchrun: two ranks train on halves of a batch, then save."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import vlm_fixtures as vlm
-
 from percbal.loading import load_vlm
 
 directory = Path(sys.argv[1])

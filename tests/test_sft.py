@@ -13,10 +13,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
-from trl import SFTConfig, SFTTrainer
-
 from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTTrainer, segment_counts
+from trl import SFTConfig, SFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
 

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import torch
 import vlm_fixtures as vlm
-
 from percbal.balance import NGDiff
 from percbal.checkpoint import load_balance, load_weights
 from percbal.loading import load_vlm

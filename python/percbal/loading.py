@@ -43,8 +43,8 @@ def load_processor(directory: str | Path) -> ProcessorMixin:
         processor = AutoProcessor.from_pretrained(directory)
     except (OSError, ValueError) as error:
         raise LoadingError(
-            f"{directory} has no usable processor (processor_config.json and tokenizer files): "
-            f"{str(error).splitlines()[0]}"
+            f"{directory} has no usable processor: processor_config.json or the tokenizer's files "
+            "are missing or cannot be read"
         ) from error
     if not isinstance(processor, ProcessorMixin):  # a lone tokenizer, where there is no more
         raise LoadingError(

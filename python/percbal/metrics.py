@@ -46,13 +46,13 @@ def paired_difference(
 
     ours, base: (n,) or (runs, n), bool or float, paired by position.
     """
-    difference = np.asarray(ours, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    if np.shape(ours) != np.shape(base) or difference.ndim not in (1, 2) or difference.size == 0:
+    shape = np.shape(ours)
+    if shape != np.shape(base) or len(shape) not in (1, 2) or 0 in shape:
         raise ValueError(
             f"need two arrays of one shape (n,) or (runs, n), got {np.shape(ours)} and "
             f"{np.shape(base)}"
         )
-    difference = np.atleast_2d(difference)
+    difference = np.atleast_2d(np.asarray(ours, np.float64) - np.asarray(base, np.float64))
     runs, n = difference.shape
     rng = np.random.default_rng(seed)
     # how often each instance and each run is drawn, as weights that sum to one
