@@ -3,6 +3,7 @@
 #include <immintrin.h>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/cross_entropy_row.h"
 #include "core/float16.h"

@@ -33,7 +33,8 @@ struct Rows {
   // (M4) times the row weight.
   void gradient(int64_t row, int64_t target, const RowStats& stats, double slope) const {
     const RowGradient grad = row_gradient(stats, options(target));
-    const double weight = row_weight(row);
+    double weight = row_weight(row);
+    if (weight != weight) weight = __builtin_nan("");  // store_pair knows only the default NaN
     const double rival = weight * grad.rival, uniform = weight * grad.uniform;
     const T* in = logits(row);
     T* out = dlogits(row);

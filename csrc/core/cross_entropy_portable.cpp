@@ -1,6 +1,7 @@
 // The cross-entropy kernels for every processor.
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/cross_entropy_row.h"
 #include "core/float16.h"

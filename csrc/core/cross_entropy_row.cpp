@@ -1,6 +1,7 @@
 #include "core/cross_entropy_row.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 namespace percbal {
@@ -65,5 +66,7 @@ RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& o) 
     square += -2 * grad.rival * o.share * sums.s3 + o.share * o.share * sums.s4;
   return {stats, loss, square < 0 ? 0.0 : square};  // NaN stays
 }
+
+void copy_bytes(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
 
 }  // namespace percbal

@@ -1,6 +1,8 @@
 // The scalar end of a row: from sums over the rivals to loss, norm and gradient coefficients. In
 // fp64 for every dtype: it costs a few nanoseconds per row and no digits.
 #pragma once
+#include <cstddef>
+
 #include "core/cross_entropy.h"
 
 namespace percbal {
@@ -43,5 +45,9 @@ struct Capped {
 Capped capped(double logit, double softcap);
 RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& options);
 RowGradient row_gradient(const RowStats& stats, const RowOptions& options);
+
+// memcpy, out of sight of the callers' compiler: where that can bound the size it takes `rep movs`,
+// whose start alone costs as much as a row of a small vocabulary.
+void copy_bytes(void* to, const void* from, size_t bytes);
 
 }  // namespace percbal

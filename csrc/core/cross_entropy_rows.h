@@ -5,57 +5,63 @@
 // sums run in lanes of acc and are added up in fp64, so their error does not grow with the row.
 namespace percbal::PERCBAL_LEVEL {
 
-constexpr int kUnroll = 4;  // independent chains, to hide the latency of a fused multiply-add
 constexpr int64_t kBlock = 2048;  // logits: 8 KiB of fp32, well inside the first-level cache
+constexpr int kPairs = 2;  // pairs of vectors per step: four chains hide the latency of an fma
 
 template <class T>
-using AccOf = typename Accumulate<T>::type;
+constexpr int64_t kPair = 2 * Simd<AccOf<T>>::width;  // logits in a pair
+template <class T>
+constexpr int64_t kStep = kPairs * kPair<T>;
 
-template <class Acc>
-PERCBAL_INLINE Vec<Acc> tree_sum(const Vec<Acc> (&v)[kUnroll]) {
-  return (v[0] + v[1]) + (v[2] + v[3]);
-}
-
-// Adds S1 and S2 of `count` logits, a multiple of kUnroll vectors. `next` is prefetched meanwhile.
+// Adds S1 and S2 of `count` logits, a multiple of kStep. `next` is prefetched meanwhile.
 template <class T>
 PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, RivalSums& sums) {
   using Acc = AccOf<T>;
-  constexpr int width = Simd<Acc>::width;
-  Vec<Acc> best[kUnroll];
+  Vec<Acc> best[2 * kPairs];
   for (auto& lanes : best) lanes = broadcast<Acc>(-__builtin_inf());
-  for (int64_t i = 0; i < count; i += kUnroll * width)
-    for (int k = 0; k < kUnroll; ++k) best[k] = max(load(x + i + k * width), best[k]);
+  for (int64_t i = 0; i < count; i += kStep<T>)
+    for (int k = 0; k < kPairs; ++k) {
+      const Pair<Acc> z = load_pair(x + i + k * kPair<T>);
+      best[2 * k] = max(z.first, best[2 * k]);
+      best[2 * k + 1] = max(z.second, best[2 * k + 1]);
+    }
   const double peak = lane_max(max(max(best[0], best[1]), max(best[2], best[3])));
   if (peak > sums.peak) sums.raise_peak(peak);
 
   const Vec<Acc> shift = broadcast<Acc>(sums.shift());
-  Vec<Acc> s1[kUnroll] = {}, s2[kUnroll] = {};
-  for (int64_t i = 0; i < count; i += kUnroll * width)
-    for (int k = 0; k < kUnroll; ++k) {
-      __builtin_prefetch(next + i + k * width);
-      const Vec<Acc> e = exp<Acc>(load(x + i + k * width) - shift);
-      s1[k] += e;
-      s2[k] = fma(e, e, s2[k]);
+  Vec<Acc> s1[2 * kPairs] = {}, s2[2 * kPairs] = {};
+  const auto add = [&](int k, Vec<Acc> z) PERCBAL_LAMBDA {
+    const Vec<Acc> e = exp<Acc>(z - shift);
+    s1[k] += e;
+    s2[k] = fma(e, e, s2[k]);
+  };
+  for (int64_t i = 0; i < count; i += kStep<T>)
+    for (int k = 0; k < kPairs; ++k) {
+      const int64_t at = i + k * kPair<T>;
+      for (unsigned line = 0; line < kPair<T> * sizeof(T); line += 64)
+        __builtin_prefetch(reinterpret_cast<const char*>(next + at) + line);
+      const Pair<Acc> z = load_pair(x + at);
+      add(2 * k, z.first);
+      add(2 * k + 1, z.second);
     }
-  sums.s1 += lane_sum(tree_sum<Acc>(s1));
-  sums.s2 += lane_sum(tree_sum<Acc>(s2));
+  sums.s1 += lane_sum((s1[0] + s1[1]) + (s1[2] + s1[3]));
+  sums.s2 += lane_sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
 }
 
 // Sums over the rivals of one row, the plain case. The block with the target, and a last block that
 // is not whole, are copied so that -inf can stand where no rival is.
 template <class T>
 RivalSums plain_sums(const T* row, int64_t classes, int64_t target) {
-  constexpr int64_t step = kUnroll * Simd<AccOf<T>>::width;
   RivalSums sums;
   alignas(64) T copy[kBlock];
   for (int64_t begin = 0; begin < classes; begin += kBlock) {
     const int64_t count = classes - begin < kBlock ? classes - begin : kBlock;
-    const int64_t padded = (count + step - 1) / step * step;
+    const int64_t padded = (count + kStep<T> - 1) / kStep<T> * kStep<T>;
     const T* x = row + begin;
     const bool has_target = target >= begin && target < begin + count;
     if (has_target || padded != count) {
-      memcpy(copy, x, count * sizeof(T));
-      for (int64_t i = count; i < padded; ++i) copy[i] = minus_infinity<T>();
+      for (int64_t i = padded - kStep<T>; i < padded; ++i) copy[i] = minus_infinity<T>();
+      copy_bytes(copy, x, count * sizeof(T));
       if (has_target) copy[target - begin] = minus_infinity<T>();
       x = copy;
     }
@@ -68,16 +74,29 @@ RivalSums plain_sums(const T* row, int64_t classes, int64_t target) {
 template <class T>
 void plain_gradient(const T* row, T* out, int64_t classes, double shift, double factor) {
   using Acc = AccOf<T>;
-  constexpr int width = Simd<Acc>::width;
   const Vec<Acc> m = broadcast<Acc>(shift), f = broadcast<Acc>(factor);
-  int64_t i = 0;
-  for (; i + kUnroll * width <= classes; i += kUnroll * width)
-    for (int k = 0; k < kUnroll; ++k)
-      store(out + i + k * width, f * exp<Acc>(load(row + i + k * width) - m));
-  for (; i < classes; i += width) {
-    const int64_t count = classes - i < width ? classes - i : width;
-    store_some(out + i, f * exp<Acc>(load_some(row + i, count) - m), count);
+  const auto store_gradient = [&](const Pair<Acc>& z, T* to) PERCBAL_LAMBDA {
+    store_pair(to, f * exp<Acc>(z.first - m), f * exp<Acc>(z.second - m));
+  };
+  const auto write_pair = [&](const T* from, T* to) PERCBAL_LAMBDA {
+    store_gradient(load_pair(from), to);
+  };
+  if (classes < kPair<T>) {
+    T lanes[kPair<T>];
+    for (T& lane : lanes) lane = minus_infinity<T>();
+    copy_bytes(lanes, row, classes * sizeof(T));
+    write_pair(lanes, lanes);
+    copy_bytes(out, lanes, classes * sizeof(T));
+    return;
   }
+  // The last logits together with some before them, whose gradient is written a second time: read
+  // before anything is written, since out may be row.
+  const Pair<Acc> last = load_pair(row + classes - kPair<T>);
+  int64_t i = 0;
+  for (; i + kStep<T> <= classes; i += kStep<T>)
+    for (int k = 0; k < kPairs; ++k) write_pair(row + i + k * kPair<T>, out + i + k * kPair<T>);
+  for (; i + kPair<T> <= classes; i += kPair<T>) write_pair(row + i, out + i);
+  if (i < classes) store_gradient(last, out + classes - kPair<T>);
 }
 
 }  // namespace percbal::PERCBAL_LEVEL

@@ -1,5 +1,6 @@
 // The two 16-bit floating-point types as bits: what the torch-free core knows about them.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 namespace percbal {

@@ -4,6 +4,7 @@
 // what the compiler cannot be trusted to find (fused multiply-add, max, fp16) is an intrinsic.
 // Included once per level, after the standard headers, by cross_entropy_<level>.cpp.
 #define PERCBAL_INLINE inline __attribute__((always_inline))
+#define PERCBAL_LAMBDA __attribute__((always_inline))
 
 namespace percbal::PERCBAL_LEVEL {
 
@@ -28,8 +29,7 @@ struct Simd<float> {
   static constexpr int mantissa = 23, bias = 127;
   static constexpr float magic = 0x1.8p23f;  // adding it rounds to an integer in the low bits
   static constexpr float log2e = 0x1.715476p0f;
-  static constexpr float ln2_hi = 0.693145751953125f, ln2_lo = 1.42860682031e-6f;
-  static constexpr float least = -88.03f;  // rounds to 2^-127, where exp is flushed to 0
+  static constexpr float least = -127;  // where exp2 is flushed to 0
 };
 template <>
 struct Simd<double> {
@@ -40,8 +40,7 @@ struct Simd<double> {
   static constexpr int mantissa = 52, bias = 1023;
   static constexpr double magic = 0x1.8p52;
   static constexpr double log2e = 0x1.71547652b82fep0;
-  static constexpr double ln2_hi = 0.69314718055966295651, ln2_lo = 2.8235290563031577e-13;
-  static constexpr double least = -709.1;
+  static constexpr double least = -1023;
 };
 
 template <class Acc>
@@ -87,78 +86,111 @@ PERCBAL_INLINE f32v max(f32v a, f32v b) {
 
 PERCBAL_INLINE f64v max(f64v a, f64v b) { return a > b ? a : b; }
 
+// Lanes are combined by halves until two are left.
 template <class V>
 PERCBAL_INLINE auto lane_max(V v) {
-  auto best = v[0];
-  for (unsigned i = 1; i < sizeof(V) / sizeof(v[0]); ++i) best = v[i] > best ? v[i] : best;
-  return best;
+  using Lane = decltype(v[0] + v[0]);
+  if constexpr (sizeof(V) == 2 * sizeof(Lane)) {
+    return v[0] > v[1] ? v[0] : v[1];
+  } else {
+    typedef Lane Half __attribute__((vector_size(sizeof(V) / 2)));
+    Half half[2];
+    memcpy(half, &v, sizeof v);
+    return lane_max<Half>(half[0] > half[1] ? half[0] : half[1]);
+  }
 }
 
-// Pairwise: halves until one lane is left.
 template <class V>
 PERCBAL_INLINE auto lane_sum(V v) {
-  constexpr unsigned width = sizeof(V) / sizeof(v[0]);
-  decltype(v[0] + v[0]) lanes[width];
-  memcpy(lanes, &v, sizeof v);
-  for (unsigned half = width / 2; half > 0; half /= 2)
-    for (unsigned i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  return lanes[0];
+  using Lane = decltype(v[0] + v[0]);
+  if constexpr (sizeof(V) == 2 * sizeof(Lane)) {
+    return v[0] + v[1];
+  } else {
+    typedef Lane Half __attribute__((vector_size(sizeof(V) / 2)));
+    Half half[2];
+    memcpy(half, &v, sizeof v);
+    return lane_sum<Half>(half[0] + half[1]);
+  }
 }
 
-PERCBAL_INLINE f32v exp_tail(f32v r) {
-  f32v p = broadcast(1.38144679e-3f);
-  p = fma(p, r, broadcast(8.36878041e-3f));
-  p = fma(p, r, broadcast(4.16683942e-2f));
-  p = fma(p, r, broadcast(1.66665201e-1f));
-  return fma(p, r, broadcast(4.99999934e-1f));
+// (2^f - 1) / f for |f| <= 1/2: the minimax fit, relative to 2^f, to 2e-9 in fp32, 4e-18 in fp64.
+PERCBAL_INLINE f32v exp2_slope(f32v f) {
+  f32v p = broadcast(1.535336099e-4f);
+  p = fma(p, f, broadcast(1.339887438e-3f));
+  p = fma(p, f, broadcast(9.618437361e-3f));
+  p = fma(p, f, broadcast(5.550332471e-2f));
+  p = fma(p, f, broadcast(2.402264791e-1f));
+  return fma(p, f, broadcast(6.931472029e-1f));
 }
 
-PERCBAL_INLINE f64v exp_tail(f64v r) {
-  f64v p = broadcast(2.49999605218542773e-8);
-  p = fma(p, r, broadcast(2.76303785799035669e-7));
-  p = fma(p, r, broadcast(2.7557587356301083e-6));
-  p = fma(p, r, broadcast(2.48014927629133678e-5));
-  p = fma(p, r, broadcast(1.98412695047511295e-4));
-  p = fma(p, r, broadcast(1.38888889439225222e-3));
-  p = fma(p, r, broadcast(8.3333333334956295e-3));
-  p = fma(p, r, broadcast(4.16666666665291891e-2));
-  p = fma(p, r, broadcast(1.66666666666664102e-1));
-  return fma(p, r, broadcast(5.00000000000001072e-1));
+PERCBAL_INLINE f64v exp2_slope(f64v f) {
+  f64v p = broadcast(4.4347718050868854e-10);
+  p = fma(p, f, broadcast(7.073783236522760564e-9));
+  p = fma(p, f, broadcast(1.017819956839327806e-7));
+  p = fma(p, f, broadcast(1.321543528237656034e-6));
+  p = fma(p, f, broadcast(1.525273349313592343e-5));
+  p = fma(p, f, broadcast(1.540353045711196146e-4));
+  p = fma(p, f, broadcast(1.333355814677461171e-3));
+  p = fma(p, f, broadcast(9.618129107594120183e-3));
+  p = fma(p, f, broadcast(5.550410866482008326e-2));
+  p = fma(p, f, broadcast(2.402265069591013126e-1));
+  return fma(p, f, broadcast(6.931471805599453258e-1));
 }
 
-// exp(x) = scale (1 + excess), with scale a power of two and excess = exp(r) - 1, |r| <= ln(2)/2.
+// 2^y = scale (1 + excess), with scale a power of two and excess = 2^f - 1, |f| <= 1/2.
 template <class Acc>
-struct ExpParts {
+struct Exp2Parts {
   Vec<Acc> scale, excess;
 };
 
-// For x <= 0 (above ~88, or ~709 in fp64, the result is meaningless). NaN gives NaN; results below
-// the smallest normal number are flushed to 0, exactly 0 for -inf. exp_tail is the minimax fit of
-// (exp(r) - 1 - r) / r^2: 3e-9 relative to exp in fp32, 4e-18 in fp64.
+// For y <= 0 (from about 128, or 1024 in fp64, the result is meaningless). NaN gives NaN; results
+// below the smallest normal number are flushed to 0, exactly 0 for -inf.
 template <class Acc>
-PERCBAL_INLINE ExpParts<Acc> exp_parts(Vec<Acc> x) {
+PERCBAL_INLINE Exp2Parts<Acc> exp2_parts(Vec<Acc> y) {
   using S = Simd<Acc>;
-  x = max(broadcast<Acc>(S::least), x);
-  // the low bits of t are the exponent field of 2^round(x / ln 2)
+  y = max(broadcast<Acc>(S::least), y);
+  // the low bits of t are the exponent field of 2^round(y)
   const Vec<Acc> magic = broadcast<Acc>(S::magic + S::bias);
-  const Vec<Acc> t = fma(x, broadcast<Acc>(S::log2e), magic);
-  const Vec<Acc> n = t - magic;
-  Vec<Acc> r = fma(n, broadcast<Acc>(-S::ln2_hi), x);
-  r = fma(n, broadcast<Acc>(-S::ln2_lo), r);
-  return {(Vec<Acc>)((typename S::Bits)t << S::mantissa), fma(r * r, exp_tail(r), r)};
+  const Vec<Acc> t = y + magic;
+  const Vec<Acc> f = y - (t - magic);
+  return {(Vec<Acc>)((typename S::Bits)t << S::mantissa), f * exp2_slope(f)};
 }
 
 template <class Acc>
-PERCBAL_INLINE Vec<Acc> exp(Vec<Acc> x) {
-  const ExpParts<Acc> parts = exp_parts<Acc>(x);
+PERCBAL_INLINE Vec<Acc> exp2(Vec<Acc> y) {
+  const Exp2Parts<Acc> parts = exp2_parts<Acc>(y);
   return fma(parts.scale, parts.excess, parts.scale);
+}
+
+#if PERCBAL_VECTOR_BYTES == 64
+// AVX-512 splits y into floor(y) and a fraction, and scales by 2^floor(y), in one instruction each.
+template <>
+PERCBAL_INLINE f32v exp2<float>(f32v y) {
+  const f32v f = (f32v)_mm512_maskz_reduce_ps(0xffff, (__m512)y, _MM_FROUND_TO_NEG_INF);
+  f32v p = broadcast(2.170225411e-4f);  // 2^f for 0 <= f <= 1 to 2e-9
+  p = fma(p, f, broadcast(1.24396882e-3f));
+  p = fma(p, f, broadcast(9.678840957e-3f));
+  p = fma(p, f, broadcast(5.5483342e-2f));
+  p = fma(p, f, broadcast(2.402298363e-1f));
+  p = fma(p, f, broadcast(6.931469838e-1f));
+  p = fma(p, f, broadcast(1.000000002f));
+  return (f32v)_mm512_maskz_scalef_ps(0xffff, (__m512)p, (__m512)y);
+}
+#endif
+
+// exp(x) for x <= 0, with the same special cases. The product rounds, but so did the difference
+// that x is.
+template <class Acc>
+PERCBAL_INLINE Vec<Acc> exp(Vec<Acc> x) {
+  return exp2<Acc>(x * broadcast<Acc>(Simd<Acc>::log2e));
 }
 
 // tanh(x) and its slope 1 - tanh(x)^2, both without cancellation, from expm1(-2|x|).
 template <class Acc>
 PERCBAL_INLINE void tanh_and_slope(Vec<Acc> x, Vec<Acc>& tanh, Vec<Acc>& slope) {
   const Vec<Acc> zero = broadcast<Acc>(0), two = broadcast<Acc>(2);
-  const ExpParts<Acc> parts = exp_parts<Acc>(x > zero ? -two * x : two * x);
+  const Vec<Acc> y = x * broadcast<Acc>(2 * Simd<Acc>::log2e);
+  const Exp2Parts<Acc> parts = exp2_parts<Acc>(x > zero ? -y : y);
   const Vec<Acc> expm1 = fma(parts.scale, parts.excess, parts.scale - 1);
   const Vec<Acc> magnitude = -expm1 / (two + expm1);
   tanh = x < zero ? -magnitude : magnitude;

@@ -2,6 +2,9 @@
 // Included once per level, after simd.h.
 namespace percbal::PERCBAL_LEVEL {
 
+template <class T>
+using AccOf = typename Accumulate<T>::type;
+
 template <class V, class T>
 PERCBAL_INLINE V load_bits(const T* from) {
   V v;
@@ -12,7 +15,11 @@ PERCBAL_INLINE V load_bits(const T* from) {
 PERCBAL_INLINE f32v load(const float* from) { return load_bits<f32v>(from); }
 PERCBAL_INLINE f64v load(const double* from) { return load_bits<f64v>(from); }
 PERCBAL_INLINE f32v load(const bf16* from) {
+#if PERCBAL_VECTOR_BYTES == 64
+  return (f32v)((u32v)_mm512_maskz_cvtepu16_epi32(0xffff, load_bits<__m256i>(from)) << 16);
+#else
   return (f32v)(__builtin_convertvector(load_bits<u16v>(from), u32v) << 16);
+#endif
 }
 
 PERCBAL_INLINE f32v load(const f16* from) {
@@ -61,20 +68,52 @@ PERCBAL_INLINE void store(f16* to, f32v v) {
   memcpy(to, &out, sizeof out);
 }
 
+// Two vectors at once. Those of bf16 hold the even and the odd elements, which takes two operations to
+// unpack where keeping their order takes four, and spares the narrowing on the way back. A NaN whose
+// high half is all ones comes back as -0 or 0; no arithmetic makes one from a bf16 or a default NaN.
+template <class Acc>
+struct Pair {
+  Vec<Acc> first, second;
+};
+
+template <class T>
+PERCBAL_INLINE Pair<AccOf<T>> load_pair(const T* from) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    const u32v both = load_bits<u32v>(from);
+    return {(f32v)(both << 16), (f32v)(both & 0xffff0000)};
+  } else {
+    return {load(from), load(from + Simd<AccOf<T>>::width)};
+  }
+}
+
+template <class T>
+PERCBAL_INLINE void store_pair(T* to, Vec<AccOf<T>> first, Vec<AccOf<T>> second) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    const u32v even = (u32v)first, odd = (u32v)second;
+    const u32v low = (even + 0x7fff + ((even >> 16) & 1)) >> 16;
+    const u32v high = (odd + 0x7fff + ((odd >> 16) & 1)) & 0xffff0000;
+    const u32v both = low | high;
+    memcpy(to, &both, sizeof both);
+  } else {
+    store(to, first);
+    store(to + Simd<AccOf<T>>::width, second);
+  }
+}
+
 // The first `count` lanes only; the other lanes of a load are -inf.
 template <class T>
-PERCBAL_INLINE Vec<typename Accumulate<T>::type> load_some(const T* from, int64_t count) {
-  T lanes[Simd<typename Accumulate<T>::type>::width];
+PERCBAL_INLINE Vec<AccOf<T>> load_some(const T* from, int64_t count) {
+  T lanes[Simd<AccOf<T>>::width];
   for (T& lane : lanes) lane = minus_infinity<T>();
-  memcpy(lanes, from, count * sizeof(T));
+  copy_bytes(lanes, from, count * sizeof(T));
   return load(lanes);
 }
 
 template <class T>
-PERCBAL_INLINE void store_some(T* to, Vec<typename Accumulate<T>::type> v, int64_t count) {
-  T lanes[Simd<typename Accumulate<T>::type>::width];
+PERCBAL_INLINE void store_some(T* to, Vec<AccOf<T>> v, int64_t count) {
+  T lanes[Simd<AccOf<T>>::width];
   store(lanes, v);
-  memcpy(to, lanes, count * sizeof(T));
+  copy_bytes(to, lanes, count * sizeof(T));
 }
 
 }  // namespace percbal::PERCBAL_LEVEL

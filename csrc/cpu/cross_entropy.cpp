@@ -178,6 +178,25 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> weighted_cross_entropy(
   return {total, loss, grad_sq, dlogits};
 }
 
+// The gradient of a row takes the place of its logits: each is read before it is written.
+std::tuple<Tensor, Tensor> weighted_cross_entropy_(
+    Tensor logits, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
+    int64_t ignore_index, double label_smoothing, double z_loss, double softcap) {
+  STD_TORCH_CHECK(logits.is_contiguous(), "logits must be contiguous to be written in place");
+  Inputs inputs(logits, target, weight, ignore_index, label_smoothing, z_loss, softcap);
+  inputs.set_row_weight(row_weight, "row_weight");
+  const int64_t n = inputs.rows();
+  Tensor loss = new_rows(inputs, {n}, inputs.args.loss);
+  Tensor grad_sq = new_rows(inputs, {n}, inputs.args.grad_sq);
+  inputs.args.dlogits = logits.mutable_data_ptr();
+  inputs.run(&CrossEntropyKernels::forward);
+  return {loss, grad_sq};
+}
+
+void advise_huge_pages_(Tensor x) {
+  advise_huge_pages(x.mutable_data_ptr(), x.numel() * x.element_size());
+}
+
 void scale_(Tensor x, Tensor factor) {
   check_float(x, "x");
   STD_TORCH_CHECK(factor.numel() == 1, "factor must hold one number, got shape ",
@@ -197,6 +216,8 @@ STABLE_TORCH_LIBRARY_IMPL(percbal, CPU, m) {
   m.impl("token_cross_entropy", TORCH_BOX(&token_cross_entropy));
   m.impl("token_cross_entropy_backward", TORCH_BOX(&token_cross_entropy_backward));
   m.impl("weighted_cross_entropy", TORCH_BOX(&weighted_cross_entropy));
+  m.impl("weighted_cross_entropy_", TORCH_BOX(&weighted_cross_entropy_));
+  m.impl("advise_huge_pages_", TORCH_BOX(&advise_huge_pages_));
   m.impl("scale_", TORCH_BOX(&scale_));
 }
 
