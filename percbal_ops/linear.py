@@ -1,10 +1,12 @@
 """Losses that start from hidden states: the logits (N, V) never exist as a whole.
 
-Three GEMMs when a gradient is needed (logits, dX, dW), one when not. Peak extra memory and what each
-device drops: docs/linear.md.
+Three GEMMs when a gradient is needed (logits, dX, dW), one when not. Peak extra memory, and what
+each device drops: docs/linear.md.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -133,7 +135,7 @@ def linear_segment_cross_entropy(
         bias,
         parts.target,
         parts.row_weight,
-        parts.index,
+        parts.ids,
         None,
         ignore_index,
         label_smoothing,
@@ -149,7 +151,7 @@ def linear_segment_cross_entropy(
     return SegmentOutput(
         total,
         (segment_sums(loss, parts) * parts.inverse).to(dtype),
-        parts.count,
+        parts.counts,
         torch.full_like(norm, torch.nan) if grad_norm is None else norm,
     )
 
@@ -201,7 +203,7 @@ def _is_row_problem(
 
 
 def _with_whole_logits(
-    input: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, options: dict[str, object]
+    input: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, options: dict[str, Any]
 ) -> Tensor:
     if hasattr(F, "linear_cross_entropy"):
         # torch takes None for the default: it refuses an ignore_index beside probabilities

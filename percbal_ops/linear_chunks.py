@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from percbal_ops.linear_norms import HeadGradient, MaskedParts, SortedParts
+from percbal_ops.linear_norms import HeadGradient, MaskedParts, SortedParts, fresh
 from percbal_ops.linear_plan import Chunk, Plan, buffer_rows, make_plan
 from percbal_ops.reference import accumulate_dtype, weighted_sum
 
@@ -126,7 +126,7 @@ class _Work:
         self.square = torch.zeros_like(self.loss)
         self.dhidden = torch.zeros_like(hidden) if self.need_hidden else hidden.new_empty(0)
         self.dbias = torch.zeros(vocab if self.need_bias else 0, dtype=dtype, device=hidden.device)
-        self.buffer = hidden.new_empty(plan.longest, vocab)
+        self.buffer = fresh(hidden, (plan.longest, vocab), hidden.dtype)
         low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head")
         self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.need_head else None
         self.parts: SortedParts | MaskedParts | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ class HeadGradient:
     """dW (V, D) = sum over chunks of residual^T x, summed in `dtype`."""
 
     def __init__(self, head: Tensor, dtype: torch.dtype) -> None:
-        self.sum = torch.empty(head.shape, dtype=dtype, device=head.device)
+        self.sum = fresh(head, head.shape, dtype)
         self.empty = True
 
     def add(self, residual: Tensor, x: Tensor) -> None:
@@ -38,7 +38,8 @@ class HeadGradient:
         part.add_(product) if beta else part.copy_(product)
 
     def finish(self, dtype: torch.dtype) -> Tensor:
-        return self.sum.zero_().to(dtype) if self.empty else self.sum.to(dtype)
+        total = self.sum.zero_() if self.empty else self.sum
+        return total if dtype == total.dtype else fresh(total, total.shape, dtype).copy_(total)
 
 
 class SortedParts:
@@ -54,48 +55,36 @@ class SortedParts:
     ) -> None:
         self.head, self.dtype, self.total = head, dtype, total
         self.square = torch.zeros(segments, dtype=dtype, device=head.device)
-        self.scratch = self.current = None
+        self.scratch: HeadGradient | None = None
+        self.current: HeadGradient | None = None
 
     def add(
         self, chunk: Chunk, residual: Tensor, x: Tensor, fold: Tensor, kept: Tensor, rows: Tensor
     ) -> None:
         """One chunk; fold, kept, rows (n,): weight in the residual, whether it counts, segment."""
-        keep = self.total is not None and bool(kept[0])
+        total = self.total if kept[0] else None  # None: only the norm is wanted
         if chunk.first and chunk.last:
-            square = self._whole(residual, x, keep)
+            square = _whole(residual, x, total)
         else:
             if chunk.first:
-                self.current = self._free_sum(keep)
+                self.current = total if total and total.empty else self._free_scratch()
             assert self.current is not None
             self.current.add(residual, x)
             if not chunk.last:
                 return
             square = square_norm(self.current.sum)
-            if keep and self.current is not self.total:
-                self.total.sum.add_(self.current.sum)
+            if total and self.current is not total:
+                total.sum.add_(self.current.sum)
         self.square[chunk.segment] = (square / fold[0].double() ** 2).to(self.dtype)
 
     def finish(self) -> Tensor:
         return self.square
 
-    def _free_sum(self, keep: bool) -> HeadGradient:
-        if keep and self.total.empty:
-            return self.total
+    def _free_scratch(self) -> HeadGradient:
         if self.scratch is None:
             self.scratch = HeadGradient(self.head, self.dtype)
         self.scratch.empty = True
         return self.scratch
-
-    def _whole(self, residual: Tensor, x: Tensor, keep: bool) -> Tensor:
-        square = torch.zeros((), dtype=torch.float64, device=x.device)
-        for classes in tiles(self.head):
-            product = tile_product(residual, x, classes)
-            square += square_norm(product)
-            if keep:
-                self.total.add_tile(classes, product, 0 if self.total.empty else 1)
-        if keep:
-            self.total.empty = False
-        return square
 
 
 class MaskedParts:
@@ -131,6 +120,27 @@ class MaskedParts:
         return torch.where(self.fold > 0, square / self.fold**2, 0.0).to(self.fold.dtype)
 
 
+def _whole(residual: Tensor, x: Tensor, total: HeadGradient | None) -> Tensor:
+    """The squared norm of residual^T x, added to `total` on the way."""
+    square = torch.zeros((), dtype=torch.float64, device=x.device)
+    beta = 0 if total is None or total.empty else 1
+    for classes in tiles(residual.t()):
+        product = tile_product(residual, x, classes)
+        square += square_norm(product)
+        if total is not None:
+            total.add_tile(classes, product, beta)
+    if total is not None:
+        total.empty = False
+    return square
+
+
+def fresh(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """An uninitialised tensor whose first writing is cheap."""
+    x = torch.empty(shape, dtype=dtype, device=like.device)
+    torch.ops.percbal.advise_huge_pages_(x)
+    return x
+
+
 def tiles(head: Tensor) -> Iterator[slice]:
     for start in range(0, head.shape[0], TILE):
         yield slice(start, start + TILE)
@@ -142,7 +152,7 @@ def tile_product(residual: Tensor, x: Tensor, classes: slice) -> Tensor:
 
 
 def square_norm(part: Tensor) -> Tensor:
-    """() float64. Row by row, then in float64: one running fp32 sum over 10^8 entries would not do."""
+    """() float64. Row by row, then in float64: a running fp32 sum over 10^8 entries would drift."""
     square = torch.zeros((), dtype=torch.float64, device=part.device)
     dtype = accumulate_dtype(part)
     for classes in tiles(part):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 # Rows of a chunk. Each chunk reads and writes dW once, so the chunk must be long enough for its

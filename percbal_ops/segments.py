@@ -12,11 +12,11 @@ class Segments(NamedTuple):
     """Tokens N, segments S. Dense masks keep every sum deterministic and free of host waits."""
 
     member: Tensor  # (S, N) bool
-    count: Tensor  # (S,) int64, in this call
+    counts: Tensor  # (S,) int64, in this call
     inverse: Tensor  # (S,) float64: 1 / N_s, 0 for an empty segment
     row_weight: Tensor  # (N,) = w_s / N_s of the row's segment, else 0
     target: Tensor  # (N,) int64, ignore_index where the row is in no segment
-    index: Tensor  # (N,) int64: segment of the row, -1 for none
+    ids: Tensor  # (N,) int64: segment of the row, -1 for none
 
 
 def split(
