@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
+from percbal.balance import Fixed, NGDiff
 from percbal.loading import load_vlm
+from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sft import BalancedSFTTrainer, segment_counts
 from trl import SFTConfig, SFTTrainer
 
@@ -288,14 +291,36 @@ def test_unsupported_options_are_refused_in_one_sentence(llava, options, message
         )
 
 
-def test_ngdiff_refuses_what_owns_the_backward_pass(tmp_path):
-    from percbal.sft import refuse_unsupported
+def test_ngdiff_refuses_a_loss_scaler(tmp_path):
+    args = vlm.config(tmp_path, balance="ngdiff")
+    args.fp16 = True
+    with pytest.raises(ValueError, match="balance='ngdiff' does not support fp16"):
+        refuse_unsupported(args, args.make_balance(), {})
 
-    for name, value in (("fsdp", ["full_shard"]), ("deepspeed", "zero.json"), ("fp16", True)):
-        args = vlm.config(tmp_path, balance="ngdiff")
-        setattr(args, name, value)
-        with pytest.raises(ValueError, match="balance='ngdiff' does not support"):
-            refuse_unsupported(args, {})
+
+def a_setup(**changes) -> SimpleNamespace:
+    """What the refusals read of a trainer, for engines that do not run here."""
+    parallel = {f"{kind}_enabled": changes.pop(kind, False) for kind in ("cp", "sp", "tp")}
+    plain = {"is_fsdp_enabled": False, "is_deepspeed_enabled": False, "aux_loss_enabled": False}
+    accelerator = SimpleNamespace(parallelism_config=SimpleNamespace(**parallel))
+    return SimpleNamespace(accelerator=accelerator, **(plain | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "balance", "message"),
+    [
+        ({"cp": True}, Fixed(0.5), "does not support cp_size > 1"),
+        ({"sp": True}, Fixed(0.5), "does not support sp_size > 1"),
+        ({"tp": True}, Fixed(0.5), "does not support tp_size > 1"),
+        ({"aux_loss_enabled": True}, Fixed(0.5), "auxiliary loss of mixture-of-experts"),
+        ({"is_fsdp_enabled": True}, NGDiff(), "'ngdiff' does not support FSDP and DeepSpeed"),
+        ({"is_deepspeed_enabled": True}, NGDiff(), "'ngdiff' does not support FSDP and DeepSpeed"),
+    ],
+)
+def test_unsupported_engines_are_refused_in_one_sentence(changes, balance, message):
+    refuse_unsupported_setup(a_setup(), balance)
+    with pytest.raises(ValueError, match=message):
+        refuse_unsupported_setup(a_setup(**changes), balance)
 
 
 def test_other_losses_are_refused(llava, tmp_path):

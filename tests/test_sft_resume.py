@@ -72,10 +72,10 @@ def test_best_model_is_loaded_at_the_end(vlm_and_data, tmp_path):
     trainer = make(
         vlm_and_data,
         tmp_path,
-        learning_rate=3.0,  # so that the first checkpoint stays the best
         eval_strategy="steps",
         eval_steps=2,
         load_best_model_at_end=True,
+        greater_is_better=True,  # so that the first checkpoint is the best
     )
     trainer.train()
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")

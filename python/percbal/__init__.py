@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {  # public name -> the module that defines it; imported on first use
-    "BalancedSFTConfig": "sft",
+    "BalancedSFTConfig": "sft_config",
     "BalancedSFTTrainer": "sft",
     "Diagnosis": "diagnose",
     "EncodedDataset": "collate",

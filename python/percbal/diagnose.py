@@ -135,7 +135,8 @@ def complete(
     ).to(model.device)
     tokenizer = processor.tokenizer
     start = inputs["input_ids"].shape[1]
-    output = model.generate(
+    generate: Any = model.generate
+    output = generate(
         **inputs,
         do_sample=False,
         max_new_tokens=_token_budget(tokenizer, instances),
@@ -153,7 +154,7 @@ def complete(
 
 
 def _prompt(processor: ProcessorMixin, instance: Instance) -> str:
-    content = [{"type": "image"}, {"type": "text", "text": instance.query}]
+    content: Any = [{"type": "image"}, {"type": "text", "text": instance.query}]
     return processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )

@@ -121,11 +121,11 @@ def token_segments(text: str, spans: Sequence[Span], offsets: np.ndarray) -> np.
         characters[start:end] = segment
     if len(text):
         characters[-1] = characters[-2]  # for a token without characters at the very end
-    start, end = offsets[:, 0], np.maximum(offsets[:, 1], offsets[:, 0] + 1)
+    first, last = offsets[:, 0], np.maximum(offsets[:, 1], offsets[:, 0] + 1)
     segments = np.full(len(offsets), OTHER, dtype=np.int64)
     for segment in (REASONING, PERCEPTION):  # perception last: it wins
         seen = np.concatenate(([0], np.cumsum(characters == segment)))
-        segments[seen[end] > seen[start]] = segment
+        segments[seen[last] > seen[first]] = segment
     return segments
 
 

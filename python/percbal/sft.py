@@ -9,7 +9,6 @@ lengths, and the mean of means is not the mean.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,78 +19,19 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
-from percbal.balance import Balance, Fixed, NGDiff, TokenMean
+from percbal.balance import NGDiff
 from percbal.checkpoint import load_balance, load_weights, save_balance
-from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, SegmentCollator
-from percbal.segments import SEGMENT_NAMES, Tags
+from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
+from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
+from percbal.segments import SEGMENT_NAMES
+from percbal.sft_config import BalancedSFTConfig
 from percbal.sft_metrics import SegmentMetrics
 from percbal.two_gradients import TwoGradients
 from percbal_ops import SegmentOutput, segment_cross_entropy
 
 N_SEGMENTS = len(SEGMENT_NAMES)
-
-
-@dataclass
-class BalancedSFTConfig(SFTConfig):
-    """``trl.SFTConfig`` and how to weigh the segments."""
-
-    balance: str = field(
-        default="fixed",
-        metadata={"help": "token_mean (plain fine-tuning), fixed (lam), or ngdiff (dynamic)."},
-    )
-    lam: float = field(
-        default=0.5,
-        metadata={"help": "Weight of perception's mean loss; ngdiff starts from it."},
-    )
-    ngdiff_decay: float = field(
-        default=0.0,
-        metadata={"help": "Exponential mean of ngdiff's log-odds over steps; 0 is none."},
-    )
-    ngdiff_min: float = field(default=0.0, metadata={"help": "Least lambda of ngdiff."})
-    ngdiff_max: float = field(default=1.0, metadata={"help": "Largest lambda of ngdiff."})
-    perception_tags: list[str] = field(
-        default_factory=lambda: list(Tags().perception),
-        metadata={"help": "Opening and closing tag of the perception part of a response."},
-    )
-    tag_tokens: str = field(
-        default="segment",
-        metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
-    )
-    max_length: int | None = field(
-        default=None,
-        metadata={"help": "Cut sequences there. None, unlike TRL's 1024, never cuts an image."},
-    )
-
-    def make_balance(self) -> Balance:
-        """The controller that the options name."""
-        if self.balance == "token_mean":
-            return TokenMean()
-        if self.balance == "fixed":
-            return Fixed(self.lam)
-        if self.balance == "ngdiff":
-            return NGDiff(
-                lam=self.lam,
-                decay=self.ngdiff_decay,
-                lam_min=self.ngdiff_min,
-                lam_max=self.ngdiff_max,
-            )
-        raise ValueError(f"balance must be token_mean, fixed or ngdiff, got {self.balance!r}")
-
-    def make_collator(self, processor: ProcessorMixin) -> SegmentCollator:
-        """The collator for raw examples."""
-        if len(self.perception_tags) != 2:
-            raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
-        if self.tag_tokens not in ("segment", "other"):
-            raise ValueError(f"tag_tokens must be segment or other, got {self.tag_tokens!r}")
-        opening, closing = self.perception_tags
-        return SegmentCollator(
-            processor,
-            Tags(perception=(opening, closing)),
-            tag_tokens=self.tag_tokens,  # type: ignore[arg-type]
-            max_length=self.max_length,
-        )
 
 
 class BalancedSFTTrainer(SFTTrainer):
@@ -105,6 +45,8 @@ class BalancedSFTTrainer(SFTTrainer):
     not supported.
     """
 
+    model: PreTrainedModel
+
     def __init__(
         self,
         model: str | PreTrainedModel,
@@ -116,8 +58,8 @@ class BalancedSFTTrainer(SFTTrainer):
         data_collator: Any = None,
         **kwargs: Any,
     ) -> None:
-        refuse_unsupported(args, kwargs)
         self.balance = args.make_balance()
+        refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
@@ -132,7 +74,7 @@ class BalancedSFTTrainer(SFTTrainer):
             **kwargs,
         )
         self.train_dataset: Dataset = train_dataset
-        refuse_unsupported_setup(self)
+        refuse_unsupported_setup(self, self.balance)
         self._claim_scaled_loss()
         self._segment_metrics = SegmentMetrics(self.accelerator)
         self._two_gradients = TwoGradients(self.accelerator)
@@ -141,7 +83,7 @@ class BalancedSFTTrainer(SFTTrainer):
     def _claim_scaled_loss(self) -> None:
         """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
         if Version(transformers.__version__) >= Version("5.19.0.dev0"):
-            self.loss_is_scaled_for_ga = True
+            self.loss_is_scaled_for_ga = True  # type: ignore[assignment]
         else:
             self.model_accepts_loss_kwargs = True
 
@@ -181,9 +123,7 @@ class BalancedSFTTrainer(SFTTrainer):
         loss = result.loss * self.accelerator.num_processes if training else result.loss
         return (loss, outputs) if return_outputs else loss
 
-    def _forward(
-        self, model: nn.Module, inputs: dict[str, Any]
-    ) -> tuple[Tensor, Tensor, transformers.utils.ModelOutput]:
+    def _forward(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, Any]:
         """Next-token targets and segments (B, T), and the model's outputs, logits (B, T, V)."""
         own = ("labels", "segment_ids")
         outputs = model(**{k: v for k, v in inputs.items() if k not in own}, use_cache=False)
@@ -278,7 +218,7 @@ class BalancedSFTTrainer(SFTTrainer):
 
     def _load_best_model(self) -> None:
         if self._loads_plainly():
-            load_weights(self.model, self.state.best_model_checkpoint)
+            load_weights(self.model, str(self.state.best_model_checkpoint))
         else:
             super()._load_best_model()
 
@@ -304,68 +244,6 @@ def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:
     trained = (labels[:, 1:] != IGNORE_INDEX) & (segment_ids[:, 1:] >= 0)
     ids = torch.where(trained, segment_ids[:, 1:], N_SEGMENTS).reshape(-1)
     return torch.stack([(ids == segment).sum() for segment in range(N_SEGMENTS)])
-
-
-def refuse_unsupported(args: BalancedSFTConfig, kwargs: dict[str, Any]) -> None:
-    """Raise one sentence for an option that the segment loss does not support."""
-    refusals = {
-        "packing": (args.packing or bool(args.eval_packing), "it drops the segment of each token"),
-        "padding_free": (args.padding_free, "it drops the segment of each token"),
-        "use_liger_kernel": (args.use_liger_kernel, "Liger replaces the loss"),
-        "assistant_only_loss": (args.assistant_only_loss, "only completions have segments"),
-        "completion_only_loss=False": (
-            args.completion_only_loss is False,
-            "only completions have segments",
-        ),
-        "label_smoothing_factor": (args.label_smoothing_factor > 0, "it is another loss"),
-        f"loss_type={args.loss_type!r}": (args.loss_type != "nll", "it is another loss"),
-        "compute_loss_func": (kwargs.get("compute_loss_func") is not None, "it is another loss"),
-        "formatting_func": (kwargs.get("formatting_func") is not None, "only raw columns are read"),
-    }
-    for name, (asked_for, why) in refusals.items():
-        if asked_for:
-            raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")
-    if args.balance == "ngdiff":
-        _refuse_for_ngdiff(args)
-
-
-def _refuse_for_ngdiff(args: BalancedSFTConfig) -> None:
-    reentrant = (args.gradient_checkpointing_kwargs or {}).get("use_reentrant")
-    refusals = {
-        "fp16": (args.fp16, "its loss scaler sees one gradient only; use bf16"),
-        "FSDP": (bool(args.fsdp), "a second backward pass through sharded parameters is wrong"),
-        "DeepSpeed": (args.deepspeed is not None, "it owns the backward pass"),
-        "reentrant gradient checkpointing": (
-            args.gradient_checkpointing and reentrant,
-            "it allows one backward pass; set use_reentrant to false",
-        ),
-    }
-    for name, (asked_for, why) in refusals.items():
-        if asked_for:
-            raise ValueError(f"balance='ngdiff' does not support {name}: {why}")
-
-
-def refuse_unsupported_setup(trainer: SFTTrainer) -> None:
-    """The same for what is known only once TRL has set up the accelerator and the model."""
-    parallelism = trainer.accelerator.parallelism_config
-    for kind in ("cp", "sp", "tp"):
-        if parallelism is not None and getattr(parallelism, f"{kind}_enabled"):
-            raise ValueError(
-                f"BalancedSFTTrainer does not support {kind}_size > 1: it would split a sequence "
-                "without its segments"
-            )
-    if trainer.aux_loss_enabled:
-        raise ValueError(
-            "BalancedSFTTrainer does not support the auxiliary loss of mixture-of-experts models; "
-            "set router_aux_loss_coef=0.0"
-        )
-    if trainer.balance.needs_gradient_norms and (
-        trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    ):
-        raise ValueError(
-            "balance='ngdiff' does not support FSDP and DeepSpeed: a second backward pass through "
-            "sharded parameters is wrong"
-        )
 
 
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:

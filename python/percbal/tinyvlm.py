@@ -99,12 +99,11 @@ def build_tiny_vlm(
     config = LlavaConfig(
         vision_config=vision_config,
         text_config=text_config,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=tokenizer.image_token_id,
         image_seq_length=(image_size // patch_size) ** 2,
         vision_feature_select_strategy="full",  # SigLIP has no class token to drop
         vision_feature_layer=-1,
         tie_word_embeddings=tie,
-        pad_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng(devices=[]):
         model = LlavaForConditionalGeneration(config)
@@ -157,7 +156,7 @@ def initialise(model: nn.Module, *, std: float | None, seed: int) -> None:
             scale /= module.in_channels
         with torch.no_grad():
             module.weight.normal_(0.0, scale, generator=generator)
-            if getattr(module, "bias", None) is not None:
+            if not isinstance(module, nn.Embedding) and module.bias is not None:
                 module.bias.zero_()
 
 

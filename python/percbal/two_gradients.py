@@ -48,10 +48,7 @@ class TwoGradients:
 
     def reduce(self) -> Tensor:
         """Sum both gradients over ranks; returns their norms (2,), g_p's first."""
-        for parameter in self._parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        second = [parameter.grad for parameter in self._parameters]
+        second = self._second()
         if self.accelerator.num_processes > 1:
             for gradients in (self._first, second):
                 _sum_over_ranks(gradients)
@@ -59,13 +56,20 @@ class TwoGradients:
 
     def combine(self, weights: Tensor) -> Tensor:
         """Write the weighted sum to ``.grad``; returns the losses (2,) of this rank's tokens."""
-        second = [parameter.grad for parameter in self._parameters]
+        second = self._second()
         torch._foreach_mul_(second, weights[1])
         torch._foreach_mul_(self._first, weights[0])
-        torch._foreach_add_(second, self._first)
+        torch._foreach_add_(second, self._first)  # type: ignore[arg-type]
         losses = torch.stack(self._losses).sum(0)
         self._first, self._losses = [], []
         return losses
+
+    def _second(self) -> list[Tensor]:
+        """g_r: the parameters' own ``.grad``, zero where the loss does not reach."""
+        for parameter in self._parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        return [p.grad for p in self._parameters if p.grad is not None]
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:
