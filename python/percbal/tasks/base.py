@@ -25,6 +25,8 @@ SPAN_TAGS = {
 TAG_WORDS = tuple(tag for pair in SPAN_TAGS.values() for tag in pair)
 SPLITS = ("train", "test")
 
+Table = list[list[tuple[str, bool]]]  # rows of (text, is it right)
+
 
 def tagged(name: str, text: str) -> str:
     """``text`` between the tags of span ``name``, one space apart."""
@@ -96,6 +98,13 @@ class Task(Protocol):
 
     def score(self, completion: str, truth: dict[str, Any]) -> Score:
         """Judge a completion against an instance's ``truth``; no text makes it raise."""
+        ...
+
+    def marked(self, completion: str, truth: dict[str, Any]) -> dict[str, Table]:
+        """What the completion saw and answered, part by part, for a person to look at.
+
+        Name -> rows of (text, is it right); a span that cannot be read has no table.
+        """
         ...
 
     def oracle_prefix(self, instance: Instance) -> str:

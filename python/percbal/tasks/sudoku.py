@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from percbal.tasks.base import SPLITS, TAG_WORDS, Instance, Score, Spans, find_spans, tagged
+from percbal.tasks.base import (
+    SPLITS,
+    TAG_WORDS,
+    Instance,
+    Score,
+    Spans,
+    Table,
+    find_spans,
+    tagged,
+)
 from percbal.tasks.sudoku_grid import SIZES, Grid, dig, geometry, is_solution, random_solution
 from percbal.tasks.sudoku_image import FONTS, Look, render
 from percbal.tasks.sudoku_text import (
@@ -130,6 +139,22 @@ class Sudoku:
             parsed=spans.complete and isinstance(perceived, list) and isinstance(answered, list),
             reason=_reason(spans, perceived, answered),
         )
+
+    def marked(self, completion: str, truth: dict[str, Any]) -> dict[str, Table]:
+        """The perceived grid against the clues, the answer against the solution."""
+        spans = find_spans(completion)
+        tables = {}
+        for name, text, right in (
+            ("perceived", spans.perception, truth["clues"]),
+            ("answer", spans.answer, truth["solution"]),
+        ):
+            grid = parse_grid(text, truth["size"]) if text is not None else "no such span"
+            if isinstance(grid, list):
+                tables[name] = [
+                    [(str(d or ""), d == r) for d, r in zip(row, right_row, strict=True)]
+                    for row, right_row in zip(self._by_row(grid), right, strict=True)
+                ]
+        return tables
 
     def oracle_prefix(self, instance: Instance) -> str:
         """The right perception between its tags, for a model to reason on from."""

@@ -1,0 +1,100 @@
+"""``percbal sft``: parse, load, train, save."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, Image, Sequence, load_dataset
+from transformers.trainer_utils import get_last_checkpoint
+from trl import TrlParser
+
+from percbal.loading import load_vlm
+from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
+
+
+@dataclass
+class SFTArguments:
+    """What ``percbal sft`` takes besides ``BalancedSFTConfig``."""
+
+    model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
+    dataset: str = field(
+        metadata={
+            "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
+            "dataset with images and prompt + completion, or messages, and optionally segments."
+        }
+    )
+    split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
+    eval_dataset: str | None = field(default=None, metadata={"help": "To report losses on."})
+    resume: bool = field(
+        default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
+    )
+
+
+def run_sft(arguments: list[str]) -> None:
+    """Train as the arguments say; the model and its processor end up in output_dir."""
+    parser = TrlParser((SFTArguments, BalancedSFTConfig), prog="percbal sft")
+    script, config = parser.parse_args_and_config(arguments)
+    dataset = read_dataset(script.dataset, script.split)
+    evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.split)
+    model, processor = load_vlm(script.model)
+    trainer = BalancedSFTTrainer(
+        model,
+        config,
+        train_dataset=dataset,
+        eval_dataset=evaluation or None,
+        processing_class=processor,
+    )
+    last = get_last_checkpoint(config.output_dir) if _is_directory(config.output_dir) else None
+    trainer.train(resume_from_checkpoint=last if script.resume else None)
+    trainer.save_model(config.output_dir)
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(config.output_dir)
+
+
+def read_dataset(source: str, split: str) -> Dataset:
+    """A dataset with images, prompt, completion, and segments if it has them.
+
+    ValueError names what is missing.
+    """
+    path = Path(source)
+    if path.suffix in (".jsonl", ".json"):
+        if not path.is_file():
+            raise ValueError(f"there is no file {source}")
+        data: Any = load_dataset("json", data_files=str(path), split="train")
+        data = data.map(lambda row: {"images": [str(path.parent / i) for i in row["images"]]})
+    else:
+        data = load_dataset(source)
+    if isinstance(data, DatasetDict):
+        if split not in data:
+            raise ValueError(f"{source} has no split {split!r}, only {', '.join(data)}")
+        data = data[split]
+    if "messages" in data.column_names and "prompt" not in data.column_names:
+        data = data.map(_prompt_and_completion, remove_columns="messages")
+    missing = {"prompt", "completion"} - set(data.column_names)
+    if missing or not {"image", "images"} & set(data.column_names):
+        raise ValueError(
+            f"{source} needs the columns prompt and completion (or messages) and images, "
+            f"it has {', '.join(data.column_names)}"
+        )
+    return data.cast_column("images", Sequence(Image())) if "images" in data.column_names else data
+
+
+def _prompt_and_completion(row: dict[str, Any]) -> dict[str, Any]:
+    """The last message is what to learn; texts in parts become plain strings."""
+    messages = [
+        {"role": message["role"], "content": _text(message["content"])}
+        for message in row["messages"]
+    ]
+    return {"prompt": messages[:-1], "completion": messages[-1:]}
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part["text"] for part in content if part["type"] == "text")
+
+
+def _is_directory(path: str | None) -> bool:
+    return path is not None and Path(path).is_dir()
