@@ -35,7 +35,7 @@ def compile_all(requests: list[dict]) -> list[dict]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def request(kernel: str, arch: int, dtype: str = "bf16", **flags: bool) -> dict:
+def request(kernel: str, arch: int, dtype: str = "bf16", **flags: int) -> dict:
     return {"kernel": kernel, "arch": arch, "dtype": dtype, **flags}
 
 
@@ -47,11 +47,19 @@ USUAL = [request(kernel, arch) for kernel in KERNELS for arch in ARCHITECTURES] 
     request("loss and gradient", 90, "bf16", smoothed=True, capped=True, weighted=True),
     request("loss and gradient", 90, "fp64", smoothed=True, capped=True, weighted=True),
     request("gradient", 90, "bf16", shifted=True),
+    request("cluster", 90),
+    request("cluster", 90, "fp32"),
+    request("cluster", 100),
 ]
 EXHAUSTIVE = [
     request(kernel, arch, dtype, smoothed=s, capped=c, weighted=w, shifted=u)
     for kernel, arch, dtype in itertools.product(KERNELS[:3], ARCHITECTURES, ELEMENT_SIZE)
     for s, c, w, u in itertools.product((False, True), repeat=4)
+]
+EXHAUSTIVE += [
+    request("cluster", arch, dtype, vocab=vocab)
+    for arch, dtype in itertools.product((90, 100), ("bf16", "fp16", "fp32"))
+    for vocab in (16400, 32000, 50304, 128256, 152064, 196608, 262144)
 ]
 
 
@@ -103,6 +111,14 @@ def test_statistics_take_one_exponential_per_logit(usual: list[dict]) -> None:
         assert loop["exponentials"] == fact["columns_per_thread"] + 1, fact
 
 
+def test_a_cluster_reads_and_writes_each_logit_once(usual: list[dict]) -> None:
+    for fact in select(usual, "cluster"):
+        wide = fact["columns_per_thread"] * ELEMENT_SIZE[fact["dtype"]] // 16
+        # the other half of the stores: zeros for an ignored row
+        assert (fact["wide_loads"], fact["wide_stores"]) == (wide, 2 * wide), fact
+        assert not any(loop["loads"] for loop in fact["loops"])
+
+
 @pytest.mark.slow
 def test_every_combination_compiles_without_spills() -> None:
     facts = compile_all(EXHAUSTIVE)
@@ -116,8 +132,8 @@ def test_every_combination_compiles_without_spills() -> None:
 
 
 def signature(asked: dict) -> tuple:
-    """The jitted function, the types of its arguments, its constants and its launch options."""
-    from percbal_ops.kernels import cross_entropy, scalar_passes, two_pass
+    """The jitted function, the types of its arguments, its constants, its warps and programs."""
+    from percbal_ops.kernels import cluster, cross_entropy, scalar_passes, two_pass
 
     dtype, kernel = asked["dtype"], asked["kernel"]
     size, smoothed = ELEMENT_SIZE[dtype], asked.get("smoothed", False)
@@ -129,21 +145,25 @@ def signature(asked: dict) -> tuple:
     integers = "vocab row_stride target_stride row_weight_stride row_grad_stride ignore_index"
     types |= dict.fromkeys(integers.split(), "i32")
     if kernel == "weighted sum":
-        return scalar_passes.weighted_sum_kernel, types, work, {"BLOCK": 1024}, 8
+        return scalar_passes.weighted_sum_kernel, types, work, {"BLOCK": 1024}, 8, 1
     if kernel == "scale":
-        return scalar_passes.scale_kernel, types, work, {"BLOCK": 4096}, 8
+        return scalar_passes.scale_kernel, types, work, {"BLOCK": 4096}, 8, 1
     constants = {"SMOOTHED": smoothed, "CAPPED": asked.get("capped", False)}
     constants |= {"SHIFTED": shifted, "PACKED": True}
     if not asked.get("weighted", False):
         constants |= {"class_weight_ptr": None, "weight_sum_ptr": None}
+    if kernel == "cluster":
+        shape = cluster.cluster_shape(asked.get("vocab", VOCAB))
+        constants |= {"FIRST": shape.first, "SECOND": shape.second}
+        return cluster.cluster_kernel, types, work, constants, shape.warps, shape.programs
     if kernel == "gradient":
         block, warps = cross_entropy.tiling(VOCAB, size, False, False)
-        return two_pass.gradient_kernel, types, work, constants | {"BLOCK": block}, warps
+        return two_pass.gradient_kernel, types, work, constants | {"BLOCK": block}, warps, 1
     two = kernel == "loss and gradient"
     block, warps = cross_entropy.tiling(VOCAB, size, smoothed, two)
     absent = ("stats_ptr",) if two else ("row_weight_ptr", "dlogits_ptr")
     constants |= {"BLOCK": block} | dict.fromkeys(absent)
-    return two_pass.loss_kernel, types, work, constants, warps
+    return two_pass.loss_kernel, types, work, constants, warps, 1
 
 
 def compiled(asked: dict) -> dict:
@@ -151,7 +171,7 @@ def compiled(asked: dict) -> dict:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function, types, work, constants, warps = signature(asked)
+    function, types, work, constants, warps, programs = signature(asked)
     names = function.arg_names
     constants = {name: value for name, value in constants.items() if name in names}
     arguments = {n: "constexpr" if n in constants else types.get(n, work) for n in names}
@@ -165,10 +185,10 @@ def compiled(asked: dict) -> dict:
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in aligned},
     )
     target = GPUTarget("cuda", asked["arch"], 32)
-    options = {"num_warps": warps, "enable_fp_fusion": True}
+    options = {"num_warps": warps, "num_ctas": programs, "enable_fp_fusion": True}
     binary = triton.compile(source, target=target, options=options).asm["cubin"]
-    columns = constants["BLOCK"] // (32 * warps)
-    return facts_of(binary) | {"columns_per_thread": columns}
+    columns = sum(constants.get(name, 0) for name in ("BLOCK", "FIRST", "SECOND"))
+    return facts_of(binary) | {"columns_per_thread": columns // (32 * warps * programs)}
 
 
 def facts_of(cubin: bytes) -> dict:

@@ -249,6 +249,52 @@ def test_weighted_operator_agrees_with_the_token_operator(inputs: Inputs) -> Non
     assert without[3].numel() == 0
 
 
+@pytest.mark.parametrize(
+    "dtype, vocab", [(BF16, 16400), (F32, 32000), (BF16, 152064)], ids=["short", "fp32", "Qwen"]
+)
+def test_cluster_kernel_agrees_with_the_two_pass_kernel(dtype: torch.dtype, vocab: int) -> None:
+    if not INTERPRETED and torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("clusters need compute capability 9.0")
+    logits = (torch.randn(5, vocab + 16) * 3).to(DEVICE, dtype)[:, :vocab]
+    logits[1, : vocab // 2] = -INF
+    logits[2, 100] = 40.0
+    target = torch.tensor([vocab - 1, vocab - 2, 100, IGNORE, vocab], device=DEVICE)
+    row_weight = torch.randn(1, device=DEVICE).expand(5)
+    weight = torch.rand(vocab, device=DEVICE)
+    options = Options(z_loss=1e-3)
+    two_pass = kernels.weighted_cross_entropy(logits, target, row_weight, weight, *options, True)
+    outputs = tuple(torch.full_like(x, NAN) for x in two_pass[1:])
+    kernels._launch_cluster(logits, target, row_weight, weight, outputs, options)
+    for ours, expected in zip(outputs[:2], two_pass[1:3], strict=True):
+        torch.testing.assert_close(ours, expected, rtol=2e-6, atol=0, equal_nan=True)
+    ulp = torch.finfo(dtype).eps
+    torch.testing.assert_close(outputs[2], two_pass[3], rtol=2 * ulp, atol=1e-9, equal_nan=True)
+
+
+def test_cluster_kernel_serves_only_what_it_can_and_when_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits = torch.empty(1, 32000, device=DEVICE)
+    monkeypatch.delenv("PERCBAL_CLUSTER", raising=False)
+    assert not kernels._takes_cluster(logits, PLAIN)
+    monkeypatch.setenv("PERCBAL_CLUSTER", "1")
+    able = DEVICE == "cuda" and torch.cuda.get_device_capability() >= (9, 0)
+    assert kernels._takes_cluster(logits, PLAIN) == able
+    for options in (Options(label_smoothing=0.1), Options(softcap=5.0)):
+        assert not kernels._takes_cluster(logits, options)
+    for short, odd in ((logits[:, :1024], logits[:, :31999]),):
+        assert not kernels._takes_cluster(short, PLAIN) and not kernels._takes_cluster(odd, PLAIN)
+
+
+def test_cluster_shapes_cover_the_row_without_waste() -> None:
+    for vocab in range(kernels.SHORTEST + 16, kernels.LONGEST + 1, 16):
+        shape = kernels.cluster_shape(vocab)
+        columns = shape.first + shape.second
+        assert vocab <= columns <= vocab * 4 / 3 and shape.first >= shape.second
+        assert 32 <= columns / (shape.programs * shape.warps * 32) <= 48
+        assert 2 <= shape.programs <= 16
+
+
 def test_peaked_rows_keep_six_digits() -> None:
     logits, target = (x.to(DEVICE) for x in peaked())
     loss, grad_sq, _ = kernels.token_cross_entropy(logits, target, None, *PLAIN)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
+from percbal_ops.kernels.cluster import LONGEST, SHORTEST, cluster_kernel, cluster_shape
 from percbal_ops.kernels.scalar_passes import scale_kernel, weighted_sum_kernel
 from percbal_ops.kernels.two_pass import gradient_kernel, loss_kernel
 from percbal_ops.reference import accumulate_dtype
@@ -93,6 +95,7 @@ def token_cross_entropy_backward(
             **flags,
             BLOCK=block,
             num_warps=warps,
+            enable_fp_fusion=True,
         )
     return dlogits
 
@@ -114,9 +117,12 @@ def weighted_cross_entropy(
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
     grad_sq = torch.empty_like(loss)
     dlogits = logits.new_empty(logits.shape if need_grad else 0)
-    outputs = (loss, grad_sq, None, dlogits if need_grad else None)
     options = (ignore_index, label_smoothing, z_loss, softcap)
-    _launch_loss(logits, target, row_weight if need_grad else None, weight, outputs, options)
+    if need_grad and _takes_cluster(logits, options):
+        _launch_cluster(logits, target, row_weight, weight, (loss, grad_sq, dlogits), options)
+    else:
+        outputs = (loss, grad_sq, None, dlogits if need_grad else None)
+        _launch_loss(logits, target, row_weight if need_grad else None, weight, outputs, options)
     return _weighted_sum(loss, target, row_weight, ignore_index), loss, grad_sq, dlogits
 
 
@@ -161,6 +167,57 @@ def _launch_loss(
             **flags,
             BLOCK=block,
             num_warps=warps,
+            enable_fp_fusion=True,
+        )
+
+
+def _takes_cluster(logits: Tensor, options: tuple[int, float, float, float]) -> bool:
+    """Whether the kernel of one read and one write applies, and was asked for: until it has been
+    measured on a GPU, PERCBAL_CLUSTER=1 is how to ask."""
+    flags = _flags(logits, options)
+    return (
+        os.environ.get("PERCBAL_CLUSTER") == "1"
+        and not (flags["SMOOTHED"] or flags["CAPPED"] or flags["SHIFTED"])
+        and SHORTEST < logits.shape[1] <= LONGEST
+        and logits.dtype != torch.float64
+        and logits.data_ptr() % 16 == 0
+        and logits.is_cuda
+        and torch.version.cuda is not None
+        and torch.cuda.get_device_capability(logits.device) >= (9, 0)
+    )
+
+
+def _launch_cluster(
+    logits: Tensor,
+    target: Tensor,
+    row_weight: Tensor,
+    weight: Tensor | None,
+    outputs: tuple[Tensor, Tensor, Tensor],
+    options: tuple[int, float, float, float],
+) -> None:
+    n_rows, vocab = logits.shape
+    if n_rows == 0:
+        return
+    shape = cluster_shape(vocab)
+    ignore_index, _, z_loss, _ = options
+    with _on(logits):
+        cluster_kernel[(n_rows,)](
+            logits,
+            target,
+            row_weight,
+            *_class_weights(weight),
+            *outputs,
+            vocab,
+            logits.stride(0),
+            target.stride(0),
+            row_weight.stride(0),
+            ignore_index,
+            z_loss,
+            FIRST=shape.first,
+            SECOND=shape.second,
+            num_ctas=shape.programs,
+            num_warps=shape.warps,
+            enable_fp_fusion=True,
         )
 
 

@@ -4,6 +4,9 @@ Everything a row needs is a few scalars, so their functions are written for accu
 approximate logarithm is off by 2^-22 near 1, where a confident row lives.
 """
 
+# mypy: allow-untyped-defs
+# Triton reads the annotations of a kernel as the types of its arguments.
+
 import triton
 import triton.language as tl
 

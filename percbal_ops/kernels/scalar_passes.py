@@ -1,5 +1,8 @@
 """Triton kernels for what remains around the loss: the weighted sum of rows, a scale in place."""
 
+# mypy: allow-untyped-defs
+# Triton reads the annotations of a kernel as the types of its arguments.
+
 import triton
 import triton.language as tl
 

@@ -4,6 +4,9 @@ Where both are wanted, the second read follows the first at once and backwards, 
 cache still holds is met first. No program reads what another wrote: results are deterministic.
 """
 
+# mypy: allow-untyped-defs
+# Triton reads the annotations of a kernel as the types of its arguments.
+
 import triton
 import triton.language as tl
 
