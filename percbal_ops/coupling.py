@@ -5,7 +5,7 @@ docs/coupling.md defines every number, (C1) to (C13), and says how to read it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,6 +44,37 @@ _library = torch.library.Library("percbal", "FRAGMENT")
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema)
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("percbal::group_layout")
+def _(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    context = torch.library.get_ctx()
+    groups, ordered = context.new_dynamic_size(), context.new_dynamic_size()
+    offsets = group.new_empty(groups + 1)
+    return group.new_empty(ordered, dtype=torch.int32), offsets, group.new_empty(groups)
+
+
+@torch.library.register_fake("percbal::coupling_stats")
+def _(
+    outcome: Tensor, perception: Tensor, reasoning: Tensor | None, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    targets, candidates = 1 + (reasoning is not None), outcome.shape[1]
+    sums = outcome.new_empty(targets, candidates, reference.PAIR_FIELDS, dtype=torch.float64)
+    return sums, sums.new_empty(candidates, reference.SIGNAL_FIELDS)
+
+
+@torch.library.register_fake("percbal::group_coupling")
+def _(
+    outcome: Tensor, perception: Tensor, reasoning: Tensor | None, order: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor]:
+    shape = (1 + (reasoning is not None), outcome.shape[1], offsets.shape[0] - 1)
+    correlation = outcome.new_empty(shape, dtype=torch.float64)
+    return correlation, correlation.new_empty(shape, dtype=torch.int64)
+
+
+@torch.library.register_fake("percbal::group_advantage")
+def _(outcome: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(outcome), torch.empty_like(outcome)
 
 
 class GroupAdvantage(NamedTuple):
@@ -111,8 +142,9 @@ def group_advantage(
     ``centred = r - mean`` (C10). Both are 0 in a group whose rewards are all equal, NaN where the
     reward is.
     """
-    reward, _, _, group = _checked(reward, None, None, group)
-    matrix = reward if reward.dim() == 2 else reward[:, None]
+    _check_columns(reward, {"group": group})
+    matrix = reward.detach().to(_sum_dtype(reward))
+    matrix = matrix if matrix.dim() == 2 else matrix[:, None]
     order, offsets, _ = _layout(group, len(matrix), matrix.device)
     scaled, centred = torch.ops.percbal.group_advantage(matrix, order, offsets, eps)
     return GroupAdvantage(scaled.view(reward.shape), centred.view(reward.shape))
@@ -240,7 +272,7 @@ class CouplingStats:
 
 def _layout(group: Tensor | None, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     if group is not None:
-        return torch.ops.percbal.group_layout(group)
+        return torch.ops.percbal.group_layout(group.long())
     every = torch.arange(rows + 1, device=device)
     return every.new_empty(0, dtype=torch.int32), every, every[:-1]
 
@@ -253,12 +285,22 @@ def _first_scored(column: Tensor) -> Tensor:
 
 
 def _checked(
-    outcome: Tensor, perception: Tensor | None, reasoning: Tensor | None, group: Tensor | None
+    outcome: Tensor, perception: Tensor, reasoning: Tensor | None, group: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    _check_columns(outcome, {"perception": perception, "reasoning": reasoning, "group": group})
+    dtype = _sum_dtype(*(v for v in (outcome, perception, reasoning) if v is not None))
+    return (
+        outcome.detach().to(dtype),
+        perception.detach().to(dtype),
+        None if reasoning is None else reasoning.detach().to(dtype),
+        None if group is None else group.long(),
+    )
+
+
+def _check_columns(outcome: Tensor, columns: dict[str, Tensor | None]) -> None:
     if outcome.dim() not in (1, 2):
         raise ValueError(f"outcome must be (R,) or (R, C), got {outcome.dim()} dims")
     rows = outcome.shape[0]
-    columns = {"perception": perception, "reasoning": reasoning, "group": group}
     for name, column in columns.items():
         if column is None:
             continue
@@ -266,16 +308,16 @@ def _checked(
             raise ValueError(f"{name} must be ({rows},) like outcome, got {tuple(column.shape)}")
         if column.device != outcome.device:
             raise ValueError(f"{name} is on {column.device}, outcome on {outcome.device}")
+    group = columns["group"]
     if group is not None and (group.is_floating_point() or group.dtype == torch.bool):
         raise ValueError(f"group must hold integer ids, got {group.dtype}")
-    values = [v for v in (outcome, perception, reasoning) if v is not None]
+
+
+def _sum_dtype(*values: Tensor) -> torch.dtype:
+    """What the kernels read: float32 holds every half, bfloat16, bool and small integer, and the
+    sums are float64 in any case."""
     for v in values:
         if v.is_complex():
             raise ValueError(f"rewards must be real, got {v.dtype}")
-    # float32 holds every half, bfloat16, bool and small integer; the sums are float64 in any case
     wide = any(v.dtype in (torch.float64, torch.int64, torch.int32) for v in values)
-    cast = [
-        None if v is None else v.detach().to(torch.float64 if wide else torch.float32)
-        for v in (outcome, perception, reasoning)
-    ]
-    return cast[0], cast[1], cast[2], None if group is None else group.long()
+    return torch.float64 if wide else torch.float32
