@@ -1,0 +1,220 @@
+"""Cross-entropy where each rank of a process group holds some columns of the logits; (M12).
+
+One all-gather of 5 numbers per row and rank (9 with label smoothing) in the forward pass, nothing
+in the backward: each rank writes the gradient of its own columns from the merged statistics.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed import ProcessGroup
+from torch.distributed.distributed_c10d import _resolve_process_group
+
+from percbal_ops import library  # noqa: F401  defines the namespace of the operators
+from percbal_ops.functional import FLOATS, SegmentOutput, _check_ids, _check_options
+from percbal_ops.linear import check_segment_vectors
+from percbal_ops.reference import accumulate_dtype, weighted_sum
+from percbal_ops.segments import segment_sums, split
+from percbal_ops.shard_rows import Merged, merge, shard_gradient, shard_statistics
+
+OPTIONS = "float label_smoothing, float z_loss, float softcap"
+SCHEMAS = {
+    "vocab_parallel_rows": (
+        f"(Tensor logits, Tensor target, int vocab_start, int ignore_index, {OPTIONS}, str group) "
+        "-> (Tensor loss, Tensor grad_sq, Tensor merged)"
+    ),
+    "vocab_parallel_rows_backward": (
+        "(Tensor row_grad, Tensor logits, Tensor target, Tensor merged, int vocab_start, "
+        "int ignore_index, float softcap) -> Tensor"
+    ),
+}
+
+
+def vocab_parallel_cross_entropy(
+    logits_shard: Tensor,
+    target: Tensor,
+    vocab_start: int,
+    group: ProcessGroup | None = None,
+    *,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+) -> Tensor:
+    """``F.cross_entropy(logits.float(), target)`` of logits whose columns are spread over `group`.
+
+    logits_shard: (..., V_r) float, columns [vocab_start, vocab_start + V_r) of the vocabulary, the
+    shards of the group disjoint and complete, of any sizes; target: (...) int, the same on every
+    rank, in the numbering of the whole vocabulary. Every rank returns the same loss, float32
+    (float64 for float64 logits): () or, for reduction="none", the shape of target. The gradient is
+    that of the rank's own columns. One collective, in the forward pass.
+
+    "mean" over no token is NaN with a zero gradient, as in torch. A target that no rank holds gives
+    an infinite loss: no rank knows the whole vocabulary.
+    Raises ValueError for shapes, dtypes and options that do not fit.
+    """
+    _check_shard(logits_shard, target=target)
+    _check_options(label_smoothing, z_loss, softcap)
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
+    index = target.reshape(-1).long()
+    options = (label_smoothing, z_loss, softcap or 0.0)
+    loss, _, _ = torch.ops.percbal.vocab_parallel_rows(
+        logits_shard.flatten(0, -2), index, vocab_start, ignore_index, *options, _name(group)
+    )
+    if reduction == "none":
+        return loss.reshape(target.shape)
+    valid = index != ignore_index
+    total = weighted_sum(torch.ones_like(loss), loss, valid)
+    return total / valid.sum() if reduction == "mean" else total
+
+
+def vocab_parallel_segment_cross_entropy(
+    logits_shard: Tensor,
+    target: Tensor,
+    segment_ids: Tensor,
+    segment_weights: Tensor,
+    vocab_start: int,
+    group: ProcessGroup | None = None,
+    *,
+    segment_counts: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+) -> SegmentOutput:
+    """`segment_cross_entropy` of logits whose columns are spread over `group`; (M6), (M7), (M12).
+
+    logits_shard, target, vocab_start and group as in `vocab_parallel_cross_entropy`; the segments
+    as in `segment_cross_entropy`, the same on every rank. Every rank returns the same output; the
+    norms are those of the gradient of the whole logits, not of the rank's columns.
+    """
+    _check_shard(logits_shard, target=target, segment_ids=segment_ids)
+    check_segment_vectors(segment_weights, segment_counts)
+    _check_options(label_smoothing, z_loss, softcap)
+    rows, index, ids = logits_shard.flatten(0, -2), target.reshape(-1).long(), segment_ids
+    ids = ids.reshape(-1)
+    _check_ids(ids, segment_weights.shape[0])
+    dtype = accumulate_dtype(rows)
+    parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
+    options = (label_smoothing, z_loss, softcap or 0.0)
+    loss, grad_sq, _ = torch.ops.percbal.vocab_parallel_rows(
+        rows, parts.target, vocab_start, ignore_index, *options, _name(group)
+    )
+    norm = segment_sums(grad_sq, parts).sqrt() * parts.inverse
+    return SegmentOutput(
+        weighted_sum(parts.row_weight, loss, parts.target != ignore_index),
+        (segment_sums(loss.detach(), parts) * parts.inverse).to(dtype),
+        parts.counts,
+        norm.to(dtype),
+    )
+
+
+def _name(group: ProcessGroup | None) -> str:
+    if not dist.is_initialized():
+        raise ValueError("a vocab-parallel loss needs torch.distributed.init_process_group first")
+    chosen = dist.group.WORLD if group is None else group
+    assert chosen is not None
+    return chosen.group_name
+
+
+def _check_shard(logits: Tensor, **ids: Tensor) -> None:
+    if logits.dtype not in FLOATS:
+        raise ValueError(f"logits_shard must be floating point, got {logits.dtype}")
+    if logits.dim() < 2 or logits.shape[-1] == 0:
+        raise ValueError(f"logits_shard must be (..., V_r) with V_r > 0, got {tuple(logits.shape)}")
+    for name, values in ids.items():
+        if values.shape != logits.shape[:-1]:
+            raise ValueError(
+                f"{name} must have shape {tuple(logits.shape[:-1])}, got {tuple(values.shape)}"
+            )
+        if values.dtype.is_floating_point or values.dtype == torch.bool:
+            raise ValueError(f"{name} must hold integers, got {values.dtype}")
+
+
+def _local(target: Tensor, vocab_start: int, columns: int, ignore_index: int) -> Tensor:
+    """(N,): column of the target on this rank, -1 where it has none."""
+    inside = (target >= vocab_start) & (target < vocab_start + columns) & (target != ignore_index)
+    return torch.where(inside, target - vocab_start, -1)
+
+
+def vocab_parallel_rows(
+    logits: Tensor,
+    target: Tensor,
+    vocab_start: int,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    group: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss (N,), squared gradient norm (N,), both of whole rows, and what backward needs (4, N)."""
+    local = _local(target, vocab_start, logits.shape[1], ignore_index)
+    mine = shard_statistics(logits, local, softcap, label_smoothing != 0.0)
+    process_group = _resolve_process_group(group)  # type: ignore[arg-type]  a str before torch 2.13
+    ranks = dist.get_world_size(process_group)
+    parts = mine.new_empty(ranks * mine.shape[0], mine.shape[1])
+    dist.all_gather_into_tensor(parts, mine, group=process_group)
+    parts = parts.view(ranks, *mine.shape)
+    rows = merge(parts, target != ignore_index, label_smoothing, z_loss)
+    return rows.loss, rows.grad_sq, torch.stack(rows[2:])
+
+
+def vocab_parallel_rows_backward(
+    row_grad: Tensor,
+    logits: Tensor,
+    target: Tensor,
+    merged: Tensor,
+    vocab_start: int,
+    ignore_index: int,
+    softcap: float,
+) -> Tensor:
+    local = _local(target, vocab_start, logits.shape[1], ignore_index)
+    rows = Merged(row_grad, row_grad, *merged)  # the gradient needs neither loss nor norm
+    row_grad = torch.where(target == ignore_index, 0.0, row_grad)
+    return shard_gradient(row_grad, logits, local, rows, softcap)
+
+
+_library = torch.library.Library("percbal", "FRAGMENT")
+for _operator, _schema in SCHEMAS.items():
+    _library.define(_operator + _schema, tags=torch.Tag.pt2_compliant_tag)
+    _library.impl(_operator, globals()[_operator], "CompositeExplicitAutograd")
+
+
+@torch.library.register_fake("percbal::vocab_parallel_rows")
+def _(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    return loss, torch.empty_like(loss), loss.new_empty(4, logits.shape[0])
+
+
+@torch.library.register_fake("percbal::vocab_parallel_rows_backward")
+def _(row_grad: Tensor, logits: Tensor, *rest: Any) -> Tensor:
+    return logits.new_empty(logits.shape)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, target, vocab_start, ignore_index, _, _, softcap, _ = inputs
+    ctx.options = (vocab_start, ignore_index, softcap)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(logits, target, output[2])
+
+
+def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 8
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "a vocab-parallel cross-entropy cannot be differentiated twice: "
+            "its gradient is computed from statistics that are not part of the graph"
+        )
+    dlogits = torch.ops.percbal.vocab_parallel_rows_backward(grad, *ctx.saved_tensors, *ctx.options)
+    return (dlogits, *(None,) * 7)
+
+
+torch.library.register_autograd("percbal::vocab_parallel_rows", _backward, setup_context=_setup)
