@@ -2,7 +2,8 @@
 // Slower than the plain loops: every lane carries a mask, and with a softcap a tanh.
 namespace percbal::PERCBAL_LEVEL {
 
-constexpr int64_t kGeneralBlock = 512;
+template <class T>
+constexpr int64_t kGeneralBlock = kSteps * Simd<AccOf<T>>::width;
 
 template <class Acc>
 PERCBAL_INLINE typename Simd<Acc>::Int lane_numbers() {
@@ -22,7 +23,7 @@ PERCBAL_INLINE void cap_lanes(Vec<Acc> z, Acc softcap, Vec<Acc>& u, Vec<Acc>& sl
   }
 }
 
-// Up to kGeneralBlock logits of a row with their class weights.
+// Up to kGeneralBlock<T> logits of a row with their class weights.
 template <class T>
 struct Block {
   using Acc = AccOf<T>;
@@ -51,7 +52,7 @@ void add_general_block(const Block<T>& block, AccOf<T> softcap, RivalSums& sums)
   using Acc = AccOf<T>;
   constexpr int width = Simd<Acc>::width;
   const Vec<Acc> zero = broadcast<Acc>(0), nothing = broadcast<Acc>(-__builtin_inf());
-  Vec<Acc> u[kGeneralBlock / width], slope[kGeneralBlock / width], best = nothing;
+  Vec<Acc> u[kSteps], slope[kSteps], best = nothing;
   for (int64_t i = 0; i < block.count; i += width) {
     cap_lanes<Acc, Cap>(block.load_logits(i), softcap, u[i / width], slope[i / width]);
     best = max(block.is_rival(i) ? u[i / width] : nothing, best);
@@ -86,9 +87,9 @@ template <class T, bool Cap>
 RivalSums general_sums(const T* row, const CrossEntropyArgs& args, int64_t target) {
   const auto* weight = static_cast<const AccOf<T>*>(args.class_weight);
   RivalSums sums;
-  for (int64_t begin = 0; begin < args.classes; begin += kGeneralBlock) {
+  for (int64_t begin = 0; begin < args.classes; begin += kGeneralBlock<T>) {
     const int64_t left = args.classes - begin;
-    const int64_t count = left < kGeneralBlock ? left : kGeneralBlock;
+    const int64_t count = left < kGeneralBlock<T> ? left : kGeneralBlock<T>;
     const bool has_target = target >= begin && target < begin + count;
     const Block<T> block{row + begin, weight ? weight + begin : nullptr, count,
                          has_target ? target - begin : -1};

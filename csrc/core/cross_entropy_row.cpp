@@ -48,7 +48,7 @@ RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& o) 
   const double above = log_rivals + (lead > 0 ? lead + softplus : softplus);
   const double lse = lead > 0 ? target.value + nll : peak + above;
   const double rest = sums.s1 > 0 ? above : lse - peak;
-  const double ratio = sums.s1 == 0 ? 0.0 : miss / sums.s1;
+  const double ratio = miss == 0 ? 0.0 : miss / sums.s1;  // without rivals miss is 0, or NaN
 
   double loss = (1 - o.label_smoothing) * o.target_weight * nll;
   if (o.label_smoothing != 0) {

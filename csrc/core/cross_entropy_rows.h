@@ -5,13 +5,15 @@
 // sums run in lanes of acc and are added up in fp64, so their error does not grow with the row.
 namespace percbal::PERCBAL_LEVEL {
 
-constexpr int64_t kBlock = 2048;  // logits: 8 KiB of fp32, well inside the first-level cache
 constexpr int kPairs = 2;  // pairs of vectors per step: four chains hide the latency of an fma
+constexpr int kSteps = 32;  // per block: the longest chain of additions in acc
 
 template <class T>
 constexpr int64_t kPair = 2 * Simd<AccOf<T>>::width;  // logits in a pair
 template <class T>
 constexpr int64_t kStep = kPairs * kPair<T>;
+template <class T>
+constexpr int64_t kBlock = kSteps * kStep<T>;  // 2048 logits of 512-bit vectors: 8 KiB of fp32
 
 // Adds S1 and S2 of `count` logits, a multiple of kStep. `next` is prefetched meanwhile.
 template <class T>
@@ -53,9 +55,9 @@ PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, RivalSum
 template <class T>
 RivalSums plain_sums(const T* row, int64_t classes, int64_t target) {
   RivalSums sums;
-  alignas(64) T copy[kBlock];
-  for (int64_t begin = 0; begin < classes; begin += kBlock) {
-    const int64_t count = classes - begin < kBlock ? classes - begin : kBlock;
+  alignas(64) T copy[kBlock<T>];
+  for (int64_t begin = 0; begin < classes; begin += kBlock<T>) {
+    const int64_t count = classes - begin < kBlock<T> ? classes - begin : kBlock<T>;
     const int64_t padded = (count + kStep<T> - 1) / kStep<T> * kStep<T>;
     const T* x = row + begin;
     const bool has_target = target >= begin && target < begin + count;

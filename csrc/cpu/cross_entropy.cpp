@@ -32,9 +32,20 @@ ScalarType accumulate_dtype(const Tensor& x) {
   return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
 }
 
-double element(const Tensor& x, int64_t index) {
-  return x.scalar_type() == ScalarType::Double ? x.const_data_ptr<double>()[index]
-                                               : x.const_data_ptr<float>()[index];
+// sum_i a[i] * b[i] over the i that `counts(i)`, in fp64 and in order.
+template <class Acc, class Counts>
+double weighted_sum(const void* a, int64_t a_stride, const void* b, int64_t n, Counts counts) {
+  double total = 0;
+  for (int64_t i = 0; i < n; ++i)
+    if (counts(i))
+      total += static_cast<double>(static_cast<const Acc*>(a)[i * a_stride]) *
+               static_cast<const Acc*>(b)[i];
+  return total;
+}
+
+double only_element(const Tensor& x) {
+  const Tensor wide = as_dtype(x, ScalarType::Double);
+  return *wide.const_data_ptr<double>();
 }
 
 // The inputs of a call, converted where their layout needs it; keeps alive what `args` points into.
@@ -73,8 +84,16 @@ class Inputs {
     args.row_weight_stride = row_weight_.stride(0);
   }
 
-  double row_weight(int64_t row) const {
-    return element(row_weight_, row * args.row_weight_stride);
+  // sum_t row_weight_t loss_t over the rows that count.
+  double total() const {
+    const auto counts = [&](int64_t row) {
+      return args.target[row * args.target_stride] != args.ignore_index;
+    };
+    return acc == ScalarType::Double
+               ? weighted_sum<double>(args.row_weight, args.row_weight_stride, args.loss, rows(),
+                                      counts)
+               : weighted_sum<float>(args.row_weight, args.row_weight_stride, args.loss, rows(),
+                                     counts);
   }
 
   // (rows, classes), contiguous, not yet written.
@@ -102,8 +121,8 @@ class Inputs {
     check_length(weight, args.classes, "weight");
     class_weight_ = torch::stable::contiguous(as_dtype(weight, acc));
     args.class_weight = class_weight_.const_data_ptr();
-    args.class_weight_sum = 0;
-    for (int64_t i = 0; i < args.classes; ++i) args.class_weight_sum += element(class_weight_, i);
+    args.class_weight_sum = only_element(torch::stable::sum(
+        class_weight_, std::nullopt, false, ScalarType::Double));
   }
 
   void check_targets() const {
@@ -149,15 +168,6 @@ Tensor token_cross_entropy_backward(
   return dlogits;
 }
 
-// sum_t row_weight_t loss_t over the rows that count, in fp64 and in row order.
-double weighted_sum(const Inputs& inputs, const Tensor& loss) {
-  double total = 0;
-  for (int64_t row = 0; row < inputs.rows(); ++row)
-    if (inputs.args.target[row * inputs.args.target_stride] != inputs.args.ignore_index)
-      total += inputs.row_weight(row) * element(loss, row);
-  return total;
-}
-
 std::tuple<Tensor, Tensor, Tensor, Tensor> weighted_cross_entropy(
     Tensor logits, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
     int64_t ignore_index, double label_smoothing, double z_loss, double softcap, bool need_grad) {
@@ -170,7 +180,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> weighted_cross_entropy(
   inputs.run(&CrossEntropyKernels::forward);
   void* data = nullptr;
   Tensor total = new_rows(inputs, {}, data);
-  const double sum = weighted_sum(inputs, loss);
+  const double sum = inputs.total();
   if (inputs.acc == ScalarType::Double)
     *static_cast<double*>(data) = sum;
   else
@@ -201,7 +211,7 @@ void scale_(Tensor x, Tensor factor) {
   check_float(x, "x");
   STD_TORCH_CHECK(factor.numel() == 1, "factor must hold one number, got shape ",
                   shape_of(factor));
-  const double f = element(as_dtype(factor, accumulate_dtype(factor)), 0);
+  const double f = only_element(factor);
   if (f == 1) return;
   Tensor dense = torch::stable::contiguous(x);
   void* data = dense.mutable_data_ptr();
