@@ -5,12 +5,13 @@ docs/coupling.md defines every number, (C1) to (C13), and says how to read it.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from percbal_ops import coupling_reference as reference
+from percbal_ops import coupling_library  # noqa: F401  defines the operators
+from percbal_ops.coupling_reference import PAIR_FIELDS, SIGNAL_FIELDS
 from percbal_ops.coupling_summary import GroupTable, RewardCoupling, summarise
 
 __all__ = [
@@ -22,59 +23,7 @@ __all__ = [
     "reward_coupling",
 ]
 
-SCHEMAS = {
-    "group_layout": "(Tensor group) -> (Tensor order, Tensor offsets, Tensor ids)",
-    "coupling_stats": (
-        "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor order, Tensor offsets, "
-        "Tensor origin_outcome, Tensor origin_target, float eps, float right_at) "
-        "-> (Tensor pair, Tensor signal)"
-    ),
-    "group_coupling": (
-        "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor order, Tensor offsets) "
-        "-> (Tensor correlation, Tensor count)"
-    ),
-    "group_advantage": (
-        "(Tensor outcome, Tensor order, Tensor offsets, float eps) "
-        "-> (Tensor scaled, Tensor centred)"
-    ),
-}
 EPS = 1e-4  # what TRL adds to the standard deviation of a group
-
-_library = torch.library.Library("percbal", "FRAGMENT")
-for _name, _schema in SCHEMAS.items():
-    _library.define(_name + _schema)
-    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
-
-
-@torch.library.register_fake("percbal::group_layout")
-def _(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    context = torch.library.get_ctx()
-    groups, ordered = context.new_dynamic_size(), context.new_dynamic_size()
-    offsets = group.new_empty(groups + 1)
-    return group.new_empty(ordered, dtype=torch.int32), offsets, group.new_empty(groups)
-
-
-@torch.library.register_fake("percbal::coupling_stats")
-def _(
-    outcome: Tensor, perception: Tensor, reasoning: Tensor | None, *rest: Any
-) -> tuple[Tensor, Tensor]:
-    targets, candidates = 1 + (reasoning is not None), outcome.shape[1]
-    sums = outcome.new_empty(targets, candidates, reference.PAIR_FIELDS, dtype=torch.float64)
-    return sums, sums.new_empty(candidates, reference.SIGNAL_FIELDS)
-
-
-@torch.library.register_fake("percbal::group_coupling")
-def _(
-    outcome: Tensor, perception: Tensor, reasoning: Tensor | None, order: Tensor, offsets: Tensor
-) -> tuple[Tensor, Tensor]:
-    shape = (1 + (reasoning is not None), outcome.shape[1], offsets.shape[0] - 1)
-    correlation = outcome.new_empty(shape, dtype=torch.float64)
-    return correlation, correlation.new_empty(shape, dtype=torch.int64)
-
-
-@torch.library.register_fake("percbal::group_advantage")
-def _(outcome: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(outcome), torch.empty_like(outcome)
 
 
 class GroupAdvantage(NamedTuple):
@@ -177,8 +126,8 @@ class CouplingStats:
         self.origin_target = targets if origin_target is None else origin_target.double().cpu()
         self.eps, self.right_at = eps, right_at
         t, c = len(self.origin_target), len(self.origin_outcome)
-        self.pair = torch.zeros(t, c, reference.PAIR_FIELDS, dtype=torch.float64)
-        self.signal = torch.zeros(c, reference.SIGNAL_FIELDS, dtype=torch.float64)
+        self.pair = torch.zeros(t, c, PAIR_FIELDS, dtype=torch.float64)
+        self.signal = torch.zeros(c, SIGNAL_FIELDS, dtype=torch.float64)
 
     def update(
         self,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from percbal_ops import coupling_reference as f
+
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -85,33 +89,33 @@ def summarise(
     confidence: float,
     groups: GroupTable | None,
 ) -> RewardCoupling:
-    """pair: (T, [C,] 41); signal: ([C,] 18); origins: ([C]), (T,)."""
+    """pair: (T, [C,] 40); signal: ([C,] 17); origins: ([C]), (T,)."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
-    coupled = [
-        _coupled(p, origin_outcome, origin, confidence)
-        for p, origin in zip(pair, origin_target, strict=True)
-    ]
-    return RewardCoupling(
-        coupled[0], coupled[1] if len(coupled) > 1 else None, _signal(signal), groups
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN, which is the answer
+        coupled = [
+            _coupled(p.numpy(), origin_outcome.numpy(), origin.numpy(), confidence)
+            for p, origin in zip(pair, origin_target, strict=True)
+        ]
+        seen = _signal(signal.numpy())
+    return RewardCoupling(coupled[0], coupled[1] if len(coupled) > 1 else None, seen, groups)
 
 
-def _coupled(p: Tensor, origin_x: Tensor, origin_y: Tensor, confidence: float) -> Coupled:
-    n, sx, sy, xx, xy, yy = p[..., f.COUNT].unbind(-1)
+def _coupled(p: Array, origin_x: Array, origin_y: Array, confidence: float) -> Coupled:
+    n, sx, sy, xx, xy, yy = _fields(p[..., f.COUNT])
     mean_x, mean_y = sx / n, sy / n  # about the origin; NaN without rollouts
     vxx, vxy, vyy = xx / n - mean_x**2, xy / n - mean_x * mean_y, yy / n - mean_y**2
     # a variance this far below the second moment is rounding: the column is constant
-    vxx = vxx.where(vxx > 1e-12 * xx / n, 0)
-    vyy = vyy.where(vyy > 1e-12 * yy / n, 0)
+    vxx = np.where(vxx > 1e-12 * xx / n, vxx, 0)
+    vyy = np.where(vyy > 1e-12 * yy / n, vyy, 0)
     r = _pearson(vxx, vxy, vyy)
     pooled_variance = _pooled_variance(p, r, mean_x, mean_y, vxx, vyy)
     outcome_mean, target_mean = mean_x + origin_x, mean_y + origin_y
     binary = p[..., f.BINARY] == n
-    # successes with the target wrong: for binary rewards, the sum of x (1 - y)
+    # successes with the target wrong: for binary rewards, the mean of x (1 - y)
     wrong = outcome_mean * (1 - target_mean) - vxy
 
-    wxx, wxy, wyy = p[..., f.WITHIN].unbind(-1)
+    wxx, wxy, wyy = _fields(p[..., f.WITHIN])
     within = _pearson(wxx, wxy, wyy)
     echo = _nan_unless(binary, _pearson(vxx, outcome_mean * (1 - target_mean), vyy))
     echo_within = _nan_unless(binary, _pearson(wxx, p[..., f.ECHO_WITHIN], wyy))
@@ -120,78 +124,82 @@ def _coupled(p: Tensor, origin_x: Tensor, origin_y: Tensor, confidence: float) -
         within=_interval(
             within, _within_variance(p, within), n, p[..., f.INFORMATIVE], echo_within, confidence
         ),
-        outcome_mean=outcome_mean,
-        target_mean=target_mean,
-        wrong_success=_nan_unless(binary, wrong / outcome_mean),
-        echo_ratio=r / echo,
+        outcome_mean=_tensor(outcome_mean),
+        target_mean=_tensor(target_mean),
+        wrong_success=_tensor(_nan_unless(binary, wrong / outcome_mean)),
+        echo_ratio=_tensor(r / echo),
     )
 
 
-def _pearson(xx: Tensor, xy: Tensor, yy: Tensor) -> Tensor:
-    """(C1); 0 / 0 is NaN, which is what a constant side means."""
-    defined = (xx > 0) & (yy > 0)
-    return _nan_unless(defined, xy / (xx.sqrt() * yy.sqrt())).clamp(-1, 1)
+def _fields(block: Array) -> tuple[Array, ...]:
+    return tuple(np.moveaxis(block, -1, 0))
 
 
-def _symmetric(upper: Tensor, size: int) -> Tensor:
-    """(..., K (K + 1) / 2) upper triangles -> (..., K, K)."""
-    i, j = torch.triu_indices(size, size)
-    full = upper.new_zeros(*upper.shape[:-1], size, size)
-    full[..., i, j] = upper
-    full[..., j, i] = upper
-    return full
+def _tensor(value: Array) -> Tensor:
+    return torch.from_numpy(np.array(value, dtype=np.float64))
+
+
+def _nan_unless(keep: Array, value: Array) -> Array:
+    return np.where(keep, value, np.nan)
+
+
+def _pearson(xx: Array, xy: Array, yy: Array) -> Array:
+    """(C1); a constant side makes it NaN."""
+    return np.clip(_nan_unless((xx > 0) & (yy > 0), xy / (np.sqrt(xx) * np.sqrt(yy))), -1, 1)
+
+
+def _quadratic(c: list[Array], upper: Array) -> Array:
+    """c' M c for M given by its upper triangle, (..., K (K + 1) / 2)."""
+    total: Array = np.zeros(())
+    field = 0
+    for i in range(len(c)):
+        for j in range(i, len(c)):
+            total = total + (1 if i == j else 2) * c[i] * c[j] * upper[..., field]
+            field += 1
+    return np.maximum(total, 0)
 
 
 def _pooled_variance(
-    p: Tensor, r: Tensor, mean_x: Tensor, mean_y: Tensor, vxx: Tensor, vyy: Tensor
-) -> Tensor:
+    p: Array, r: Array, mean_x: Array, mean_y: Array, vxx: Array, vyy: Array
+) -> Array:
     """(C4): the influence of a group on r is linear in its moments, so its square is quadratic."""
-    n = p[..., 0]
-    sx, sy = vxx.sqrt(), vyy.sqrt()
     # zx zy - r (zx^2 + zy^2) / 2 as coefficients of (1, x, y, xx, xy, yy)
-    cxx, cxy, cyy = -r / (2 * vxx), 1 / (sx * sy), -r / (2 * vyy)
-    coefficients = torch.stack(
-        [
-            cxx * mean_x**2 + cxy * mean_x * mean_y + cyy * mean_y**2,
-            -2 * cxx * mean_x - cxy * mean_y,
-            -2 * cyy * mean_y - cxy * mean_x,
-            cxx,
-            cxy,
-            cyy,
-        ],
-        dim=-1,
-    )
-    return _quadratic(coefficients, _symmetric(p[..., f.MOMENTS], 6)) / n**2
+    cxx, cxy, cyy = -r / (2 * vxx), 1 / np.sqrt(vxx * vyy), -r / (2 * vyy)
+    coefficients = [
+        cxx * mean_x**2 + cxy * mean_x * mean_y + cyy * mean_y**2,
+        -2 * cxx * mean_x - cxy * mean_y,
+        -2 * cyy * mean_y - cxy * mean_x,
+        cxx,
+        cxy,
+        cyy,
+    ]
+    return _quadratic(coefficients, p[..., f.MOMENTS]) / p[..., 0] ** 2
 
 
-def _within_variance(p: Tensor, r: Tensor) -> Tensor:
+def _within_variance(p: Array, r: Array) -> Array:
     """(C5), the same for the sums of the groups' central moments."""
-    wxx, _, wyy = p[..., f.WITHIN].unbind(-1)
-    coefficients = torch.stack([-r / (2 * wxx), 1 / (wxx * wyy).sqrt(), -r / (2 * wyy)], dim=-1)
-    return _quadratic(coefficients, _symmetric(p[..., f.WITHIN_OUTER], 3))
-
-
-def _quadratic(c: Tensor, matrix: Tensor) -> Tensor:
-    return (c[..., None, :] @ matrix @ c[..., :, None])[..., 0, 0].clamp(min=0)
+    wxx, _, wyy = _fields(p[..., f.WITHIN])
+    return _quadratic(
+        [-r / (2 * wxx), 1 / np.sqrt(wxx * wyy), -r / (2 * wyy)], p[..., f.WITHIN_OUTER]
+    )
 
 
 def _interval(
-    r: Tensor, variance: Tensor, n: Tensor, groups: Tensor, echo: Tensor, confidence: float
+    r: Array, variance: Array, n: Array, groups: Array, echo: Array, confidence: float
 ) -> Correlation:
     """(C3): Fisher's z with the cluster-robust variance and Student's t on groups - 1."""
-    flat = groups.flatten().tolist()
-    t = torch.tensor([t_quantile((1 + confidence) / 2, int(g) - 1) for g in flat])
-    t = t.to(torch.float64).view_as(groups)
-    std = (variance * groups / (groups - 1)).sqrt()
-    half = t * std / (1 - r**2)
-    certain = r.abs() == 1
+    counts = np.asarray(groups)
+    t = np.array([t_quantile((1 + confidence) / 2, int(g) - 1) for g in counts.flat])
+    half = t.reshape(counts.shape) * np.sqrt(variance * groups / (groups - 1)) / (1 - r**2)
+    known, certain = groups > 1, np.abs(r) == 1
     low, high = (
-        torch.where(certain, r, torch.tanh(torch.atanh(r) + sign * half)) for sign in (-1, 1)
+        _nan_unless(known, np.where(certain, r, np.tanh(np.arctanh(r) + sign * half)))
+        for sign in (-1, 1)
     )
-    known = groups > 1
-    return Correlation(r, _nan_unless(known, low), _nan_unless(known, high), n, groups, echo)
+    return Correlation(*(_tensor(v) for v in (r, low, high, n, groups, echo)))
 
 
+@functools.cache
 def t_quantile(q: float, df: int) -> float:
     """Quantile of Student's t for q >= 0.5: exact for df 1 and 2, else Newton steps on (the
     regularised incomplete beta function's) CDF from the normal quantile."""
@@ -207,7 +215,7 @@ def t_quantile(q: float, df: int) -> float:
     if df > 1000:
         return t
     log_scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
-    for _ in range(20):
+    for _ in range(6):  # quadratic from a start within a few per cent
         density = math.exp(log_scale - (df + 1) / 2 * math.log1p(t * t / df))
         t -= (_t_cdf(t, df) - q) / density
     return t
@@ -226,30 +234,26 @@ def _t_cdf(t: float, df: int) -> float:
     return 0.5 + ((theta + total) / math.pi if df % 2 else total / 2)
 
 
-def _signal(s: Tensor) -> Signal:
-    right_up, right_down, wrong_up, wrong_down = s[..., f.CELLS].unbind(-1)
+def _signal(s: Array) -> Signal:
+    right_up, right_down, wrong_up, wrong_down = _fields(s[..., f.CELLS])
     right = s[..., f.KNOWN_RIGHT]
     wrong = s[..., f.KNOWN] - right
     moved = right_up + right_down + wrong_up + wrong_down
     mass, centred = s[..., f.MASS_SCALED], s[..., f.MASS_CENTRED]
     total, total_centred = mass.sum(-1), centred.sum(-1)
     return Signal(
-        conflict_rate=(right_down + wrong_up) / moved,
-        conflict_share=(mass[..., 1] + mass[..., 2]) / total,
-        share_right=mass[..., :2].sum(-1) / total,
-        share_wrong=mass[..., 2:].sum(-1) / total,
-        share_right_centred=centred[..., :2].sum(-1) / total_centred,
-        share_wrong_centred=centred[..., 2:].sum(-1) / total_centred,
-        praised_wrong=wrong_up / wrong,
-        blamed_right=right_down / right,
-        silent_groups=s[..., f.SILENT_GROUPS] / s[..., f.SCORED_GROUPS],
-        scored=s[..., f.SCORED],
-        groups=s[..., f.SCORED_GROUPS],
+        conflict_rate=_tensor((right_down + wrong_up) / moved),
+        conflict_share=_tensor((mass[..., 1] + mass[..., 2]) / total),
+        share_right=_tensor(mass[..., :2].sum(-1) / total),
+        share_wrong=_tensor(mass[..., 2:].sum(-1) / total),
+        share_right_centred=_tensor(centred[..., :2].sum(-1) / total_centred),
+        share_wrong_centred=_tensor(centred[..., 2:].sum(-1) / total_centred),
+        praised_wrong=_tensor(wrong_up / wrong),
+        blamed_right=_tensor(right_down / right),
+        silent_groups=_tensor(s[..., f.SILENT_GROUPS] / s[..., f.SCORED_GROUPS]),
+        scored=_tensor(s[..., f.SCORED]),
+        groups=_tensor(s[..., f.SCORED_GROUPS]),
     )
-
-
-def _nan_unless(keep: Tensor, value: Tensor) -> Tensor:
-    return value.where(keep, torch.nan)
 
 
 def _plain(value: Any) -> Any:
