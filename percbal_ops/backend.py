@@ -12,13 +12,14 @@ from types import ModuleType
 
 import torch
 
-CUDA_BACKENDS = ("triton", "reference")
+CUDA_BACKENDS = ("triton", "cuda", "reference")
 _chosen = os.environ.get("PERCBAL_BACKEND")
 
 
 @contextmanager
 def use_cuda_backend(name: str) -> Iterator[None]:
-    """Serve CUDA tensors by "triton" or by the plain-torch "reference" inside the block."""
+    """Serve CUDA tensors by "triton", by "cuda" (the C++ kernel for Hopper where it applies, else
+    Triton) or by the plain-torch "reference" inside the block."""
     global _chosen
     before, _chosen = _chosen, _checked(name)
     try:
@@ -30,6 +31,10 @@ def use_cuda_backend(name: str) -> Iterator[None]:
 def _checked(name: str) -> str:
     if name not in CUDA_BACKENDS:
         raise ValueError(f"unknown CUDA backend {name!r}; known are {', '.join(CUDA_BACKENDS)}")
+    if name == "cuda" and not hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"):
+        raise ValueError(
+            "the CUDA backend 'cuda' is not built: it needs nvcc and a CUDA build of torch"
+        )
     return name
 
 
@@ -41,20 +46,31 @@ def _default() -> str:
     return "reference"
 
 
+def _current() -> str:
+    return _checked(_chosen) if _chosen else _default()
+
+
 def cuda_kernels() -> ModuleType:
     """The module whose functions implement the operators for CUDA tensors."""
-    if (_checked(_chosen) if _chosen else _default()) == "reference":
+    name = _current()
+    if name == "reference":
         from percbal_ops import reference
 
         return reference
+    if name == "cuda":
+        from percbal_ops.kernels import cuda_cross_entropy
+
+        return cuda_cross_entropy
     from percbal_ops.kernels import cross_entropy
 
     return cross_entropy
 
 
 def implementation(op: str, device: str) -> str:
-    """Who serves `percbal::<op>` on `device` ("cpu" or "cuda"): "cpp", "triton" or "reference"."""
+    """Who serves `percbal::<op>` on `device`: on "cpu" "cpp" or "reference"; on "cuda" "triton",
+    "cuda" (where its kernel applies) or "reference"."""
     if device == "cuda":
-        return _checked(_chosen) if _chosen else _default()
+        name = _current()
+        return "triton" if name == "cuda" and op != "weighted_cross_entropy" else name
     compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"percbal::{op}", device.upper())
     return "cpp" if compiled else "reference"

@@ -295,6 +295,22 @@ def test_cluster_shapes_cover_the_row_without_waste() -> None:
         assert 2 <= shape.programs <= 16
 
 
+def test_in_place_operator_writes_the_same_gradient_over_the_logits(inputs: Inputs) -> None:
+    row_weight = row_gradients(inputs, True)
+    rest = (inputs.target, row_weight, inputs.weight, *inputs.options)
+    logits = inputs.logits.clone(memory_format=torch.contiguous_format)
+    expected = kernels.weighted_cross_entropy(logits, *rest, True)
+    got = (*kernels.weighted_cross_entropy_(logits, *rest), logits)
+    torch.testing.assert_close(got, expected[1:], rtol=0, atol=0, equal_nan=True)
+
+
+def test_in_place_operator_refuses_logits_with_gaps() -> None:
+    logits = torch.zeros(2, 10, device=DEVICE)[:, :9]
+    target, row_weight = torch.zeros(2, dtype=torch.long, device=DEVICE), logits[:, 0]
+    with pytest.raises(ValueError, match="contiguous to be written in place, got shape \\(2, 9\\)"):
+        kernels.weighted_cross_entropy_(logits, target, row_weight, None, *PLAIN)
+
+
 def test_peaked_rows_keep_six_digits() -> None:
     logits, target = (x.to(DEVICE) for x in peaked())
     loss, grad_sq, _ = kernels.token_cross_entropy(logits, target, None, *PLAIN)
@@ -371,7 +387,7 @@ def test_weighted_sum_adds_in_float64_and_skips_ignored_rows() -> None:
     target = torch.where(torch.arange(rows, device=DEVICE) % 3 == 0, IGNORE, 1)
     row_weight = torch.randn(1, device=DEVICE).expand(rows)
     loss[0] = NAN
-    total = kernels._weighted_sum(loss, target, row_weight, IGNORE)
+    total = kernels.weighted_sum(loss, target, row_weight, IGNORE)
     expected = reference.weighted_sum(row_weight, loss, target != IGNORE)
     torch.testing.assert_close(total, expected, rtol=1e-7, atol=0)
 

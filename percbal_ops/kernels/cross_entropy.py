@@ -123,7 +123,32 @@ def weighted_cross_entropy(
     else:
         outputs = (loss, grad_sq, None, dlogits if need_grad else None)
         _launch_loss(logits, target, row_weight if need_grad else None, weight, outputs, options)
-    return _weighted_sum(loss, target, row_weight, ignore_index), loss, grad_sq, dlogits
+    return weighted_sum(loss, target, row_weight, ignore_index), loss, grad_sq, dlogits
+
+
+def weighted_cross_entropy_(
+    logits: Tensor,
+    target: Tensor,
+    row_weight: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+) -> tuple[Tensor, Tensor]:
+    """Loss (N,) and squared gradient norm (N,) as above; the gradient takes the logits' place, each
+    tile being read by the program that then writes it."""
+    if not logits.is_contiguous():
+        raise ValueError(
+            "logits must be contiguous to be written in place, "
+            f"got shape {tuple(logits.shape)} with strides {logits.stride()}"
+        )
+    loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    grad_sq = torch.empty_like(loss)
+    options = (ignore_index, label_smoothing, z_loss, softcap)
+    outputs = (loss, grad_sq, None, logits)
+    _launch_loss(logits, target, row_weight, weight, outputs, options)
+    return loss, grad_sq
 
 
 def scale_(x: Tensor, factor: Tensor) -> None:
@@ -221,7 +246,8 @@ def _launch_cluster(
         )
 
 
-def _weighted_sum(loss: Tensor, target: Tensor, row_weight: Tensor, ignore_index: int) -> Tensor:
+def weighted_sum(loss: Tensor, target: Tensor, row_weight: Tensor, ignore_index: int) -> Tensor:
+    """() = sum over the rows that count of row_weight (N,), any stride, times loss (N,)."""
     total = loss.new_empty(())
     with _on(loss):
         weighted_sum_kernel[(1,)](

@@ -1,0 +1,74 @@
+"""The operators with CUDA C++ where it applies (csrc/cuda, Hopper) and Triton everywhere else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from percbal_ops.kernels import cross_entropy as triton_kernels
+from percbal_ops.kernels.cross_entropy import (
+    scale_,
+    token_cross_entropy,
+    token_cross_entropy_backward,
+    weighted_cross_entropy_,
+)
+
+__all__ = [
+    "scale_",
+    "token_cross_entropy",
+    "token_cross_entropy_backward",
+    "weighted_cross_entropy",
+    "weighted_cross_entropy_",
+]
+SHORTEST = 16384  # a shorter row is served as well by the cache
+
+
+def weighted_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    row_weight: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    need_grad: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """As Triton's, from one read and one write of the logits where a cluster can hold a row."""
+    options = (ignore_index, label_smoothing, z_loss, softcap)
+    if not (need_grad and applies(logits, label_smoothing, softcap)):
+        return triton_kernels.weighted_cross_entropy(
+            logits, target, row_weight, weight, *options, need_grad
+        )
+    loss = logits.new_empty(logits.shape[0], dtype=torch.float32)
+    grad_sq, dlogits = torch.empty_like(loss), logits.new_empty(logits.shape)
+    torch.ops.percbal_cuda.weighted_cross_entropy_out(
+        logits,
+        target.long(),
+        row_weight.float(),
+        None if weight is None else weight.float().contiguous(),
+        loss,
+        grad_sq,
+        dlogits,
+        ignore_index,
+        z_loss,
+    )
+    total = triton_kernels.weighted_sum(loss, target, row_weight, ignore_index)
+    return total, loss, grad_sq, dlogits
+
+
+def applies(logits: Tensor, label_smoothing: float, softcap: float) -> bool:
+    """The kernel's limits: compute capability 9.x, rows on 16 bytes, no smoothing, no softcap."""
+    size = logits.element_size()
+    return (
+        label_smoothing == 0.0
+        and softcap == 0.0
+        and logits.dtype != torch.float64
+        and logits.stride(1) == 1
+        and SHORTEST < logits.shape[1] <= 16 * 196608 // size
+        and logits.shape[1] * size % 16 == 0
+        and logits.stride(0) * size % 16 == 0
+        and logits.data_ptr() % 16 == 0
+        and logits.is_cuda
+        and torch.cuda.get_device_capability(logits.device)[0] == 9
+    )

@@ -1,0 +1,86 @@
+"""The CUDA C++ compiles for Hopper and its machine code holds facts; no GPU is needed."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+CUDA = ROOT / "csrc" / "cuda"
+SOURCES = [line.split() for line in (ROOT / "csrc" / "sources.txt").read_text().splitlines()]
+NVCC = shutil.which("nvcc")
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="nvcc, the CUDA compiler, is not installed")
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What ptxas says, and the object file."""
+    out = tmp_path_factory.mktemp("cuda") / "cross_entropy.o"
+    flags = ("-arch=sm_90a", "-std=c++20", "-O3", f"-I{ROOT / 'csrc'}", "-Xptxas=-v")
+    return run(NVCC, *flags, "-c", CUDA / "cross_entropy.cu", "-o", out), out
+
+
+@needs_nvcc
+def test_kernels_fit_three_blocks_on_a_multiprocessor_without_spills(
+    compiled: tuple[str, Path],
+) -> None:
+    said = compiled[0]
+    registers = [int(found) for found in re.findall(r"Used (\d+) registers", said)]
+    spills = re.findall(r"(\d+) bytes spill", said)
+    assert len(registers) == 3, said  # float32, bfloat16, float16
+    assert max(registers) <= 65536 // (3 * 256) // 8 * 8
+    assert spills and set(spills) == {"0"}
+
+
+@needs_nvcc
+def test_rows_travel_by_bulk_copies(compiled: tuple[str, Path]) -> None:
+    """One bulk copy in and one out per block; shared memory 128 bits at a time."""
+    disassembler = shutil.which("cuobjdump") or Path(NVCC).with_name("cuobjdump")
+    if not Path(disassembler).exists():
+        import triton
+
+        folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+        disassembler = folder / "cuobjdump"
+    code = run(disassembler, "-sass", compiled[1])
+    kernels = code.split("Function : ")[1:]
+    assert len(kernels) == 3
+    for kernel in kernels:
+        assert len(re.findall(r"\bUBLKCP\.S\.G\b", kernel)) == 1
+        assert len(re.findall(r"\bUBLKCP\.G\.S\b", kernel)) == 1
+        assert re.search(r"\bLDS\.128\b", kernel) and re.search(r"\bSTS\.128\b", kernel)
+        assert not re.search(r"\b(LDL|STL)\b", kernel)
+
+
+def test_binding_compiles_against_the_stable_abi() -> None:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler is installed")
+    include = Path(torch.__file__).parent / "include"
+    flags = ("-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DUSE_CUDA")
+    target = "-DTORCH_TARGET_VERSION=0x020A000000000000"
+    run(compiler, *flags, target, f"-I{ROOT / 'csrc'}", "-isystem", include, CUDA / "binding.cpp")
+
+
+def test_every_source_is_listed() -> None:
+    listed = {path for group, path in filter(None, SOURCES) if group == "cuda"}
+    present = {f"cuda/{path.name}" for path in CUDA.iterdir() if path.suffix in (".cu", ".cpp")}
+    assert listed == present
+
+
+def test_unbuilt_backend_is_refused_in_a_sentence() -> None:
+    if hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"):
+        pytest.skip("the CUDA C++ kernels are built")
+    code = "import percbal_ops\nwith percbal_ops.use_cuda_backend('cuda'): pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "'cuda' is not built: it needs nvcc and a CUDA build of torch" in done.stderr
