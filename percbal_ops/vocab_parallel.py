@@ -156,11 +156,10 @@ def vocab_parallel_rows(
     """Loss (N,), squared gradient norm (N,), both of whole rows, and what backward needs (4, N)."""
     local = _local(target, vocab_start, logits.shape[1], ignore_index)
     mine = shard_statistics(logits, local, softcap, label_smoothing != 0.0)
-    process_group = _resolve_process_group(group)  # type: ignore[arg-type]  a str before torch 2.13
+    process_group = _resolve_process_group(group)  # type: ignore[arg-type]
     ranks = dist.get_world_size(process_group)
-    parts = mine.new_empty(ranks * mine.shape[0], mine.shape[1])
-    dist.all_gather_into_tensor(parts, mine, group=process_group)
-    parts = parts.view(ranks, *mine.shape)
+    parts = mine.new_empty(ranks, *mine.shape)
+    dist.all_gather(list(parts), mine, group=process_group)
     rows = merge(parts, target != ignore_index, label_smoothing, z_loss)
     return rows.loss, rows.grad_sq, torch.stack(rows[2:])
 

@@ -69,21 +69,21 @@ def check_segments(rank, start, stop, logits, target, options):
 
 
 def check_one_collective(rank, start, stop, logits, target):
-    calls, gather = [], dist.all_gather_into_tensor
+    calls, gather = [], dist.all_gather
 
     def counted(*args, **kwargs):
         calls.append(args)
         return gather(*args, **kwargs)
 
     shard = logits[:, start:stop].clone().requires_grad_()
-    dist.all_gather_into_tensor = counted
+    dist.all_gather = counted
     try:
         loss = vocab_parallel_cross_entropy(shard, target, start)
         assert len(calls) == 1
         loss.backward()
         assert len(calls) == 1, "backward needs no collective"
     finally:
-        dist.all_gather_into_tensor = gather
+        dist.all_gather = gather
 
 
 def check_refusal_of_second_derivative(rank, start, stop, logits, target):
