@@ -1,0 +1,152 @@
+// Layouts and sums of reward coupling against plain loops, with one thread and with four.
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <random>
+#include <vector>
+
+#include "check.h"
+#include "core/coupling_layout.h"
+#include "core/coupling_stats.h"
+#include "threads.h"
+
+using namespace percbal;
+
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<int64_t> ids(int64_t rows, int64_t groups, bool scattered, std::mt19937_64& random) {
+  std::vector<int64_t> out(rows);
+  for (int64_t i = 0; i < rows; ++i)
+    out[i] = static_cast<int64_t>((scattered ? random() % groups : i * groups / rows) *
+                                  0x123456789abcdull);
+  return out;
+}
+
+void check_layout(const std::vector<int64_t>& group, const GroupLayout& layout) {
+  std::map<int64_t, std::vector<int64_t>> expected;
+  for (size_t i = 0; i < group.size(); ++i) expected[group[i]].push_back(i);
+  CHECK(layout.ids.size() == expected.size());
+  CHECK(layout.offsets.size() == expected.size() + 1);
+  CHECK(layout.offsets.back() == static_cast<int64_t>(group.size()));
+  for (size_t g = 0; g < layout.ids.size(); ++g) {
+    const std::vector<int64_t>& rows = expected.at(layout.ids[g]);
+    CHECK(layout.offsets[g + 1] - layout.offsets[g] == static_cast<int64_t>(rows.size()));
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const int64_t at = layout.offsets[g] + k;
+      CHECK((layout.order.empty() ? at : layout.order[at]) == rows[k]);
+    }
+  }
+}
+
+template <class T>
+struct Data {
+  std::vector<T> outcome, perception, reasoning;
+  std::vector<int64_t> group;
+  int64_t candidates;
+
+  Data(int64_t rows, int64_t groups, int64_t c, bool scattered, std::mt19937_64& random)
+      : outcome(rows * c), perception(rows), reasoning(rows),
+        group(ids(rows, groups, scattered, random)), candidates(c) {
+    const auto fill = [&](std::vector<T>& column, int levels) {
+      for (T& v : column)
+        v = random() % 10 == 0 ? static_cast<T>(kNaN)
+                               : static_cast<T>(random() % levels) / (levels - 1);
+    };
+    fill(outcome, 5);
+    fill(perception, 2);
+    fill(reasoning, 3);
+  }
+  Rollouts<T> view(const GroupLayout& layout) const {
+    return {outcome.data(),
+            candidates,
+            {perception.data(), reasoning.data()},
+            layout.order.empty() ? nullptr : layout.order.data(),
+            layout.offsets.data(),
+            static_cast<int64_t>(perception.size()),
+            static_cast<int64_t>(layout.ids.size())};
+  }
+};
+
+// Within-group sums, counts and centred mass of candidate c against target t, group by group.
+template <class T>
+void check_sums(const Data<T>& data, const std::vector<T>& target, int64_t c, const double* pair,
+                const double* signal) {
+  std::map<int64_t, std::vector<int64_t>> groups;
+  for (size_t i = 0; i < data.group.size(); ++i) groups[data.group[i]].push_back(i);
+  double n = 0, sum_x = 0, wxx = 0, wxy = 0, wyy = 0, mass = 0, known = 0;
+  for (const auto& [id, rows] : groups) {
+    double k = 0, mx = 0, my = 0, scored = 0, mean = 0;
+    const auto x = [&](int64_t r) { return double(data.outcome[r * data.candidates + c]); };
+    for (const int64_t r : rows) {
+      const double y = target[r];
+      if (x(r) == x(r)) ++scored, mean += x(r);
+      if (x(r) == x(r) && y == y) ++k, mx += x(r), my += y;
+    }
+    n += k;
+    sum_x += mx;
+    for (const int64_t r : rows) {
+      const double y = target[r], p = data.perception[r];
+      if (x(r) == x(r) && y == y) {
+        wxx += (x(r) - mx / k) * (x(r) - mx / k);
+        wxy += (x(r) - mx / k) * (y - my / k);
+        wyy += (y - my / k) * (y - my / k);
+      }
+      if (x(r) == x(r) && p == p) mass += std::fabs(x(r) - mean / scored), ++known;
+    }
+  }
+  CHECK_CLOSE(pair[kCount], n, 1e-12);
+  CHECK_CLOSE(pair[kCount + 1], sum_x, 1e-6);
+  CHECK_CLOSE(pair[kWithin], wxx, 1e-6);
+  CHECK_CLOSE(pair[kWithin + 1], wxy, 1e-6);
+  CHECK_CLOSE(pair[kWithin + 2], wyy, 1e-6);
+  CHECK_CLOSE(signal[kKnown], known, 1e-12);
+  double ours = 0;
+  for (int k = 0; k < 4; ++k) ours += signal[kMassCentred + k];
+  CHECK_CLOSE(ours, mass, 1e-5);
+}
+
+template <class T>
+void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, std::mt19937_64& random) {
+  const Data<T> data(rows, groups, c, scattered, random);
+  const std::vector<double> origin(c, 0.0), origin_target(2, 0.0);
+  const CouplingOptions options{origin.data(), origin_target.data(), 1e-4, 1.0};
+  std::vector<double> first;
+  for (const int count : {1, 4}) {
+    const GroupLayout layout = group_layout(data.group.data(), rows, threads(count));
+    check_layout(data.group, layout);
+    std::vector<double> pair(2 * c * kPairFields), signal(c * kSignalFields);
+    coupling_stats(data.view(layout), options, pair.data(), signal.data(), threads(count));
+    for (int64_t k = 0; k < c; ++k) {
+      const double* s = &signal[k * kSignalFields];
+      check_sums(data, data.perception, k, &pair[k * kPairFields], s);
+      check_sums(data, data.reasoning, k, &pair[(c + k) * kPairFields], s);
+    }
+    if (first.empty()) first = pair;
+    CHECK(first == pair);  // bit for bit, whatever the threads
+    std::vector<double> correlation(2 * c * layout.ids.size());
+    std::vector<int64_t> counts(correlation.size());
+    group_coupling(data.view(layout), correlation.data(), counts.data(), threads(count));
+    for (const double r : correlation) CHECK(!(std::fabs(r) > 1));
+    std::vector<T> scaled(rows * c), centred(rows * c);
+    group_advantage(data.view(layout), 1e-4, scaled.data(), centred.data(), threads(count));
+    for (int64_t i = 0; i < rows * c; ++i)
+      CHECK((data.outcome[i] == data.outcome[i]) == (scaled[i] == scaled[i]));
+  }
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937_64 random(1);
+  for (const bool scattered : {false, true})
+    for (const int64_t groups : {1, 2, 9, 300, 3000}) {
+      check_data<float>(3001, groups, 1, scattered, random);
+      check_data<double>(3001, groups, 3, scattered, random);
+    }
+  check_data<float>(150'000, 10'000, 1, true, random);
+  check_data<float>(40'000, 10, 1, false, random);  // groups too long for the lanes
+  check_data<float>(0, 1, 1, false, random);
+  check_data<float>(1, 1, 1, false, random);
+}
