@@ -71,6 +71,36 @@ def test_binding_compiles_against_the_stable_abi() -> None:
     run(compiler, *flags, target, f"-I{ROOT / 'csrc'}", "-isystem", include, CUDA / "binding.cpp")
 
 
+@pytest.mark.skipif(
+    not (
+        hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out")
+        and torch.cuda.is_available()
+        and torch.cuda.get_device_capability()[0] == 9
+    ),
+    reason="needs a Hopper GPU and the CUDA C++ kernels built",
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@pytest.mark.parametrize("vocab", [16392, 50264, 152064])
+def test_kernel_agrees_with_triton_on_hopper(dtype: torch.dtype, vocab: int) -> None:
+    from percbal_ops.kernels import cross_entropy, cuda_cross_entropy
+
+    torch.manual_seed(0)
+    logits = (torch.randn(5, vocab + 8, device="cuda") * 3).to(dtype)[:, :vocab]
+    logits[1, : vocab // 2] = -torch.inf
+    logits[2, 100] = 40.0
+    target = torch.tensor([vocab - 1, vocab - 2, 100, -100, vocab], device="cuda")
+    weight = torch.rand(vocab, device="cuda")
+    row_weight = torch.randn(1, device="cuda").expand(5)
+    call = (logits, target, row_weight, weight, -100, 0.0, 1e-3, 0.0, True)
+    ours, expected = (
+        module.weighted_cross_entropy(*call) for module in (cuda_cross_entropy, cross_entropy)
+    )
+    for got, wanted in zip(ours[1:3], expected[1:3], strict=True):
+        torch.testing.assert_close(got, wanted, rtol=4e-6, atol=0, equal_nan=True)
+    rtol = 2 * torch.finfo(dtype).eps
+    torch.testing.assert_close(ours[3], expected[3], rtol=rtol, atol=1e-9, equal_nan=True)
+
+
 def test_every_source_is_listed() -> None:
     listed = {path for group, path in filter(None, SOURCES) if group == "cuda"}
     present = {f"cuda/{path.name}" for path in CUDA.iterdir() if path.suffix in (".cu", ".cpp")}

@@ -1,0 +1,208 @@
+"""What runs in the GPU benchmark: every implementation on its best route for the same work.
+
+A provider takes the inputs of a case and returns a function of no arguments that does the work
+once. It raises ImportError where its package is missing, and Unsuitable where it cannot do the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import percbal_ops
+
+Run = Callable[[], object]
+
+
+class Unsuitable(Exception):
+    """This implementation cannot do this work; the message says why."""
+
+
+class Inputs(NamedTuple):
+    """logits (N, V), requiring grad; target, segment_ids (N,); segment_weights (S,)."""
+
+    logits: Tensor
+    target: Tensor
+    segment_ids: Tensor
+    segment_weights: Tensor
+
+    @property
+    def row_weight(self) -> Tensor:
+        """(N,) w_s / N_s: what a user of reduction="none" multiplies the losses by."""
+        count = torch.bincount(self.segment_ids, minlength=len(self.segment_weights))
+        return (self.segment_weights / count)[self.segment_ids]
+
+
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@torch.no_grad()
+def norms_by_softmax(logits: Tensor, target: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    """(S,) gradient norms as one takes them without a fused kernel: p in float32, then sums."""
+    p = torch.softmax(logits, 1, dtype=torch.float32)
+    square = (p * p).sum(1) - 2 * p.gather(1, target[:, None])[:, 0] + 1
+    return torch.zeros_like(weights).index_add(0, ids, square).sqrt()
+
+
+def from_token_losses(
+    losses: Callable[[Tensor, Tensor], Tensor],
+    inputs: Inputs,
+    work: str,
+    norms: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> Run:
+    """The work of a case from a function (logits, target) -> (N,) losses."""
+    weight = inputs.row_weight
+    norms = norms or torch.compile(norms_by_softmax)  # the best route there is: one fused pass
+
+    def run() -> object:
+        logits, *rest = inputs
+        if work == "loss and norms":
+            with torch.no_grad():
+                return (losses(logits, inputs.target) * weight).sum(), norms(logits, *rest)
+        # norms before the loss: liger-kernel writes its gradient over the logits
+        found = norms(logits, *rest) if work == "segments" else None
+        loss = losses(logits, inputs.target)
+        backward((loss * weight).sum() if work == "segments" else loss.mean(), inputs, work)
+        return found
+
+    return run
+
+
+def backward(total: Tensor, inputs: Inputs, work: str) -> None:
+    inputs.logits.grad = None
+    upstream = torch.full_like(total, 0.5 if work == "mean, upstream 0.5" else 1.0)
+    total.backward(upstream)
+
+
+def percbal(inputs: Inputs, work: str) -> Run:
+    segments = (inputs.segment_ids, inputs.segment_weights)
+
+    def run() -> object:
+        if work == "loss and norms":
+            with torch.no_grad():
+                return percbal_ops.segment_cross_entropy(inputs.logits, inputs.target, *segments)
+        if work == "segments":
+            out = percbal_ops.segment_cross_entropy(inputs.logits, inputs.target, *segments)
+            backward(out.loss, inputs, work)
+            return out
+        return backward(percbal_ops.cross_entropy(inputs.logits, inputs.target), inputs, work)
+
+    return run
+
+
+def percbal_cluster(inputs: Inputs, work: str) -> Run:
+    if work == "loss and norms" or inputs.logits.shape[1] % 16:
+        raise Unsuitable("the cluster kernel serves gradients of aligned rows")
+    if torch.cuda.get_device_capability() < (9, 0):
+        raise Unsuitable("clusters need compute capability 9.0")
+    plain = percbal(inputs, work)
+
+    def run() -> object:
+        with environment(PERCBAL_CLUSTER="1"):
+            return plain()
+
+    return run
+
+
+def percbal_cuda(inputs: Inputs, work: str) -> Run:
+    from percbal_ops.kernels.cuda_cross_entropy import applies
+
+    if work == "loss and norms" or not applies(inputs.logits, 0.0, 0.0):
+        raise Unsuitable("the CUDA C++ kernel serves gradients of aligned rows on Hopper")
+    if not hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"):
+        raise Unsuitable("the CUDA C++ kernel is not built")
+    plain = percbal(inputs, work)
+
+    def run() -> object:
+        with percbal_ops.use_cuda_backend("cuda"):
+            return plain()
+
+    return run
+
+
+def torch_eager(inputs: Inputs, work: str) -> Run:
+    if work.startswith("mean"):
+
+        def run() -> object:
+            return backward(F.cross_entropy(inputs.logits, inputs.target), inputs, work)
+
+        return run
+    return from_token_losses(
+        lambda logits, target: F.cross_entropy(logits, target, reduction="none"), inputs, work
+    )
+
+
+def torch_compiled(inputs: Inputs, work: str) -> Run:
+    torch._dynamo.reset()
+    if work.startswith("mean"):
+        loss = torch.compile(lambda logits, target: F.cross_entropy(logits.float(), target))
+        return lambda: backward(loss(inputs.logits, inputs.target), inputs, work)
+    losses = torch.compile(
+        lambda logits, target: F.cross_entropy(logits.float(), target, reduction="none")
+    )
+    return from_token_losses(losses, inputs, work)
+
+
+def liger(inputs: Inputs, work: str) -> Run:
+    """It writes its gradient over the logits; the time of a call does not depend on their values,
+    and what a caller pays to keep them is not counted."""
+    from liger_kernel.transformers.functional import liger_cross_entropy
+
+    if work.startswith("mean"):
+        return lambda: backward(liger_cross_entropy(inputs.logits, inputs.target), inputs, work)
+    return from_token_losses(
+        lambda logits, target: liger_cross_entropy(logits, target, reduction="none"), inputs, work
+    )
+
+
+def quack(inputs: Inputs, work: str) -> Run:
+    from quack.cross_entropy import cross_entropy
+
+    if work.startswith("mean"):
+        return lambda: backward(cross_entropy(inputs.logits, inputs.target), inputs, work)
+    return from_token_losses(
+        lambda logits, target: cross_entropy(logits, target, reduction="none"), inputs, work
+    )
+
+
+def quack_forward_with_gradient(inputs: Inputs, work: str) -> Run:
+    from quack.cross_entropy import cross_entropy_fwd
+
+    if work != "mean":
+        raise Unsuitable("its gradient is that of the sum of losses, at upstream 1")
+    return lambda: cross_entropy_fwd(inputs.logits.detach(), inputs.target, return_dx=True)
+
+
+def flash_attn(inputs: Inputs, work: str) -> Run:
+    from flash_attn.ops.triton.cross_entropy import cross_entropy_loss
+
+    return from_token_losses(
+        lambda logits, target: cross_entropy_loss(logits, target)[0], inputs, work
+    )
+
+
+PROVIDERS: dict[str, Callable[[Inputs, str], Run]] = {
+    "percbal Triton": percbal,
+    "percbal Triton cluster": percbal_cluster,
+    "percbal CUDA": percbal_cuda,
+    "torch eager": torch_eager,
+    "torch.compile": torch_compiled,
+    "liger-kernel": liger,
+    "quack": quack,
+    "quack, gradient in forward": quack_forward_with_gradient,
+    "flash-attn Triton": flash_attn,
+}

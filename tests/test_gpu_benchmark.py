@@ -1,0 +1,110 @@
+"""The GPU benchmark's own code, as far as it runs without a GPU."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import bench_cross_entropy_gpu as bench  # noqa: E402
+import gpu_peers  # noqa: E402
+import plot  # noqa: E402
+
+
+@pytest.fixture
+def inputs() -> gpu_peers.Inputs:
+    torch.manual_seed(0)
+    ids = torch.tensor([0, 0, 1, 1, 1, 1])
+    logits = torch.randn(6, 50, requires_grad=True)
+    return gpu_peers.Inputs(logits, torch.randint(50, (6,)), ids, torch.tensor([0.3, 0.7]))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
+    script = BENCHMARKS / "bench_cross_entropy_gpu.py"
+    command = [sys.executable, script, "--csv", tmp_path / "gpu.csv"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "no GPU: nothing measured\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_script_is_a_shell_script() -> None:
+    subprocess.run(["sh", "-n", BENCHMARKS / "gpu_check.sh"], check=True)
+
+
+def test_table_covers_every_work_of_every_provider() -> None:
+    found = list(bench.cases((50257, 152064), ("bf16",)))
+    assert len(found) == 2 * len(bench.WORKS) * len(gpu_peers.PROVIDERS) == len(set(found))
+
+
+def test_floor_is_one_read_and_for_a_gradient_one_write() -> None:
+    once = bench.ROWS * 50257 * 2
+    assert bench.floor_bytes(bench.Case(50257, "bf16", "loss and norms", "any")) == once
+    assert bench.floor_bytes(bench.Case(50257, "bf16", "segments", "any")) == 2 * once
+    assert bench.floor_bytes(bench.Case(50257, "fp32", "mean", "any")) == 4 * once
+
+
+@pytest.mark.parametrize("work", bench.WORKS)
+def test_providers_do_the_same_work(inputs: gpu_peers.Inputs, work: str) -> None:
+    """Ours and the rivals' common route, on the CPU: same gradient, same norms."""
+    ours = gpu_peers.percbal(inputs, work)()
+    our_grad = inputs.logits.grad
+    theirs = gpu_peers.from_token_losses(
+        lambda logits, target: torch.nn.functional.cross_entropy(logits, target, reduction="none"),
+        inputs,
+        work,
+        gpu_peers.norms_by_softmax,
+    )()
+    if work == "loss and norms":
+        torch.testing.assert_close(ours.loss, theirs[0])
+        assert our_grad is None and inputs.logits.grad is None
+    else:
+        torch.testing.assert_close(our_grad, inputs.logits.grad)
+        gpu_peers.torch_eager(inputs, work if work != "segments" else "mean")()
+    norms = {"loss and norms": lambda: theirs[1], "segments": lambda: theirs}.get(work)
+    if norms:
+        # theirs is of the sum over a segment, ours of its mean
+        torch.testing.assert_close(ours.segment_grad_norm * torch.tensor([2.0, 4.0]), norms())
+
+
+@pytest.mark.parametrize(
+    "reason, note",
+    [
+        (ImportError("No module named 'peer'"), "skipped: No module named 'peer'"),
+        (gpu_peers.Unsuitable("rows are odd"), "skipped: rows are odd"),
+        (RuntimeError("launch"), "failed: RuntimeError: launch"),
+    ],
+)
+def test_a_provider_that_cannot_run_leaves_its_reason(
+    inputs: gpu_peers.Inputs, monkeypatch: pytest.MonkeyPatch, reason: Exception, note: str
+) -> None:
+    def provider(*_: object) -> None:
+        raise reason
+
+    monkeypatch.setitem(gpu_peers.PROVIDERS, "broken", provider)
+    case = bench.Case(50, "fp32", "mean", "broken")
+    assert bench.measure(case, inputs, 1.0) == [{"note": note}]
+
+
+def test_plot_draws_the_rows_that_hold_times(tmp_path: Path) -> None:
+    table = tmp_path / "gpu.csv"
+    table.write_text(
+        "work,provider,vocab,dtype,cache,ms,note\n"
+        "mean,ours,1000,bf16,cold,2.0,\n"
+        "mean,ours,500,bf16,cold,1.0,\n"
+        "mean,ours,500,bf16,warm,0.5,\n"
+        "mean,theirs,500,bf16,,,skipped: not installed\n"
+    )
+    assert plot.panels(table) == {("mean", "bf16"): {"ours": [(500, 1.0), (1000, 2.0)]}}
+    assert plot.draw(table).read_text().startswith("<?xml")
+
+
+def test_plot_refuses_a_table_without_times(tmp_path: Path) -> None:
+    table = tmp_path / "gpu.csv"
+    table.write_text("work,provider\n1,2\n")
+    with pytest.raises(ValueError, match="has no column dtype, ms, vocab"):
+        plot.draw(table)
