@@ -1,6 +1,6 @@
 """Cross-entropy on a GPU against every peer that is installed:
 
-    python benchmarks/bench_cross_entropy_gpu.py --csv benchmarks/results/<gpu>.csv
+    python benchmarks/bench_cross_entropy_gpu.py --name cross_entropy_h200   # results/<name>.csv
 
 Without a GPU it says so and measures nothing. Times are medians over CUDA events; "cold" clears
 the L2 cache before each call. Each row also holds its own floor in bytes, and a device copy and a
@@ -11,18 +11,15 @@ machine does.
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import itertools
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+from common import Row, print_table, write_csv
 from gpu_peers import PROVIDERS, Inputs, Run, Unsuitable
 
 VOCABS = (152064, 50257, 128256, 151936, 32000, 262144)
@@ -30,10 +27,6 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 WORKS = ("segments", "mean", "mean, upstream 0.5", "loss and norms")
 ROWS = 8192
 CALLS, WARM_UP = 20, 5
-COLUMNS = (
-    "date", "commit", "device", "torch", "triton", "work", "provider", "rows", "vocab", "dtype",
-    "cache", "ms", "floor_bytes", "gb_per_s", "share_of_copy", "peak_extra_bytes", "note",
-)  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -106,63 +99,61 @@ def cublas_tflops(size: int = 8192) -> float:
     return 2 * size**3 / milliseconds(lambda: a @ a, cold=False) / 1e9
 
 
-def measure(case: Case, inputs: Inputs, copy: float) -> list[dict[str, object]]:
-    """Rows for a warm and a cold L2 cache, or one row that says why there are none."""
+def row(case: Case, cache: str, **numbers: object) -> Row:
+    formula = "N V itemsize" if case.work == "loss and norms" else "2 N V itemsize"
+    shape = f"{ROWS}x{case.vocab}"
+    work = f"{case.work}, {cache} L2" if cache else case.work
+    known = {"bytes": floor_bytes(case), "bytes_formula": formula, "ms": None}
+    return Row("cross_entropy_gpu", work, case.provider, shape, case.dtype, **known | numbers)
+
+
+def measure(case: Case, inputs: Inputs, copy: float) -> list[Row]:
+    """Rows for a cold and a warm L2 cache, or one row that says why there are none."""
     try:
         run = PROVIDERS[case.provider](inputs, case.work)
         extra = peak_extra_bytes(run, inputs)
-        rows: list[dict[str, object]] = []
+        rows = []
         for cache in ("cold", "warm"):
             ms = milliseconds(run, cache == "cold")
-            speed = floor_bytes(case) / ms / 1e6
-            numbers = {"ms": f"{ms:.4f}", "gb_per_s": f"{speed:.0f}", "peak_extra_bytes": extra}
-            rows.append(numbers | {"cache": cache, "share_of_copy": f"{speed / copy:.3f}"})
+            share = floor_bytes(case) / ms / 1e6 / copy
+            numbers = {"ms": ms, "ms_median": ms, "share_of_copy": share}
+            rows.append(row(case, cache, peak_extra_bytes=extra, **numbers))
         return rows
     except (ImportError, Unsuitable, torch.OutOfMemoryError) as reason:
-        return [{"note": f"skipped: {str(reason).splitlines()[0]}"}]
+        return [row(case, "", note=f"skipped: {str(reason).splitlines()[0]}")]
     except Exception as error:  # noqa: BLE001  a peer that fails must not end the run
-        return [{"note": f"failed: {type(error).__name__}: {str(error).splitlines()[0][:160]}"}]
+        note = f"failed: {type(error).__name__}: {str(error).splitlines()[0][:160]}"
+        return [row(case, "", note=note)]
     finally:
         inputs.logits.grad = None
         with torch.no_grad():
             inputs.logits.normal_()  # whoever wrote over them
 
 
-def facts() -> dict[str, str]:
-    """What every row repeats about where it was measured."""
-    import triton
-
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
-    )
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
-        "commit": described.stdout.strip() or "unknown",
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "triton": triton.__version__,
-    }
+def machine_row(who: str, shape: str, dtype: str, note: str) -> Row:
+    return Row("cross_entropy_gpu", "what the machine does", who, shape, dtype, None, note=note)
 
 
-def run_all(selected: list[Case], deadline: float, write: Callable[[dict], None]) -> None:
+def run_all(selected: list[Case], deadline: float, name: str) -> None:
+    note = f"{cublas_tflops():.0f} TFLOP/s"
+    rows = [machine_row("cuBLAS", "8192x8192x8192", "bf16", note)]
     for (vocab, dtype), group in itertools.groupby(selected, lambda case: case[:2]):
         inputs = make_inputs(vocab, DTYPES[dtype])
         copy = copy_gb_per_s(inputs.logits)
-        write(
-            {"vocab": vocab, "dtype": dtype, "provider": "device copy", "gb_per_s": f"{copy:.0f}"}
-        )
+        rows.append(machine_row("copy", f"{ROWS}x{vocab}", dtype, f"{copy:.0f} GB/s"))
         for case in group:
             late = time.monotonic() > deadline
-            note = {"note": "not run: out of time"}
-            for row in [note] if late else measure(case, inputs, copy):
-                write(case._asdict() | {"floor_bytes": floor_bytes(case)} | row)
+            note = "not run: out of time"
+            rows += [row(case, "", note=note)] if late else measure(case, inputs, copy)
+        write_csv(rows, name)  # as far as it is, should a later case end the process
         del inputs
         torch.cuda.empty_cache()
+    print_table(rows)
 
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/gpu.csv"))
+    parser.add_argument("--name", default="cross_entropy_gpu", help="writes results/<name>.csv")
     parser.add_argument("--vocabs", type=int, nargs="+", default=VOCABS)
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=tuple(DTYPES))
     parser.add_argument("--minutes", type=float, default=30.0, help="start nothing after this time")
@@ -171,20 +162,7 @@ def main(arguments: list[str]) -> None:
         print("no GPU: nothing measured")
         return
     selected = list(cases(tuple(options.vocabs), tuple(options.dtypes)))
-    options.csv.parent.mkdir(parents=True, exist_ok=True)
-    common = facts()
-    with options.csv.open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-
-        def write(row: dict) -> None:
-            table.writerow(common | {"rows": ROWS} | row)
-            file.flush()
-            print(*row.values(), sep="  ")
-
-        tflops = cublas_tflops()
-        write({"provider": "cuBLAS bf16", "note": f"{tflops:.0f} TFLOP/s at 8192^3"})
-        run_all(selected, time.monotonic() + 60 * options.minutes, write)
+    run_all(selected, time.monotonic() + 60 * options.minutes, options.name)
 
 
 if __name__ == "__main__":

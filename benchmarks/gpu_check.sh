@@ -1,11 +1,9 @@
 #!/bin/sh
 # Everything a GPU can tell about this tree, in ten minutes: build, tests, memory checks, benchmarks.
-#   sh benchmarks/gpu_check.sh [output folder]
+#   sh benchmarks/gpu_check.sh      # tables and plots go to benchmarks/results/
 # Each step runs whatever became of the one before; the last line counts the failures.
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=${PYTHON:-python3}
-OUT=${1:-benchmarks/results}
-mkdir -p "$OUT"
 failures=0
 
 step() { # name, seconds, command...
@@ -42,7 +40,7 @@ fi
 step "all other tests" 120 $PYTHON -m pytest -q -n auto --dist loadfile -m "not slow" \
   --ignore tests/test_triton_kernels.py --ignore tests/test_cuda_sources.py
 step benchmark 180 $PYTHON benchmarks/bench_cross_entropy_gpu.py --minutes 2.5 \
-  --vocabs 152064 50257 128256 --dtypes bf16 --csv "$OUT/gpu.csv"
-step plot 20 $PYTHON benchmarks/plot.py "$OUT/gpu.csv"
+  --vocabs 152064 50257 128256 --dtypes bf16
+step plot 20 $PYTHON benchmarks/plot.py benchmarks/results/cross_entropy_gpu.csv
 echo "$failures steps failed"
 exit "$failures"

@@ -1,7 +1,7 @@
 """What runs in the GPU benchmark: every implementation on its best route for the same work.
 
 A provider takes the inputs of a case and returns a function of no arguments that does the work
-once. It raises ImportError where its package is missing, and Unsuitable where it cannot do the work.
+once. It raises ImportError where its package is missing, Unsuitable where it cannot do the work.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Draw benchmark tables: one panel per work and dtype, time over vocabulary, a line per provider.
+"""Draw benchmark tables: one panel per work and dtype, time over vocabulary, a line per contestant.
 
     python benchmarks/plot.py benchmarks/results/*.csv      # writes <name>.svg beside each
 
-A table is a CSV with at least the columns work, provider, vocab, dtype and ms; rows without a time
-(skipped, or a machine's own speed) are left out. Where a column `cache` exists, cold rows count.
+A table is what common.write_csv writes. Rows without a time (skipped) are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-Lines = dict[str, list[tuple[int, float]]]  # provider -> (vocab, ms), ascending
+Lines = dict[str, list[tuple[int, float]]]  # who -> (vocab, ms), ascending
 
 
 def panels(path: Path) -> dict[tuple[str, str], Lines]:
@@ -21,14 +20,14 @@ def panels(path: Path) -> dict[tuple[str, str], Lines]:
     found: dict[tuple[str, str], Lines] = defaultdict(lambda: defaultdict(list))
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            missing = {"work", "provider", "vocab", "dtype", "ms"} - row.keys()
+            missing = {"work", "who", "shape", "dtype", "ms"} - row.keys()
             if missing:
                 raise ValueError(f"{path} has no column {', '.join(sorted(missing))}")
-            if row["ms"] and row.get("cache", "cold") in ("cold", ""):
-                point = int(row["vocab"]), float(row["ms"])
-                found[row["work"], row["dtype"]][row["provider"]].append(point)
+            if row["ms"]:
+                point = int(row["shape"].split("x")[-1]), float(row["ms"])
+                found[row["work"], row["dtype"]][row["who"]].append(point)
     return {
-        panel: {provider: sorted(points) for provider, points in lines.items()}
+        panel: {who: sorted(points) for who, points in lines.items()}
         for panel, lines in found.items()
     }
 
@@ -45,8 +44,8 @@ def draw(path: Path) -> Path:
         raise ValueError(f"{path} holds no times")
     figure, axes = plt.subplots(1, len(found), figsize=(5 * len(found), 4), squeeze=False)
     for axis, ((work, dtype), lines) in zip(axes[0], found.items(), strict=True):
-        for provider, points in lines.items():
-            axis.plot(*zip(*points, strict=True), marker="o", label=provider)
+        for who, points in lines.items():
+            axis.plot(*zip(*points, strict=True), marker="o", label=who)
         axis.set(title=f"{work}, {dtype}", xlabel="vocabulary", ylabel="ms", ylim=(0, None))
     axes[0][0].legend(fontsize="small")
     out = path.with_suffix(".svg")

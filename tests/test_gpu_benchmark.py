@@ -11,6 +11,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import bench_cross_entropy_gpu as bench  # noqa: E402
+import common  # noqa: E402
 import gpu_peers  # noqa: E402
 import plot  # noqa: E402
 
@@ -24,12 +25,12 @@ def inputs() -> gpu_peers.Inputs:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_nothing_is_measured(tmp_path: Path) -> None:
+def test_without_a_gpu_nothing_is_measured() -> None:
     script = BENCHMARKS / "bench_cross_entropy_gpu.py"
-    command = [sys.executable, script, "--csv", tmp_path / "gpu.csv"]
+    command = [sys.executable, script, "--name", "none"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "no GPU: nothing measured\n")
-    assert not list(tmp_path.iterdir())
+    assert not (BENCHMARKS / "results" / "none.csv").exists()
 
 
 def test_check_script_is_a_shell_script() -> None:
@@ -87,24 +88,28 @@ def test_a_provider_that_cannot_run_leaves_its_reason(
 
     monkeypatch.setitem(gpu_peers.PROVIDERS, "broken", provider)
     case = bench.Case(50, "fp32", "mean", "broken")
-    assert bench.measure(case, inputs, 1.0) == [{"note": note}]
+    (row,) = bench.measure(case, inputs, 1.0)
+    assert (row.who, row.work, row.ms, row.note) == ("broken", "mean", None, note)
 
 
-def test_plot_draws_the_rows_that_hold_times(tmp_path: Path) -> None:
-    table = tmp_path / "gpu.csv"
-    table.write_text(
-        "work,provider,vocab,dtype,cache,ms,note\n"
-        "mean,ours,1000,bf16,cold,2.0,\n"
-        "mean,ours,500,bf16,cold,1.0,\n"
-        "mean,ours,500,bf16,warm,0.5,\n"
-        "mean,theirs,500,bf16,,,skipped: not installed\n"
-    )
-    assert plot.panels(table) == {("mean", "bf16"): {"ours": [(500, 1.0), (1000, 2.0)]}}
+def test_plot_draws_the_rows_that_hold_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    case = bench.Case(1000, "bf16", "mean", "ours")
+    rows = [
+        bench.row(case, "cold", ms=2.0),
+        bench.row(case._replace(vocab=500), "cold", ms=1.0),
+        bench.row(case._replace(provider="theirs"), "", note="skipped: not installed"),
+        bench.machine_row("copy", "8192x1000", "bf16", "4000 GB/s"),
+    ]
+    table = common.write_csv(rows, "gpu")
+    assert plot.panels(table) == {("mean, cold L2", "bf16"): {"ours": [(500, 1.0), (1000, 2.0)]}}
     assert plot.draw(table).read_text().startswith("<?xml")
 
 
 def test_plot_refuses_a_table_without_times(tmp_path: Path) -> None:
     table = tmp_path / "gpu.csv"
-    table.write_text("work,provider\n1,2\n")
-    with pytest.raises(ValueError, match="has no column dtype, ms, vocab"):
+    table.write_text("work,who\n1,2\n")
+    with pytest.raises(ValueError, match="has no column dtype, ms, shape"):
         plot.draw(table)
