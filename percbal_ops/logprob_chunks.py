@@ -6,6 +6,8 @@ a token (an advantage times a ratio) is known only after the log-probabilities a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from percbal_ops.linear_norms import HeadGradient, fresh
 from percbal_ops.linear_plan import Plan, buffer_rows, make_plan
 from percbal_ops.logprob_rows import Rows, rows_forward, rows_gradient, scaled
 from percbal_ops.reference import accumulate_dtype
+
+BLOCK = 1 << 22  # logits
 
 
 def linear_token_logprob(
@@ -32,9 +36,12 @@ def linear_token_logprob(
         buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
         for chunk in plan.chunks:
             logits = _logits(chunk.take(hidden), head, bias, buffer)
-            u, _ = scaled(logits, temperature, softcap)
-            valid, index = chunk.take(plan.valid), chunk.take(target)
-            rows = rows_forward(u, torch.where(valid, index, 0))
+            valid = chunk.take(plan.valid)
+            index = torch.where(valid, chunk.take(target), 0)
+            rows = torch.empty(len(stats), len(logits), dtype=dtype, device=hidden.device)
+            for block in _blocks(logits):
+                u, _ = scaled(logits[block], temperature, softcap)
+                torch.stack(rows_forward(u, index[block]), out=rows[:, block])
             for values, of_row in zip(stats, rows, strict=True):
                 chunk.put(values, torch.where(valid, of_row, 0.0))
     return -stats[0], stats[1].clone(), stats
@@ -69,16 +76,14 @@ def linear_token_logprob_backward(
             valid = chunk.take(plan.valid)
             x = torch.where(valid[:, None], chunk.take(hidden), 0.0)
             logits = _logits(x, head, bias, buffer)
-            u, slope = scaled(logits, temperature, softcap)
             index = torch.where(valid, chunk.take(target), 0)
             up = [torch.where(valid, chunk.take(g), 0.0) for g in (grad_logprob, grad_entropy)]
-            grad = rows_gradient(u, index, Rows(*(chunk.take(s) for s in stats)), *up)
-            if slope is not None:
-                grad.mul_(slope)
-            if temperature != 1.0:
-                grad.div_(temperature)
-            if grad is not logits:
-                logits.copy_(grad)
+            rows = [chunk.take(values) for values in stats]
+            for block in _blocks(logits):
+                u, slope = scaled(logits[block], temperature, softcap)
+                of_block = Rows(*(values[block] for values in rows))
+                grad = rows_gradient(u, index[block], of_block, up[0][block], up[1][block])
+                logits[block] = grad.mul_(slope / temperature)
             if need_hidden:
                 chunk.put(dhidden, torch.mm(logits, head))
             if need_bias:
@@ -96,6 +101,13 @@ def linear_token_logprob_backward(
 def _plan(hidden: Tensor, head: Tensor, valid: Tensor, need_head: bool) -> Plan:
     ones = torch.ones((), device=hidden.device).expand(valid.shape)
     return make_plan(valid, ones, None, "logits", 0, buffer_rows(hidden, head, need_head))
+
+
+def _blocks(logits: Tensor) -> Iterator[slice]:
+    """Rows worked on at once: they stay in cache, and fp32 copies of bf16 logits stay small."""
+    rows = max(1, BLOCK // logits.shape[1])
+    for start in range(0, logits.shape[0], rows):
+        yield slice(start, start + rows)
 
 
 def _logits(x: Tensor, head: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:

@@ -24,16 +24,13 @@ class Rows(NamedTuple):
     depth: Tensor  # S5 / S1
 
 
-def scaled(logits: Tensor, temperature: float, softcap: float) -> tuple[Tensor, Tensor | None]:
-    """u (n, V) = cap(z) / temperature in fp32 or fp64, over z where it may be, and s (n, V).
-
-    s = du/dz without the temperature; None means 1.
-    """
+def scaled(logits: Tensor, temperature: float, softcap: float) -> tuple[Tensor, Tensor | float]:
+    """u (n, V) = cap(z) / temperature in fp32 or fp64, over z where it can be; s of (M1)."""
     u = logits if logits.dtype == torch.float64 else logits.float()
     if not softcap:
-        return (u if temperature == 1.0 else u.div_(temperature)), None
+        return (u if temperature == 1.0 else u.div_(temperature)), 1.0
     u.div_(softcap)
-    slope = torch.cosh(u) ** -2
+    slope = torch.cosh(u).pow_(-2)
     return u.tanh_().mul_(softcap / temperature), slope
 
 
