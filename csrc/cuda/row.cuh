@@ -8,9 +8,13 @@ namespace percbal::cuda {
 constexpr float kLog2e = 1.4426950408889634f;
 
 __device__ inline float exp_fast(float x) {
+#ifdef __CUDA_ARCH__
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * kLog2e));
   return y;
+#else
+  return exp2f(x * kLog2e);  // tests run this on the CPU
+#endif
 }
 
 // Over the rivals seen so far. The peak is finite, so that slices of -inf merge without NaN.
