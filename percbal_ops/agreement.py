@@ -56,13 +56,20 @@ def group_agreement(
             f"{offsets.tolist() if len(offsets) < 9 else [*offsets[:4].tolist(), '...']}"
         )
     order, group_offsets, _ = torch.ops.percbal.group_layout(group.long())
+    tokens = tokens.long()
+    lengths = offsets.diff()
+    longest = int(lengths.max()) if len(lengths) else 0
+    if kind == "set" and tokens.is_cuda:  # that kernel reads the tokens of a rollout sorted
+        rollout = torch.arange(len(lengths), device=tokens.device).repeat_interleave(lengths)
+        by_token = tokens.argsort()
+        tokens = tokens[by_token][rollout[by_token].argsort(stable=True)]
     return torch.ops.percbal.group_agreement(
-        tokens.long(), offsets, order, group_offsets, KINDS.index(kind)
+        tokens, offsets, order, group_offsets, KINDS.index(kind), longest
     )
 
 
 def _reference(
-    tokens: Tensor, offsets: Tensor, order: Tensor, group_offsets: Tensor, kind: int
+    tokens: Tensor, offsets: Tensor, order: Tensor, group_offsets: Tensor, kind: int, longest: int
 ) -> Tensor:
     """The definition, pair by pair in Python: for tests and for machines without a compiler."""
     flat, bounds = tokens.tolist(), offsets.tolist()
@@ -101,7 +108,8 @@ def _multiset(a: list[int], b: list[int]) -> float:
 
 _library.define(
     "group_agreement"
-    "(Tensor tokens, Tensor offsets, Tensor order, Tensor group_offsets, int kind) -> Tensor"
+    "(Tensor tokens, Tensor offsets, Tensor order, Tensor group_offsets, int kind, int longest)"
+    " -> Tensor"
 )
 _library.impl("group_agreement", _reference, "CompositeExplicitAutograd")
 

@@ -113,7 +113,8 @@ def _per_group(values: Tensor, group: Tensor, groups: int) -> Tensor:
 def _lowest(values: Tensor, keep: Tensor, group: Tensor, groups: int) -> Tensor:
     """A kept value of each group, so that differences from it are exactly 0 when it is constant."""
     start = values.new_full((groups, values.shape[1]), torch.inf)
-    low = start.index_reduce(0, group, values.where(keep, torch.inf), "amin")
+    rows = group[:, None].expand_as(values)
+    low = start.scatter_reduce(0, rows, values.where(keep, torch.inf), "amin")
     return low.where(low.isfinite(), 0)
 
 

@@ -117,8 +117,8 @@ def _coupled(p: Array, origin_x: Array, origin_y: Array, confidence: float) -> C
 
     wxx, wxy, wyy = _fields(p[..., f.WITHIN])
     within = _pearson(wxx, wxy, wyy)
-    echo = _nan_unless(binary, _pearson(vxx, outcome_mean * (1 - target_mean), vyy))
-    echo_within = _nan_unless(binary, _pearson(wxx, p[..., f.ECHO_WITHIN], wyy))
+    echo = _nan_unless(binary, _ratio(vxx, outcome_mean * (1 - target_mean), vyy))
+    echo_within = _nan_unless(binary, _ratio(wxx, p[..., f.ECHO_WITHIN], wyy))
     return Coupled(
         pooled=_interval(r, pooled_variance, n, p[..., f.GROUPS], echo, confidence),
         within=_interval(
@@ -145,7 +145,11 @@ def _nan_unless(keep: Array, value: Array) -> Array:
 
 def _pearson(xx: Array, xy: Array, yy: Array) -> Array:
     """(C1); a constant side makes it NaN."""
-    return np.clip(_nan_unless((xx > 0) & (yy > 0), xy / (np.sqrt(xx) * np.sqrt(yy))), -1, 1)
+    return np.clip(_ratio(xx, xy, yy), -1, 1)
+
+
+def _ratio(xx: Array, xy: Array, yy: Array) -> Array:
+    return _nan_unless((xx > 0) & (yy > 0), xy / (np.sqrt(xx) * np.sqrt(yy)))
 
 
 def _quadratic(c: list[Array], upper: Array) -> Array:

@@ -25,7 +25,7 @@ def ragged(rollouts, longest, vocabulary, groups, seed=0):
 def test_every_kind_equals_its_definition(kind, vocabulary, longest, groups):
     tokens, offsets, group = ragged(30, longest, vocabulary, groups)
     order, group_offsets, _ = OPS.group_layout(group)
-    truth = _reference(tokens, offsets, order, group_offsets, KINDS.index(kind))
+    truth = _reference(tokens, offsets, order, group_offsets, KINDS.index(kind), longest)
     ours = group_agreement(tokens, offsets, group, kind=kind)
     torch.testing.assert_close(ours, truth, equal_nan=True)
 
@@ -112,4 +112,6 @@ def test_bad_input_is_named(change, message):
 def test_operator_passes_opcheck():
     tokens, offsets, group = ragged(12, 6, 4, 3)
     order, group_offsets, _ = OPS.group_layout(group)
-    torch.library.opcheck(OPS.group_agreement.default, (tokens, offsets, order, group_offsets, 0))
+    torch.library.opcheck(
+        OPS.group_agreement.default, (tokens, offsets, order, group_offsets, 0, 6)
+    )

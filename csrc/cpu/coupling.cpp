@@ -1,7 +1,6 @@
 // CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling.py.
 #include "core/coupling_layout.h"
-#include "core/coupling_stats.h"
-#include "cpu/stable_tensor.h"
+#include "cpu/coupling_columns.h"
 
 namespace percbal {
 namespace {
@@ -18,37 +17,6 @@ std::tuple<Tensor, Tensor, Tensor> group_layout_cpu(const Tensor& group) {
           tensor_of(layout.ids, ScalarType::Long, group)};
 }
 
-// The tensors of one call, made contiguous; `view` points into them.
-template <class T>
-struct Columns {
-  Tensor outcome, perception, reasoning, order, offsets;
-  Rollouts<T> view;
-
-  Columns(const Tensor& outcome_, const Tensor& perception_,
-          const std::optional<Tensor>& reasoning_, const Tensor& order_, const Tensor& offsets_)
-      : outcome(torch::stable::contiguous(outcome_)),
-        perception(torch::stable::contiguous(perception_)),
-        reasoning(torch::stable::contiguous(reasoning_.value_or(perception_))),
-        order(torch::stable::contiguous(order_)),
-        offsets(torch::stable::contiguous(offsets_)) {
-    const int64_t rows = outcome.size(0);
-    STD_TORCH_CHECK(outcome.dim() == 2, "outcome must be (R, C), got ", outcome.dim(), " dims");
-    for (const Tensor* column : {&perception, &reasoning})
-      STD_TORCH_CHECK(column->dim() == 1 && column->numel() == rows &&
-                          column->scalar_type() == outcome.scalar_type(),
-                      "perception and reasoning must be (R,) of the dtype of outcome, R = ", rows);
-    STD_TORCH_CHECK(order.scalar_type() == ScalarType::Int &&
-                        (order.numel() == 0 || order.numel() == rows),
-                    "order must be empty or (R,) int32, as group_layout returns it");
-    STD_TORCH_CHECK(offsets.scalar_type() == ScalarType::Long && offsets.numel() >= 1,
-                    "offsets must be (G + 1,) int64, as group_layout returns it");
-    view = {data<const T>(outcome), outcome.size(1),
-            {data<const T>(perception), reasoning_ ? data<const T>(reasoning) : nullptr},
-            order.numel() ? data<const int32_t>(order) : nullptr, data<const int64_t>(offsets),
-            rows, offsets.numel() - 1};
-  }
-};
-
 std::tuple<Tensor, Tensor> coupling_stats_cpu(const Tensor& outcome, const Tensor& perception,
                                               const std::optional<Tensor>& reasoning,
                                               const Tensor& order, const Tensor& offsets,
@@ -56,19 +24,13 @@ std::tuple<Tensor, Tensor> coupling_stats_cpu(const Tensor& outcome, const Tenso
                                               const Tensor& origin_target, double eps,
                                               double right_at) {
   const int64_t c = outcome.size(1), t = reasoning ? 2 : 1;
-  STD_TORCH_CHECK(origin_outcome.scalar_type() == ScalarType::Double &&
-                      origin_target.scalar_type() == ScalarType::Double &&
-                      origin_outcome.numel() == c && origin_target.numel() == t,
-                  "origin must be float64, one value per column");
+  const Origins origins(outcome, reasoning.has_value(), origin_outcome, origin_target);
   Tensor pair = torch::stable::new_empty(outcome, {t, c, kPairFields}, ScalarType::Double);
   Tensor signal = torch::stable::new_empty(outcome, {c, kSignalFields}, ScalarType::Double);
-  const Tensor ox = torch::stable::contiguous(origin_outcome);
-  const Tensor oy = torch::stable::contiguous(origin_target);
-  const CouplingOptions options{data<const double>(ox), data<const double>(oy), eps, right_at};
   for_float(outcome, [&]<class T>() {
     const Columns<T> columns(outcome, perception, reasoning, order, offsets);
-    coupling_stats(columns.view, options, data<double>(pair), data<double>(signal),
-                   torch_parallel());
+    coupling_stats(columns.view, origins.options(eps, right_at), data<double>(pair),
+                   data<double>(signal), torch_parallel());
   });
   return {pair, signal};
 }
@@ -92,11 +54,8 @@ std::tuple<Tensor, Tensor> group_advantage_cpu(const Tensor& outcome, const Tens
   Tensor scaled = torch::stable::new_empty(outcome, outcome.sizes());
   Tensor centred = torch::stable::new_empty(outcome, outcome.sizes());
   for_float(outcome, [&]<class T>() {
-    const Tensor any_column = torch::stable::new_empty(outcome, {outcome.size(0)});
-    const Columns<T> columns(outcome, any_column, std::nullopt, order, offsets);
-    Rollouts<T> view = columns.view;
-    view.target[0] = nullptr;
-    group_advantage(view, eps, data<T>(scaled), data<T>(centred), torch_parallel());
+    const Columns<T> columns(outcome, order, offsets);
+    group_advantage(columns.view, eps, data<T>(scaled), data<T>(centred), torch_parallel());
   });
   return {scaled, centred};
 }
