@@ -2,11 +2,22 @@
 
 from percbal_ops.backend import implementation, use_cuda_backend
 from percbal_ops.functional import SegmentOutput, cross_entropy, segment_cross_entropy
+from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
+from percbal_ops.logprob import linear_token_logprob
+from percbal_ops.vocab_parallel import (
+    vocab_parallel_cross_entropy,
+    vocab_parallel_segment_cross_entropy,
+)
 
 __all__ = [
     "SegmentOutput",
     "cross_entropy",
     "implementation",
+    "linear_cross_entropy",
+    "linear_segment_cross_entropy",
+    "linear_token_logprob",
     "segment_cross_entropy",
     "use_cuda_backend",
+    "vocab_parallel_cross_entropy",
+    "vocab_parallel_segment_cross_entropy",
 ]

@@ -12,6 +12,7 @@ from torch.nn._reduction import legacy_get_string as legacy_reduction
 
 from percbal_ops import library  # noqa: F401  defines torch.ops.percbal
 from percbal_ops.reference import accumulate_dtype
+from percbal_ops.segments import check_integers, check_segment_vectors, segment_sums, split
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -38,10 +39,11 @@ def cross_entropy(
     """`torch.nn.functional.cross_entropy`, computed in one pass over the logits.
 
     Same signature, shapes, reductions, errors and gradients as
-    ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under autocast). Sums run in float32 (float64 for
-    float64 input) and keep their digits where the target is nearly certain (M2).
+    ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under
+    autocast). Sums run in float32 (float64 for float64 input) and keep their digits where the
+    target is nearly certain (M2).
 
-    input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 class indices (), (N,), (N, d1, ...).
+    input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
     PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives are not supported.
@@ -116,20 +118,13 @@ def segment_cross_entropy(
     _check_options(label_smoothing, z_loss, softcap)
     rows, index, ids = logits.flatten(0, -2), target.reshape(-1), segment_ids.reshape(-1)
     _check_targets(index, rows.shape[1], ignore_index)
-    segments = segment_weights.shape[0]
-    _check_ids(ids, segments)
+    _check_ids(ids, segment_weights.shape[0])
     dtype = accumulate_dtype(rows)
-    # (S, N): membership as a dense mask keeps the sums deterministic and free of host waits
-    member = ids == torch.arange(segments, device=ids.device)[:, None]
-    member = member & (index != ignore_index)
-    count = member.sum(1)
-    divisor = (count if segment_counts is None else segment_counts).to(dtype)
-    share = torch.where(divisor > 0, segment_weights.detach().to(dtype) / divisor, 0.0)
-    row_weight = (share[:, None] * member).sum(0)  # w_s / N_s of each row
+    parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
     total, loss, grad_sq, _ = torch.ops.percbal.weighted_cross_entropy(
         rows,
-        torch.where(member.any(0), index, ignore_index),
-        row_weight,
+        parts.target,
+        parts.row_weight,
         None if weight is None else weight.detach().to(dtype),
         ignore_index,
         label_smoothing,
@@ -137,10 +132,12 @@ def segment_cross_entropy(
         softcap or 0.0,
         _need_grad(rows),
     )
-    inverse = torch.where(divisor > 0, 1 / divisor.double(), 0.0)
-    segment_loss = torch.where(member, loss, 0.0).sum(1, dtype=torch.float64) * inverse
-    square = torch.where(member, grad_sq, 0.0).sum(1, dtype=torch.float64)
-    return SegmentOutput(total, segment_loss.to(dtype), count, (square.sqrt() * inverse).to(dtype))
+    return SegmentOutput(
+        total,
+        (segment_sums(loss, parts) * parts.inverse).to(dtype),
+        parts.counts,
+        (segment_sums(grad_sq, parts).sqrt() * parts.inverse).to(dtype),
+    )
 
 
 def _need_grad(rows: Tensor) -> bool:
@@ -220,25 +217,8 @@ def _check_segments(
         raise ValueError(f"logits must be floating point, got {logits.dtype}")
     if logits.dim() < 2:
         raise ValueError(f"logits must be (..., V), got shape {tuple(logits.shape)}")
-    for name, ids in (("target", target), ("segment_ids", segment_ids)):
-        if ids.shape != logits.shape[:-1]:
-            raise ValueError(
-                f"{name} must have shape {tuple(logits.shape[:-1])}, got {tuple(ids.shape)}"
-            )
-        if ids.dtype.is_floating_point or ids.dtype == torch.bool:
-            raise ValueError(f"{name} must hold integers, got {ids.dtype}")
-    if segment_weights.dim() != 1 or not segment_weights.dtype.is_floating_point:
-        raise ValueError(
-            "segment_weights must be (S,) and floating point, got shape "
-            f"{tuple(segment_weights.shape)} of {segment_weights.dtype}"
-        )
-    if segment_weights.requires_grad:
-        raise ValueError("segment_weights must not require grad; only logits are differentiated")
-    if segment_counts is not None and segment_counts.shape != segment_weights.shape:
-        raise ValueError(
-            f"segment_counts must have shape {tuple(segment_weights.shape)}, "
-            f"got {tuple(segment_counts.shape)}"
-        )
+    check_integers(logits.shape[:-1], target=target, segment_ids=segment_ids)
+    check_segment_vectors(segment_weights, segment_counts)
     if weight is not None and weight.shape != logits.shape[-1:]:
         raise ValueError(
             f"weight must have shape {tuple(logits.shape[-1:])}, got {tuple(weight.shape)}"

@@ -23,7 +23,7 @@ from percbal_ops.functional import (
     cross_entropy,
 )
 from percbal_ops.reference import accumulate_dtype
-from percbal_ops.segments import segment_sums, split
+from percbal_ops.segments import check_integers, check_segment_vectors, segment_sums, split
 
 LEVELS = ("logits", "hidden", "head")
 
@@ -235,25 +235,4 @@ def _check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tens
             f"bias must be {tuple(head.shape[:1])} of {head.dtype}, "
             f"got {tuple(bias.shape)} of {bias.dtype}"
         )
-    for name, values in ids.items():
-        if values.shape != hidden.shape[:-1]:
-            raise ValueError(
-                f"{name} must have shape {tuple(hidden.shape[:-1])}, got {tuple(values.shape)}"
-            )
-        if values.dtype.is_floating_point or values.dtype == torch.bool:
-            raise ValueError(f"{name} must hold integers, got {values.dtype}")
-
-
-def check_segment_vectors(segment_weights: Tensor, segment_counts: Tensor | None) -> None:
-    if segment_weights.dim() != 1 or not segment_weights.dtype.is_floating_point:
-        raise ValueError(
-            "segment_weights must be (S,) and floating point, got shape "
-            f"{tuple(segment_weights.shape)} of {segment_weights.dtype}"
-        )
-    if segment_weights.requires_grad:
-        raise ValueError("segment_weights must not require grad; it is taken as a constant")
-    if segment_counts is not None and segment_counts.shape != segment_weights.shape:
-        raise ValueError(
-            f"segment_counts must have shape {tuple(segment_weights.shape)}, "
-            f"got {tuple(segment_counts.shape)}"
-        )
+    check_integers(hidden.shape[:-1], **ids)

@@ -27,8 +27,8 @@ SCHEMAS = {
     "advise_huge_pages_": "(Tensor(a!) x) -> ()",
 }
 TWICE = (
-    "{} computes its gradient in the forward pass and cannot be differentiated twice; "
-    "for create_graph=True use torch.nn.functional.linear and percbal_ops.segment_cross_entropy"
+    "{} cannot be differentiated twice: its logits are never held; "
+    "for create_graph=True start from torch.nn.functional.linear"
 )
 
 _library = torch.library.Library("percbal", "FRAGMENT")

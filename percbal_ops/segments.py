@@ -47,3 +47,27 @@ def split(
 def segment_sums(rows: Tensor, segments: Segments) -> Tensor:
     """rows (N,) -> (S,) float64, rows of no segment left out whatever they hold."""
     return torch.where(segments.member, rows, 0.0).sum(1, dtype=torch.float64)
+
+
+def check_integers(shape: torch.Size, **ids: Tensor) -> None:
+    """Each of `ids` holds one integer for each token; `shape` is that of the tokens."""
+    for name, values in ids.items():
+        if values.shape != shape:
+            raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(values.shape)}")
+        if values.dtype.is_floating_point or values.dtype == torch.bool:
+            raise ValueError(f"{name} must hold integers, got {values.dtype}")
+
+
+def check_segment_vectors(segment_weights: Tensor, segment_counts: Tensor | None) -> None:
+    if segment_weights.dim() != 1 or not segment_weights.dtype.is_floating_point:
+        raise ValueError(
+            "segment_weights must be (S,) and floating point, got shape "
+            f"{tuple(segment_weights.shape)} of {segment_weights.dtype}"
+        )
+    if segment_weights.requires_grad:
+        raise ValueError("segment_weights must not require grad; it is taken as a constant")
+    if segment_counts is not None and segment_counts.shape != segment_weights.shape:
+        raise ValueError(
+            f"segment_counts must have shape {tuple(segment_weights.shape)}, "
+            f"got {tuple(segment_counts.shape)}"
+        )

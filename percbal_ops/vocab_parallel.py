@@ -6,20 +6,20 @@ in the backward: each rank writes the gradient of its own columns from the merge
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import ProcessGroup
-from torch.distributed.distributed_c10d import _resolve_process_group
 
 from percbal_ops import library  # noqa: F401  defines the namespace of the operators
 from percbal_ops.functional import FLOATS, SegmentOutput, _check_ids, _check_options
-from percbal_ops.linear import check_segment_vectors
 from percbal_ops.reference import accumulate_dtype, weighted_sum
-from percbal_ops.segments import segment_sums, split
+from percbal_ops.segments import check_integers, check_segment_vectors, segment_sums, split
 from percbal_ops.shard_rows import Merged, merge, shard_gradient, shard_statistics
+
+if TYPE_CHECKING:  # a torch built without torch.distributed has the other operators
+    from torch.distributed import ProcessGroup
 
 OPTIONS = "float label_smoothing, float z_loss, float softcap"
 SCHEMAS = {
@@ -116,7 +116,7 @@ def vocab_parallel_segment_cross_entropy(
 
 
 def _name(group: ProcessGroup | None) -> str:
-    if not dist.is_initialized():
+    if not (dist.is_available() and dist.is_initialized()):
         raise ValueError("a vocab-parallel loss needs torch.distributed.init_process_group first")
     chosen = dist.group.WORLD if group is None else group
     assert chosen is not None
@@ -128,13 +128,7 @@ def _check_shard(logits: Tensor, **ids: Tensor) -> None:
         raise ValueError(f"logits_shard must be floating point, got {logits.dtype}")
     if logits.dim() < 2 or logits.shape[-1] == 0:
         raise ValueError(f"logits_shard must be (..., V_r) with V_r > 0, got {tuple(logits.shape)}")
-    for name, values in ids.items():
-        if values.shape != logits.shape[:-1]:
-            raise ValueError(
-                f"{name} must have shape {tuple(logits.shape[:-1])}, got {tuple(values.shape)}"
-            )
-        if values.dtype.is_floating_point or values.dtype == torch.bool:
-            raise ValueError(f"{name} must hold integers, got {values.dtype}")
+    check_integers(logits.shape[:-1], **ids)
 
 
 def _local(target: Tensor, vocab_start: int, columns: int, ignore_index: int) -> Tensor:
@@ -156,7 +150,7 @@ def vocab_parallel_rows(
     """Loss (N,), squared gradient norm (N,), both of whole rows, and what backward needs (4, N)."""
     local = _local(target, vocab_start, logits.shape[1], ignore_index)
     mine = shard_statistics(logits, local, softcap, label_smoothing != 0.0)
-    process_group = _resolve_process_group(group)  # type: ignore[arg-type]
+    process_group = dist.distributed_c10d._resolve_process_group(group)  # type: ignore[arg-type]
     ranks = dist.get_world_size(process_group)
     parts = mine.new_empty(ranks, *mine.shape)
     dist.all_gather(list(parts), mine, group=process_group)
