@@ -63,7 +63,8 @@ def flat(rows):
 class Replay:
     """Reads a chain of thought word by word and fails at the first false or unfounded one."""
 
-    def __init__(self, clues, size, text):
+    def __init__(self, clues, size, text, free_order=False):
+        self.free_order = free_order
         self.size, self.grid, self.words = size, list(clues), iter(text.split())
         self.names = [f"r{r}c{c}" for r in range(1, size + 1) for c in range(1, size + 1)]
         self.guesses, self.conflicts = [], 0
@@ -83,8 +84,8 @@ class Replay:
         return self.names.index(name), 0 if digit == "_" else int(digit)
 
     def expect_state(self, cells):
-        for cell in cells:
-            assert self.assignment(next(self.words)) == (cell, self.grid[cell])
+        read = [self.assignment(next(self.words)) for _ in cells]
+        assert (sorted(read) if self.free_order else read) == [(c, self.grid[c]) for c in cells]
 
     def look(self, cell, word, digit=None):
         """One row, column or box, listed as it stands, and whether it holds the digit."""
@@ -149,8 +150,8 @@ class Replay:
 
 
 # "grid" is a word of the text and the state of the reader
-def replay(clues, size, text):
-    reader = Replay(clues, size, text.replace("grid ", "grid_words "))
+def replay(clues, size, text, free_order=False):
+    reader = Replay(clues, size, text.replace("grid ", "grid_words "), free_order)
     return reader.run(), reader
 
 
@@ -226,6 +227,21 @@ def test_reasoning_replays_to_the_solution_without_a_false_step(options, verbosi
         instance = task.generate(index, "train", seed=2)
         clues, solution = flat(instance.truth["clues"]), flat(instance.truth["solution"])
         assert replay(clues, task.size, instance.reasoning)[0] == solution
+
+
+@pytest.mark.parametrize("verbosity", [0, 1, 2, 3])
+def test_reasoning_in_any_order_replays_too_and_is_seldom_the_same(verbosity):
+    free, reading = (get_task("sudoku", verbosity=verbosity, free_order=f) for f in (True, False))
+    different = 0
+    for index in range(20):
+        instance, ordered = (task.generate(index, "train", 3) for task in (free, reading))
+        truth = instance.truth
+        assert truth == ordered.truth and instance.perception == ordered.perception
+        solved, _ = replay(flat(truth["clues"]), 4, instance.reasoning, free_order=True)
+        assert solved == flat(truth["solution"])
+        different += instance.reasoning != ordered.reasoning
+        assert instance.reasoning == free.generate(index, "train", 3).reasoning
+    assert different > 15
 
 
 @pytest.mark.parametrize("verbosity", [0, 1, 2, 3])

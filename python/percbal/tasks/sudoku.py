@@ -43,6 +43,8 @@ class Sudoku:
     max_guesses: the most guesses the solver may take; with 0 the puzzle yields to cells that
         have one candidate left, as every 4x4 puzzle with one solution does anyway.
     verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
+    free_order: visit the cells, and list what each is compared with, in any order. Then no model
+        can know the next word for sure, as in a chain of thought that people or models wrote.
     image_size, rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
     """
 
@@ -54,6 +56,7 @@ class Sudoku:
         blanks: tuple[int, int] | None = None,
         max_guesses: int = 0,
         verbosity: int = 1,
+        free_order: bool = False,
         image_size: int | None = None,
         rotation: int = 14,
         noise: float = 0.08,
@@ -69,6 +72,7 @@ class Sudoku:
             raise ValueError(f"max_guesses must be 0 or more, got {max_guesses!r}")
         self.size = size
         self.verbosity = verbosity
+        self.free_order = free_order
         self.max_guesses = max_guesses
         self.blanks = tuple(DEFAULT_BLANKS[size] if blanks is None else blanks)
         most = MOST_BLANKS[size]
@@ -87,7 +91,8 @@ class Sudoku:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         stream = f"{self.size} {split} {seed} {index}"
         clues, solution = self._puzzle(split, random.Random(f"puzzle {stream}"))
-        reasoning, guesses = reasoning_text(clues, self.size, self.verbosity)
+        order = random.Random(f"order {stream}") if self.free_order else None
+        reasoning, guesses = reasoning_text(clues, self.size, self.verbosity, order)
         return Instance(
             task=self.name,
             index=index,
@@ -173,7 +178,8 @@ class Sudoku:
         return (
             f"{self.name} {self.size}x{self.size}, {self.blanks[0]} to {self.blanks[1]} blanks, "
             f"at most {self.max_guesses} guesses, "
-            f"verbosity {self.verbosity}, {look.image_size} px, rotation {look.rotation} degrees, "
+            f"verbosity {self.verbosity}, {'free' if self.free_order else 'reading'} order, "
+            f"{look.image_size} px, rotation {look.rotation} degrees, "
             f"noise {look.noise}, cell jitter {look.cell_jitter} px, "
             f"grid shift {look.grid_shift} px, fonts {' '.join(look.fonts)}"
         )

@@ -6,11 +6,14 @@ Every text is words with one space between them. A cell with its value is one wo
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from functools import cache
+from typing import TypeVar
 
 from percbal.tasks.sudoku_grid import Geometry, Grid, candidates, digits_of, geometry
 
+Item = TypeVar("Item")
 VERBOSITIES = (0, 1, 2, 3)
 KEYWORDS = "row column box left none set skip guess conflict undo grid try clear taken".split()
 
@@ -54,10 +57,13 @@ def parse_grid(text: str, size: int) -> Grid | str:
     return grid
 
 
-def reasoning_text(clues: Sequence[int], size: int, verbosity: int) -> tuple[str, int]:
+def reasoning_text(
+    clues: Sequence[int], size: int, verbosity: int, order: random.Random | None = None
+) -> tuple[str, int]:
     """A chain of thought that solves the grid, and how many guesses it takes.
 
-    Blank cells are visited in reading order, again and again; one with a single candidate is
+    Blank cells are visited again and again, in reading order, or, given a source of chance, in
+    any order, as are the houses of a cell and the cells of a house; one with a single candidate is
     set. When a round sets nothing, the solver guesses at a cell with the fewest candidates, and
     on a conflict undoes the last guess with all that followed. What is written down:
 
@@ -68,7 +74,7 @@ def reasoning_text(clues: Sequence[int], size: int, verbosity: int) -> tuple[str
 
     ValueError if the grid has no solution.
     """
-    solver = _Solver(clues, geometry(size), verbosity)
+    solver = _Solver(clues, geometry(size), verbosity, order)
     while not solver.done:
         solver.step()
     return " ".join(solver.words), solver.guesses
@@ -85,7 +91,14 @@ def takes_at_most(guesses: int, clues: Sequence[int], size: int) -> bool:
 class _Solver:
     """Solves a grid and writes down how."""
 
-    def __init__(self, clues: Sequence[int], geo: Geometry, verbosity: int) -> None:
+    def __init__(
+        self,
+        clues: Sequence[int],
+        geo: Geometry,
+        verbosity: int,
+        order: random.Random | None = None,
+    ) -> None:
+        self.order = order
         self.grid = list(clues)
         self.geo = geo
         self.verbosity = verbosity
@@ -107,7 +120,7 @@ class _Solver:
     def _round(self) -> bool:
         """Visit every blank; whether anything changed."""
         changed = False
-        for cell in [cell for cell, digit in enumerate(self.grid) if not digit]:
+        for cell in self._ordered([cell for cell, digit in enumerate(self.grid) if not digit]):
             mask = candidates(self.grid, cell, self.geo)
             self._write_visit(cell, mask)
             if not mask:
@@ -184,8 +197,14 @@ class _Solver:
     def _houses(self, cell: int) -> list[tuple[str, list[int]]]:
         """The cell's peers; a box names only those that are in neither the row nor the column."""
         geo = self.geo
-        return [
-            ("row", geo.row_of[cell]),
-            ("column", geo.column_of[cell]),
-            ("box", geo.box_of[cell]),
-        ]
+        return self._ordered(
+            [
+                ("row", self._ordered(geo.row_of[cell])),
+                ("column", self._ordered(geo.column_of[cell])),
+                ("box", self._ordered(geo.box_of[cell])),
+            ]
+        )
+
+    def _ordered(self, items: Sequence[Item]) -> list[Item]:
+        """As they are, or in any order."""
+        return list(items) if self.order is None else self.order.sample(items, len(items))
