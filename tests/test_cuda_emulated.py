@@ -64,15 +64,8 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     rewritten, library = folder / "cross_entropy.cpp", folder / "emulated.so"
     rewritten.write_text(with_arena(SOURCE.read_text()))
     shims = Path(__file__).parent / "cuda_emulation"
-    flags = [
-        "-std=c++20",
-        "-O1",
-        "-pthread",
-        "-shared",
-        "-fPIC",
-        f"-I{shims}",
-        f"-I{ROOT / 'csrc'}",
-    ]
+    flags = ["-std=c++20", "-O1", "-pthread", "-shared", "-fPIC"]
+    include = [f"-I{shims}", f"-I{ROOT / 'csrc'}"]  # in this order: a shim hides its original
     define = f'-DEMULATED_SOURCE="{rewritten}"'
     command = [compiler, *flags, *include, define, shims / "run.cpp", "-o", library]
     done = subprocess.run(command, capture_output=True, text=True)
