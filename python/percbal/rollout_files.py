@@ -1,0 +1,159 @@
+"""Reads scored rollouts from JSONL, Parquet and TRL's completions folders, naming every bad row."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Columns:
+    """Which columns to read. ``group``: those that together name a prompt's group of rollouts."""
+
+    outcomes: list[str]
+    perception: str
+    reasoning: str | None
+    group: list[str] | None  # None: "group", else those of "step" and "prompt" that are there
+
+
+@dataclass
+class RolloutTable:
+    outcomes: Tensor  # (R, C) float64, NaN = not scored
+    perception: Tensor  # (R,) float64
+    reasoning: Tensor | None  # (R,) float64
+    group: Tensor  # (R,) int64
+    bad_rows: list[str] = field(default_factory=list)  # "file:line: what is wrong"
+
+
+class BadRow(ValueError):
+    """One row cannot be used; the message says why."""
+
+
+def read_rollouts(paths: list[Path], columns: Columns) -> RolloutTable:
+    """Rows of all files, in order. Raises ValueError for an unreadable file or no usable row."""
+    values: list[list[float]] = []
+    groups: list[int] = []
+    numbers: dict[str, int] = {}
+    bad: list[str] = []
+    names = [*columns.outcomes, columns.perception]
+    names += [columns.reasoning] if columns.reasoning else []
+    for path, line, row in _rows(paths):
+        try:
+            record = _record(row)
+            key = _group_key(record, columns.group)
+            values.append([_number(record, name) for name in names])
+            groups.append(numbers.setdefault(key, len(numbers)))
+        except BadRow as problem:
+            bad.append(f"{path}:{line}: {problem}")
+    if not values:
+        shown = "".join(f"\n  {row}" for row in bad[:5])
+        raise ValueError(f"no usable rollout in {len(paths)} files, {len(bad)} bad rows{shown}")
+    table = torch.tensor(values, dtype=torch.float64)
+    c = len(columns.outcomes)
+    return RolloutTable(
+        outcomes=table[:, :c],
+        perception=table[:, c],
+        reasoning=table[:, c + 1] if columns.reasoning else None,
+        group=torch.tensor(groups),
+        bad_rows=bad,
+    )
+
+
+def column_names(paths: list[Path]) -> list[str]:
+    """The columns of the first readable row."""
+    for _, _, row in _rows(paths):
+        try:
+            return list(_record(row))
+        except BadRow:
+            continue
+    return []
+
+
+def _rows(paths: list[Path]) -> Iterator[tuple[Path, int, Any]]:
+    """(file, line or row from 1, JSON text or dictionary) of every row; blank lines are no rows."""
+    for path in _files(paths):
+        if path.suffix == ".parquet":
+            yield from _parquet_rows(path)
+            continue
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            for line, text in enumerate(file, 1):
+                if text.strip():
+                    yield path, line, text
+
+
+def _files(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            found = sorted(path.glob("completions_*.parquet"))
+            found = found or sorted(path.glob("completions/completions_*.parquet"))
+            if not found:
+                raise ValueError(f"{path} holds no completions_*.parquet as TRL writes them")
+            yield from found
+        elif not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        elif path.suffix not in (".jsonl", ".parquet"):
+            raise ValueError(f"{path} must end in .jsonl or .parquet, or be a folder")
+        else:
+            yield path
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[Path, int, Any]]:
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except (pyarrow.ArrowException, OSError) as problem:
+        raise ValueError(f"{path} is not a Parquet file: {problem}") from None
+    line = 0
+    with file:
+        for batch in file.iter_batches():
+            for row in batch.to_pylist():
+                line += 1
+                yield path, line, row
+
+
+def _record(row: Any) -> dict[str, Any]:
+    if isinstance(row, str):
+        try:
+            row = json.loads(row)
+        except (json.JSONDecodeError, RecursionError) as problem:
+            raise BadRow(f"not JSON ({problem})") from None
+    if not isinstance(row, dict):
+        raise BadRow(f"not a JSON object but {type(row).__name__}")
+    return row
+
+
+def _number(record: dict[str, Any], name: str) -> float:
+    if name not in record:
+        raise BadRow(f"no column {name!r}")
+    value = record[name]
+    if value is None:
+        return math.nan
+    if not isinstance(value, (bool, int, float)):
+        raise BadRow(f"{name} must be a number, got {str(value)[:40]!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if math.isinf(number):
+        raise BadRow(f"{name} must be finite, got {str(value)[:40]}")
+    return number
+
+
+def _group_key(record: dict[str, Any], columns: list[str] | None) -> str:
+    if columns is None:
+        default: list[str] = [c for c in ("step", "prompt") if c in record]
+        columns = ["group"] if "group" in record else default
+        if not columns:
+            raise BadRow("no column 'group', 'step' or 'prompt' says which rollouts share a prompt")
+    for name in columns:
+        if name not in record:
+            raise BadRow(f"no column {name!r}")
+    return json.dumps([record[name] for name in columns], sort_keys=True, default=str)
