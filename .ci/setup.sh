@@ -37,7 +37,7 @@ print(f"percbal: using torch {torch.__version__} ({kind} build)")'
 
 pip "setuptools>=77" wheel ninja pybind11
 # No build isolation: an isolated build would download a torch of its own.
-pip --no-build-isolation -e ".[train,test,bench,dev]"
+pip --no-build-isolation -e ".[test,bench,dev]"
 "$VENV/bin/python" -c '
 import percbal_ops
 served = percbal_ops.implementation("weighted_cross_entropy", "cpu")

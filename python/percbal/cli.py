@@ -18,6 +18,7 @@ RUNS = Path("runs")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a mistake of the user ends in one sentence and exit status 2."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     parser = _parser()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     known, rest = parser.parse_known_args(argv)
@@ -103,7 +104,7 @@ def _add_diagnose(commands: Any) -> None:
         description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
         "perception (a_r), by greedy decoding on a held-out split.",
     )
-    parser.add_argument("model", help="directory or hub name of a vision-language model")
+    parser.add_argument("model", help="directory of a vision-language model")
     _add_task_options(parser)
     parser.add_argument("--n", type=int, default=256, help="instances (default: %(default)s)")
     parser.add_argument("--split", default="test", choices=("test", "train"))
@@ -124,7 +125,7 @@ def _diagnose(args: argparse.Namespace) -> None:
     if args.out is not None and not args.out.parent.is_dir():
         raise ValueError(f"--out: there is no directory {args.out.parent}")
     model, processor = load_vlm(args.model)
-    model = model.to(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
     result = diagnose(
         model,
         processor,

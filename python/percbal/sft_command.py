@@ -18,7 +18,7 @@ from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 class SFTArguments:
     """What ``percbal sft`` takes besides ``BalancedSFTConfig``."""
 
-    model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
+    model: str = field(metadata={"help": "Directory of a vision-language model."})
     dataset: str = field(
         metadata={
             "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
@@ -34,7 +34,7 @@ class SFTArguments:
 
 def run_sft(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
-    parser = TrlParser((SFTArguments, BalancedSFTConfig), prog="percbal sft")
+    parser = TrlParser([SFTArguments, BalancedSFTConfig], prog="percbal sft")
     script, config = parser.parse_args_and_config(arguments)
     dataset = read_dataset(script.dataset, script.split)
     evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.split)
