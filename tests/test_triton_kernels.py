@@ -369,6 +369,28 @@ def test_targets_may_be_int32_and_strided() -> None:
     torch.testing.assert_close(ours, same, rtol=0, atol=0)
 
 
+def test_offsets_beyond_32_bits() -> None:
+    """Row 2 begins at element 2^31 + 32 of a buffer of which only the rows are ever touched."""
+    stride, vocab = 2**30 + 16, 48
+    buffer = torch.empty(2 * stride + vocab, dtype=F16, device=DEVICE)
+    logits = buffer.as_strided((3, vocab), (stride, 1))
+    logits.copy_(torch.randn(3, vocab))
+    target, row_weight = torch.tensor([1, 2, 3], device=DEVICE), torch.ones(3, device=DEVICE)
+    rest = (target, row_weight, None, *PLAIN, True)
+    far = kernels.weighted_cross_entropy(logits, *rest)
+    packed = logits.clone(memory_format=torch.contiguous_format)
+    near = kernels.weighted_cross_entropy(packed, *rest)
+    torch.testing.assert_close(far, near, rtol=0, atol=0)
+
+
+def test_results_repeat_bit_for_bit() -> None:
+    logits = torch.randn(8, 3000, device=DEVICE)
+    target = torch.randint(3000, (8,), device=DEVICE)
+    call = (logits, target, torch.rand(8, device=DEVICE), None, *PLAIN, True)
+    first, second = (kernels.weighted_cross_entropy(*call) for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
 def test_no_rows_at_all() -> None:
     logits = torch.empty(0, 40, device=DEVICE)
     target, row_weight = torch.empty(0, dtype=torch.long, device=DEVICE), logits.new_empty(0)
@@ -421,9 +443,9 @@ def apply_kernel(x_ptr, y_ptr, NAME: tl.constexpr, BLOCK: tl.constexpr):
     elif NAME == "log":
         y = helpers.log(x)
     elif NAME == "tanh":
-        y, slope = helpers.tanh_and_slope(x)
+        y, _slope = helpers.tanh_and_slope(x)
     else:
-        t, y = helpers.tanh_and_slope(x)
+        _t, y = helpers.tanh_and_slope(x)
     tl.store(y_ptr + offsets, y)
 
 
