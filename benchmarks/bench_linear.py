@@ -1,32 +1,46 @@
 """Losses from hidden states, forward + backward: time, share of the GEMMs' own time, peak memory.
 
-    python -m pytest benchmarks/bench_linear.py --benchmark-only
+    pytest benchmarks/bench_linear.py                         # N = D = 1024, V = 152064
+    pytest benchmarks/bench_linear.py -k "gemms or segment"   # part of it again
+    PERCBAL_BENCH=quick pytest benchmarks/bench_linear.py     # a small shape, no CSV
 
-N = 1024 tokens, D = 1024 features, V = 152064 classes; PERCBAL_BENCH_LINEAR=N,D,V for others.
-Every contestant yields the gradients of hidden states and head. "segment" is the loss with a weight
-for each of two segments (a quarter of the tokens in the first) and the norm of each segment's
-gradient with respect to the logits; rivals take their best route to the same numbers.
+Every contestant yields the gradients of hidden states and head. Works:
+  gemms    the three products alone: logits, dX, dW; the floor of all others but logprob
+  plain    mean cross-entropy
+  segment  a weight for each of two segments (a quarter of the tokens in the first) and the norm of
+           each segment's gradient with respect to the logits; rivals take their best route to it
+  logprob  mean of log-probability + 0.1 entropy
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from common import QUICK, Row, print_table, write_csv
 from torch import Tensor
 
 from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
 from percbal_ops.logprob import linear_token_logprob
 
-SHAPE = tuple(int(n) for n in os.environ.get("PERCBAL_BENCH_LINEAR", "1024,1024,152064").split(","))
+SHAPE = (128, 64, 5000) if QUICK else (1024, 1024, 152064)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 WEIGHTS = torch.tensor([0.5, 0.5])
-ROWS = 128  # of a chunk of what a rival needs for the norms
+CHUNK = 128  # rows of a chunk of what a rival needs for the norms
+ROWS: list[Row] = []
+FLOOR: dict[str, float] = {}  # milliseconds of the three products, by dtype
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]  # hidden (N, D), head (V, D), target, segment (N,)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report() -> Iterator[None]:
+    yield
+    print_table(ROWS)
+    if not QUICK:
+        print(f"written to {write_csv(ROWS, 'linear_cpu')}")
 
 
 def inputs(dtype: torch.dtype) -> Inputs:
@@ -47,7 +61,7 @@ def torch_chunked(hidden: Tensor, head: Tensor, target: Tensor, reduction: str) 
 def squared_norms(hidden: Tensor, head: Tensor, target: Tensor) -> Tensor:
     """(N,) = 1 - 2 p_y + sum p^2, from the logits once more, a chunk at a time."""
     squares = []
-    for x, y in zip(hidden.split(ROWS), target.split(ROWS), strict=True):
+    for x, y in zip(hidden.split(CHUNK), target.split(CHUNK), strict=True):
         probs = F.linear(x, head).float().softmax(1)
         at_target = probs.gather(1, y[:, None])[:, 0]
         squares.append(1 - 2 * at_target + probs.square_().sum(1))
@@ -75,7 +89,7 @@ def logprob_and_entropy(hidden: Tensor, head: Tensor, target: Tensor) -> Tensor:
 
 
 def contestants() -> dict[str, dict[str, Callable[..., Tensor]]]:
-    """task -> name -> loss of the inputs."""
+    """work -> who -> loss of the inputs."""
     compiled, compiled_tokens = torch.compile(plain_logits), torch.compile(plain_tokens)
     compiled_logprob = torch.compile(logprob_and_entropy)
 
@@ -118,7 +132,7 @@ def contestants() -> dict[str, dict[str, Callable[..., Tensor]]]:
 
 
 CONTESTANTS = contestants()
-CASES = [(task, name) for task, named in CONTESTANTS.items() for name in named]
+CASES = [(work, who) for work, named in CONTESTANTS.items() for who in named]
 
 
 def gemms(data: Inputs) -> None:
@@ -151,25 +165,37 @@ def _kilobytes(status: Path, field: str) -> int:
     return int(line.split()[1])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("task, name", CASES, ids=lambda x: x.replace(" ", "_"))
-def test_linear(benchmark, task, name, dtype):
-    data, loss = inputs(DTYPES[dtype]), CONTESTANTS[task][name]
-    step(loss, data)  # compiles, and settles what is allocated once
-    data[0].grad = data[1].grad = None
-    results = sum(x.numel() * x.element_size() for x in data[:2])
-    benchmark.group = f"{task} {dtype} {SHAPE}"
-    n, features, vocab = SHAPE
-    benchmark.extra_info.update(
-        flops=6 * n * features * vocab,
-        peak_extra_bytes=peak_extra_bytes(lambda: step(loss, data), results),
-        threads=torch.get_num_threads(),
+def record(
+    benchmark: object, run: Callable[[], None], work: str, who: str, dtype: str, peak: int | None
+) -> None:
+    benchmark.pedantic(run, rounds=3)  # type: ignore[attr-defined]
+    stats = benchmark.stats.stats  # type: ignore[attr-defined]
+    least, median = stats.min * 1e3, stats.median * 1e3
+    note = f"the three products alone take {FLOOR[dtype] / least:.0%}" if dtype in FLOOR else ""
+    shape = "x".join(map(str, SHAPE))
+    ROWS.append(
+        Row("linear_cpu", work, who, shape, dtype, least, median, peak_extra_bytes=peak, note=note)
     )
-    benchmark.pedantic(step, (loss, data), rounds=3)
+    if work == "gemms":
+        FLOOR[dtype] = least
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gemms_alone(benchmark, dtype):
     data = inputs(DTYPES[dtype])
-    benchmark.group = f"gemms {dtype} {SHAPE}"
-    benchmark.pedantic(gemms, (data,), rounds=3, warmup_rounds=1)
+    gemms(data)
+    record(benchmark, lambda: gemms(data), "gemms", "torch.mm", dtype, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("work, who", CASES, ids=lambda x: x.replace(" ", "_"))
+def test_forward_backward(benchmark, work, who, dtype):
+    data, loss = inputs(DTYPES[dtype]), CONTESTANTS[work][who]
+
+    def run() -> None:
+        step(loss, data)
+
+    run()  # compiles, and settles what is allocated once
+    data[0].grad = data[1].grad = None
+    peak = peak_extra_bytes(run, sum(x.numel() * x.element_size() for x in data[:2]))
+    record(benchmark, run, work, who, dtype, peak)

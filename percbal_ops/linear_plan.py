@@ -8,7 +8,7 @@ from torch import Tensor
 
 # Rows of a chunk. Each chunk reads and writes dW once, so the chunk must be long enough for its
 # GEMM to outweigh that, and no longer: the buffer is what the operator costs in memory.
-CPU_ROWS = 256
+CPU_ROWS = 224
 CPU_LOW_PRECISION_ROWS = 1024  # bf16 GEMMs run several times faster, dW is still summed in fp32
 CUDA_ROWS = 4096
 
