@@ -121,11 +121,11 @@ def test_a_cluster_reads_and_writes_each_logit_once(usual: list[dict]) -> None:
 
 @pytest.mark.slow
 def test_every_combination_compiles_without_spills() -> None:
-    facts = compile_all(EXHAUSTIVE)
-    assert len(facts) == len(EXHAUSTIVE)
-    for asked, fact in zip(EXHAUSTIVE, facts, strict=True):
-        assert not fact["local_bytes"] and not fact["local_accesses"], asked
-        assert fact["registers"] <= 168, asked
+    """Ten minutes and more. Float64, for tests, may take all the registers there are."""
+    facts = [asked | fact for asked, fact in zip(EXHAUSTIVE, compile_all(EXHAUSTIVE), strict=True)]
+    assert [fact for fact in facts if fact["local_bytes"] or fact["local_accesses"]] == []
+    narrow = [fact for fact in facts if fact["dtype"] != "fp64"]
+    assert [fact for fact in narrow if fact["registers"] > 168] == []
 
 
 # What follows runs in the compiling process.
