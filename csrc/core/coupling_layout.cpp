@@ -1,6 +1,7 @@
 #include "core/coupling_layout.h"
 
 #include <algorithm>
+#include <memory>
 #include <numeric>
 
 #include "core/coupling_chunk.h"
@@ -36,7 +37,17 @@ bool fill_equal_runs(const int64_t* ids, int64_t rows, GroupLayout& out) {
   return true;  // `runs` heads, and as many found: there are no others
 }
 
-// Runs of equal ids, each a candidate group. Returns whether the ids never descend.
+bool all_different(const std::vector<int64_t>& ids) {
+  Numbering number(ids.size());
+  std::vector<int64_t> seen;
+  seen.reserve(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (number(ids[i], seen) != static_cast<int32_t>(i)) return false;
+  return true;
+}
+
+// Runs of equal ids, each a candidate group. False when runs are no groups, or are hardly longer
+// than a row: then `out` is not filled.
 bool find_runs(const int64_t* ids, int64_t rows, const Parallel& parallel, GroupLayout& out) {
   const int64_t chunks = (rows + kChunk - 1) / kChunk;
   std::vector<int64_t> heads(chunks + 1, 0), descents(chunks, 0);
@@ -49,6 +60,9 @@ bool find_runs(const int64_t* ids, int64_t rows, const Parallel& parallel, Group
   });
   heads[0] = 1;  // row 0 heads the first run
   std::partial_sum(heads.begin(), heads.end(), heads.begin());
+  const bool sorted =
+      std::all_of(descents.begin(), descents.end(), [](int64_t d) { return d == 0; });
+  if (!sorted && 2 * heads[chunks] > rows) return false;
   out.offsets.resize(heads[chunks] + 1);
   out.ids.resize(heads[chunks]);
   out.offsets.back() = rows;
@@ -64,16 +78,7 @@ bool find_runs(const int64_t* ids, int64_t rows, const Parallel& parallel, Group
       }
     });
   }
-  return std::all_of(descents.begin(), descents.end(), [](int64_t d) { return d == 0; });
-}
-
-bool all_different(const std::vector<int64_t>& ids) {
-  Numbering number(ids.size());
-  std::vector<int64_t> seen;
-  seen.reserve(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i)
-    if (number(ids[i], seen) != static_cast<int32_t>(i)) return false;
-  return true;
+  return sorted || all_different(out.ids);
 }
 
 // Groups of one partition's rows: number the ids, then a counting sort into `order`.
@@ -113,8 +118,9 @@ GroupLayout partitioned(const int64_t* ids, int64_t rows, const Parallel& parall
     }
   }
   part_start[parts] = total;
-  std::vector<int64_t> keys(rows);
-  std::vector<int32_t> index(rows);
+  // not zeroed: the threads touch the pages first, each its own
+  const auto keys = std::make_unique_for_overwrite<int64_t[]>(rows);
+  const auto index = std::make_unique_for_overwrite<int32_t[]>(rows);
   parallel(chunks, [&](int64_t c) {
     int64_t* next = &start[c * parts];
     for (int64_t i = c * kChunk; i < std::min(rows, (c + 1) * kChunk); ++i) {
@@ -130,6 +136,10 @@ GroupLayout partitioned(const int64_t* ids, int64_t rows, const Parallel& parall
     const int64_t at = part_start[p];
     partition[p].sort(&keys[at], &index[at], part_start[p + 1] - at, &out.order[at]);
   });
+  size_t groups = 0;
+  for (const Partition& part : partition) groups += part.ids.size();
+  out.ids.reserve(groups);
+  out.offsets.reserve(groups + 1);
   out.offsets.push_back(0);
   for (const Partition& part : partition) {
     out.ids.insert(out.ids.end(), part.ids.begin(), part.ids.end());
@@ -144,10 +154,7 @@ GroupLayout group_layout(const int64_t* ids, int64_t rows, const Parallel& paral
   GroupLayout out;
   out.offsets = {0};
   if (rows == 0) return out;
-  const bool sorted = find_runs(ids, rows, parallel, out);
-  // more runs than half the rows: hardly any neighbours agree, so the ids are scattered
-  if (sorted || (2 * static_cast<int64_t>(out.ids.size()) < rows && all_different(out.ids)))
-    return out;
+  if (find_runs(ids, rows, parallel, out)) return out;
   return partitioned(ids, rows, parallel);
 }
 

@@ -1,5 +1,6 @@
 // Grid: words such as r1c2=3, or rows in brackets such as [[1, "-"], [null, 4]].
 #include <algorithm>
+#include <cstring>
 
 #include "core/text_items.h"
 
@@ -105,10 +106,12 @@ void read_grid(std::string_view text, Interner& intern, Items& out) {
   } else {
     read_cell_words(text, cells, out);
   }
-  std::string key;
+  char key[2 * sizeof(int32_t) + kMaxValue];
   for (const Cell& cell : cells) {
-    key = std::to_string(cell.row) + "," + std::to_string(cell.column) + "=";
-    out.items.push_back(intern(key.append(cell.value)));
+    const int32_t place[2] = {static_cast<int32_t>(cell.row), static_cast<int32_t>(cell.column)};
+    std::memcpy(key, place, sizeof(place));
+    std::memcpy(key + sizeof(place), cell.value.data(), cell.value.size());
+    out.items.push_back(intern({key, sizeof(place) + cell.value.size()}));
   }
   // values in reading order: a skipped cell shifts the rest by one, and costs one edit
   const auto before = [](const Cell& a, const Cell& b) {
