@@ -116,12 +116,15 @@ def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor |
     if grad is None:
         return (None, *nothing)
     dlogits, ctx.dlogits = ctx.dlogits, None
-    if dlogits is None or torch.is_grad_enabled():
-        # A second backward over the same graph, or one that is differentiated again.
-        logits, target, row_weight, weight = ctx.saved_tensors
+    logits, target, row_weight, weight = ctx.saved_tensors
+    if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
         row_grad = grad * row_weight
-        dlogits = reference.logit_gradient(row_grad, logits, target, weight, *ctx.options)
-    elif type(dlogits) is Tensor:
+        return (reference.logit_gradient(row_grad, logits, target, weight, *ctx.options), *nothing)
+    if dlogits is None:  # a second backward over the same graph: the same kernel, the same bits
+        dlogits = torch.ops.percbal.weighted_cross_entropy(
+            logits, target, row_weight, weight, *ctx.options, True
+        )[3]
+    if type(dlogits) is Tensor:
         torch.ops.percbal.scale_(dlogits, grad)
     else:  # traced: a compiled graph must not write over what its forward returned
         dlogits = (dlogits * grad).to(dlogits.dtype)

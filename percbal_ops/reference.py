@@ -26,6 +26,7 @@ class Rows(NamedTuple):
     peak: Tensor  # m (N,), 0 where there is no finite rival
     rivals: Tensor  # S1 (N,)
     miss: Tensor  # q = 1 - p_y (N,)
+    hit: Tensor  # p_y (N,)
     nll: Tensor  # (N,)
     rest: Tensor  # L - m (N,)
     lse: Tensor  # L (N,)
@@ -58,7 +59,8 @@ def _rows(logits: Tensor, target: Tensor, ignore_index: int, softcap: float) -> 
     above = total.log() - F.logsigmoid(-lead)
     lse = torch.where(lead > 0, u_y + nll, peak + above)
     rest = torch.where(total > 0, above, lse - peak)
-    return Rows(u, slope, is_target, valid, exps, peak, total, torch.sigmoid(-lead), nll, rest, lse)
+    miss, hit = torch.sigmoid(-lead), torch.sigmoid(lead)
+    return Rows(u, slope, is_target, valid, exps, peak, total, miss, hit, nll, rest, lse)
 
 
 def _class_weights(weight: Tensor | None, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
@@ -79,8 +81,10 @@ def _target_gradient(
 ) -> Tensor:
     """dl/dz_y of (M4) before its slope, (N,)."""
     share = smoothing / rows.capped.shape[1]
-    residual = -mass * rows.miss + share * (w_sum - w_y)
-    return residual + 2 * z_loss * rows.lse if z_loss else residual
+    likely = -mass * rows.miss + share * (w_sum - w_y)
+    likely = likely + 2 * z_loss * rows.lse if z_loss else likely
+    unlikely = mass * rows.hit - (1 - smoothing + share) * w_y
+    return torch.where(rows.hit > 0.5, likely, unlikely)
 
 
 def _loss(rows: Rows, weight: Tensor | None, smoothing: float, z_loss: float) -> Tensor:
