@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal_ops import linear_chunks
+from percbal_ops import backend, linear_chunks
 from percbal_ops.library import OPTIONS
 from percbal_ops.reference import accumulate_dtype
 
@@ -38,7 +38,7 @@ def _through_kernel(
     logits: Tensor, target: Tensor, row_weight: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
     """Losses (N,) and squared norms (N,); the gradient (N, V) takes the place of the logits. Where
-    a device has no kernel that works in place: its out-of-place one, and a copy."""
+    there is no kernel that works in place: the out-of-place one, and a copy."""
     _, loss, grad_sq, dlogits = torch.ops.percbal.weighted_cross_entropy(
         logits, target, row_weight, *options, True
     )
@@ -46,12 +46,17 @@ def _through_kernel(
     return loss, grad_sq
 
 
+def _in_place_on_cuda(*args: Any) -> tuple[Tensor, Tensor]:
+    kernel = getattr(backend.cuda_kernels(), "weighted_cross_entropy_", _through_kernel)
+    return kernel(*args)
+
+
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
 for _name in ("linear_weighted_cross_entropy", "linear_token_cross_entropy"):
     _library.impl(_name, getattr(linear_chunks, _name), "CompositeExplicitAutograd")
 _library.impl("weighted_cross_entropy_", _through_kernel, "CompositeExplicitAutograd")
-
+_library.impl("weighted_cross_entropy_", _in_place_on_cuda, "CUDA")
 
 _library.impl("advise_huge_pages_", lambda x: None, "CompositeExplicitAutograd")
 

@@ -74,6 +74,12 @@ def test_cuda_calls_go_to_triton_unless_told_otherwise():
     assert backend.cuda_kernels() is kernels
 
 
+def test_the_in_place_operator_has_a_kernel_of_its_own_on_cuda():
+    name = "percbal::weighted_cross_entropy_"
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
+    assert hasattr(backend.cuda_kernels(), "weighted_cross_entropy_")
+
+
 def test_unknown_backend_is_named():
     with pytest.raises(ValueError, match="unknown CUDA backend 'cutlass'; known are"):
         with percbal_ops.use_cuda_backend("cutlass"):
