@@ -4,8 +4,6 @@
 #include <cstring>
 #include <random>
 
-#include "core/numbering.h"
-
 namespace percbal {
 namespace {
 
@@ -15,17 +13,23 @@ uint64_t hash_seed() {
   return seed;
 }
 
+uint64_t fold(uint64_t a, uint64_t b) {  // both halves of the product: one multiplication mixes
+  const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
 uint64_t hash_of(std::string_view bytes) {
   uint64_t hash = hash_seed() ^ bytes.size();
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
+  const char* at = bytes.data();
+  size_t left = bytes.size();
+  for (; left >= 8; at += 8, left -= 8) {
     uint64_t word;
-    std::memcpy(&word, bytes.data() + i, 8);
-    hash = mix(hash ^ word);
+    std::memcpy(&word, at, 8);
+    hash = fold(hash ^ word, 0x9e3779b97f4a7c15ull);
   }
   uint64_t rest = 0;
-  if (i < bytes.size()) std::memcpy(&rest, bytes.data() + i, bytes.size() - i);
-  return mix(hash ^ rest);
+  for (size_t i = 0; i < left; ++i) rest = rest << 8 | static_cast<uint8_t>(at[i]);
+  return fold(hash ^ rest, 0xbf58476d1ce4e5b9ull);
 }
 
 }  // namespace
