@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from percbal.collate import EncodedDataset, SegmentCollator, encode_examples
 from percbal.loading import load_processor
-from percbal.presets import Study
+from percbal.presets import BASE, Study
 from percbal.segments import Tags
 from percbal.study_arm import run_directory, write_json
 from percbal.study_results import Results, collect
@@ -42,21 +42,23 @@ def run_study(study: Study, root: Path, *, jobs: int | None = None) -> Results:
     jobs = jobs or os.cpu_count() or 1
     root.mkdir(parents=True, exist_ok=True)
     _claim(study, root)
-    _make_initial_models(study, root)
+    _make_untrained_models(study, root)
     _make_data(study, root, jobs)
+    _train_bases(study, root, jobs)
     _run_arms(study, root, jobs)
     results = collect(study, root)
     write_json(root / "results.json", results.to_dict())
     return results
 
 
-def example(instance: Instance) -> dict[str, object]:
+def example(instance: Instance, perception_only: bool = False) -> dict[str, object]:
     """A task's instance as a row that the SFT collator reads."""
+    response = instance.segments[0]["text"] if perception_only else instance.response
     return {
         "index": instance.index,
         "image": instance.image,
         "prompt": [{"role": "user", "content": instance.query}],
-        "completion": [{"role": "assistant", "content": instance.response}],
+        "completion": [{"role": "assistant", "content": response}],
     }
 
 
@@ -67,12 +69,12 @@ def _claim(study: Study, root: Path) -> None:
     study.save(path)
 
 
-def _make_initial_models(study: Study, root: Path) -> None:
-    """The weights every arm of a seed starts from, with pixels standardised by training images."""
+def _make_untrained_models(study: Study, root: Path) -> None:
+    """Random weights, with pixels standardised by training images."""
     task = get_task(study.task, **study.task_options)
     images = [task.generate(index, "train", 0).image for index in range(64)]
     for seed in study.seeds:
-        path = root / f"seed{seed}" / "initial"
+        path = root / f"seed{seed}" / "untrained"
         if not (path / "processor_config.json").exists():
             options = {"image_size": images[0].width, **study.model_options}
             build_tiny_vlm(
@@ -84,42 +86,68 @@ def _make_initial_models(study: Study, root: Path) -> None:
             )
 
 
+@dataclass(frozen=True)
+class _Shard:
+    """A part of the training data that one process makes."""
+
+    path: Path
+    study: Path  # its directory
+    seed: int  # of the instances
+    start: int
+    size: int
+    perception_only: bool
+
+    def make(self) -> int:
+        torch.set_num_threads(1)
+        study = Study.load(self.study / "study.json")
+        task = get_task(study.task, **study.task_options)
+        processor = load_processor(self.study / f"seed{study.seeds[0]}" / "untrained")
+        indices = range(self.start, self.start + self.size)
+        rows = (
+            example(task.generate(index, "train", self.seed), self.perception_only)
+            for index in indices
+        )
+        encoded = encode_examples(rows, SegmentCollator(processor, Tags()))
+        encoded.save(self.path.with_suffix(".partial"))
+        os.replace(self.path.with_suffix(".partial"), self.path)
+        return self.size
+
+
 def _make_data(study: Study, root: Path, jobs: int) -> None:
-    """data/train.pt: the training instances, encoded once for all arms."""
-    path = root / "data" / "train.pt"
-    if path.exists():
-        return
-    path.parent.mkdir(exist_ok=True)
-    starts = range(0, study.train_instances, SHARD)
-    sizes = [min(SHARD, study.train_instances - start) for start in starts]
-    shards = [path.with_name(f"shard{start}.pt") for start in starts]
-    work = [
-        (shard, str(root), start, size)
-        for shard, start, size in zip(shards, starts, sizes, strict=True)
-        if not shard.exists()
-    ]
-    bar = tqdm(total=study.train_instances, desc="rendering and encoding", unit="instance")
-    bar.update(study.train_instances - sum(item[3] for item in work))
+    """data/base.pt, perceptions alone, and data/train.pt, encoded once for all arms and seeds."""
+    folder = root / "data"
+    folder.mkdir(exist_ok=True)
+    files = {
+        folder / "base.pt": (study.base_instances, 1, True),
+        folder / "train.pt": (study.train_instances, 0, False),
+    }
+    shards: dict[Path, list[_Shard]] = {}
+    for path, (n, seed, perception_only) in files.items():
+        if not path.exists():
+            shards[path] = [
+                _Shard(
+                    path.with_name(f"{path.stem}{start}.shard"),
+                    root,
+                    seed,
+                    start,
+                    min(SHARD, n - start),
+                    perception_only,
+                )
+                for start in range(0, n, SHARD)
+            ]
+    waiting = [shard for parts in shards.values() for shard in parts if not shard.path.exists()]
+    total = sum(n for n, _, _ in files.values())
+    bar = tqdm(total=total, desc="rendering and encoding", unit="instance", mininterval=_interval())
+    bar.update(total - sum(shard.size for shard in waiting))
     with bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        for size in pool.map(_encode_shard, *zip(*work, strict=True)) if work else ():
+        for size in pool.map(_Shard.make, waiting):
             bar.update(size)
-    whole = EncodedDataset.concatenate([EncodedDataset.load(shard) for shard in shards])
-    whole.save(path.with_suffix(".partial"))
-    os.replace(path.with_suffix(".partial"), path)
-    for shard in shards:
-        shard.unlink()
-
-
-def _encode_shard(shard: Path, root: str, start: int, size: int) -> int:
-    torch.set_num_threads(1)
-    study = Study.load(Path(root) / "study.json")
-    task = get_task(study.task, **study.task_options)
-    processor = load_processor(Path(root) / f"seed{study.seeds[0]}" / "initial")
-    instances = (task.generate(index, "train", 0) for index in range(start, start + size))
-    encoded = encode_examples(map(example, instances), SegmentCollator(processor, Tags()))
-    encoded.save(shard.with_suffix(".partial"))
-    os.replace(shard.with_suffix(".partial"), shard)
-    return size
+    for path, parts in shards.items():
+        whole = EncodedDataset.concatenate([EncodedDataset.load(part.path) for part in parts])
+        whole.save(path.with_suffix(".partial"))
+        os.replace(path.with_suffix(".partial"), path)
+        for part in parts:
+            part.path.unlink()
 
 
 @dataclass
@@ -132,26 +160,45 @@ class _Running:
     def label(self) -> str:
         return f"{self.arm}, seed {self.seed}"
 
+    def steps(self) -> int:
+        """Steps done, by its own account."""
+        try:
+            return int(json.loads((self.directory / "progress.json").read_text())["step"])
+        except (OSError, ValueError):
+            return 0
+
+    def tail(self, lines: int = 8) -> str:
+        """Its last words."""
+        log = (self.directory / "log.txt").read_text(errors="replace")
+        return "\n".join(log.splitlines()[-lines:])
+
+
+def _train_bases(study: Study, root: Path, jobs: int) -> None:
+    """The common start of every seed's arms."""
+    waiting = [(BASE, s) for s in study.seeds if not (root / f"seed{s}" / "initial").exists()]
+    _run_all(root, waiting, len(study.seeds), study.base_steps, jobs, "teaching to see a little")
+
 
 def _run_arms(study: Study, root: Path, jobs: int) -> None:
-    """Every arm with every seed, ``jobs`` at once; seed by seed, so that pairs finish together."""
+    """Every arm with every seed; seed by seed, so that pairs finish together."""
     waiting = [
         (arm.name, seed)
         for seed, arm in product(study.seeds, study.arms)
         if not (run_directory(root, arm.name, seed) / "diagnosis.json").exists()
     ]
-    each = 1 + DIAGNOSIS_STEPS
-    total = round(len(study.seeds) * len(study.arms) * each * study.steps)
-    done = total - round(len(waiting) * each * study.steps)
+    steps = round(study.steps * (1 + DIAGNOSIS_STEPS))
+    count = len(study.seeds) * len(study.arms)
+    _run_all(root, waiting, count, steps, jobs, "training and diagnosing")
+
+
+def _run_all(
+    root: Path, waiting: list[tuple[str, int]], count: int, steps: int, jobs: int, what: str
+) -> None:
+    """Run the waiting (arm, seed) pairs out of ``count`` in processes, ``jobs`` at once."""
+    total, done = count * steps, (count - len(waiting)) * steps
     running: list[_Running] = []
     failed: list[_Running] = []
-    bar = tqdm(
-        total=total,
-        initial=done,
-        desc="training and diagnosing",
-        unit="step",
-        mininterval=0.5 if sys.stderr.isatty() else 30,  # a log file needs no moving bar
-    )
+    bar = tqdm(total=total, initial=done, desc=what, unit="step", mininterval=_interval())
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -160,13 +207,13 @@ def _run_arms(study: Study, root: Path, jobs: int) -> None:
             for job in [job for job in running if job.process.poll() is not None]:
                 running.remove(job)
                 if job.process.returncode == 0:
-                    done += round(each * study.steps)
+                    done += steps
                     bar.write(f"finished: {job.label()}")
                 else:
                     failed.append(job)
                     bar.write(f"FAILED: {job.label()}; see {job.directory / 'log.txt'}")
             bar.set_postfix_str("; ".join(job.label() for job in running), refresh=False)
-            bar.update(min(total, done + sum(_steps(job) for job in running)) - bar.n)
+            bar.update(min(total, done + sum(job.steps() for job in running)) - bar.n)
     except KeyboardInterrupt:
         bar.write("interrupted: start the same command again to go on from the last checkpoints")
         raise
@@ -176,9 +223,12 @@ def _run_arms(study: Study, root: Path, jobs: int) -> None:
             job.process.terminate()
     if failed:
         names = "; ".join(job.label() for job in failed)
-        raise RuntimeError(
-            f"arms that failed: {names}; the last lines of the first:\n{_tail(failed[0])}"
-        )
+        raise RuntimeError(f"failed: {names}; the last lines of the first:\n{failed[0].tail()}")
+
+
+def _interval() -> float:
+    """Seconds between updates of a progress bar; a log file needs few."""
+    return 0.5 if sys.stderr.isatty() else 30.0
 
 
 def _threads(jobs: int) -> int:
@@ -198,15 +248,3 @@ def _start(root: Path, arm: str, seed: int, threads: int) -> _Running:
             env=environment,
         )
     return _Running(arm, seed, process, directory)
-
-
-def _steps(job: _Running) -> int:
-    """Steps done by a running job, by its own account."""
-    try:
-        return int(json.loads((job.directory / "progress.json").read_text())["step"])
-    except (OSError, ValueError):
-        return 0
-
-
-def _tail(job: _Running, lines: int = 8) -> str:
-    return "\n".join((job.directory / "log.txt").read_text(errors="replace").splitlines()[-lines:])

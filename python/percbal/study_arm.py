@@ -1,6 +1,7 @@
 """One arm of a study with one seed, in a process of its own: train, save, diagnose.
 
-Run as ``python -m percbal.study_arm STUDY_DIRECTORY ARM SEED``. It leaves in its directory
+Run as ``python -m percbal.study_arm STUDY_DIRECTORY ARM SEED``; the arm ``base`` is the training
+that all others start from. It leaves in its directory
 ``progress.json`` while it works, checkpoints to go on from, and at the end ``history.json`` (what
 the trainer logged), ``model/`` (to load like any other) and ``diagnosis.json``.
 """
@@ -21,7 +22,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from percbal.collate import EncodedDataset
 from percbal.diagnose import diagnose
 from percbal.loading import load_vlm
-from percbal.presets import Study
+from percbal.presets import BASE, Arm, Study
 from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.tasks import get_task
 
@@ -53,34 +54,43 @@ class Progress(TrainerCallback):
             self.written = time.monotonic()
 
 
-def run_arm(root: Path, arm_name: str, seed: int) -> None:
-    """Train, save and diagnose one arm; goes on from its last checkpoint if there is one."""
-    study = Study.load(root / "study.json")
-    arm, out = study.arm(arm_name), run_directory(root, arm_name, seed)
-    dataset = EncodedDataset.load(root / "data" / "train.pt")
-    model, processor = load_vlm(root / f"seed{seed}" / "initial")
-    on_gpu = torch.cuda.is_available()
+def fit(
+    study: Study,
+    arm: Arm,
+    seed: int,
+    *,
+    start: Path,
+    data: Path,
+    out: Path,
+    steps: int,
+    batch_size: int,
+) -> tuple[BalancedSFTTrainer, float]:
+    """Train from the model in ``start``, or from the last checkpoint below ``out`` if there is one.
+
+    Returns the trainer and the seconds that it took.
+    """
+    model, processor = load_vlm(start)
     args = BalancedSFTConfig(
         output_dir=str(out / "checkpoints"),
         balance=arm.balance,
         lam=arm.lam,
-        max_steps=study.steps,
-        per_device_train_batch_size=study.batch_size,
+        max_steps=steps,
+        per_device_train_batch_size=batch_size,
         learning_rate=arm.learning_rate or study.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=study.steps // 50,
+        warmup_steps=steps // 50,
         weight_decay=0.0,
         max_grad_norm=1.0,
         # batches of like lengths: a third of a random batch would be padding
         train_sampling_strategy="group_by_length",
         seed=seed,
         data_seed=seed,
-        use_cpu=not on_gpu,
+        use_cpu=not torch.cuda.is_available(),
         bf16=False,
         gradient_checkpointing=False,
         dataloader_num_workers=0,
-        logging_steps=max(1, study.steps // 60),
-        save_steps=max(1, study.steps // 3),
+        logging_steps=max(1, steps // 60),
+        save_steps=max(1, steps // 3),
         save_total_limit=1,
         report_to="none",
         disable_tqdm=True,
@@ -88,26 +98,74 @@ def run_arm(root: Path, arm_name: str, seed: int) -> None:
     trainer = BalancedSFTTrainer(
         model,
         args,
-        train_dataset=dataset,
+        train_dataset=EncodedDataset.load(data),
         processing_class=processor,
         callbacks=[Progress(out / "progress.json")],
     )
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(args.output_dir))
-    trained = time.monotonic() - started
-    trainer.save_model(str(out / "model"))
-    processor.save_pretrained(out / "model")
+    return trainer, time.monotonic() - started
+
+
+def save(trainer: BalancedSFTTrainer, directory: Path) -> None:
+    """Model and processor, to load like any other; whole or not at all."""
+    partial = directory.with_name(directory.name + ".partial")
+    trainer.save_model(str(partial))
+    trainer.processing_class.save_pretrained(partial)  # type: ignore[union-attr]
+    os.replace(partial, directory)
+
+
+def run_base(root: Path, seed: int) -> None:
+    """Teach the untrained model to see a little: the common start of a seed's arms."""
+    study = Study.load(root / "study.json")
+    home = root / f"seed{seed}"
+    trainer, _ = fit(
+        study,
+        Arm("base", "token_mean"),
+        seed,
+        start=home / "untrained",
+        data=root / "data" / "base.pt",
+        out=home / "base",
+        steps=study.base_steps,
+        batch_size=study.base_batch_size,
+    )
+    write_json(home / "base" / "history.json", trainer.state.log_history)
+    save(trainer, home / "initial")
+
+
+def run_arm(root: Path, arm_name: str, seed: int) -> None:
+    """Train, save and diagnose one arm."""
+    study = Study.load(root / "study.json")
+    out = run_directory(root, arm_name, seed)
+    trainer, trained = fit(
+        study,
+        study.arm(arm_name),
+        seed,
+        start=root / f"seed{seed}" / "initial",
+        data=root / "data" / "train.pt",
+        out=out,
+        steps=study.steps,
+        batch_size=study.batch_size,
+    )
     write_json(out / "history.json", trainer.state.log_history)
+    if not (out / "model").exists():
+        save(trainer, out / "model")
     write_json(out / "progress.json", {"stage": "diagnose", "step": study.steps})
     task = get_task(study.task, **study.task_options)
+    started = time.monotonic()
     result = diagnose(
-        trainer.model, processor, task, n=study.test_instances, seed=TEST_SEED, progress=False
+        trainer.model,  # type: ignore[arg-type]
+        trainer.processing_class,  # type: ignore[arg-type]
+        task,
+        n=study.test_instances,
+        seed=TEST_SEED,
+        progress=False,
     )
-    measured = time.monotonic() - started - trained
-    seconds = {"train": round(trained, 1), "diagnose": round(measured, 1)}
+    seconds = {"train": round(trained, 1), "diagnose": round(time.monotonic() - started, 1)}
     write_json(out / "diagnosis.json", {**result.to_dict(), "seconds": seconds})
 
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    run_arm(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    directory, name, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    run_base(directory, number) if name == BASE else run_arm(directory, name, number)
