@@ -1,4 +1,4 @@
-"""The command line: ``percbal study | sft | diagnose | tasks``."""
+"""The command line: ``percbal study | sft | diagnose | coupling | tasks``."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_sft(commands)
     _add_diagnose(commands)
+    _add_coupling(commands)
     _add_tasks(commands)
     return parser
 
@@ -125,7 +126,8 @@ def _diagnose(args: argparse.Namespace) -> None:
     if args.out is not None and not args.out.parent.is_dir():
         raise ValueError(f"--out: there is no directory {args.out.parent}")
     model, processor = load_vlm(args.model)
-    model.to(torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device)  # type: ignore[arg-type]
     result = diagnose(
         model,
         processor,
@@ -138,6 +140,19 @@ def _diagnose(args: argparse.Namespace) -> None:
     print(result.summary())
     if args.out is not None:
         args.out.write_text(json.dumps(result.to_dict()))
+
+
+def _add_coupling(commands: Any) -> None:
+    from percbal import coupling
+
+    parser = commands.add_parser(
+        "coupling",
+        help="measure what saved rewards tell a policy about its perception",
+        description="Correlations of a reward with perception and reasoning over saved rollouts, "
+        "as GRPO sees them: within groups. docs/coupling.md says how to read them.",
+    )
+    coupling.add_arguments(parser)
+    parser.set_defaults(run=lambda args: sys.exit(coupling.run(args)))
 
 
 def _add_tasks(commands: Any) -> None:

@@ -34,7 +34,7 @@ class SFTArguments:
 
 def run_sft(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
-    parser = TrlParser([SFTArguments, BalancedSFTConfig], prog="percbal sft")
+    parser = TrlParser([SFTArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
     script, config = parser.parse_args_and_config(arguments)
     dataset = read_dataset(script.dataset, script.split)
     evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.split)
