@@ -45,7 +45,10 @@ svg{max-width:100%;height:auto} pre{background:#f6f6f6;padding:.8em;overflow-x:a
 
 
 def write_report(study: Study, results: Results, root: Path) -> Path:
-    """Write ``root/report.html`` from the finished study in ``root``; return its path."""
+    """Write ``root/report.html`` from the finished study in ``root``; return its path.
+
+    Its first plot lies beside it, as ``accuracies.png``.
+    """
     history = {
         arm.name: [
             json.loads((run_directory(root, arm.name, seed) / "history.json").read_text())
@@ -53,12 +56,14 @@ def write_report(study: Study, results: Results, root: Path) -> Path:
         ]
         for arm in study.arms
     }
+    accuracies = accuracy_figure(results)
+    accuracies.savefig(root / "accuracies.png", dpi=150)
     body = "\n".join(
         [
             f"<h1>percbal study: {html.escape(study.name)}</h1>",
             f"<p>{headline(results)}</p>",
             "<h2>Accuracies</h2>",
-            _svg(accuracy_figure(results)),
+            _svg(accuracies),
             _table(results),
             "<h2>While training</h2>",
             _svg(training_figure(results, history)),

@@ -180,10 +180,11 @@ def _train_bases(study: Study, root: Path, jobs: int) -> None:
 
 
 def _run_arms(study: Study, root: Path, jobs: int) -> None:
-    """Every arm with every seed; seed by seed, so that pairs finish together."""
+    """Every arm with every seed; the slow ones first, so that no core idles at the end."""
+    slow_first = sorted(study.arms, key=lambda arm: arm.balance != "ngdiff")
     waiting = [
         (arm.name, seed)
-        for seed, arm in product(study.seeds, study.arms)
+        for arm, seed in product(slow_first, study.seeds)
         if not (run_directory(root, arm.name, seed) / "diagnosis.json").exists()
     ]
     steps = round(study.steps * (1 + DIAGNOSIS_STEPS))
