@@ -272,6 +272,18 @@ def test_infinities_and_nan_propagate_as_in_torch(
         torch.testing.assert_close(got[key], exact["dlogits"], **loose)
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_an_unlikely_target_of_small_weight_keeps_its_digits(label_smoothing: float) -> None:
+    """-A q + (eps/V)(W - w_y) is then a small difference of large numbers; see (M4)."""
+    logits, weight = torch.randn(1, 50), torch.ones(50)
+    logits[0, 7], weight[7] = -9.0, 1e-4
+    inputs = case(logits, torch.tensor([7]), (-100, label_smoothing, 0.0, 0.0), weight)
+    inputs["row_weight"] = torch.ones(1)
+    got, exact = run(inputs), truth(inputs)["dlogits"][0, 7]
+    for key in ("dlogits", "dlogits_later"):
+        assert error(got[key][0, 7], exact) < 2e-6
+
+
 def test_levels_are_really_different_code(outputs_at: Callable[..., Any]) -> None:
     """Other instructions round differently somewhere: equal bits everywhere would mean one code."""
     keys = [f"{torch.float32}-50257-plain-even", f"{torch.float32}-4133-plain-even"]

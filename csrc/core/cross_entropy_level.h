@@ -88,8 +88,9 @@ void backward(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
       continue;
     }
     const auto* stats = static_cast<const AccOf<T>*>(args.stats) + 4 * row;
-    const double slope = rows.at_target(rows.logits(row), target).slope;
-    rows.gradient(row, target, {stats[0], stats[1], stats[2], stats[3]}, slope);
+    const Capped at_target = rows.at_target(rows.logits(row), target);
+    rows.gradient(row, target, with_hit(stats[0], stats[1], stats[2], stats[3], at_target),
+                  at_target.slope);
   }
 }
 

@@ -30,11 +30,19 @@ Capped capped(double logit, double softcap) {
   return {softcap * std::tanh(logit / softcap), 1 / (cosh * cosh)};
 }
 
+RowStats with_hit(double peak, double ratio, double miss, double lse, Capped target) {
+  // not exp(u_y - L): L is stored rounded, which large logits would show
+  const double hit = miss < 0.5 ? 1 - miss : ratio * std::exp(target.value - peak);
+  return {peak, ratio, miss, lse, hit};
+}
+
 RowGradient row_gradient(const RowStats& stats, const RowOptions& o) {
   const double z = o.z_loss == 0 ? 0.0 : 2 * o.z_loss * stats.lse;
   const double mass = (1 - o.label_smoothing) * o.target_weight + o.share * o.weight_sum + z;
-  const double target = -mass * stats.miss + o.share * (o.weight_sum - o.target_weight) + z;
-  return {mass * stats.ratio, o.share, target};
+  const double likely = -mass * stats.miss + o.share * (o.weight_sum - o.target_weight) + z;
+  const double unlikely =
+      mass * stats.hit - (1 - o.label_smoothing + o.share) * o.target_weight;
+  return {mass * stats.ratio, o.share, stats.hit > 0.5 ? likely : unlikely};
 }
 
 RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& o) {
@@ -44,7 +52,8 @@ RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& o) 
   const double small = std::exp(-std::fabs(lead)), softplus = std::log1p(small);
   double nll = lead > 0 ? softplus : softplus - lead;
   double miss = (lead > 0 ? small : 1.0) / (1 + small);
-  if (target.value == kInfinity) nll = miss = kNaN;
+  double hit = (lead > 0 ? 1.0 : small) / (1 + small);
+  if (target.value == kInfinity) nll = miss = hit = kNaN;
   const double above = log_rivals + (lead > 0 ? lead + softplus : softplus);
   const double lse = lead > 0 ? target.value + nll : peak + above;
   const double rest = sums.s1 > 0 ? above : lse - peak;
@@ -58,7 +67,7 @@ RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& o) 
   }
   if (o.z_loss != 0) loss += o.z_loss * lse * lse;
 
-  const RowStats stats{peak, ratio, miss, lse};
+  const RowStats stats{peak, ratio, miss, lse, hit};
   const RowGradient grad = row_gradient(stats, o);
   const double at_target = target.slope * grad.target;
   double square = at_target * at_target + grad.rival * grad.rival * sums.s2;

@@ -22,9 +22,9 @@ struct RowOptions {
   double target_weight, weight_sum, label_smoothing, z_loss, share;  // w_y, W, eps, zeta, eps / V
 };
 
-// What backward needs of the forward.
+// What backward needs of the forward, and p_y, which it forms again where it is small.
 struct RowStats {
-  double peak, ratio, miss, lse;
+  double peak, ratio, miss, lse, hit;
 };
 
 struct RowResult {
@@ -44,6 +44,7 @@ struct Capped {
 
 Capped capped(double logit, double softcap);
 RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& options);
+RowStats with_hit(double peak, double ratio, double miss, double lse, Capped target);
 RowGradient row_gradient(const RowStats& stats, const RowOptions& options);
 
 // memcpy, out of sight of the callers' compiler: where that can bound the size it takes `rep movs`,
