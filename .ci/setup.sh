@@ -23,8 +23,8 @@ fi
 pip() { "$VENV/bin/python" -m pip install --quiet "$@"; }
 
 if ! "$VENV/bin/python" -c "$suitable" 2>/dev/null; then
-  # On a machine without an NVIDIA driver the CPU build is wanted. 2.13.0 is tried first: any
-  # index or folder that pip is configured with may hold a CPU build of it.
+  # Without an NVIDIA driver a CPU build is wanted. Which build a version means is up to the index
+  # or folder that pip is configured with; a range would always take the newest, with CUDA.
   if ! command -v nvidia-smi >/dev/null && [ "$TORCH" = "torch>=2.11,<2.14" ]; then
     TORCH="torch==2.13.0"
   fi
