@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn._reduction import legacy_get_string as legacy_reduction
 
 from percbal_ops import library  # noqa: F401  defines torch.ops.percbal
-from percbal_ops.reference import accumulate_dtype
+from percbal_ops.reference import accumulate_dtype, weighted_sum
 from percbal_ops.segments import check_integers, check_segment_vectors, segment_sums, split
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -46,7 +46,8 @@ def cross_entropy(
     input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
-    PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives are not supported.
+    PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
+    supported.
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
@@ -72,9 +73,7 @@ def cross_entropy(
         return loss.to(out_dtype).reshape(target.shape)
     share = _mean_share(index, class_weight, ignore_index, dtype) if reduction == "mean" else None
     row_weight = rows.new_ones((), dtype=dtype) if share is None else share
-    total = torch.ops.percbal.weighted_cross_entropy(
-        rows, index, row_weight.expand(index.shape), *options, _need_grad(rows)
-    )[0]
+    total = _weighted(rows, index, row_weight.expand(index.shape), *options)[0]
     # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
     return (total if share is None else total + 0.0 * share).to(out_dtype)
 
@@ -121,7 +120,7 @@ def segment_cross_entropy(
     _check_ids(ids, segment_weights.shape[0])
     dtype = accumulate_dtype(rows)
     parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
-    total, loss, grad_sq, _ = torch.ops.percbal.weighted_cross_entropy(
+    total, loss, grad_sq = _weighted(
         rows,
         parts.target,
         parts.row_weight,
@@ -130,7 +129,6 @@ def segment_cross_entropy(
         label_smoothing,
         z_loss,
         softcap or 0.0,
-        _need_grad(rows),
     )
     return SegmentOutput(
         total,
@@ -140,8 +138,19 @@ def segment_cross_entropy(
     )
 
 
-def _need_grad(rows: Tensor) -> bool:
-    return rows.requires_grad and torch.is_grad_enabled()
+def _weighted(
+    rows: Tensor, index: Tensor, row_weight: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """sum row_weight * loss (), differentiable; loss (N,) and squared gradient norm (N,), not."""
+    need_grad = rows.requires_grad and torch.is_grad_enabled()
+    if need_grad and rows.dtype == torch.float16:
+        # A gradient made before the loss scale is known would underflow: row weights are 1 / N.
+        loss, grad_sq, _ = torch.ops.percbal.token_cross_entropy(rows, index, *options)
+        total = weighted_sum(row_weight, loss, index != options[1])
+        return total, loss.detach(), grad_sq
+    return torch.ops.percbal.weighted_cross_entropy(rows, index, row_weight, *options, need_grad)[
+        :3
+    ]
 
 
 def _takes_index_targets(
@@ -166,6 +175,7 @@ def _takes_index_targets(
                 weight.shape == (classes,)
                 and weight.dtype == input.dtype
                 and weight.device == input.device
+                and not weight.requires_grad
             )
         )
         and reduction in ("none", "mean", "sum")

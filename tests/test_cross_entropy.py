@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from accuracy import assert_within_budget
 from torch.testing._internal.common_methods_invocations import op_db
 
-from percbal_ops import cross_entropy
+from percbal_ops import cross_entropy, segment_cross_entropy
 
 OPINFO = next(op for op in op_db if op.name == "nn.functional.cross_entropy")
 
@@ -228,6 +228,24 @@ def test_confident_tokens_keep_their_digits():
     miss = 1 - torch.exp(-truth)
     assert abs(-logits.grad[0, 0].item() / miss.item() - 1) < 1e-6
     assert_within_budget(loss, F.cross_entropy(logits, target), truth, "loss")
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+def test_fp16_gradients_survive_a_mean_over_many_tokens_under_a_loss_scale(segmented):
+    """Small batches do not see it: 1 / N times p falls below fp16 before the scale can lift it."""
+    logits, target = make((512, 4000), 4000, torch.float16)
+    exact = logits.detach().double().requires_grad_()
+    scale = 65536.0
+    (truth,) = torch.autograd.grad(F.cross_entropy(exact, target) * scale, exact)
+    with torch.autocast("cpu", dtype=torch.float16):
+        if segmented:
+            ids = torch.zeros_like(target)
+            loss = segment_cross_entropy(logits, target, ids, torch.ones(1)).loss
+        else:
+            loss = cross_entropy(logits, target)
+    (grad,) = torch.autograd.grad(loss * scale, logits)
+    assert (grad == 0).float().mean() <= (truth.half() == 0).float().mean()
+    assert (grad.double() - truth).norm() < 1e-3 * truth.norm()
 
 
 @pytest.mark.parametrize(
