@@ -172,6 +172,10 @@ class EncodedDataset(Dataset):
             example["pixel_values"] = example["pixel_values"].expand(-1, 3, -1, -1)
         return example
 
+    def lengths(self) -> list[int]:
+        """Tokens of each example."""
+        return self.offsets["input_ids"].diff().tolist()
+
     def save(self, path: str | Path) -> None:
         """Write one file, which several processes can map at once."""
         names = ("columns", "offsets", "grey", "pad_token_id")

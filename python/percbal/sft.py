@@ -25,6 +25,7 @@ from percbal.balance import NGDiff
 from percbal.checkpoint import load_balance, load_weights, save_balance
 from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
 from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
+from percbal.sampling import LengthGroupedSampler
 from percbal.segments import SEGMENT_NAMES
 from percbal.sft_config import BalancedSFTConfig
 from percbal.sft_metrics import SegmentMetrics
@@ -64,6 +65,11 @@ class BalancedSFTTrainer(SFTTrainer):
             data_collator = _default_collator(args, train_dataset, processing_class)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
+        if eval_dataset is not None and isinstance(eval_dataset, EncodedDataset) != encoded:
+            raise ValueError(
+                "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
+                f"{type(train_dataset).__name__} and {type(eval_dataset).__name__}"
+            )
         super().__init__(
             model=model,
             args=args,
@@ -86,6 +92,15 @@ class BalancedSFTTrainer(SFTTrainer):
             self.loss_is_scaled_for_ga = True  # type: ignore[assignment]
         else:
             self.model_accepts_loss_kwargs = True
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        if not (grouped and isinstance(dataset, EncodedDataset)):
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(dataset.lengths(), batch * self.args.world_size, seed)
 
     # --- counts of the whole accumulated batch -------------------------------------------------
 
@@ -223,11 +238,11 @@ class BalancedSFTTrainer(SFTTrainer):
             super()._load_best_model()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.should_save:
+        if self.args.should_save:  # first, as the Trainer's own state comes last
             name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             directory = os.path.join(self._get_output_dir(trial=trial), name)
             save_balance(self.balance.state_dict(), directory)
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
