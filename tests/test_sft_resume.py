@@ -8,8 +8,10 @@ import shutil
 import pytest
 import torch
 import vlm_fixtures as vlm
+from safetensors.torch import load_file, save_file
+
 from percbal.balance import NGDiff
-from percbal.checkpoint import load_balance, load_weights
+from percbal.checkpoint import last_checkpoint, load_balance, load_weights
 from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTTrainer
 
@@ -28,7 +30,8 @@ def vlm_and_data(request, tmp_path_factory):
 def make(vlm_and_data, out, **options) -> BalancedSFTTrainer:
     model, processor, data = vlm_and_data
     options = {"optim": "adamw_torch", "learning_rate": 1e-2, "max_steps": 4} | options
-    options |= {"save_strategy": "steps", "save_steps": 2, "train_sampling_strategy": "random"}
+    options = {"save_steps": 2, "train_sampling_strategy": "random"} | options
+    options |= {"save_strategy": "steps"}
     return BalancedSFTTrainer(
         copy.deepcopy(model),
         vlm.config(out, **options),
@@ -56,6 +59,49 @@ def test_resumed_run_equals_the_uninterrupted_one(vlm_and_data, options, tmp_pat
             for trainer in (whole, resumed)
         ]
         assert values[0] == values[1], name
+
+
+def test_resume_within_a_later_epoch_sees_the_same_length_grouped_batches(vlm_and_data, tmp_path):
+    """16 examples in batches of 4: step 6 is in the second epoch."""
+    options = {
+        "balance": "fixed",
+        "max_steps": 8,
+        "save_steps": 6,
+        "per_device_train_batch_size": 4,
+        "train_sampling_strategy": "group_by_length",
+    }
+    whole = make(vlm_and_data, tmp_path / "whole", **options)
+    whole.train()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-6", tmp_path / "rest" / "checkpoint-6")
+    torch.manual_seed(123)  # whatever else drew random numbers meanwhile
+    resumed = make(vlm_and_data, tmp_path / "rest", **options)
+    resumed.train(resume_from_checkpoint=last_checkpoint(tmp_path / "rest"))
+    assert vlm.largest_difference(whole.model, resumed.model) == 0.0
+
+
+def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path):
+    for step, files in ((2, ("trainer_state.json",)), (4, ("model.safetensors",))):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in files:
+            (tmp_path / f"checkpoint-{step}" / name).touch()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_weights_that_lack_a_parameter_are_refused(vlm_and_data, tmp_path):
+    model = vlm_and_data[0]
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    gone = next(name for name in tensors if "q_proj.weight" in name)
+    save_file({k: v for k, v in tensors.items() if k != gone}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lacks 1 of the model's parameters: .*q_proj.weight"):
+        load_weights(copy.deepcopy(model), tmp_path)
+
+
+def test_ngdiff_refuses_the_checkpoint_of_another_balance():
+    with pytest.raises(ValueError, match="was not trained with ngdiff"):
+        NGDiff().load_state_dict({})
 
 
 def test_checkpoint_keeps_the_lambda_of_ngdiff(vlm_and_data, tmp_path):

@@ -138,6 +138,8 @@ class NGDiff:
         return {"log_odds": None if math.isnan(value) else value}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "log_odds" not in state:
+            raise ValueError("the checkpoint was not trained with ngdiff: it holds no lambda of it")
         value = state["log_odds"]
         self._log_odds = torch.tensor(float("nan") if value is None else value)
 

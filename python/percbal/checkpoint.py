@@ -21,17 +21,35 @@ BALANCE_FILE = "balance_state.json"
 def load_weights(model: PreTrainedModel, directory: str | Path) -> None:
     """Load a checkpoint's weights into ``model``, in place; every parameter must be there.
 
-    Raises ValueError if the directory holds no weights that ``save_pretrained`` wrote.
+    Raises ValueError if the directory holds no weights that ``save_pretrained`` wrote, or lacks
+    some of them.
     """
     path = Path(directory)
     if not any((path / name).is_file() for name in WEIGHT_FILES):
         raise ValueError(f"{path} holds no checkpoint: it has none of {', '.join(WEIGHT_FILES)}")
-    saved = type(model).from_pretrained(path, dtype=model.dtype)
+    loaded: Any = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
+    saved, report = loaded
+    lacking = sorted(report["missing_keys"])
+    if lacking:
+        raise ValueError(f"{path} lacks {len(lacking)} of the model's parameters: {lacking[0]}")
     model.load_state_dict(saved.state_dict(), strict=True)
 
 
+def last_checkpoint(directory: str | Path) -> str | None:
+    """The newest complete checkpoint below a directory; one cut off while it was written is not.
+
+    The Trainer writes its state last.
+    """
+    found = [
+        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
+        for path in Path(directory).glob("checkpoint-*/trainer_state.json")
+    ]
+    return max(found)[1] if found else None
+
+
 def save_balance(state: dict[str, Any], directory: str | Path) -> None:
-    """Write a balance's state beside a checkpoint's weights."""
+    """Write a balance's state into a checkpoint's directory, which is made if need be."""
+    Path(directory).mkdir(parents=True, exist_ok=True)
     (Path(directory) / BALANCE_FILE).write_text(json.dumps(state))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict, Image, Sequence, load_dataset
-from transformers.trainer_utils import get_last_checkpoint
 from trl import TrlParser
 
+from percbal.checkpoint import last_checkpoint
 from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 
@@ -27,6 +27,7 @@ class SFTArguments:
     )
     split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
     eval_dataset: str | None = field(default=None, metadata={"help": "To report losses on."})
+    eval_split: str = field(default="test", metadata={"help": "Split of eval_dataset."})
     resume: bool = field(
         default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
     )
@@ -37,7 +38,7 @@ def run_sft(arguments: list[str]) -> None:
     parser = TrlParser([SFTArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
     script, config = parser.parse_args_and_config(arguments)
     dataset = read_dataset(script.dataset, script.split)
-    evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.split)
+    evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.eval_split)
     model, processor = load_vlm(script.model)
     trainer = BalancedSFTTrainer(
         model,
@@ -46,8 +47,8 @@ def run_sft(arguments: list[str]) -> None:
         eval_dataset=evaluation or None,
         processing_class=processor,
     )
-    last = get_last_checkpoint(config.output_dir) if _is_directory(config.output_dir) else None
-    trainer.train(resume_from_checkpoint=last if script.resume else None)
+    output = str(config.output_dir)
+    trainer.train(resume_from_checkpoint=last_checkpoint(output) if script.resume else None)
     trainer.save_model(config.output_dir)
     if trainer.is_world_process_zero():
         processor.save_pretrained(config.output_dir)
@@ -63,7 +64,8 @@ def read_dataset(source: str, split: str) -> Dataset:
         if not path.is_file():
             raise ValueError(f"there is no file {source}")
         data: Any = load_dataset("json", data_files=str(path), split="train")
-        data = data.map(lambda row: {"images": [str(path.parent / i) for i in row["images"]]})
+        if "images" in data.column_names:  # paths beside the file
+            data = data.map(lambda row: {"images": [str(path.parent / i) for i in row["images"]]})
     else:
         data = load_dataset(source)
     if isinstance(data, DatasetDict):
@@ -94,7 +96,3 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(part["text"] for part in content if part["type"] == "text")
-
-
-def _is_directory(path: str | None) -> bool:
-    return path is not None and Path(path).is_dir()

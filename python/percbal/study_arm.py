@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from percbal.checkpoint import last_checkpoint
 from percbal.collate import EncodedDataset
 from percbal.diagnose import diagnose
 from percbal.loading import load_vlm
@@ -103,7 +103,7 @@ def fit(
         callbacks=[Progress(out / "progress.json")],
     )
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(args.output_dir))
+    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
     return trainer, time.monotonic() - started
 
 
