@@ -105,20 +105,23 @@ def headline(results: Results) -> str:
 def settings(study: Study, results: Results) -> str:
     """Everything needed to run it again."""
     task = get_task(study.task, **study.task_options)
-    served = percbal_ops.implementation("weighted_cross_entropy", "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    served = percbal_ops.implementation("weighted_cross_entropy", device)
     seconds = "; ".join(f"{a.name}: {', '.join(map(str, a.seconds))}" for a in results.arms)
     return "\n".join(
         [
             f"task            {task.describe()}",
             f"model           LLaVA from scratch, options {study.model_options or 'default'}",
+            f"base            {study.base_steps} steps of {study.base_batch_size} out of "
+            f"{study.base_instances} pictures, perception alone",
             f"training        {study.steps} steps of {study.batch_size} out of "
             f"{study.train_instances} instances, AdamW {study.learning_rate}, cosine",
             f"arms            {'; '.join(map(str, study.arms))}",
-            f"training, s     {seconds}",
+            f"training, s     {seconds} (of a resumed arm, its last stretch)",
             f"seeds           {', '.join(map(str, study.seeds))} (fixed in advance)",
             f"versions        torch {torch.__version__}, transformers {transformers.__version__}, "
             f"trl {trl.__version__}, Python {platform.python_version()}",
-            f"loss operator   {served}",
+            f"loss operator   {served} on {device}",
         ]
     )
 
