@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import vlm_fixtures as vlm
+
 from percbal.loading import load_vlm
 
 directory = Path(sys.argv[1])

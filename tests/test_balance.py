@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+
 from percbal.balance import Fixed, NGDiff, TokenMean
 
 COUNTS = torch.tensor([3, 9])

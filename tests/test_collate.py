@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import vlm_fixtures as vlm
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
 from percbal.collate import EncodedDataset, PaddingCollator, SegmentCollator, encode_examples
 from percbal.loading import load_processor
 from percbal.segments import OTHER, PERCEPTION, REASONING, SegmentError
-from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen"])

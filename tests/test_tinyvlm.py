@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 import vlm_fixtures as vlm
-from percbal.loading import LoadingError, load_processor, load_vlm
-from percbal.tinyvlm import build_tiny_vlm, build_word_tokenizer, pixel_statistics
 from PIL import Image
 from transformers import (
     AutoModelForImageTextToText,
@@ -18,6 +16,9 @@ from transformers import (
     BertConfig,
     LlavaForConditionalGeneration,
 )
+
+from percbal.loading import LoadingError, load_processor, load_vlm
+from percbal.tinyvlm import build_tiny_vlm, build_word_tokenizer, pixel_statistics
 
 TAGS = "<perception> </perception> <reasoning> </reasoning> <answer> </answer>".split()
 WORDS = ["look", *TAGS, "a", "b", "r1c2=3"]

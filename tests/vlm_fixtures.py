@@ -9,9 +9,6 @@ import numpy as np
 import torch
 from datasets import Dataset
 from datasets import Image as ImageFeature
-from percbal.collate import EncodedDataset, SegmentCollator, encode_examples
-from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
-from percbal.tinyvlm import build_tiny_vlm, initialise
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -21,6 +18,10 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
+
+from percbal.collate import EncodedDataset, SegmentCollator, encode_examples
+from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
+from percbal.tinyvlm import build_tiny_vlm, initialise
 
 WORDS = [f"w{i}" for i in range(24)]
 TAG_WORDS = "<perception> </perception> <reasoning> </reasoning> <answer> </answer>".split()

@@ -84,8 +84,8 @@ def diagnose(
     progress: show a bar on stderr.
     Raises ValueError for n < 1.
     """
-    if n < 1:
-        raise ValueError(f"n must be at least 1, got {n}")
+    if n < 1 or batch_size < 1:
+        raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
     was_training = model.training
     model.eval()
     records: list[Record] = []

@@ -100,7 +100,7 @@ def spans_from_segments(
                 f"{', '.join(SEGMENT_OF_TYPE)}"
             )
         end = start + len(segment["text"])
-        spans.append((max(start, 0), end, SEGMENT_OF_TYPE[segment["type"]]))
+        spans.append((max(start, 0), max(end, 0), SEGMENT_OF_TYPE[segment["type"]]))
         start = end
     return spans
 

@@ -39,7 +39,8 @@ class Sudoku:
     """Sudoku puzzles with one solution, drawn with jitter and noise.
 
     size: 4 or 9.
-    blanks: (fewest, most) empty cells, each count equally likely; 6 to 9, and 16 to 30 for 9x9.
+    blanks: (fewest, most) empty cells, each count equally likely, or one number; 6 to 9, and 16 to
+        30 for 9x9.
     max_guesses: the most guesses the solver may take; with 0 the puzzle yields to cells that
         have one candidate left, as every 4x4 puzzle with one solution does anyway.
     verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
@@ -53,7 +54,7 @@ class Sudoku:
     def __init__(
         self,
         size: int = 4,
-        blanks: tuple[int, int] | None = None,
+        blanks: tuple[int, int] | int | None = None,
         max_guesses: int = 0,
         verbosity: int = 1,
         free_order: bool = False,
@@ -74,6 +75,8 @@ class Sudoku:
         self.verbosity = verbosity
         self.free_order = free_order
         self.max_guesses = max_guesses
+        if isinstance(blanks, int):
+            blanks = (blanks, blanks)
         self.blanks = tuple(DEFAULT_BLANKS[size] if blanks is None else blanks)
         most = MOST_BLANKS[size]
         if len(self.blanks) != 2 or not 1 <= self.blanks[0] <= self.blanks[1] <= most:
