@@ -59,8 +59,14 @@ def _rows(logits: Tensor, target: Tensor, ignore_index: int, softcap: float) -> 
     above = total.log() - F.logsigmoid(-lead)
     lse = torch.where(lead > 0, u_y + nll, peak + above)
     rest = torch.where(total > 0, above, lse - peak)
-    miss, hit = torch.sigmoid(-lead), torch.sigmoid(lead)
+    miss = torch.where(u_y == INF, torch.nan, torch.sigmoid(-lead))
+    hit = torch.sigmoid(lead)
     return Rows(u, slope, is_target, valid, exps, peak, total, miss, hit, nll, rest, lse)
+
+
+def _ratio(rows: Rows) -> Tensor:
+    """r = q / S1 of (M5), (N,); without rivals q is 0, or NaN in a row without a maximum."""
+    return torch.where(rows.rivals == 0, rows.miss, rows.miss / rows.rivals)
 
 
 def _class_weights(weight: Tensor | None, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,7 +114,7 @@ def _grad_sq(rows: Rows, weight: Tensor | None, smoothing: float, z_loss: float)
     at_target = _target_gradient(rows, w_y, w_sum, mass, smoothing, z_loss)
     slope_sq = torch.ones_like(rows.exps) if rows.slope is None else rows.slope**2
     slope_sq_y = (slope_sq * rows.is_target).sum(1)
-    ratio = torch.where(rows.rivals > 0, rows.miss / rows.rivals, 0.0)
+    ratio = _ratio(rows)
     square = slope_sq_y * at_target**2 + (mass * ratio) ** 2 * (slope_sq * rows.exps**2).sum(1)
     if share:
         others = slope_sq * ~rows.is_target
@@ -128,7 +134,7 @@ def token_cross_entropy(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (N,), squared gradient norm (N,) and the statistics (N, 4) that backward needs."""
     rows = _rows(logits, target, ignore_index, softcap)
-    ratio = torch.where(rows.rivals > 0, rows.miss / rows.rivals, 0.0)
+    ratio = _ratio(rows)
     stats = torch.stack((rows.peak, ratio, rows.miss, rows.lse), 1)
     return (
         _loss(rows, weight, label_smoothing, z_loss),
@@ -152,7 +158,7 @@ def logit_gradient(
     w, w_y, w_sum = _class_weights(weight, rows)
     mass = _mass(rows, w_y, w_sum, label_smoothing, z_loss)
     at_target = _target_gradient(rows, w_y, w_sum, mass, label_smoothing, z_loss)
-    ratio = torch.where(rows.rivals > 0, rows.miss / rows.rivals, 0.0)
+    ratio = _ratio(rows)
     grad = (mass * ratio)[:, None] * rows.exps - label_smoothing / w.numel() * w
     grad = torch.where(rows.is_target, at_target[:, None], grad)
     if rows.slope is not None:

@@ -144,9 +144,14 @@ def test_nan_and_inf_logits_give_nan_as_in_torch(ops, bad, at_target):
     logits[0, 7 if at_target else 20] = bad
     arguments = positional(OPTIONS["plain"], 40)
     loss, _, _ = ops.token_cross_entropy(logits, target, *arguments)
-    expected = torch.nn.functional.cross_entropy(logits, target, reduction="none")
-    assert loss[0].isnan() and expected[0].isnan()
+    leaf = logits.clone().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(leaf, target, reduction="none")
+    (gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    assert loss[0].isnan() and expected[0].isnan() and gradient[0].isnan().all()
     torch.testing.assert_close(loss[1], expected[1])
+    dlogits = ops.weighted_cross_entropy(logits, target, torch.ones(2), *arguments, True)[3]
+    assert dlogits[0].isnan().any(), "a broken row must not train silently"
+    torch.testing.assert_close(dlogits[1], gradient[1])
 
 
 @pytest.mark.parametrize("need_grad", [True, False])

@@ -188,6 +188,7 @@ def target_against_rivals(u_y, peak, s1):
     tail = log1p(fall)
     nll = tl.where(u_y == float("inf"), float("nan"), tl.maximum(-lead, 0.0) + tail)
     miss = tl.where(lead > 0, fall, 1.0) / (1 + fall)
+    miss = tl.where(u_y == float("inf"), float("nan"), miss)  # the gradient of a NaN loss
     hit = tl.where(lead > 0, 1.0, fall) / (1 + fall)
     above = log_s1 + tl.maximum(lead, 0.0) + tail
     lse = tl.where(lead > 0, u_y + nll, peak + above)
