@@ -198,7 +198,7 @@ def test_progress_is_shown_on_request(seeing, capsys):
 
 
 def test_no_instances_is_an_error(seeing):
-    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="n and batch_size must be at least 1, got 0 and 128"):
         diagnose(*seeing, Brightness(), n=0)
 
 
