@@ -1,4 +1,7 @@
-"""Run by test_sft.py under torchrun: two ranks train on halves of a batch, then save."""
+"""Run by test_sft.py and test_fsdp.py under torchrun: two ranks train on halves of a batch.
+
+python -m torch.distributed.run --nproc-per-node=2 ddp_worker.py DIRECTORY ENGINE BALANCE...
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,17 @@ import vlm_fixtures as vlm
 
 from percbal.loading import load_vlm
 
-directory = Path(sys.argv[1])
-for balance in sys.argv[2:]:
+ENGINES = {
+    "ddp": {"ddp_backend": "gloo"},
+    "fsdp2": {"ddp_backend": "gloo", "fsdp": True, "fsdp_config": {"version": 2}},
+}
+directory, engine = Path(sys.argv[1]), sys.argv[2]
+for balance in sys.argv[3:]:
     model, processor = load_vlm(directory / "model")
     examples = [vlm.example_at(i) for i in range(16)]
     options = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    args = vlm.config(directory, balance=balance, ddp_backend="gloo", **options)
+    args = vlm.config(directory, balance=balance, **ENGINES[engine], **options)
     trainer = vlm.train(model, processor, vlm.encoded(processor, examples), args)
+    trainer.save_model(str(directory / balance))  # all ranks: gathers what is sharded
     if trainer.is_world_process_zero():
-        trainer.model.save_pretrained(directory / balance)
         (directory / f"{balance}.json").write_text(json.dumps(trainer.state.log_history))

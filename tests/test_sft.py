@@ -108,7 +108,7 @@ def test_two_processes_equal_one(llava, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     balances = ("fixed", "ngdiff")
     done = subprocess.run(
-        [*command, script, tmp_path, *balances],
+        [*command, script, tmp_path, "ddp", *balances],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -303,7 +303,9 @@ def a_setup(**changes) -> SimpleNamespace:
     """What the refusals read of a trainer, for engines that do not run here."""
     parallel = {f"{kind}_enabled": changes.pop(kind, False) for kind in ("cp", "sp", "tp")}
     plain = {"is_fsdp_enabled": False, "is_deepspeed_enabled": False, "aux_loss_enabled": False}
-    accelerator = SimpleNamespace(parallelism_config=SimpleNamespace(**parallel))
+    parallelism = SimpleNamespace(**parallel)
+    fsdp2 = changes.pop("is_fsdp2", False)
+    accelerator = SimpleNamespace(parallelism_config=parallelism, is_fsdp2=fsdp2)
     return SimpleNamespace(accelerator=accelerator, **(plain | changes))
 
 
@@ -314,12 +316,13 @@ def a_setup(**changes) -> SimpleNamespace:
         ({"sp": True}, Fixed(0.5), "does not support sp_size > 1"),
         ({"tp": True}, Fixed(0.5), "does not support tp_size > 1"),
         ({"aux_loss_enabled": True}, Fixed(0.5), "auxiliary loss of mixture-of-experts"),
-        ({"is_fsdp_enabled": True}, NGDiff(), "'ngdiff' does not support FSDP and DeepSpeed"),
-        ({"is_deepspeed_enabled": True}, NGDiff(), "'ngdiff' does not support FSDP and DeepSpeed"),
+        ({"is_fsdp_enabled": True}, NGDiff(), "'ngdiff' does not support FSDP 1"),
+        ({"is_deepspeed_enabled": True}, NGDiff(), "'ngdiff' does not support DeepSpeed"),
     ],
 )
 def test_unsupported_engines_are_refused_in_one_sentence(changes, balance, message):
     refuse_unsupported_setup(a_setup(), balance)
+    refuse_unsupported_setup(a_setup(is_fsdp_enabled=True, is_fsdp2=True), balance)
     with pytest.raises(ValueError, match=message):
         refuse_unsupported_setup(a_setup(**changes), balance)
 

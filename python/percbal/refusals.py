@@ -63,8 +63,15 @@ def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
             "BalancedSFTTrainer does not support the auxiliary loss of mixture-of-experts models; "
             "set router_aux_loss_coef=0.0"
         )
-    if balance.needs_gradient_norms and (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+    if not balance.needs_gradient_norms:
+        return
+    if trainer.is_deepspeed_enabled:
         raise ValueError(
-            "balance='ngdiff' does not support FSDP and DeepSpeed: a second backward pass through "
-            "sharded parameters is wrong"
+            "balance='ngdiff' does not support DeepSpeed, which keeps only one gradient; use FSDP2 "
+            "or DDP, or balance='fixed'"
+        )
+    if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
+        raise ValueError(
+            "balance='ngdiff' does not support FSDP 1: a second backward pass through its flat "
+            "parameters is wrong; set fsdp_version to 2"
         )

@@ -29,7 +29,7 @@ from percbal.sampling import LengthGroupedSampler
 from percbal.segments import SEGMENT_NAMES
 from percbal.sft_config import BalancedSFTConfig
 from percbal.sft_metrics import SegmentMetrics
-from percbal.two_gradients import TwoGradients
+from percbal.two_gradients import make_two_gradients
 from percbal_ops import SegmentOutput, segment_cross_entropy
 
 N_SEGMENTS = len(SEGMENT_NAMES)
@@ -83,7 +83,7 @@ class BalancedSFTTrainer(SFTTrainer):
         refuse_unsupported_setup(self, self.balance)
         self._claim_scaled_loss()
         self._segment_metrics = SegmentMetrics(self.accelerator)
-        self._two_gradients = TwoGradients(self.accelerator)
+        self._two_gradients = make_two_gradients(self.accelerator)
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
 
     def _claim_scaled_loss(self) -> None:
@@ -163,7 +163,7 @@ class BalancedSFTTrainer(SFTTrainer):
         if mode == "train" and self.accelerator.sync_gradients:
             self._segment_metrics.add_step(weights, counts)
 
-    # --- NGDiff: two gradients of one forward pass ---------------------------------------------
+    # --- NGDiff: two gradients, kept apart until their norms are known --------------------------
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -175,19 +175,11 @@ class BalancedSFTTrainer(SFTTrainer):
         inputs = self._prepare_inputs(inputs)
         counts = self._counts
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
-            with self._two_gradients.no_sync(model):  # the gradients are reduced at the end
-                target, segment_ids, outputs = self._forward(model, inputs)
-                results = [
-                    segment_cross_entropy(
-                        outputs.logits,
-                        target.masked_fill(segment_ids != segment, IGNORE_INDEX),
-                        segment_ids,
-                        one_hot,
-                        segment_counts=counts,
-                    )
-                    for segment, one_hot in enumerate(torch.eye(N_SEGMENTS, device=target.device))
-                ]
-                self._two_gradients.backward(model, [result.loss for result in results])
+            (target, segment_ids, outputs), results = self._two_gradients.backward(
+                model,
+                lambda: self._forward(model, inputs),
+                lambda passed, segment: _segment_loss(passed, segment, counts),
+            )
         if self.accelerator.sync_gradients:
             norms = self._two_gradients.reduce()
             self.balance.update(norms)
@@ -259,6 +251,20 @@ def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:
     trained = (labels[:, 1:] != IGNORE_INDEX) & (segment_ids[:, 1:] >= 0)
     ids = torch.where(trained, segment_ids[:, 1:], N_SEGMENTS).reshape(-1)
     return torch.stack([(ids == segment).sum() for segment in range(N_SEGMENTS)])
+
+
+def _segment_loss(
+    passed: tuple[Tensor, Tensor, Any], segment: int, counts: Tensor
+) -> SegmentOutput:
+    """The mean loss of one segment of a forward pass; counts (S,) are those of the whole batch."""
+    target, segment_ids, outputs = passed
+    return segment_cross_entropy(
+        outputs.logits,
+        target.masked_fill(segment_ids != segment, IGNORE_INDEX),
+        segment_ids,
+        torch.eye(N_SEGMENTS, device=target.device)[segment],
+        segment_counts=counts,
+    )
 
 
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:

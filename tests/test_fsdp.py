@@ -1,0 +1,100 @@
+"""Facts about sharded training (FSDP2, two gloo processes on the CPU): it is the same training."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import vlm_fixtures as vlm
+from accelerate import Accelerator
+
+from percbal.loading import load_vlm
+from percbal.two_gradients import WholeTwoGradients, make_two_gradients
+
+HERE = Path(__file__).parent
+BALANCES = ("token_mean", "fixed", "ngdiff")
+STATE_DICTS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
+
+
+def two_processes(script: str, *arguments: object) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, HERE / script, *map(str, arguments)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def saved_model(directory: Path) -> tuple:
+    model, processor = load_vlm(vlm.tiny_llava(directory / "base", layers=2))
+    model.save_pretrained(directory / "model")
+    processor.save_pretrained(directory / "model")
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Directory, the initial model and its processor; all balances trained under FSDP2."""
+    directory = tmp_path_factory.mktemp("fsdp")
+    model, processor = saved_model(directory)
+    two_processes("ddp_worker.py", directory, "fsdp2", *BALANCES)
+    return directory, model, processor
+
+
+@pytest.mark.parametrize("balance", BALANCES)
+def test_two_sharded_processes_equal_one(trained, balance, tmp_path):
+    """2 processes x 2 micro-batches x 2 examples = 8 examples at once, of unequal segments."""
+    directory, model, processor = trained
+    data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
+    args = vlm.config(tmp_path, balance=balance)
+    whole = vlm.train(copy.deepcopy(model), processor, data, args)
+    sharded = type(model).from_pretrained(directory / balance)
+    assert vlm.largest_difference(whole.model, model) > 1e-3
+    assert vlm.largest_difference(whole.model, sharded) < 1e-6
+    theirs = json.loads((directory / f"{balance}.json").read_text())
+    names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
+    for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
+        ours, others = (
+            [entry[name] for entry in logs if name in entry]
+            for logs in (whole.state.log_history, theirs)
+        )
+        assert ours == pytest.approx(others, rel=1e-5), name
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("resume")
+    model, _ = saved_model(directory)
+    two_processes("fsdp_worker.py", directory, *STATE_DICTS)
+    return directory, model
+
+
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_a_sharded_run_resumes_where_it_stopped(resumed, kind):
+    directory, initial = resumed
+    whole, rest = (
+        type(initial).from_pretrained(directory / kind / run / "final") for run in ("whole", "rest")
+    )
+    assert vlm.largest_difference(whole, initial) > 1e-3
+    assert vlm.largest_difference(whole, rest) == 0.0
+    lambdas = [
+        [entry["lambda"] for entry in json.loads(text)["log_history"] if "lambda" in entry]
+        for text in (
+            (directory / kind / run / "state.json").read_text() for run in ("whole", "rest")
+        )
+    ]
+    assert lambdas[0] == lambdas[1] and len(set(lambdas[0])) == 4
+
+
+def test_unsharded_training_takes_one_forward_pass():
+    assert isinstance(make_two_gradients(Accelerator(cpu=True)), WholeTwoGradients)
+    assert not torch.distributed.is_initialized()
