@@ -1,6 +1,6 @@
 """Cross-entropy where each rank of a process group holds some columns of the logits; (M12).
 
-One all-gather of 5 numbers per row and rank (9 with label smoothing) in the forward pass, nothing
+One all-gather of 6 numbers per row and rank (11 with label smoothing) in the forward pass, nothing
 in the backward: each rank writes the gradient of its own columns from the merged statistics.
 """
 
@@ -24,14 +24,16 @@ if TYPE_CHECKING:  # a torch built without torch.distributed has the other opera
 OPTIONS = "float label_smoothing, float z_loss, float softcap"
 SCHEMAS = {
     "vocab_parallel_rows": (
-        f"(Tensor logits, Tensor target, int vocab_start, int ignore_index, {OPTIONS}, str group) "
-        "-> (Tensor loss, Tensor grad_sq, Tensor merged)"
+        "(Tensor logits, Tensor target, Tensor? weight, int vocab_start, int ignore_index, "
+        f"{OPTIONS}, str group) -> (Tensor loss, Tensor grad_sq, Tensor merged)"
     ),
     "vocab_parallel_rows_backward": (
-        "(Tensor row_grad, Tensor logits, Tensor target, Tensor merged, int vocab_start, "
-        "int ignore_index, float softcap) -> Tensor"
+        "(Tensor row_grad, Tensor logits, Tensor target, Tensor? weight, Tensor merged, "
+        "int vocab_start, int ignore_index, float softcap) -> Tensor"
     ),
 }
+
+TARGET_WEIGHT = Merged._fields.index("target_weight") - 2  # in `merged`
 
 
 def vocab_parallel_cross_entropy(
@@ -40,6 +42,7 @@ def vocab_parallel_cross_entropy(
     vocab_start: int,
     group: ProcessGroup | None = None,
     *,
+    weight: Tensor | None = None,
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
@@ -50,28 +53,30 @@ def vocab_parallel_cross_entropy(
 
     logits_shard: (..., V_r) float, columns [vocab_start, vocab_start + V_r) of the vocabulary, the
     shards of the group disjoint and complete, of any sizes; target: (...) int, the same on every
-    rank, in the numbering of the whole vocabulary. Every rank returns the same loss, float32
-    (float64 for float64 logits): () or, for reduction="none", the shape of target. The gradient is
-    that of the rank's own columns. One collective, in the forward pass.
+    rank, in the numbering of the whole vocabulary; weight: (V_r,) class weights of these columns,
+    on all ranks or none. Every rank returns the same loss, float32 (float64 for float64 logits): ()
+    or, for reduction="none", the shape of target. The gradient is that of the rank's own columns.
+    One collective, in the forward pass.
 
     "mean" over no token is NaN with a zero gradient, as in torch. A target that no rank holds gives
     an infinite loss: no rank knows the whole vocabulary.
     Raises ValueError for shapes, dtypes and options that do not fit.
     """
-    _check_shard(logits_shard, target=target)
+    _check_shard(logits_shard, weight, target=target)
     _check_options(label_smoothing, z_loss, softcap)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
     index = target.reshape(-1).long()
     options = (label_smoothing, z_loss, softcap or 0.0)
-    loss, _, _ = torch.ops.percbal.vocab_parallel_rows(
-        logits_shard.flatten(0, -2), index, vocab_start, ignore_index, *options, _name(group)
+    rows, place = logits_shard.flatten(0, -2), (vocab_start, ignore_index)
+    loss, _, merged = torch.ops.percbal.vocab_parallel_rows(
+        rows, index, _detached(weight), *place, *options, _name(group)
     )
     if reduction == "none":
         return loss.reshape(target.shape)
     valid = index != ignore_index
     total = weighted_sum(torch.ones_like(loss), loss, valid)
-    return total / valid.sum() if reduction == "mean" else total
+    return total / merged[TARGET_WEIGHT].sum() if reduction == "mean" else total
 
 
 def vocab_parallel_segment_cross_entropy(
@@ -84,17 +89,18 @@ def vocab_parallel_segment_cross_entropy(
     *,
     segment_counts: Tensor | None = None,
     ignore_index: int = -100,
+    weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     softcap: float | None = None,
 ) -> SegmentOutput:
     """`segment_cross_entropy` of logits whose columns are spread over `group`; (M6), (M7), (M12).
 
-    logits_shard, target, vocab_start and group as in `vocab_parallel_cross_entropy`; the segments
-    as in `segment_cross_entropy`, the same on every rank. Every rank returns the same output; the
-    norms are those of the gradient of the whole logits, not of the rank's columns.
+    logits_shard, target, vocab_start, group and weight as in `vocab_parallel_cross_entropy`; the
+    segments as in `segment_cross_entropy`, the same on every rank. Every rank returns the same
+    output; the norms are those of the gradient of the whole logits, not of the rank's columns.
     """
-    _check_shard(logits_shard, target=target, segment_ids=segment_ids)
+    _check_shard(logits_shard, weight, target=target, segment_ids=segment_ids)
     check_segment_vectors(segment_weights, segment_counts)
     _check_options(label_smoothing, z_loss, softcap)
     rows, index, ids = logits_shard.flatten(0, -2), target.reshape(-1).long(), segment_ids
@@ -104,7 +110,13 @@ def vocab_parallel_segment_cross_entropy(
     parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
     options = (label_smoothing, z_loss, softcap or 0.0)
     loss, grad_sq, _ = torch.ops.percbal.vocab_parallel_rows(
-        rows, parts.target, vocab_start, ignore_index, *options, _name(group)
+        rows,
+        parts.target,
+        _detached(weight),
+        vocab_start,
+        ignore_index,
+        *options,
+        _name(group),
     )
     norm = segment_sums(grad_sq, parts).sqrt() * parts.inverse
     return SegmentOutput(
@@ -123,11 +135,21 @@ def _name(group: ProcessGroup | None) -> str:
     return chosen.group_name
 
 
-def _check_shard(logits: Tensor, **ids: Tensor) -> None:
+def _detached(weight: Tensor | None) -> Tensor | None:
+    """Class weights are constants, as in torch."""
+    return None if weight is None else weight.detach()
+
+
+def _check_shard(logits: Tensor, weight: Tensor | None, **ids: Tensor) -> None:
     if logits.dtype not in FLOATS:
         raise ValueError(f"logits_shard must be floating point, got {logits.dtype}")
     if logits.dim() < 2 or logits.shape[-1] == 0:
         raise ValueError(f"logits_shard must be (..., V_r) with V_r > 0, got {tuple(logits.shape)}")
+    if weight is not None and weight.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"weight must be {tuple(logits.shape[-1:])}, a weight for each class of logits_shard, "
+            f"got {tuple(weight.shape)}"
+        )
     check_integers(logits.shape[:-1], **ids)
 
 
@@ -140,6 +162,7 @@ def _local(target: Tensor, vocab_start: int, columns: int, ignore_index: int) ->
 def vocab_parallel_rows(
     logits: Tensor,
     target: Tensor,
+    weight: Tensor | None,
     vocab_start: int,
     ignore_index: int,
     label_smoothing: float,
@@ -147,9 +170,9 @@ def vocab_parallel_rows(
     softcap: float,
     group: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss (N,), squared gradient norm (N,), both of whole rows, and what backward needs (4, N)."""
+    """Loss (N,), squared gradient norm (N,), both of whole rows, and what backward needs (5, N)."""
     local = _local(target, vocab_start, logits.shape[1], ignore_index)
-    mine = shard_statistics(logits, local, softcap, label_smoothing != 0.0)
+    mine = shard_statistics(logits, local, weight, softcap, label_smoothing != 0.0)
     process_group = dist.distributed_c10d._resolve_process_group(group)  # type: ignore[arg-type]
     ranks = dist.get_world_size(process_group)
     parts = mine.new_empty(ranks, *mine.shape)
@@ -162,6 +185,7 @@ def vocab_parallel_rows_backward(
     row_grad: Tensor,
     logits: Tensor,
     target: Tensor,
+    weight: Tensor | None,
     merged: Tensor,
     vocab_start: int,
     ignore_index: int,
@@ -170,7 +194,7 @@ def vocab_parallel_rows_backward(
     local = _local(target, vocab_start, logits.shape[1], ignore_index)
     rows = Merged(row_grad, row_grad, *merged)  # the gradient needs neither loss nor norm
     row_grad = torch.where(target == ignore_index, 0.0, row_grad)
-    return shard_gradient(row_grad, logits, local, rows, softcap)
+    return shard_gradient(row_grad, logits, local, weight, rows, softcap)
 
 
 _library = torch.library.Library("percbal", "FRAGMENT")
@@ -182,7 +206,7 @@ for _operator, _schema in SCHEMAS.items():
 @torch.library.register_fake("percbal::vocab_parallel_rows")
 def _(logits: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
-    return loss, torch.empty_like(loss), loss.new_empty(4, logits.shape[0])
+    return loss, torch.empty_like(loss), loss.new_empty(5, logits.shape[0])
 
 
 @torch.library.register_fake("percbal::vocab_parallel_rows_backward")
@@ -191,23 +215,23 @@ def _(row_grad: Tensor, logits: Tensor, *rest: Any) -> Tensor:
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, target, vocab_start, ignore_index, _, _, softcap, _ = inputs
+    logits, target, weight, vocab_start, ignore_index, _, _, softcap, _ = inputs
     ctx.options = (vocab_start, ignore_index, softcap)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(logits, target, output[2])
+    ctx.save_for_backward(logits, target, weight, output[2])
 
 
 def _backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
-        return (None,) * 8
+        return (None,) * 9
     if torch.is_grad_enabled():
         raise RuntimeError(
             "a vocab-parallel cross-entropy cannot be differentiated twice: "
             "its gradient is computed from statistics that are not part of the graph"
         )
     dlogits = torch.ops.percbal.vocab_parallel_rows_backward(grad, *ctx.saved_tensors, *ctx.options)
-    return (dlogits, *(None,) * 7)
+    return (dlogits, *(None,) * 8)
 
 
 torch.library.register_autograd("percbal::vocab_parallel_rows", _backward, setup_context=_setup)

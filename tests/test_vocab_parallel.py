@@ -29,6 +29,9 @@ OPTIONS = {
     "softcap": dict(softcap=30.0),
     "all": dict(label_smoothing=0.1, z_loss=1e-2, softcap=30.0),
 }
+# one class counts for nothing, one for little: its unlikely target has its own form of (M4)
+WEIGHT = torch.linspace(0.5, 2, 48).double().index_fill(0, torch.tensor([5]), 0.0)
+WEIGHT[30] = 1e-6
 
 
 def defined(family, options):
@@ -39,12 +42,15 @@ def defined(family, options):
 def check_plain(rank, start, stop, logits, target):
     whole = logits.clone().requires_grad_()
     shard = logits[:, start:stop].clone().requires_grad_()
-    for reduction, smoothing in (("mean", 0.0), ("sum", 0.0), ("none", 0.0), ("none", 0.1)):
+    cases = [("mean", 0.0, None), ("sum", 0.0, None), ("none", 0.0, None), ("none", 0.1, None)]
+    cases += [("mean", 0.0, WEIGHT), ("mean", 0.1, WEIGHT), ("none", 0.0, WEIGHT)]
+    for reduction, smoothing, weight in cases:
         if smoothing and not logits.isfinite().all():
             continue
         options = dict(reduction=reduction, label_smoothing=smoothing)
-        expected = cross_entropy(whole, target, **options)
-        ours = vocab_parallel_cross_entropy(shard, target, start, **options)
+        expected = cross_entropy(whole, target, weight, **options)
+        part = None if weight is None else weight[start:stop]
+        ours = vocab_parallel_cross_entropy(shard, target, start, weight=part, **options)
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-14)
         up = torch.linspace(-1, 2, expected.numel(), dtype=torch.float64).reshape(expected.shape)
         (grad,) = torch.autograd.grad(ours, shard, up)
@@ -52,13 +58,16 @@ def check_plain(rank, start, stop, logits, target):
         torch.testing.assert_close(grad, truth[:, start:stop], rtol=1e-9, atol=1e-14)
 
 
-def check_segments(rank, start, stop, logits, target, options):
+def check_segments(rank, start, stop, logits, target, options, weight):
     whole = logits.clone().requires_grad_()
     shard = logits[:, start:stop].clone().requires_grad_()
     ids = torch.arange(len(target)) % 3 - 1
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    expected = segment_cross_entropy(whole, target, ids, weights, **options)
-    ours = vocab_parallel_segment_cross_entropy(shard, target, ids, weights, start, **options)
+    expected = segment_cross_entropy(whole, target, ids, weights, weight=weight, **options)
+    part = None if weight is None else weight[start:stop]
+    ours = vocab_parallel_segment_cross_entropy(
+        shard, target, ids, weights, start, weight=part, **options
+    )
     for name, a, b in zip(ours._fields, ours, expected, strict=True):
         torch.testing.assert_close(
             a, b, rtol=1e-9, atol=1e-13, msg=lambda m, n=name: f"{n} {options}: {m}"
@@ -78,7 +87,7 @@ def check_one_collective(rank, start, stop, logits, target):
     shard = logits[:, start:stop].clone().requires_grad_()
     dist.all_gather = counted
     try:
-        loss = vocab_parallel_cross_entropy(shard, target, start)
+        loss = vocab_parallel_cross_entropy(shard, target, start, weight=WEIGHT[start:stop])
         assert len(calls) == 1
         loss.backward()
         assert len(calls) == 1, "backward needs no collective"
@@ -107,7 +116,8 @@ def worker(rank, port):
             logits, target = Case(family, 12, 48).make(torch.float64)
             check_plain(*place, logits, target)
             for options in filter(partial(defined, family), OPTIONS.values()):
-                check_segments(*place, logits, target, options)
+                check_segments(*place, logits, target, options, None)
+                check_segments(*place, logits, target, options, WEIGHT)
     logits, target = Case("random", 12, 48).make(torch.float64)
     check_one_collective(*place, logits, target)
     check_refusal_of_second_derivative(*place, logits, target)
@@ -146,19 +156,24 @@ def test_compiles_into_one_graph(lonely_group, reduction):
     )
 
 
-def in_shards(logits, target, widths, smoothing=0.0, z_loss=0.0, softcap=0.0):
+def in_shards(logits, target, widths, smoothing=0.0, z_loss=0.0, softcap=0.0, weight=None):
     """What the ranks of a group would compute, in this process."""
+    weights = [None] * len(widths) if weight is None else weight.split(widths)
     valid, starts = target != IGNORE, [0, *torch.tensor(widths).cumsum(0).tolist()]
     shards, local = logits.split(widths, 1), []
     for start, width in zip(starts, widths, strict=False):
         inside = valid & (target >= start) & (target < start + width)
         local.append(torch.where(inside, target - start, -1))
     parts = [
-        shard_statistics(z, y, softcap, smoothing != 0) for z, y in zip(shards, local, strict=True)
+        shard_statistics(z, y, w, softcap, smoothing != 0)
+        for z, y, w in zip(shards, local, weights, strict=True)
     ]
     rows = merge(torch.stack(parts), valid, smoothing, z_loss)
     up = valid.to(rows.loss)
-    grads = [shard_gradient(up, z, y, rows, softcap) for z, y in zip(shards, local, strict=True)]
+    grads = [
+        shard_gradient(up, z, y, w, rows, softcap)
+        for z, y, w in zip(shards, local, weights, strict=True)
+    ]
     return rows, torch.cat(grads, 1)
 
 
@@ -179,6 +194,12 @@ def test_targets_at_minus_infinity_and_rivals_at_minus_infinity():
     logits[0, 4] = logits[1, 1] = 0.5
     rows, _ = in_shards(logits, torch.tensor([4, 3]), (3, 3))
     assert rows.loss[0] == 0 and rows.loss[1] == math.inf
+
+
+def test_a_target_that_no_rank_holds_has_an_infinite_loss():
+    for weight in (None, torch.ones(6)):
+        rows, _ = in_shards(torch.zeros(2, 6), torch.tensor([1, 9]), (3, 3), weight=weight)
+        assert rows.loss[0].isfinite() and rows.loss[1] == math.inf
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -206,6 +227,7 @@ def test_blocks_of_rows_do_not_change_the_result(monkeypatch):
         (dict(target=torch.zeros(4)), "target must hold integers, got torch.float32"),
         (dict(logits_shard=torch.zeros(4, 0)), r"V_r > 0, got \(4, 0\)"),
         (dict(logits_shard=torch.ones(4, 3).int()), "floating point, got torch.int32"),
+        (dict(weight=torch.ones(4)), r"weight must be \(3,\), .* got \(4,\)"),
         (dict(reduction="average"), "reduction must be 'none', 'mean' or 'sum', got 'average'"),
         (dict(softcap=-1.0), "softcap must be positive, got -1.0"),
         ({}, "needs torch.distributed.init_process_group first"),
