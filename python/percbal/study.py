@@ -6,11 +6,7 @@ an interrupted study goes on where it stopped when it is started again.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -18,9 +14,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from percbal.collate import EncodedDataset, SegmentCollator, encode_examples
+from percbal.job_pool import Job, progress_bar, run_jobs
 from percbal.loading import load_processor
 from percbal.presets import BASE, Study
 from percbal.segments import Tags
@@ -137,7 +133,7 @@ def _make_data(study: Study, root: Path, jobs: int) -> None:
             ]
     waiting = [shard for parts in shards.values() for shard in parts if not shard.path.exists()]
     total = sum(n for n, _, _ in files.values())
-    bar = tqdm(total=total, desc="rendering and encoding", unit="instance", mininterval=_interval())
+    bar = progress_bar(total=total, desc="rendering and encoding", unit="instance")
     bar.update(total - sum(shard.size for shard in waiting))
     with bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         for size in pool.map(_Shard.make, waiting):
@@ -150,102 +146,38 @@ def _make_data(study: Study, root: Path, jobs: int) -> None:
             part.path.unlink()
 
 
-@dataclass
-class _Running:
-    arm: str
-    seed: int
-    process: subprocess.Popen[bytes]
-    directory: Path
-
-    def label(self) -> str:
-        return f"{self.arm}, seed {self.seed}"
-
-    def steps(self) -> int:
-        """Steps done, by its own account."""
-        try:
-            return int(json.loads((self.directory / "progress.json").read_text())["step"])
-        except (OSError, ValueError):
-            return 0
-
-    def tail(self, lines: int = 8) -> str:
-        """Its last words."""
-        log = (self.directory / "log.txt").read_text(errors="replace")
-        return "\n".join(log.splitlines()[-lines:])
-
-
 def _train_bases(study: Study, root: Path, jobs: int) -> None:
     """The common start of every seed's arms."""
-    waiting = [(BASE, s) for s in study.seeds if not (root / f"seed{s}" / "initial").exists()]
-    _run_all(root, waiting, len(study.seeds), study.base_steps, jobs, "teaching to see a little")
+    seeds = [seed for seed in study.seeds if not (root / f"seed{seed}" / "initial").exists()]
+    run_jobs(
+        [_job(root, BASE, seed) for seed in seeds],
+        finished=len(study.seeds) - len(seeds),
+        steps=study.base_steps,
+        at_once=jobs,
+        what="teaching to see a little",
+    )
 
 
 def _run_arms(study: Study, root: Path, jobs: int) -> None:
     """Every arm with every seed; the slow ones first, so that no core idles at the end."""
     slow_first = sorted(study.arms, key=lambda arm: arm.balance != "ngdiff")
     waiting = [
-        (arm.name, seed)
+        _job(root, arm.name, seed)
         for arm, seed in product(slow_first, study.seeds)
         if not (run_directory(root, arm.name, seed) / "diagnosis.json").exists()
     ]
-    steps = round(study.steps * (1 + DIAGNOSIS_STEPS))
-    count = len(study.seeds) * len(study.arms)
-    _run_all(root, waiting, count, steps, jobs, "training and diagnosing")
+    run_jobs(
+        waiting,
+        finished=len(study.seeds) * len(study.arms) - len(waiting),
+        steps=round(study.steps * (1 + DIAGNOSIS_STEPS)),
+        at_once=jobs,
+        what="training and diagnosing",
+    )
 
 
-def _run_all(
-    root: Path, waiting: list[tuple[str, int]], count: int, steps: int, jobs: int, what: str
-) -> None:
-    """Run the waiting (arm, seed) pairs out of ``count`` in processes, ``jobs`` at once."""
-    total, done = count * steps, (count - len(waiting)) * steps
-    running: list[_Running] = []
-    failed: list[_Running] = []
-    bar = tqdm(total=total, initial=done, desc=what, unit="step", mininterval=_interval())
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(_start(root, *waiting.pop(0), threads=_threads(jobs)))
-            time.sleep(0.5)
-            for job in [job for job in running if job.process.poll() is not None]:
-                running.remove(job)
-                if job.process.returncode == 0:
-                    done += steps
-                    bar.write(f"finished: {job.label()}")
-                else:
-                    failed.append(job)
-                    bar.write(f"FAILED: {job.label()}; see {job.directory / 'log.txt'}")
-            bar.set_postfix_str("; ".join(job.label() for job in running), refresh=False)
-            bar.update(min(total, done + sum(job.steps() for job in running)) - bar.n)
-    except KeyboardInterrupt:
-        bar.write("interrupted: start the same command again to go on from the last checkpoints")
-        raise
-    finally:
-        bar.close()
-        for job in running:
-            job.process.terminate()
-    if failed:
-        names = "; ".join(job.label() for job in failed)
-        raise RuntimeError(f"failed: {names}; the last lines of the first:\n{failed[0].tail()}")
-
-
-def _interval() -> float:
-    """Seconds between updates of a progress bar; a log file needs few."""
-    return 0.5 if sys.stderr.isatty() else 30.0
-
-
-def _threads(jobs: int) -> int:
-    return max(1, (os.cpu_count() or 1) // jobs)
-
-
-def _start(root: Path, arm: str, seed: int, threads: int) -> _Running:
-    directory = run_directory(root, arm, seed)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "progress.json").unlink(missing_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with open(directory / "log.txt", "ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "percbal.study_arm", str(root), arm, str(seed)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-    return _Running(arm, seed, process, directory)
+def _job(root: Path, arm: str, seed: int) -> Job:
+    return Job(
+        f"{arm}, seed {seed}",
+        ["-m", "percbal.study_arm", str(root), arm, str(seed)],
+        run_directory(root, arm, seed),
+    )
