@@ -1,0 +1,128 @@
+"""Rewards from a task's own judge, for tasks with more than one right answer.
+
+A right colouring of a graph is checked, not compared. The judge is any object with a ``score``;
+this package knows no tasks, so a user's file joins the two (docs/rewards.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from percbal.rewards.blind import share_right
+from percbal.rewards.texts import completion_text, copies_an_answer, read_parts, words
+
+Reward = Callable[..., list[float | None]]
+Truth = dict[str, Any] | str | None
+
+
+class Verdict(Protocol):
+    """What a judge says of a completion; None where it cannot tell."""
+
+    answer: bool | None
+    perception: bool | None
+    perception_f1: float
+    reasoning: bool | None
+
+
+class Judge(Protocol):
+    def score(self, completion: str, truth: dict[str, Any]) -> Any:
+        """A `Verdict`; no completion may make it raise."""
+        ...
+
+
+class TaskRewards(NamedTuple):
+    """TRL reward functions that read the column ``truth``, a dictionary or its JSON.
+
+    outcome: the answer is right by the task's constraints.
+    perception: p* exactly. perception_f1: the share of its parts that are right.
+    reasoning: the answer is right for what the completion itself perceived. To be measured, and
+        rewarded only beside perception: it pays for perceiving an easy problem.
+    blind_reanswer: as `percbal.rewards.blind_reanswer`, the answers judged by the task.
+
+    What a judge cannot tell is 0, since the completion is to blame; a row without a truth is None.
+    A perception that contains the answer word for word, where p* (the column ``perception``) does
+    not, earns no perception_f1, reasoning or blind_reanswer.
+    """
+
+    outcome: Reward
+    perception: Reward
+    perception_f1: Reward
+    reasoning: Reward
+    blind_reanswer: Reward
+
+
+def from_task(task: Judge) -> TaskRewards:
+    """The rewards of one task, e.g. ``from_task(get_task("sudoku", size=9))``."""
+
+    def outcome(completions: Sequence[Any], truth: Sequence[Truth], **_: Any) -> list[float | None]:
+        return _each(task, completions, truth, lambda verdict: verdict.answer is True)
+
+    def perception(
+        completions: Sequence[Any], truth: Sequence[Truth], **_: Any
+    ) -> list[float | None]:
+        return _each(task, completions, truth, lambda verdict: verdict.perception is True)
+
+    def perception_f1(
+        completions: Sequence[Any], truth: Sequence[Truth], **columns: Any
+    ) -> list[float | None]:
+        values = _each(task, completions, truth, lambda verdict: verdict.perception_f1)
+        return _without_copies(values, completions, columns)
+
+    def reasoning(
+        completions: Sequence[Any], truth: Sequence[Truth], **columns: Any
+    ) -> list[float | None]:
+        values = _each(task, completions, truth, lambda verdict: verdict.reasoning is True)
+        return _without_copies(values, completions, columns)
+
+    def blind_reanswer(
+        completions: Sequence[Any],
+        blind_answers: Sequence[Sequence[str] | None],
+        truth: Sequence[Truth],
+        **columns: Any,
+    ) -> list[float | None]:
+        rows = [
+            (t, row) for texts, row in zip(blind_answers, truth, strict=True) for t in texts or []
+        ]
+        right = outcome([text for text, _ in rows], [row for _, row in rows])
+        return share_right(completions, blind_answers, right, **columns)
+
+    return TaskRewards(outcome, perception, perception_f1, reasoning, blind_reanswer)
+
+
+def _each(
+    task: Judge,
+    completions: Sequence[Any],
+    truths: Sequence[Truth],
+    value: Callable[[Verdict], float],
+) -> list[float | None]:
+    texts = map(completion_text, completions)
+    return [
+        None if truth is None else float(value(task.score(text, truth)))
+        for text, truth in zip(texts, map(_truth, truths), strict=True)
+    ]
+
+
+def _truth(truth: Truth) -> dict[str, Any] | None:
+    return json.loads(truth) if isinstance(truth, str) else truth
+
+
+def _without_copies(
+    values: list[float | None], completions: Sequence[Any], columns: dict[str, Any]
+) -> list[float | None]:
+    """The values, 0 where the perception contains the completion's or the right answer."""
+    nothing = [None] * len(completions)
+    rows = zip(
+        values,
+        read_parts(completions),
+        columns.get("answer") or nothing,
+        columns.get("perception") or nothing,
+        strict=True,
+    )
+    return [
+        0.0
+        if value and copies_an_answer(words(parts.perception or ""), (parts.answer, answer), shown)
+        else value
+        for value, parts, answer, shown in rows
+    ]
