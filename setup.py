@@ -22,7 +22,7 @@ except ImportError:
 CUDA = torch.version.cuda is not None and CUDA_HOME is not None
 CUDA = os.environ.get("PERCBAL_CUDA", str(int(CUDA))) == "1"
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")  # free-threaded Python has none
-STABLE = ["-DPy_LIMITED_API=0x030A0000", "-DTORCH_TARGET_VERSION=0x020A000000000000"]
+STABLE = ["-DPy_LIMITED_API=0x030A0000", "-DTORCH_TARGET_VERSION=0x020B000000000000"]
 LINES = [line.split() for line in Path("csrc/sources.txt").read_text().splitlines()]
 
 

@@ -6,6 +6,7 @@ from percbal_ops.coupling import CouplingStats, RewardCoupling, group_advantage,
 from percbal_ops.functional import SegmentOutput, cross_entropy, segment_cross_entropy
 from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
 from percbal_ops.logprob import linear_token_logprob
+from percbal_ops.memory import empty_cache
 from percbal_ops.text import TextScores, score_text
 from percbal_ops.vocab_parallel import (
     vocab_parallel_cross_entropy,
@@ -18,6 +19,7 @@ __all__ = [
     "SegmentOutput",
     "TextScores",
     "cross_entropy",
+    "empty_cache",
     "group_advantage",
     "group_agreement",
     "implementation",

@@ -31,6 +31,8 @@ SCHEMAS = {
     ),
     "scale_": "(Tensor(a!) x, Tensor factor) -> ()",
 }
+# No tensor in it, so no device: the C++ library overrides it whole.
+EMPTY_CACHE = "empty_cache() -> int"
 
 _library = torch.library.Library("percbal", "DEF")
 
@@ -46,6 +48,9 @@ for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
     _library.impl(_name, _on_cuda(_name), "CUDA")
+
+_library.define(EMPTY_CACHE)
+_library.impl("empty_cache", lambda: 0, "CompositeExplicitAutograd")
 
 # Loading the extension registers its kernels under the CPU key.
 with contextlib.suppress(ImportError):

@@ -67,7 +67,7 @@ def test_binding_compiles_against_the_stable_abi() -> None:
         pytest.skip("no C++ compiler is installed")
     include = Path(torch.__file__).parent / "include"
     flags = ("-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DUSE_CUDA")
-    target = "-DTORCH_TARGET_VERSION=0x020A000000000000"
+    target = "-DTORCH_TARGET_VERSION=0x020B000000000000"
     run(compiler, *flags, target, f"-I{ROOT / 'csrc'}", "-isystem", include, CUDA / "binding.cpp")
 
 

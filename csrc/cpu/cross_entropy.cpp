@@ -8,6 +8,7 @@
 
 #include "checks.h"
 #include "cpu/huge_pages.h"
+#include "cpu/kept_memory.h"
 
 namespace percbal {
 namespace {
@@ -98,9 +99,16 @@ class Inputs {
 
   // (rows, classes), contiguous, not yet written.
   Tensor new_dlogits() {
-    Tensor dlogits = torch::stable::new_empty(logits_, {rows(), args.classes});
+    const int64_t sizes[] = {rows(), args.classes}, strides[] = {args.classes, 1};
+    const size_t bytes = rows() * args.classes * logits_.element_size();
+    const Block block = take_block(bytes);
+    Tensor dlogits =
+        block.data == nullptr
+            ? torch::stable::new_empty(logits_, sizes)
+            : torch::stable::from_blob(block.data, sizes, strides, logits_.device(),
+                                       logits_.scalar_type(), [block](void*) { give_back(block); });
     args.dlogits = dlogits.mutable_data_ptr();
-    advise_huge_pages(args.dlogits, dlogits.numel() * dlogits.element_size());
+    if (block.data == nullptr) advise_huge_pages(args.dlogits, bytes);
     return dlogits;
   }
 
@@ -207,6 +215,8 @@ void advise_huge_pages_(Tensor x) {
   advise_huge_pages(x.mutable_data_ptr(), x.numel() * x.element_size());
 }
 
+int64_t empty_cache() { return static_cast<int64_t>(drop_kept_block()); }
+
 void scale_(Tensor x, Tensor factor) {
   check_float(x, "x");
   STD_TORCH_CHECK(factor.numel() == 1, "factor must hold one number, got shape ",
@@ -229,6 +239,11 @@ STABLE_TORCH_LIBRARY_IMPL(percbal, CPU, m) {
   m.impl("weighted_cross_entropy_", TORCH_BOX(&weighted_cross_entropy_));
   m.impl("advise_huge_pages_", TORCH_BOX(&advise_huge_pages_));
   m.impl("scale_", TORCH_BOX(&scale_));
+}
+
+// The key that serves operators without tensors.
+STABLE_TORCH_LIBRARY_IMPL(percbal, BackendSelect, m) {
+  m.impl("empty_cache", TORCH_BOX(&empty_cache));
 }
 
 }  // namespace
