@@ -73,8 +73,9 @@ def export_jsonl(
     """Write ``n`` instances as ``<split>.jsonl`` and ``images/<split>-<index>.png``.
 
     Each line is a JSON object: ``messages`` (a user turn with an image and a text part, an
-    assistant turn with the response), ``images`` (paths relative to ``out_dir``), ``segments``
-    (the response cut into perception and reasoning), ``truth`` (for ``Task.score``).
+    assistant turn with the response), ``prompt`` (the user turn alone), ``images`` (paths relative
+    to ``out_dir``), ``segments`` (the response cut into perception and reasoning), ``task`` (its
+    name), ``perception`` (p*), ``answer`` (one right answer), ``truth`` (for ``Task.score``).
 
     The lines grow in ``<split>.jsonl.part``, which takes its final name when all are there. Call
     again after an interruption, or with a larger ``n``, and it goes on after the last whole line.
@@ -106,13 +107,15 @@ def export_jsonl(
 def _row(instance: Instance, image: str) -> dict[str, Any]:
     question = [{"type": "image"}, {"type": "text", "text": instance.query}]
     response = [{"type": "text", "text": instance.response}]
+    user = {"role": "user", "content": question}
     return {
-        "messages": [
-            {"role": "user", "content": question},
-            {"role": "assistant", "content": response},
-        ],
+        "messages": [user, {"role": "assistant", "content": response}],
+        "prompt": [user],
         "images": [image],
         "segments": instance.segments,
+        "task": instance.task,
+        "perception": instance.perception,
+        "answer": instance.answer,
         "truth": instance.truth,
     }
 
