@@ -11,6 +11,9 @@ from torch import Tensor
 CPU_ROWS = 224
 CPU_LOW_PRECISION_ROWS = 1024  # bf16 GEMMs run several times faster, dW is still summed in fp32
 CUDA_ROWS = 4096
+# A chunk has this many logits at least (16 MiB in fp32): with a small vocabulary a product of a few
+# hundred rows takes less time than it takes to call it.
+LOGITS = 1 << 22
 
 
 class Chunk(NamedTuple):
@@ -49,6 +52,7 @@ def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
         rows = CUDA_ROWS
     else:
         rows = CPU_ROWS if hidden.element_size() >= 4 else CPU_LOW_PRECISION_ROWS
+    rows = max(rows, LOGITS // head.shape[0])
     if hidden.element_size() < 4 and need_head:
         alone = rows + 4 * head.shape[1] // hidden.element_size()
         return hidden.shape[0] if hidden.shape[0] <= alone else rows

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal_ops import logprob_chunks
+from percbal_ops import logprob_chunks, logprob_rows
 from percbal_ops.functional import _check_options, _check_targets
 from percbal_ops.linear import _autocast, _check_linear
 from percbal_ops.linear_library import TWICE
-from percbal_ops.logprob_rows import Rows
 from percbal_ops.reference import accumulate_dtype
 
 INPUTS = "Tensor hidden, Tensor head, Tensor? bias, Tensor target"
@@ -24,6 +23,15 @@ SCHEMAS = {
         f"(Tensor grad_logprob, Tensor grad_entropy, {INPUTS}, Tensor stats, {OPTIONS}, "
         "bool need_hidden, bool need_head, bool need_bias) "
         "-> (Tensor dhidden, Tensor dhead, Tensor dbias)"
+    ),
+    # one chunk of logits; the C++ library has both for the CPU
+    "token_logprob_rows": (
+        "(Tensor logits, Tensor target, float temperature, float softcap) "
+        "-> (Tensor logprob, Tensor entropy, Tensor stats)"
+    ),
+    "token_logprob_gradient_": (
+        "(Tensor(a!) logits, Tensor target, Tensor stats, Tensor grad_logprob, "
+        "Tensor grad_entropy, float temperature, float softcap) -> ()"
     ),
 }
 
@@ -73,13 +81,14 @@ def linear_token_logprob(
 _library = torch.library.Library("percbal", "FRAGMENT")
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
-    _library.impl(_name, getattr(logprob_chunks, _name), "CompositeExplicitAutograd")
+    _module = logprob_chunks if _name.startswith("linear") else logprob_rows
+    _library.impl(_name, getattr(_module, _name), "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("percbal::linear_token_logprob")
 def _(hidden: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     logprob = hidden.new_empty(hidden.shape[0], dtype=accumulate_dtype(hidden))
-    return logprob, torch.empty_like(logprob), logprob.new_empty(len(Rows._fields), len(logprob))
+    return logprob, torch.empty_like(logprob), logprob.new_empty(len(logprob), 5)
 
 
 @torch.library.register_fake("percbal::linear_token_logprob_backward")

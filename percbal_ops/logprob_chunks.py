@@ -6,17 +6,12 @@ a token (an advantage times a ratio) is known only after the log-probabilities a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from percbal_ops.linear_norms import HeadGradient, fresh
 from percbal_ops.linear_plan import Plan, buffer_rows, make_plan
-from percbal_ops.logprob_rows import Rows, rows_forward, rows_gradient, scaled
 from percbal_ops.reference import accumulate_dtype
-
-BLOCK = 1 << 22  # logits
 
 
 def linear_token_logprob(
@@ -28,23 +23,22 @@ def linear_token_logprob(
     temperature: float,
     softcap: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probability (N,), entropy (N,), and the statistics (7, N) that backward needs."""
-    dtype = accumulate_dtype(hidden)
+    """Log-probability (N,), entropy (N,), and the statistics (N, 5) that backward needs."""
+    n, dtype = hidden.shape[0], accumulate_dtype(hidden)
     with torch.autocast(hidden.device.type, enabled=False):
         plan = _plan(hidden, head, target != ignore_index, False)
-        stats = torch.zeros(len(Rows._fields), hidden.shape[0], dtype=dtype, device=hidden.device)
+        results = [hidden.new_zeros(shape, dtype=dtype) for shape in ((n,), (n,), (n, 5))]
         buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
         for chunk in plan.chunks:
             logits = _logits(chunk.take(hidden), head, bias, buffer)
             valid = chunk.take(plan.valid)
             index = torch.where(valid, chunk.take(target), 0)
-            rows = torch.empty(len(stats), len(logits), dtype=dtype, device=hidden.device)
-            for block in _blocks(logits):
-                u, _ = scaled(logits[block], temperature, softcap)
-                torch.stack(rows_forward(u, index[block]), out=rows[:, block])
-            for values, of_row in zip(stats, rows, strict=True):
-                chunk.put(values, torch.where(valid, of_row, 0.0))
-    return -stats[0], stats[1].clone(), stats
+            rows = torch.ops.percbal.token_logprob_rows(logits, index, temperature, softcap)
+            for result, values in zip(results, rows, strict=True):
+                counts = valid if values.dim() == 1 else valid[:, None]
+                chunk.put(result, torch.where(counts, values, 0.0))
+    logprob, entropy, stats = results
+    return logprob, entropy, stats
 
 
 def linear_token_logprob_backward(
@@ -73,17 +67,15 @@ def linear_token_logprob_backward(
         dhead = HeadGradient(head, dtype if low else head.dtype) if need_head else None
         buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
         for chunk in plan.chunks:
-            valid = chunk.take(plan.valid)
-            x = torch.where(valid[:, None], chunk.take(hidden), 0.0)
-            logits = _logits(x, head, bias, buffer)
+            valid, x = chunk.take(plan.valid), chunk.take(hidden)
             index = torch.where(valid, chunk.take(target), 0)
             up = [torch.where(valid, chunk.take(g), 0.0) for g in (grad_logprob, grad_entropy)]
-            rows = [chunk.take(values) for values in stats]
-            for block in _blocks(logits):
-                u, slope = scaled(logits[block], temperature, softcap)
-                of_block = Rows(*(values[block] for values in rows))
-                grad = rows_gradient(u, index[block], of_block, up[0][block], up[1][block])
-                logits[block] = grad.mul_(slope / temperature)
+            if not plan.exact:
+                x = torch.where(valid[:, None], x, 0.0)
+            logits = _logits(x, head, bias, buffer)
+            torch.ops.percbal.token_logprob_gradient_(
+                logits, index, chunk.take(stats), *up, temperature, softcap
+            )
             if need_hidden:
                 chunk.put(dhidden, torch.mm(logits, head))
             if need_bias:
@@ -101,13 +93,6 @@ def linear_token_logprob_backward(
 def _plan(hidden: Tensor, head: Tensor, valid: Tensor, need_head: bool) -> Plan:
     ones = torch.ones((), device=hidden.device).expand(valid.shape)
     return make_plan(valid, ones, None, "logits", 0, buffer_rows(hidden, head, need_head))
-
-
-def _blocks(logits: Tensor) -> Iterator[slice]:
-    """Rows worked on at once: they stay in cache, and fp32 copies of bf16 logits stay small."""
-    rows = max(1, BLOCK // logits.shape[1])
-    for start in range(0, logits.shape[0], rows):
-        yield slice(start, start + rows)
 
 
 def _logits(x: Tensor, head: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:

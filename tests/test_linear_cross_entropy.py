@@ -20,6 +20,7 @@ NAMES = ("input", "linear_weight", "linear_bias")
 def chunk(request, monkeypatch):
     """Rows of a chunk: several uneven chunks, or one."""
     monkeypatch.setattr(linear_plan, "CPU_ROWS", request.param)
+    monkeypatch.setattr(linear_plan, "LOGITS", 0)
     monkeypatch.setattr(linear_plan, "CPU_LOW_PRECISION_ROWS", request.param)
     return request.param
 

@@ -26,6 +26,7 @@ SHARES = {
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(linear_plan, "CPU_ROWS", 16)
+    monkeypatch.setattr(linear_plan, "LOGITS", 0)
     monkeypatch.setattr(linear_plan, "CPU_LOW_PRECISION_ROWS", 16)
 
 

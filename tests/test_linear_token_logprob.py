@@ -25,6 +25,7 @@ OPTIONS = {
 @pytest.fixture(autouse=True, params=[16, 1000], ids=["chunks", "one chunk"])
 def chunk(request, monkeypatch):
     monkeypatch.setattr(linear_plan, "CPU_ROWS", request.param)
+    monkeypatch.setattr(linear_plan, "LOGITS", 0)
     monkeypatch.setattr(linear_plan, "CPU_LOW_PRECISION_ROWS", request.param)
 
 
