@@ -47,13 +47,49 @@ def last_checkpoint(directory: str | Path) -> str | None:
     return max(found)[1] if found else None
 
 
-def save_balance(state: dict[str, Any], directory: str | Path) -> None:
-    """Write a balance's state into a checkpoint's directory, which is made if need be."""
+def save_state(state: dict[str, Any], directory: str | Path, name: str) -> None:
+    """Write a controller's state into a checkpoint's directory, which is made if need be."""
     Path(directory).mkdir(parents=True, exist_ok=True)
-    (Path(directory) / BALANCE_FILE).write_text(json.dumps(state))
+    (Path(directory) / name).write_text(json.dumps(state))
+
+
+def load_state(directory: str | Path, name: str) -> dict[str, Any] | None:
+    """The state that ``save_state`` wrote, or None for a checkpoint of another trainer."""
+    path = Path(directory) / name
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def save_balance(state: dict[str, Any], directory: str | Path) -> None:
+    """``save_state`` of a balance."""
+    save_state(state, directory, BALANCE_FILE)
 
 
 def load_balance(directory: str | Path) -> dict[str, Any] | None:
-    """The state that ``save_balance`` wrote, or None for a checkpoint of another trainer."""
-    path = Path(directory) / BALANCE_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
+    """``load_state`` of a balance."""
+    return load_state(directory, BALANCE_FILE)
+
+
+class VLMCheckpoints:
+    """For a Trainer, listed before it: checkpoints whose weights are found again."""
+
+    def _loads_plainly(self) -> bool:
+        trainer: Any = self
+        return (
+            isinstance(trainer.model, PreTrainedModel)
+            and not trainer.is_fsdp_enabled
+            and not trainer.is_deepspeed_enabled
+        )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        trainer: Any = self
+        if self._loads_plainly():
+            load_weights(trainer.model, resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+
+    def _load_best_model(self) -> None:
+        trainer: Any = self
+        if self._loads_plainly():
+            load_weights(trainer.model, str(trainer.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The command line: ``percbal study | sft | diagnose | coupling | tasks``."""
+"""The command line: ``percbal study | sft | grpo | diagnose | coupling | tasks``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     known, rest = parser.parse_known_args(argv)
-    if rest and known.command != "sft":
+    trains = known.command in ("sft", "grpo")  # their options are parsed with TRL's
+    if rest and not trains:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        known.run(known, rest) if known.command == "sft" else known.run(known)
+        known.run(rest) if trains else known.run(known)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"percbal {known.command}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_study(commands)
     _add_sft(commands)
+    _add_grpo(commands)
     _add_diagnose(commands)
     _add_coupling(commands)
     _add_tasks(commands)
@@ -56,16 +58,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_study(commands: Any) -> None:
     from percbal.presets import PRESETS
+    from percbal.rl_presets import RL_PRESETS
 
+    presets = [*PRESETS.values(), *RL_PRESETS.values()]
     parser = commands.add_parser(
         "study",
         help="train a tiny VLM with and without balancing, measure both, write a report",
         description="Train a tiny vision-language model from scratch by every arm of a preset, "
         "from the same weights on the same batches, and measure seeing and reasoning apart. "
         "Started again, it goes on where it stopped.",
-        epilog="presets: " + "; ".join(f"{p.name}: {p.about}" for p in PRESETS.values()),
+        epilog="presets: " + "; ".join(f"{p.name}: {p.about}" for p in presets),
     )
-    parser.add_argument("--preset", choices=PRESETS, default="quick")
+    parser.add_argument("--preset", choices=[p.name for p in presets], default="quick")
     parser.add_argument("--name", help="directory below --out (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=RUNS, help="default: %(default)s")
     parser.add_argument("--jobs", type=int, help="processes at once (default: one per core)")
@@ -74,6 +78,11 @@ def _add_study(commands: Any) -> None:
 
 def _study(args: argparse.Namespace) -> None:
     from percbal.presets import PRESETS
+    from percbal.rl_presets import RL_PRESETS
+
+    if args.preset in RL_PRESETS:
+        _rl_study(args)
+        return
     from percbal.report import write_report
     from percbal.study import run_study
 
@@ -85,6 +94,19 @@ def _study(args: argparse.Namespace) -> None:
     results = run_study(study, root, jobs=args.jobs)
     report = write_report(study, results, root)
     print(f"\n{results.table()}\n\nreport: {report}\nnumbers: {root / 'results.json'}")
+
+
+def _rl_study(args: argparse.Namespace) -> None:
+    from percbal.rl_presets import RL_PRESETS
+    from percbal.rl_study import run_rl_study
+
+    study = RL_PRESETS[args.preset]
+    root = args.out / (args.name or study.name)
+    print(
+        f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
+    )
+    print(run_rl_study(study, root, jobs=args.jobs).table())
+    print(f"\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
 
 
 def _add_sft(commands: Any) -> None:
@@ -99,10 +121,28 @@ def _add_sft(commands: Any) -> None:
     parser.set_defaults(run=_sft)
 
 
-def _sft(args: argparse.Namespace, rest: list[str]) -> None:
+def _sft(rest: list[str]) -> None:
     from percbal.sft_command import run_sft
 
     run_sft(rest)
+
+
+def _add_grpo(commands: Any) -> None:
+    parser = commands.add_parser(
+        "grpo",
+        help="reinforce a VLM with perception and reasoning credited apart",
+        description="GRPO by BalancedGRPOTrainer. Options are those of TRL's GRPO and of "
+        "BalancedGRPOConfig, on the command line or in a YAML file (--config). On several GPUs: "
+        "accelerate launch -m percbal grpo --config x.yaml. `percbal grpo --help` lists all.",
+        add_help=False,
+    )
+    parser.set_defaults(run=_grpo)
+
+
+def _grpo(rest: list[str]) -> None:
+    from percbal.grpo_command import run_grpo
+
+    run_grpo(rest)
 
 
 def _add_diagnose(commands: Any) -> None:

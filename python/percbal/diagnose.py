@@ -122,8 +122,13 @@ def complete(
     processor: ProcessorMixin,
     instances: Sequence[Instance],
     prefixes: Sequence[str],
+    *,
+    sample: bool = False,
 ) -> list[str]:
-    """Greedy completions of the instances' prompts, each beginning with its prefix."""
+    """Completions of the instances' prompts, each beginning with its prefix.
+
+    Greedy, or, with ``sample``, drawn from the model's own distribution (temperature 1).
+    """
     prompts = [_prompt(processor, instance) for instance in instances]
     inputs = processor(
         images=[[instance.image] for instance in instances],
@@ -138,7 +143,8 @@ def complete(
     generate: Any = model.generate
     output = generate(
         **inputs,
-        do_sample=False,
+        do_sample=sample,
+        **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}),
         max_new_tokens=_token_budget(tokenizer, instances),
         pad_token_id=tokenizer.pad_token_id,
         # a growing cache is copied at every token, which on the CPU takes half of the time

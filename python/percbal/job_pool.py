@@ -82,7 +82,7 @@ def run_jobs(waiting: list[Job], *, finished: int, steps: int, at_once: int, wha
                     failed.append(job)
                     bar.write(f"FAILED: {job.label}; see {job.directory / 'log.txt'}")
             bar.set_postfix_str("; ".join(job.label for job in running), refresh=False)
-            bar.update(min(bar.total, done + sum(job.steps() for job in running)) - bar.n)
+            bar.update(done + sum(min(job.steps(), steps) for job in running) - bar.n)
     except KeyboardInterrupt:
         bar.write("interrupted: start the same command again to go on from the last checkpoints")
         raise

@@ -54,10 +54,10 @@ def run_sft(arguments: list[str]) -> None:
         processor.save_pretrained(config.output_dir)
 
 
-def read_dataset(source: str, split: str) -> Dataset:
-    """A dataset with images, prompt, completion, and segments if it has them.
+def read_dataset(source: str, split: str, *, completions: bool = True) -> Dataset:
+    """A dataset with images, prompt, completion, and every other column that it has.
 
-    ValueError names what is missing.
+    completions: whether there must be one in every row. ValueError names what is missing.
     """
     path = Path(source)
     if path.suffix in (".jsonl", ".json"):
@@ -74,10 +74,11 @@ def read_dataset(source: str, split: str) -> Dataset:
         data = data[split]
     if "messages" in data.column_names and "prompt" not in data.column_names:
         data = data.map(_prompt_and_completion, remove_columns="messages")
-    missing = {"prompt", "completion"} - set(data.column_names)
+    needed = {"prompt", "completion"} if completions else {"prompt"}
+    missing = needed - set(data.column_names)
     if missing or not {"image", "images"} & set(data.column_names):
         raise ValueError(
-            f"{source} needs the columns prompt and completion (or messages) and images, "
+            f"{source} needs the columns {' and '.join(sorted(needed))} (or messages) and images, "
             f"it has {', '.join(data.column_names)}"
         )
     return data.cast_column("images", Sequence(Image())) if "images" in data.column_names else data

@@ -1,0 +1,335 @@
+"""GRPO in which perception tokens and reasoning tokens answer for what they caused.
+
+``BalancedGRPOTrainer`` is TRL's ``GRPOTrainer`` with other advantages: (B, T) instead of (B,),
+from an outcome and a perception reward, by ``percbal.credit``. Sampling, clipping, the KL term and
+everything else are TRL's. docs/grpo.md explains the options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import ProcessorMixin
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+
+from percbal.balance import TokenMean
+from percbal.blind_signals import blind_answers, image_dependence
+from percbal.checkpoint import VLMCheckpoints, load_state, save_state
+from percbal.coupling_log import CouplingLog, within_group
+from percbal.credit import (
+    NO_PERCEPTION,
+    Advantages,
+    assign_credit,
+    segment_scale,
+    token_advantages,
+)
+from percbal.generated_segments import GeneratedSegments, segment_completions
+from percbal.grpo_config import BalancedGRPOConfig
+from percbal.grpo_refusals import refuse_unsupported, refuse_vllm_with_images
+from percbal.logprob_head import unsupported_head, use_token_logprob
+from percbal.reward_guard import RewardError, guard
+from percbal.reward_roles import SURROGATES, RewardRoles
+from percbal.segments import PERCEPTION, REASONING, SEGMENT_NAMES
+from percbal.text_key import text_key
+
+ALPHA_FILE = "alpha_state.json"
+
+
+class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
+    """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
+
+    reward_funcs: TRL reward functions, ``percbal.rewards`` among them; ``args`` says by name which
+        is the outcome, which the perception, and which are only measured.
+    train_dataset: conversational ``prompt``, ``image`` or ``images``, and the columns that the
+        reward functions read.
+    Other arguments are TRL's. Logged beside TRL's numbers: see docs/grpo.md.
+
+    Raises ValueError, one sentence, for options that do not go together; RewardError where a
+    reward function fails while training (``args.on_reward_error``).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Sequence[Any],
+        args: BalancedGRPOConfig,
+        *,
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        processing_class: ProcessorMixin,
+        **kwargs: Any,
+    ) -> None:
+        refuse_unsupported(args, kwargs)
+        refuse_vllm_with_images(args, list(train_dataset.column_names))
+        _never_sample_images(args, processing_class)
+        super().__init__(
+            model=model,
+            reward_funcs=list(reward_funcs)
+            if isinstance(reward_funcs, (list, tuple))
+            else reward_funcs,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.alpha = args.make_alpha()
+        self.balance = args.make_balance()
+        self.roles = RewardRoles(
+            self.reward_func_names,
+            args.roles(),
+            args.measured,
+            self.reward_weights.tolist(),
+            self.alpha.value,
+        )
+        self.reward_funcs = [
+            guard(function, name, args.reward_timeout)
+            for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
+        ]
+        followed = [args.outcome_reward]
+        followed += [
+            name
+            for name in self.reward_func_names
+            if name in SURROGATES or name == self.roles.roles["perception_reward"]
+        ]
+        truth = self.roles.roles["true_perception"]
+        self._followed = [name for name in dict.fromkeys(followed) if name != truth]
+        self._coupling = {
+            mode: CouplingLog(
+                self._followed, has_reasoning=self.roles.roles["true_reasoning"] is not None
+            )
+            for mode in ("train", "eval")
+        }
+        if args.logprobs == "percbal":
+            self._use_token_logprob()
+        self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
+        self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
+
+    def _use_token_logprob(self) -> None:
+        models = [self.accelerator.unwrap_model(self.model, keep_torch_compile=False)]
+        models += [] if self.ref_model is None else [self.accelerator.unwrap_model(self.ref_model)]
+        for model in models:
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            if (reason := unsupported_head(base)) is not None:
+                raise ValueError(
+                    f"logprobs='percbal' is not possible, set logprobs='trl': {reason}"
+                )
+            use_token_logprob(base, self.temperature)
+
+    # --- rewards -------------------------------------------------------------------------------
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> Tensor:
+        self._segmented = segment_completions(
+            self._tokenizer, completion_ids_list, self.args.tags()
+        )
+        columns = self._label_free_columns(prompts, completion_ids_list)
+        inputs = [
+            {**row, **{name: values[i] for name, values in columns.items()}}
+            for i, row in enumerate(inputs)
+        ]
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        self._settle_failures(prompts, completions, rewards)
+        self._rewards = rewards
+        self.reward_weights = self.roles.weights(self.alpha.value)  # what TRL logs as `reward`
+        return rewards
+
+    def _label_free_columns(self, prompts: Any, ids: Any) -> dict[str, list[Any]]:
+        """Columns that the surrogate rewards read and only the policy can make."""
+        columns: dict[str, list[Any]] = {}
+        if "blind_reanswer" in self.reward_func_names:
+            columns["blind_answers"] = blind_answers(
+                self,
+                prompts,
+                ids,
+                self._segmented,
+                samples=self.args.blind_samples,
+                blind_from=self.args.blind_from,
+            )
+        if "masked_image_kl" in self.reward_func_names:
+            columns["masked_image_kl"] = image_dependence(self, prompts, ids).tolist()
+        return columns
+
+    def _settle_failures(self, prompts: Any, completions: Any, rewards: Tensor) -> None:
+        """Count what was not scored; stop on every rank alike if a function failed on one."""
+        mode = "train" if self.model.training else "eval"
+        unscored = rewards.isnan().float().mean(0).tolist()
+        for name, share in zip(self.reward_func_names, unscored, strict=True):
+            self._metrics[mode][f"rewards/{name}/unscored"].append(share)
+        mine = [
+            f"{name} raised {function.problem}"
+            for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)
+            if getattr(function, "problem", None)
+        ]
+        problems = sorted(set(self._from_all_ranks(mine)))
+        self._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
+        if problems and self.args.on_reward_error == "raise":
+            path = self._save_failed(prompts, completions)
+            kept = self._keep_weights()
+            raise RewardError(
+                f"reward function {'; '.join(problems)} after step {self.state.global_step}; the "
+                f"rollouts are in {path}{kept}"
+            )
+
+    def _from_all_ranks(self, items: list[str]) -> list[str]:
+        if self.accelerator.num_processes == 1:
+            return items
+        gathered: list[Any] = [None] * self.accelerator.num_processes
+        torch.distributed.all_gather_object(gathered, items)
+        return [item for rank in gathered for item in rank]
+
+    def _save_failed(self, prompts: Any, completions: Any) -> str:
+        rank = self.accelerator.process_index
+        name = f"failed_step{self.state.global_step:05d}_rank{rank}.jsonl"
+        path = Path(str(self.args.output_dir)) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            for prompt, completion in zip(prompts, completions, strict=True):
+                row = {"prompt": _texts(prompt), "completion": _texts(completion)}
+                file.write(json.dumps(row) + "\n")
+        return str(path)
+
+    def _keep_weights(self) -> str:
+        """A checkpoint of the weights so far, to go on from with a mended function."""
+        if not self.model.training or self.state.global_step == 0:
+            return ""
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        path = os.path.join(self._get_output_dir(trial=None), name)
+        if not os.path.isdir(path):
+            self._save_checkpoint(self.model, trial=None)
+        return f" and the weights in {path}"
+
+    # --- credit --------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        assert self._segmented is not None
+        mode = "train" if self.model.training else "eval"
+        group_size = self.num_generations if mode == "train" else self.num_generations_eval
+        rewards = self.roles.split(self._rewards)
+        advantages = assign_credit(
+            self.args.credit,
+            rewards.outcome,
+            rewards.perception,
+            self._perception_keys(),
+            alpha=self.alpha.value,
+            group_size=group_size,
+            scale=self.args.scale_rewards,
+        )
+        rows = len(batch["completion_ids"])
+        first = self.accelerator.process_index * rows
+        local = Advantages(*(values[first : first + rows] for values in advantages))
+        batch["advantages"] = self._per_token(local, batch, mode)
+        self._record(mode, group_size)
+        return batch
+
+    def _perception_keys(self) -> Tensor:
+        """(R,) int64 of all ranks: equal where the perceived texts are."""
+        assert self._segmented is not None
+        keys = [NO_PERCEPTION if p is None else text_key(p) for p in self._segmented.perception]
+        return self.accelerator.gather(torch.tensor(keys, device=self.accelerator.device))
+
+    def _per_token(self, advantages: Advantages, batch: dict[str, Any], mode: str) -> Tensor:
+        """(B, T), or (B,) where all tokens of a rollout have the same advantage."""
+        assert self._segmented is not None
+        whole = advantages.perception is advantages.reasoning or self.args.credit in (
+            "scalar",
+            "normalized",
+        )
+        balanced = not isinstance(self.balance, TokenMean)
+        if whole and not balanced:
+            return advantages.perception
+        segments = [torch.as_tensor(s) for s in self._segmented.segments]
+        width = batch["completion_ids"].shape[1]
+        ids = pad_sequence(segments, batch_first=True, padding_value=REASONING)
+        ids = nn.functional.pad(ids, (0, width - ids.shape[1]), value=REASONING)
+        ids = ids.to(batch["completion_ids"].device)
+        mask = batch["completion_mask"].bool()
+        counts = torch.stack(
+            [(mask & (ids == s)).sum(-1) for s in range(len(SEGMENT_NAMES))], -1
+        )  # (B, S)
+        per_rollout = self.args.loss_type in ("grpo", "sapo")  # these average each rollout first
+        if not per_rollout:
+            counts = self.accelerator.reduce(counts.sum(0), "sum")
+        shares = counts if counts.dim() == 1 else counts.sum(0)
+        self._metrics[mode]["segments/perception_share"].append(
+            float(shares[PERCEPTION] / shares.sum().clamp(min=1))
+        )
+        if not balanced:
+            return token_advantages(advantages, ids)
+        weights = self.balance.weights(counts)
+        return token_advantages(advantages, ids, segment_scale(weights, counts))
+
+    # --- logs ----------------------------------------------------------------------------------
+
+    def _record(self, mode: str, group_size: int) -> None:
+        assert self._segmented is not None
+        self._metrics[mode]["segments/parse_fail"].append(float(self._segmented.failed.mean()))
+        self._metrics[mode]["alpha"].append(self.alpha.value)
+        rewards = self.roles.split(self._rewards)
+        if rewards.true_perception is not None:
+            columns = [self.reward_func_names.index(name) for name in self._followed]
+            self._coupling[mode].update(
+                self._rewards[:, columns],
+                rewards.true_perception,
+                rewards.true_reasoning,
+                group_size,
+            )
+        if rewards.perception is not None and mode == "train":
+            self.alpha.update(*within_group(rewards.outcome, rewards.perception, group_size))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = "train" if self.model.training else "eval"
+        for name, value in self._coupling[mode].drain().items():
+            self._metrics[mode][name].append(value)
+        super().log(logs, start_time)
+
+    # --- checkpoints ---------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        if self.args.should_save:  # first, as the Trainer's own state comes last
+            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            directory = os.path.join(self._get_output_dir(trial=trial), name)
+            save_state(self.alpha.state_dict(), directory, ALPHA_FILE)
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        state = None if checkpoint is None else load_state(checkpoint, ALPHA_FILE)
+        if state is not None:
+            self.alpha.load_state_dict(state)
+
+
+def _never_sample_images(args: BalancedGRPOConfig, processor: Any) -> None:
+    """A sampled image token would stand for an image that is not there; the forward pass fails."""
+    names = ("image_token_id", "video_token_id")
+    ids = [getattr(processor, name, None) for name in names]
+    banned = [i for i in ids if isinstance(i, int)]
+    given = dict(args.generation_kwargs or {})
+    if banned and not args.use_vllm:
+        given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *banned})
+        args.generation_kwargs = given
+
+
+def _texts(messages: Any) -> Any:
+    """Messages without their images, ready for JSON."""
+    if isinstance(messages, str):
+        return messages
+    return [
+        {
+            "role": message["role"],
+            "content": message["content"]
+            if isinstance(message["content"], str)
+            else "".join(part.get("text") or "" for part in message["content"]),
+        }
+        for message in messages
+    ]

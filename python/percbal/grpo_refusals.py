@@ -1,0 +1,53 @@
+"""What the GRPO trainer does not support, said before it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from percbal.grpo_config import BalancedGRPOConfig
+
+
+def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
+    """Raise one sentence for an option that segment advantages do not support."""
+    refusals = {
+        "multi_objective_aggregation": (
+            args.multi_objective_aggregation != "sum_then_normalize",
+            "credit says how rewards are combined (normalized is normalize_then_sum)",
+        ),
+        "tools": (bool(kwargs.get("tools")), "tool results are in no segment"),
+        "environment_factory": (
+            kwargs.get("environment_factory") is not None,
+            "its observations are in no segment",
+        ),
+        "use_liger_kernel": (args.use_liger_kernel, "Liger replaces the model's forward"),
+    }
+    by_token = args.credit in ("segment", "same_perception") or args.balance == "fixed"
+    if by_token:
+        why = "it needs one advantage per rollout, and segments have their own"
+        refusals |= {
+            "loss_type='vespo'": (args.loss_type == "vespo", why),
+            "loss_type='luspo'": (args.loss_type == "luspo", why),
+            "importance_sampling_level='sequence'": (
+                args.importance_sampling_level == "sequence",
+                why,
+            ),
+            "off_policy_mask_threshold": (args.off_policy_mask_threshold is not None, why),
+        }
+    for name, (asked_for, reason) in refusals.items():
+        if asked_for:
+            raise ValueError(
+                f"BalancedGRPOTrainer with credit={args.credit!r} does not support {name}: {reason}"
+            )
+
+
+def refuse_vllm_with_images(args: BalancedGRPOConfig, columns: list[str]) -> None:
+    """TRL hands vLLM prompts whose image tokens are expanded already; vLLM expands them again.
+
+    huggingface/trl#6294: rollouts then come from a prompt that training never sees, or fail.
+    """
+    if args.use_vllm and {"image", "images"} & set(columns):
+        raise ValueError(
+            "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
+            "image tokens (huggingface/trl#6294), so samples and training see different prompts; "
+            "generate with transformers, or train with verl (docs/scale.md)"
+        )

@@ -1,0 +1,106 @@
+"""Reward functions that may raise, hang or answer nonsense, without the run being lost.
+
+A guarded function never raises. What went wrong is kept as a sentence until every rank has been
+asked: one rank that stopped alone would leave the others waiting for it forever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+
+class RewardError(RuntimeError):
+    """A reward function failed; the message names it, the step, and where the rollouts are."""
+
+
+class GuardedReward:
+    """A synchronous TRL reward function, called with a time limit and checked.
+
+    A call returns one float per completion: NaN for a completion that the function did not score
+    (None, NaN or infinite), and NaN for all of them where it failed, with the reason in
+    ``problem``.
+
+    timeout: seconds, or None to wait forever. A function that is late is left running in a thread
+        of its own; Python has no way to stop it.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, timeout: float | None) -> None:
+        self.function, self.__name__, self.timeout = function, name, timeout
+        self.problem: str | None = None
+        self.unscored = 0.0  # share of the last call's completions
+
+    def __call__(self, **inputs: Any) -> list[float]:
+        answers: list[Any] = []
+        errors: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                answers.append(self.function(**inputs))
+            except Exception as error:
+                errors.append(error)
+
+        if self.timeout is None:
+            ask()
+        else:
+            thread = threading.Thread(target=ask, daemon=True, name=f"reward {self.__name__}")
+            thread.start()
+            thread.join(self.timeout)
+        late = not answers and not errors
+        error = TimeoutError(f"no answer in {self.timeout:g} s") if late else None
+        return self._settle(
+            answers[0] if answers else None, errors[0] if errors else error, _rows(inputs)
+        )
+
+    def _settle(self, answer: Any, error: BaseException | None, rows: int) -> list[float]:
+        self.problem = None
+        values = [math.nan] * rows
+        if error is not None:
+            self.problem = f"{type(error).__name__}: {error}"
+        else:
+            try:
+                values = _checked(answer, rows)
+            except (TypeError, ValueError) as wrong:
+                self.problem = str(wrong)
+        self.unscored = sum(map(math.isnan, values)) / max(rows, 1)
+        return values
+
+
+class GuardedAsyncReward(GuardedReward):
+    """The same for a coroutine function; TRL awaits all of them together."""
+
+    async def __call__(self, **inputs: Any) -> list[float]:  # type: ignore[override]
+        answer, error = None, None
+        try:
+            answer = await asyncio.wait_for(self.function(**inputs), self.timeout)
+        except asyncio.TimeoutError:
+            error = TimeoutError(f"no answer in {self.timeout:g} s")
+        except Exception as raised:
+            return self._settle(None, raised, _rows(inputs))
+        return self._settle(answer, error, _rows(inputs))
+
+
+def guard(function: Any, name: str, timeout: float | None) -> Any:
+    """The guarded function; a reward model (``nn.Module``) as it is."""
+    if isinstance(function, torch.nn.Module):
+        return function
+    is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
+    return (GuardedAsyncReward if is_async else GuardedReward)(function, name, timeout)
+
+
+def _rows(inputs: dict[str, Any]) -> int:
+    return len(inputs["completions"])
+
+
+def _checked(answer: Any, rows: int) -> list[float]:
+    if not isinstance(answer, (Sequence, torch.Tensor)) or len(answer) != rows:
+        size = f"{len(answer)} values" if hasattr(answer, "__len__") else f"{answer!r:.40}"
+        raise ValueError(f"it must return one reward per completion, {rows}, it returned {size}")
+    values = [math.nan if value is None else float(value) for value in answer]
+    return [value if math.isfinite(value) else math.nan for value in values]

@@ -1,0 +1,156 @@
+"""What an experiment in reinforcement learning trains and measures, as data."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from percbal.presets import FIXED, PICTURES, TOKEN_MEAN, Arm, Study
+
+
+@dataclass(frozen=True)
+class RLArm:
+    """One way to go on from a start: options of ``BalancedGRPOConfig``, or fine-tuning.
+
+    options: over the study's own. For kind "sft": those of ``presets.Arm``.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    kind: str = "grpo"
+
+
+@dataclass(frozen=True)
+class RLStudy:
+    """Models fine-tuned to different ends, from which every arm goes on, with several seeds.
+
+    starts: a study whose arms, with its one seed, make the starting models.
+    An update takes ``prompts * group`` rollouts at temperature 1, once, without a KL term.
+    """
+
+    name: str
+    about: str
+    starts: Study
+    arms: tuple[RLArm, ...]
+    seeds: tuple[int, ...]  # of the rollouts and prompts; fixed in advance
+    updates: int = 40
+    prompts: int = 32
+    group: int = 16
+    learning_rate: float = 2e-4
+    warmup: int = 3
+    max_tokens: int = 160
+    test_instances: int = 256
+    samples: int = 4  # completions per test instance at temperature 1
+
+    def __post_init__(self) -> None:
+        if len(self.starts.seeds) != 1:
+            raise ValueError(f"starts need one seed, got {self.starts.seeds}")
+        names = [arm.name for arm in self.arms]
+        if len(set(names)) != len(names) or "start" in names:
+            raise ValueError(
+                f"arms need names of their own, none of them 'start', got {', '.join(names)}"
+            )
+
+    def arm(self, name: str) -> RLArm:
+        """The arm called ``name``."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def sft_steps(self, batch_size: int) -> int:
+        """Fine-tuning steps that cost as much as the updates.
+
+        A rollout's token costs a forward pass to sample and three to train on (one forward, one
+        backward of twice its cost), a fine-tuning token three.
+        """
+        return round(4 / 3 * self.updates * self.prompts * self.group / batch_size)
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> RLStudy:
+        """Read what ``save`` wrote."""
+        fields = json.loads(path.read_text())
+        starts = fields.pop("starts")
+        starts["arms"] = tuple(Arm(**arm) for arm in starts["arms"])
+        starts["seeds"] = tuple(starts["seeds"])
+        fields["arms"] = tuple(RLArm(**arm) for arm in fields["arms"])
+        fields["seeds"] = tuple(fields["seeds"])
+        return cls(starts=Study(**starts), **fields)
+
+
+def _mixed(alpha: float, **options: Any) -> dict[str, Any]:
+    return {"credit": "scalar", "alpha": alpha, **options}
+
+
+ARMS = (
+    RLArm("outcome", _mixed(0.0)),
+    RLArm("scalar 0.25", _mixed(0.25)),
+    RLArm("scalar 0.5", _mixed(0.5)),
+    RLArm("scalar 0.75", _mixed(0.75)),
+    RLArm("scalar auto", _mixed(0.5, alpha_rule="coupling")),
+    RLArm("normalized 0.5", {"credit": "normalized", "alpha": 0.5}),
+    RLArm("segment 0.5", {"credit": "segment", "alpha": 0.5}),
+    RLArm("same perception 0", {"credit": "same_perception", "alpha": 0.0}),
+    RLArm("same perception 0.5", {"credit": "same_perception", "alpha": 0.5}),
+    RLArm("agreement 0.5", _mixed(0.5, perception_reward="group_agreement")),
+    RLArm("blind 0.5", _mixed(0.5, perception_reward="blind_reanswer", blind_from="continue")),
+    RLArm("SFT fixed 0.5", {"balance": "fixed", "lam": 0.5, "learning_rate": 1e-3}, kind="sft"),
+)
+
+RL_PRESETS = {
+    study.name: study
+    for study in (
+        RLStudy(
+            name="rl",
+            about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
+            "512 rollouts an update; two to three hours on two cores",
+            starts=Study(
+                name="starts",
+                about="where seeing is the bottleneck, and where reasoning is",
+                task_options=PICTURES,
+                base_instances=6_000,
+                base_steps=500,
+                train_instances=14_000,
+                test_instances=256,
+                steps=1200,
+                arms=(TOKEN_MEAN, Arm("fixed 0.97", "fixed", lam=0.97)),
+                seeds=(3,),
+            ),
+            arms=ARMS,
+            seeds=(21, 22, 23),
+        ),
+        RLStudy(
+            name="rl-smoke",
+            about="two updates of everything, to see that it runs; its numbers mean nothing",
+            starts=Study(
+                name="starts",
+                about="barely trained",
+                model_options=dict(hidden=16, layers=1, heads=2, mlp=32),
+                base_instances=32,
+                base_steps=2,
+                base_batch_size=8,
+                train_instances=96,
+                test_instances=8,
+                steps=4,
+                batch_size=8,
+                arms=(TOKEN_MEAN, FIXED),
+                seeds=(0,),
+            ),
+            arms=tuple(
+                arm
+                for arm in ARMS
+                if arm.name in ("outcome", "same perception 0.5", "blind 0.5", "SFT fixed 0.5")
+            ),
+            seeds=(0,),
+            updates=2,
+            prompts=2,
+            group=4,
+            max_tokens=40,
+            test_instances=8,
+            samples=2,
+        ),
+    )
+}
