@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from percbal_ops import coupling_library  # noqa: F401  defines the operators
@@ -61,7 +62,6 @@ def reward_coupling(
     """
     outcome, perception, reasoning, group = _checked(outcome, perception, reasoning, group)
     matrix = outcome if outcome.dim() == 2 else outcome[:, None]
-    order, offsets, ids = _layout(group, len(matrix), matrix.device)
     targets = [t for t in (perception, reasoning) if t is not None]
     stats = CouplingStats(
         origin_outcome=torch.stack([_first_scored(c) for c in matrix.unbind(1)]),
@@ -69,9 +69,10 @@ def reward_coupling(
         eps=eps,
         right_at=right_at,
     )
-    stats._add(matrix, perception, reasoning, order, offsets)
+    stats._add(matrix, perception, reasoning, group)
     table = None
     if per_group:
+        order, offsets, ids = _layout(group, len(matrix), matrix.device)
         correlation, count = torch.ops.percbal.group_coupling(
             matrix, perception, reasoning, order, offsets
         )
@@ -148,29 +149,23 @@ class CouplingStats:
                 f"{len(self.origin_target)} targets, got {matrix.shape[1]} and "
                 f"{1 + (reasoning is not None)}"
             )
-        order, offsets, _ = _layout(group, len(matrix), matrix.device)
-        self._add(matrix, perception, reasoning, order, offsets)
+        self._add(matrix, perception, reasoning, group)
         return self
 
     def _add(
-        self,
-        matrix: Tensor,
-        perception: Tensor,
-        reasoning: Tensor | None,
-        order: Tensor,
-        offsets: Tensor,
+        self, matrix: Tensor, perception: Tensor, reasoning: Tensor | None, group: Tensor | None
     ) -> None:
-        pair, signal = torch.ops.percbal.coupling_stats(
-            matrix,
-            perception,
-            reasoning,
-            order,
-            offsets,
-            self.origin_outcome.to(matrix.device),
-            self.origin_target.to(matrix.device),
-            self.eps,
-            self.right_at,
-        )
+        origins = self.origin_outcome.to(matrix.device), self.origin_target.to(matrix.device)
+        tail = (*origins, self.eps, self.right_at)
+        if group is None:
+            order, offsets, _ = _layout(None, len(matrix), matrix.device)
+            pair, signal = torch.ops.percbal.coupling_stats(
+                matrix, perception, reasoning, order, offsets, *tail
+            )
+        else:
+            pair, signal = torch.ops.percbal.coupling_stats_by_id(
+                matrix, perception, reasoning, group, *tail
+            )
         if not (pair.isfinite().all() and signal.isfinite().all()):
             columns = [c for c in (matrix, perception, reasoning) if c is not None]
             infinite = sum(int(c.isinf().sum()) for c in columns)
@@ -202,6 +197,19 @@ class CouplingStats:
         pair, signal = sums.double().cpu().split([self.pair.numel(), self.signal.numel()])
         self.pair, self.signal = pair.view_as(self.pair), signal.view_as(self.signal)
         return self
+
+    def all_reduce(self, group: dist.ProcessGroup | None = None) -> CouplingStats:
+        """Adds up the sums of all ranks of ``group``, on every one of them, in one small message.
+
+        Call it on every rank, also on one that has added nothing, and on what was added since the
+        last call: its result reduced again would count each rank's share once more. Counts come
+        out exact, other sums to float64 rounding. Equal origins, eps and right_at are assumed.
+        """
+        sums = self.tensor()
+        if dist.get_backend(group) == "nccl":
+            sums = sums.cuda()
+        dist.all_reduce(sums, group=group)
+        return self.load_tensor(sums)
 
     def summary(self, confidence: float = 0.95) -> RewardCoupling:
         """The numbers of `reward_coupling` for everything added so far."""

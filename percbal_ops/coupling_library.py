@@ -16,6 +16,11 @@ SCHEMAS = {
         "Tensor origin_outcome, Tensor origin_target, float eps, float right_at) "
         "-> (Tensor pair, Tensor signal)"
     ),
+    "coupling_stats_by_id": (
+        "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor group, "
+        "Tensor origin_outcome, Tensor origin_target, float eps, float right_at) "
+        "-> (Tensor pair, Tensor signal)"
+    ),
     "group_coupling": (
         "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor order, Tensor offsets) "
         "-> (Tensor correlation, Tensor count)"
@@ -39,6 +44,7 @@ def _(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return group.new_empty(ordered, dtype=torch.int32), offsets, group.new_empty(groups)
 
 
+@torch.library.register_fake("percbal::coupling_stats_by_id")
 @torch.library.register_fake("percbal::coupling_stats")
 def _(
     outcome: Tensor, perception: Tensor, reasoning: Tensor | None, *rest: Any

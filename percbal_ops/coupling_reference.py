@@ -64,6 +64,23 @@ def coupling_stats(
     return pair, signal
 
 
+def coupling_stats_by_id(
+    outcome: Tensor,
+    perception: Tensor,
+    reasoning: Tensor | None,
+    group: Tensor,
+    origin_outcome: Tensor,
+    origin_target: Tensor,
+    eps: float,
+    right_at: float,
+) -> tuple[Tensor, Tensor]:
+    """`coupling_stats` of rows in any order, group (R,) int64: one pass fewer where there is a
+    kernel for it, which is on the CPU."""
+    order, offsets, _ = torch.ops.percbal.group_layout(group)
+    tail = (order, offsets, origin_outcome, origin_target, eps, right_at)
+    return torch.ops.percbal.coupling_stats(outcome, perception, reasoning, *tail)
+
+
 def group_coupling(
     outcome: Tensor, perception: Tensor, reasoning: Tensor | None, order: Tensor, offsets: Tensor
 ) -> tuple[Tensor, Tensor]:

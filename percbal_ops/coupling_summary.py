@@ -93,12 +93,20 @@ def summarise(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 is NaN, which is the answer
-        coupled = [
-            _coupled(p.numpy(), origin_outcome.numpy(), origin.numpy(), confidence)
-            for p, origin in zip(pair, origin_target, strict=True)
-        ]
+        # (T, 1) beside (T, C): the targets' arithmetic at once, which is half the calls of NumPy
+        targets = origin_target.view(-1, *[1] * (pair.dim() - 2)).numpy()
+        both = _coupled(pair.numpy(), origin_outcome.numpy(), targets, confidence)
         seen = _signal(signal.numpy())
+    coupled = [_of_target(both, t) for t in range(len(pair))]
     return RewardCoupling(coupled[0], coupled[1] if len(coupled) > 1 else None, seen, groups)
+
+
+def _of_target(both: Coupled, t: int) -> Coupled:
+    def pick(correlation: Correlation) -> Correlation:
+        return Correlation(**{k: v[t] for k, v in vars(correlation).items()})
+
+    rest = {k: v[t] for k, v in vars(both).items() if isinstance(v, Tensor)}
+    return Coupled(pooled=pick(both.pooled), within=pick(both.within), **rest)
 
 
 def _coupled(p: Array, origin_x: Array, origin_y: Array, confidence: float) -> Coupled:

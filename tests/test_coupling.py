@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from scipy import stats
 
 from percbal_ops import coupling_reference as reference
@@ -81,6 +82,9 @@ def test_every_sum_equals_the_reference(dtype, scattered, groups):
     truth = reference.coupling_stats(*columns, order_r, offsets_r, *origin, 1e-4, 1.0)
     for a, b in zip(ours, truth, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-9)
+    by_id = OPS.coupling_stats_by_id(*columns, group, *origin, 1e-4, 1.0)
+    for a, b in zip(by_id, truth, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-9)
     for name, rest in (("group_coupling", columns[1:]), ("group_advantage", [])):
         tail = (order, offsets) + ((1e-4,) if name == "group_advantage" else ())
         for a, b in zip(
@@ -89,6 +93,26 @@ def test_every_sum_equals_the_reference(dtype, scattered, groups):
             strict=True,
         ):
             torch.testing.assert_close(a, b, equal_nan=True)
+
+
+@pytest.mark.parametrize("ids", ["compact", "anywhere", "all of them"])
+@pytest.mark.parametrize("reasoning", [False, True])
+@pytest.mark.parametrize("missing", [0, 0.1])
+def test_scattered_ids_equal_sorted_ids(ids, reasoning, missing):
+    """Rows reach their groups by subtraction or by hashing; those of sorted ids stay put."""
+    outcome, perception, graded, _ = rollouts(rows=30_011, missing=missing)
+    g = torch.Generator().manual_seed(1)
+    group = torch.randint(-700, 1300, (30_011,), generator=g)
+    if ids == "anywhere":
+        group = group * 10**15
+    if ids == "all of them":
+        group[:2] = torch.tensor([2**63 - 1, -(2**63)])
+    columns = [outcome, perception, *([graded] if reasoning else [])]
+    scattered = CouplingStats(reasoning=reasoning).update(*columns, group=group)
+    by_id = group.sort(stable=True)
+    columns = [c[by_id.indices] for c in columns]
+    runs = CouplingStats(reasoning=reasoning).update(*columns, group=by_id.values)
+    torch.testing.assert_close(scattered.tensor(), runs.tensor(), rtol=1e-11, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float16, torch.bfloat16, torch.int64])
@@ -223,6 +247,52 @@ def test_ranks_combine_by_adding_one_small_tensor():
     assert summed.tensor().numel() == 57
 
 
+def reduce_in_two_processes(rank, store, results):
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    part = CouplingStats(2, reasoning=True)
+    for batch in two_rewards()[rank::2]:
+        part.update(*batch)
+    torch.save(part.all_reduce().tensor(), f"{results}/{rank}.pt")
+    torch.save(CouplingStats().all_reduce().tensor(), f"{results}/nothing.pt")
+    dist.destroy_process_group()
+
+
+def two_rewards():
+    """Three batches of an outcome and a surrogate; rank 0 gets two of them, rank 1 one."""
+    return [
+        rollouts(seed=s, groups=20 + s, rows=100 + 40 * s, candidates=2, scattered=s == 1)
+        for s in range(3)
+    ]
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason="this torch has no gloo")
+def test_two_ranks_log_what_one_process_sees(tmp_path):
+    """Everything a trainer logs comes out of the sums of ranks that saw different groups."""
+    torch.multiprocessing.spawn(reduce_in_two_processes, (tmp_path / "store", tmp_path), nprocs=2)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert torch.equal(*ranks)  # every rank logs the same
+    assert not torch.load(tmp_path / "nothing.pt").any()  # ranks without rollouts take part
+    merged = CouplingStats(2, reasoning=True).load_tensor(ranks[0]).summary()
+    outcome, perception, reasoning, group = (
+        torch.cat(column) for column in zip(*two_rewards(), strict=True)
+    )
+    group = group + torch.arange(3).repeat_interleave(torch.tensor([100, 140, 180]))
+    x, y, z, g = (t.numpy() for t in (outcome, perception, reasoning, group))
+    assert merged.perception.within.r.tolist() == pytest.approx(
+        [numpy_within(x[:, 0], y, g), numpy_within(x[:, 1], y, g)]
+    )
+    assert float(merged.reasoning.within.r[0]) == pytest.approx(numpy_within(x[:, 0], z, g))
+    scaled, _ = group_advantage(outcome[:, 0], group)
+    moved = scaled.isfinite() & (scaled != 0) & perception.isfinite()
+    conflict = moved & ((perception == 1) == (scaled < 0))
+    assert float(merged.signal.conflict_rate[0]) == pytest.approx(
+        float(conflict.sum() / moved.sum())
+    )
+    groups = [scaled[(group == i) & scaled.isfinite()] for i in group.unique()]
+    silent = [bool((a == 0).all()) for a in groups if len(a)]
+    assert float(merged.signal.silent_groups[0]) == pytest.approx(sum(silent) / len(silent))
+
+
 def test_statistics_of_different_settings_do_not_merge():
     with pytest.raises(ValueError, match="different right_at: 1.0, 0.5"):
         CouplingStats().merge(CouplingStats(right_at=0.5))
@@ -333,8 +403,11 @@ def test_student_quantile_equals_scipy(df, q):
     assert t_quantile(q, df) == pytest.approx(stats.t.ppf(q, df), rel=1e-7)
 
 
-def test_the_sums_do_not_depend_on_the_number_of_threads():
-    outcome, perception, _, group = rollouts(rows=100_003, groups=9000, scattered=True)
+@pytest.mark.parametrize("spacing", [1, 10**15], ids=["compact", "far apart"])
+@pytest.mark.parametrize("scattered", [False, True])
+def test_the_sums_do_not_depend_on_the_number_of_threads(spacing, scattered):
+    outcome, perception, _, group = rollouts(rows=100_003, groups=9000, scattered=scattered)
+    group = group // 10**15 * spacing
     before = torch.get_num_threads()
     sums = []
     for threads in (1, 2):
@@ -383,6 +456,7 @@ def test_operators_pass_opcheck():
     torch.library.opcheck(
         OPS.coupling_stats.default, (*columns, order, offsets, *origin, 1e-4, 1.0)
     )
+    torch.library.opcheck(OPS.coupling_stats_by_id.default, (*columns, group, *origin, 1e-4, 1.0))
     torch.library.opcheck(OPS.group_coupling.default, (*columns, order, offsets))
     torch.library.opcheck(OPS.group_advantage.default, (columns[0], order, offsets, 1e-4))
 

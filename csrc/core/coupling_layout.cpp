@@ -1,13 +1,11 @@
 #include "core/coupling_layout.h"
 
 #include <algorithm>
-#include <memory>
 #include <numeric>
 
 #include "core/coupling_chunk.h"
 #include "core/coupling_levels.h"
 #include "core/dispatch.h"
-#include "core/numbering.h"
 
 namespace percbal {
 namespace {
@@ -37,125 +35,101 @@ bool fill_equal_runs(const int64_t* ids, int64_t rows, GroupLayout& out) {
   return true;  // `runs` heads, and as many found: there are no others
 }
 
-bool all_different(const std::vector<int64_t>& ids) {
-  Numbering number(ids.size());
-  std::vector<int64_t> seen;
-  seen.reserve(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i)
-    if (number(ids[i], seen) != static_cast<int32_t>(i)) return false;
+bool all_different(const Ids& ids) {
+  if (CompactKeys::possible(ids)) {
+    std::vector<bool> seen(ids.range() + 1);
+    for (int64_t i = 0; i < ids.rows; ++i) {
+      const uint64_t at = static_cast<uint64_t>(ids.data[i]) - static_cast<uint64_t>(ids.lowest);
+      if (seen[at]) return false;
+      seen[at] = true;
+    }
+    return true;
+  }
+  const HashedKeys keys(ids, 0);
+  HashedKeys::Groups groups(keys, 0, ids.rows);
+  for (int64_t i = 0; i < ids.rows; ++i)
+    if (groups.add(keys.key(ids.data[i])) != static_cast<int32_t>(i)) return false;
   return true;
 }
 
-// Runs of equal ids, each a candidate group. False when runs are no groups, or are hardly longer
-// than a row: then `out` is not filled.
-bool find_runs(const int64_t* ids, int64_t rows, const Parallel& parallel, GroupLayout& out) {
-  const int64_t chunks = (rows + kChunk - 1) / kChunk;
-  std::vector<int64_t> heads(chunks + 1, 0), descents(chunks, 0);
+}  // namespace
+
+bool find_runs(Ids& ids, const Parallel& parallel, GroupLayout& out) {
+  const int64_t rows = ids.rows, chunks = (rows + kChunk - 1) / kChunk;
+  std::vector<int64_t> heads(chunks + 1, 0);
+  std::vector<RunCount> counts(chunks);
   const CountRuns count_runs = best_count_runs();
   parallel(chunks, [&](int64_t c) {
-    const RunCount count =
-        count_runs(ids, std::max<int64_t>(c * kChunk, 1), std::min(rows, (c + 1) * kChunk));
-    heads[c + 1] = count.heads;
-    descents[c] = count.descents;
+    counts[c] =
+        count_runs(ids.data, std::max<int64_t>(c * kChunk, 1), std::min(rows, (c + 1) * kChunk));
+    heads[c + 1] = counts[c].heads;
   });
   heads[0] = 1;  // row 0 heads the first run
   std::partial_sum(heads.begin(), heads.end(), heads.begin());
-  const bool sorted =
-      std::all_of(descents.begin(), descents.end(), [](int64_t d) { return d == 0; });
+  bool sorted = true;
+  ids.lowest = ids.highest = ids.data[0];
+  for (const RunCount& count : counts) {
+    sorted &= count.descents == 0;
+    ids.lowest = std::min(ids.lowest, count.lowest);
+    ids.highest = std::max(ids.highest, count.highest);
+  }
   if (!sorted && 2 * heads[chunks] > rows) return false;
   out.offsets.resize(heads[chunks] + 1);
   out.ids.resize(heads[chunks]);
   out.offsets.back() = rows;
-  out.ids[0] = ids[0];
-  if (!fill_equal_runs(ids, rows, out)) {
+  out.ids[0] = ids.data[0];
+  if (!fill_equal_runs(ids.data, rows, out)) {
     parallel(chunks, [&](int64_t c) {
       int64_t run = heads[c];
       const int64_t end = std::min(rows, (c + 1) * kChunk);
       for (int64_t i = std::max<int64_t>(c * kChunk, 1); i < end; ++i) {
-        if (ids[i] == ids[i - 1]) continue;
+        if (ids.data[i] == ids.data[i - 1]) continue;
         out.offsets[run] = i;
-        out.ids[run++] = ids[i];
+        out.ids[run++] = ids.data[i];
       }
     });
   }
-  return sorted || all_different(out.ids);
+  return sorted || all_different({out.ids.data(), static_cast<int64_t>(out.ids.size()), ids.lowest,
+                                  ids.highest});
 }
 
-// Groups of one partition's rows: number the ids, then a counting sort into `order`.
-struct Partition {
-  std::vector<int64_t> ids, sizes;
-  void sort(const int64_t* keys, const int32_t* rows, int64_t n, int32_t* order) {
-    Numbering number(n);
-    std::vector<int32_t> group(n);
-    for (int64_t i = 0; i < n; ++i) group[i] = number(keys[i], ids);
-    sizes.assign(ids.size(), 0);
-    for (int64_t i = 0; i < n; ++i) ++sizes[group[i]];
-    std::vector<int64_t> next(ids.size(), 0);
-    for (size_t g = 1; g < ids.size(); ++g) next[g] = next[g - 1] + sizes[g - 1];
-    for (int64_t i = 0; i < n; ++i) order[next[group[i]]++] = rows[i];
-  }
-};
+namespace {
 
-// Scattered ids: split the rows by a hash of their id into parts that fit the cache, sort each.
-GroupLayout partitioned(const int64_t* ids, int64_t rows, const Parallel& parallel) {
-  int bits = 0;
-  while (bits < 12 && (rows >> bits) > 4096) ++bits;
-  const int64_t parts = int64_t{1} << bits, chunks = (rows + kChunk - 1) / kChunk;
-  const auto part_of = [bits](int64_t id) { return bits ? mix(id) >> (64 - bits) : 0; };
-  std::vector<int64_t> start(chunks * parts, 0);  // rows of chunk c in part p, then where they go
-  parallel(chunks, [&](int64_t c) {
-    for (int64_t i = c * kChunk; i < std::min(rows, (c + 1) * kChunk); ++i)
-      ++start[c * parts + part_of(ids[i])];
-  });
-  std::vector<int64_t> part_start(parts + 1, 0);
-  int64_t total = 0;
-  for (int64_t p = 0; p < parts; ++p) {
-    part_start[p] = total;
-    for (int64_t c = 0; c < chunks; ++c) {
-      const int64_t n = start[c * parts + p];
-      start[c * parts + p] = total;
-      total += n;
-    }
-  }
-  part_start[parts] = total;
-  // not zeroed: the threads touch the pages first, each its own
-  const auto keys = std::make_unique_for_overwrite<int64_t[]>(rows);
-  const auto index = std::make_unique_for_overwrite<int32_t[]>(rows);
-  parallel(chunks, [&](int64_t c) {
-    int64_t* next = &start[c * parts];
-    for (int64_t i = c * kChunk; i < std::min(rows, (c + 1) * kChunk); ++i) {
-      const int64_t to = next[part_of(ids[i])]++;
-      keys[to] = ids[i];
-      index[to] = static_cast<int32_t>(i);
-    }
-  });
+template <class Keys>
+GroupLayout scattered(const Ids& ids, const Parallel& parallel) {
+  const GroupRows<Keys, int32_t, 1> rows(
+      ids, [](int64_t i, int32_t* value) { *value = static_cast<int32_t>(i); }, parallel);
+  std::vector<std::vector<int64_t>> ends(rows.parts());
   GroupLayout out;
-  out.order.resize(rows);
-  std::vector<Partition> partition(parts);
-  parallel(parts, [&](int64_t p) {
-    const int64_t at = part_start[p];
-    partition[p].sort(&keys[at], &index[at], part_start[p + 1] - at, &out.order[at]);
+  out.order.resize(ids.rows);
+  parallel(rows.parts(), [&](int64_t p) {
+    rows.for_parts(p, p + 1, [&](int64_t, int64_t first, const Part<int32_t, 1>& part) {
+      std::copy(part.column[0].begin(), part.column[0].end(), out.order.begin() + first);
+      for (size_t g = 1; g < part.offsets.size(); ++g) ends[p].push_back(first + part.offsets[g]);
+    });
   });
-  size_t groups = 0;
-  for (const Partition& part : partition) groups += part.ids.size();
-  out.ids.reserve(groups);
-  out.offsets.reserve(groups + 1);
-  out.offsets.push_back(0);
-  for (const Partition& part : partition) {
-    out.ids.insert(out.ids.end(), part.ids.begin(), part.ids.end());
-    for (const int64_t size : part.sizes) out.offsets.push_back(out.offsets.back() + size);
-  }
+  out.offsets = {0};
+  for (const std::vector<int64_t>& part : ends)
+    for (const int64_t end : part) {
+      out.ids.push_back(ids.data[out.order[out.offsets.back()]]);
+      out.offsets.push_back(end);
+    }
   return out;
 }
 
 }  // namespace
 
-GroupLayout group_layout(const int64_t* ids, int64_t rows, const Parallel& parallel) {
+GroupLayout scattered_layout(const Ids& ids, const Parallel& parallel) {
+  return CompactKeys::possible(ids) ? scattered<CompactKeys>(ids, parallel)
+                                    : scattered<HashedKeys>(ids, parallel);
+}
+
+GroupLayout group_layout(const int64_t* data, int64_t rows, const Parallel& parallel) {
   GroupLayout out;
   out.offsets = {0};
   if (rows == 0) return out;
-  if (find_runs(ids, rows, parallel, out)) return out;
-  return partitioned(ids, rows, parallel);
+  Ids ids{data, rows, 0, 0};
+  return find_runs(ids, parallel, out) ? out : scattered_layout(ids, parallel);
 }
 
 }  // namespace percbal

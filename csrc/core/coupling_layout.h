@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/group_rows.h"
 #include "core/parallel.h"
 
 namespace percbal {
@@ -16,5 +17,10 @@ struct GroupLayout {
 // Rows of a group keep their order. Groups come in the order of their first row when `order` is
 // empty, and in an arbitrary but reproducible order otherwise.
 GroupLayout group_layout(const int64_t* ids, int64_t rows, const Parallel& parallel);
+
+// Its two halves. Runs of equal ids, each a group: false when runs are no groups, or are hardly
+// longer than a row; then `out` means nothing. Sets the range of `ids`, of at least one row.
+bool find_runs(Ids& ids, const Parallel& parallel, GroupLayout& out);
+GroupLayout scattered_layout(const Ids& ids, const Parallel& parallel);
 
 }  // namespace percbal

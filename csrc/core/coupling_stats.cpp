@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/coupling_chunk.h"
+#include "core/coupling_layout.h"
 #include "core/coupling_levels.h"
 #include "core/dispatch.h"
 
@@ -53,23 +54,19 @@ void for_each_group(const Rollouts<T>& in, const Parallel& parallel, const Visit
   });
 }
 
-}  // namespace
-
-template <class T>
-void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
-                    double* signal, const Parallel& parallel) {
-  const int64_t chunks = chunk_count(in);
+// Runs tasks 0 ... n - 1, task(k, lanes) adding to its own sums; adds these up in order.
+template <class T, class Task>
+void sum_tasks(const Rollouts<T>& in, int64_t n, const Parallel& parallel, const Task& task,
+               double* pair, double* signal) {
   const int64_t fields = in.candidates * (targets(in) * kPairFields + kSignalFields);
-  std::vector<double> partial(chunks * fields);
-  const AddChunk<T> add_chunk = best_add_chunk<T>();
-  parallel(chunks, [&](int64_t k) {
+  std::vector<double> partial(n * fields);
+  parallel(n, [&](int64_t k) {
     std::vector<double> lanes(fields * kLanes);
-    add_chunk(in, options, chunk_begin(in, k, chunks), chunk_begin(in, k + 1, chunks),
-              lanes.data());
+    task(k, lanes.data());
     for (int64_t f = 0; f < fields; ++f)
       for (int l = 0; l < kLanes; ++l) partial[k * fields + f] += lanes[f * kLanes + l];
   });
-  for (int64_t k = 1; k < chunks; ++k)
+  for (int64_t k = 1; k < n; ++k)
     for (int64_t f = 0; f < fields; ++f) partial[f] += partial[k * fields + f];
   const double* from = partial.data();
   for (int64_t c = 0; c < in.candidates; ++c) {
@@ -78,6 +75,70 @@ void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, doubl
     std::copy(from, from + kSignalFields, signal + c * kSignalFields);
     from += kSignalFields;
   }
+}
+
+// One candidate: its values travel with the rows, so that no column is read out of order.
+template <class Keys, int Targets, class T>
+void sum_scattered(const Rollouts<T>& in, const Ids& ids, const CouplingOptions& options,
+                   double* pair, double* signal, const Parallel& parallel) {
+  const GroupRows<Keys, T, 1 + Targets> rows(
+      ids,
+      [&](int64_t i, T* value) {
+        value[0] = in.outcome[i];
+        for (int t = 0; t < Targets; ++t) value[1 + t] = in.target[t][i];
+      },
+      parallel);
+  const AddChunk<T> add_chunk = best_add_chunk<T>();
+  const int64_t tasks = std::min(rows.parts(), kMaxChunks);
+  const auto task = [&](int64_t k, double* lanes) {
+    rows.for_parts(rows.parts() * k / tasks, rows.parts() * (k + 1) / tasks,
+                   [&](int64_t, int64_t, const Part<T, 1 + Targets>& part) {
+                     Rollouts<T> view = in;
+                     view.outcome = part.column[0].data();
+                     for (int t = 0; t < Targets; ++t) view.target[t] = part.column[1 + t].data();
+                     view.order = nullptr;
+                     view.offsets = part.offsets.data();
+                     view.groups = static_cast<int64_t>(part.offsets.size()) - 1;
+                     view.rows = part.offsets.back();
+                     add_chunk(view, options, 0, view.groups, lanes);
+                   });
+  };
+  sum_tasks(in, tasks, parallel, task, pair, signal);
+}
+
+}  // namespace
+
+template <class T>
+void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
+                    double* signal, const Parallel& parallel) {
+  const int64_t chunks = chunk_count(in);
+  const AddChunk<T> add_chunk = best_add_chunk<T>();
+  const auto task = [&](int64_t k, double* lanes) {
+    add_chunk(in, options, chunk_begin(in, k, chunks), chunk_begin(in, k + 1, chunks), lanes);
+  };
+  sum_tasks(in, chunks, parallel, task, pair, signal);
+}
+
+template <class T>
+void coupling_stats_by_id(Rollouts<T> in, const int64_t* data, const CouplingOptions& options,
+                          double* pair, double* signal, const Parallel& parallel) {
+  Ids ids{data, in.rows, 0, 0};
+  GroupLayout layout;
+  layout.offsets = {0};
+  const bool runs = ids.rows == 0 || find_runs(ids, parallel, layout);
+  if (!runs && in.candidates == 1) {
+    const auto sum = CompactKeys::possible(ids)
+                         ? (in.target[1] ? sum_scattered<CompactKeys, 2, T>
+                                         : sum_scattered<CompactKeys, 1, T>)
+                         : (in.target[1] ? sum_scattered<HashedKeys, 2, T>
+                                         : sum_scattered<HashedKeys, 1, T>);
+    return sum(in, ids, options, pair, signal, parallel);
+  }
+  if (!runs) layout = scattered_layout(ids, parallel);
+  in.order = runs ? nullptr : layout.order.data();
+  in.offsets = layout.offsets.data();
+  in.groups = static_cast<int64_t>(layout.offsets.size()) - 1;
+  coupling_stats(in, options, pair, signal, parallel);
 }
 
 template <class T>
@@ -133,6 +194,10 @@ template void coupling_stats(const Rollouts<float>&, const CouplingOptions&, dou
                              const Parallel&);
 template void coupling_stats(const Rollouts<double>&, const CouplingOptions&, double*, double*,
                              const Parallel&);
+template void coupling_stats_by_id(Rollouts<float>, const int64_t*, const CouplingOptions&,
+                                   double*, double*, const Parallel&);
+template void coupling_stats_by_id(Rollouts<double>, const int64_t*, const CouplingOptions&,
+                                   double*, double*, const Parallel&);
 template void group_coupling(const Rollouts<float>&, double*, int64_t*, const Parallel&);
 template void group_coupling(const Rollouts<double>&, double*, int64_t*, const Parallel&);
 template void group_advantage(const Rollouts<float>&, double, float*, float*, const Parallel&);

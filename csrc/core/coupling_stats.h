@@ -30,6 +30,11 @@ template <class T>
 void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
                     double* signal, const Parallel& parallel);
 
+// The same of rows in any order; ids: (R). `in` needs no order, offsets or groups.
+template <class T>
+void coupling_stats_by_id(Rollouts<T> in, const int64_t* ids, const CouplingOptions& options,
+                          double* pair, double* signal, const Parallel& parallel);
+
 // correlation: (T, C, G), NaN where either side is constant; count: (T, C, G) rollouts with both.
 template <class T>
 void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,

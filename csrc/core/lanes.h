@@ -42,16 +42,20 @@ PERCBAL_HD double sum_lanes(Eight v) {
 template <class Source>
 PERCBAL_HD void transpose(const Source& source, double* out) {
   Eight a[8], b[8];
+#pragma GCC unroll 8  // as loops, the blocks would go through memory
   for (int l = 0; l < 8; ++l)
     for (int i = 0; i < 8; ++i) a[l][i] = source(l)[i];
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     b[2 * i] = __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
     b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
   }
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     a[2 * i] = __builtin_shufflevector(b[i], b[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
     a[2 * i + 1] = __builtin_shufflevector(b[i], b[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
   }
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     b[2 * i] = __builtin_shufflevector(a[i], a[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
     b[2 * i + 1] = __builtin_shufflevector(a[i], a[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);

@@ -5,10 +5,14 @@
 namespace percbal {
 namespace {
 
-std::tuple<Tensor, Tensor, Tensor> group_layout_cpu(const Tensor& group) {
+void check_group(const Tensor& group) {
   STD_TORCH_CHECK(group.dim() == 1 && group.scalar_type() == ScalarType::Long,
                   "group must be (R,) int64");
   STD_TORCH_CHECK(group.numel() < (int64_t{1} << 31), "group must have fewer than 2^31 rows");
+}
+
+std::tuple<Tensor, Tensor, Tensor> group_layout_cpu(const Tensor& group) {
+  check_group(group);
   const Tensor ids = torch::stable::contiguous(group);
   const GroupLayout layout =
       group_layout(data<const int64_t>(ids), ids.numel(), torch_parallel());
@@ -31,6 +35,30 @@ std::tuple<Tensor, Tensor> coupling_stats_cpu(const Tensor& outcome, const Tenso
     const Columns<T> columns(outcome, perception, reasoning, order, offsets);
     coupling_stats(columns.view, origins.options(eps, right_at), data<double>(pair),
                    data<double>(signal), torch_parallel());
+  });
+  return {pair, signal};
+}
+
+std::tuple<Tensor, Tensor> coupling_stats_by_id_cpu(const Tensor& outcome,
+                                                    const Tensor& perception,
+                                                    const std::optional<Tensor>& reasoning,
+                                                    const Tensor& group,
+                                                    const Tensor& origin_outcome,
+                                                    const Tensor& origin_target, double eps,
+                                                    double right_at) {
+  check_group(group);
+  STD_TORCH_CHECK(group.numel() == outcome.size(0), "group must be (R,), R = ", outcome.size(0));
+  const int64_t c = outcome.size(1), t = reasoning ? 2 : 1;
+  const Origins origins(outcome, reasoning.has_value(), origin_outcome, origin_target);
+  const Tensor ids = torch::stable::contiguous(group);
+  const Tensor order = torch::stable::new_empty(outcome, {0}, ScalarType::Int);
+  const Tensor offsets = torch::stable::new_empty(outcome, {1}, ScalarType::Long);
+  Tensor pair = torch::stable::new_empty(outcome, {t, c, kPairFields}, ScalarType::Double);
+  Tensor signal = torch::stable::new_empty(outcome, {c, kSignalFields}, ScalarType::Double);
+  for_float(outcome, [&]<class T>() {
+    const Columns<T> columns(outcome, perception, reasoning, order, offsets);
+    coupling_stats_by_id(columns.view, data<const int64_t>(ids), origins.options(eps, right_at),
+                         data<double>(pair), data<double>(signal), torch_parallel());
   });
   return {pair, signal};
 }
@@ -66,6 +94,7 @@ std::tuple<Tensor, Tensor> group_advantage_cpu(const Tensor& outcome, const Tens
 STABLE_TORCH_LIBRARY_IMPL(percbal, CPU, m) {
   m.impl("group_layout", TORCH_BOX(&percbal::group_layout_cpu));
   m.impl("coupling_stats", TORCH_BOX(&percbal::coupling_stats_cpu));
+  m.impl("coupling_stats_by_id", TORCH_BOX(&percbal::coupling_stats_by_id_cpu));
   m.impl("group_coupling", TORCH_BOX(&percbal::group_coupling_cpu));
   m.impl("group_advantage", TORCH_BOX(&percbal::group_advantage_cpu));
 }

@@ -16,11 +16,12 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-std::vector<int64_t> ids(int64_t rows, int64_t groups, bool scattered, std::mt19937_64& random) {
+// factor 1: a compact range; a large one: ids anywhere.
+std::vector<int64_t> ids(int64_t rows, int64_t groups, bool scattered, uint64_t factor,
+                         std::mt19937_64& random) {
   std::vector<int64_t> out(rows);
   for (int64_t i = 0; i < rows; ++i)
-    out[i] = static_cast<int64_t>((scattered ? random() % groups : i * groups / rows) *
-                                  0x123456789abcdull);
+    out[i] = static_cast<int64_t>((scattered ? random() % groups : i * groups / rows) * factor);
   return out;
 }
 
@@ -46,9 +47,10 @@ struct Data {
   std::vector<int64_t> group;
   int64_t candidates;
 
-  Data(int64_t rows, int64_t groups, int64_t c, bool scattered, std::mt19937_64& random)
+  Data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_t factor,
+       std::mt19937_64& random)
       : outcome(rows * c), perception(rows), reasoning(rows),
-        group(ids(rows, groups, scattered, random)), candidates(c) {
+        group(ids(rows, groups, scattered, factor, random)), candidates(c) {
     const auto fill = [&](std::vector<T>& column, int levels) {
       for (T& v : column)
         v = random() % 10 == 0 ? static_cast<T>(kNaN)
@@ -108,11 +110,12 @@ void check_sums(const Data<T>& data, const std::vector<T>& target, int64_t c, co
 }
 
 template <class T>
-void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, std::mt19937_64& random) {
-  const Data<T> data(rows, groups, c, scattered, random);
+void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_t factor,
+                std::mt19937_64& random) {
+  const Data<T> data(rows, groups, c, scattered, factor, random);
   const std::vector<double> origin(c, 0.0), origin_target(2, 0.0);
   const CouplingOptions options{origin.data(), origin_target.data(), 1e-4, 1.0};
-  std::vector<double> first;
+  std::vector<double> first, first_by_id;
   for (const int count : {1, 4}) {
     const GroupLayout layout = group_layout(data.group.data(), rows, threads(count));
     check_layout(data.group, layout);
@@ -125,6 +128,18 @@ void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, std::mt
     }
     if (first.empty()) first = pair;
     CHECK(first == pair);  // bit for bit, whatever the threads
+    Rollouts<T> unsorted = data.view(layout);
+    unsorted.order = nullptr;
+    unsorted.offsets = nullptr;
+    coupling_stats_by_id(unsorted, data.group.data(), options, pair.data(), signal.data(),
+                         threads(count));
+    for (int64_t k = 0; k < c; ++k) {
+      const double* s = &signal[k * kSignalFields];
+      check_sums(data, data.perception, k, &pair[k * kPairFields], s);
+      check_sums(data, data.reasoning, k, &pair[(c + k) * kPairFields], s);
+    }
+    if (first_by_id.empty()) first_by_id = pair;
+    CHECK(first_by_id == pair);
     std::vector<double> correlation(2 * c * layout.ids.size());
     std::vector<int64_t> counts(correlation.size());
     group_coupling(data.view(layout), correlation.data(), counts.data(), threads(count));
@@ -140,13 +155,16 @@ void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, std::mt
 
 int main() {
   std::mt19937_64 random(1);
-  for (const bool scattered : {false, true})
-    for (const int64_t groups : {1, 2, 9, 300, 3000}) {
-      check_data<float>(3001, groups, 1, scattered, random);
-      check_data<double>(3001, groups, 3, scattered, random);
-    }
-  check_data<float>(150'000, 10'000, 1, true, random);
-  check_data<float>(40'000, 10, 1, false, random);  // groups too long for the lanes
-  check_data<float>(0, 1, 1, false, random);
-  check_data<float>(1, 1, 1, false, random);
+  const uint64_t far = 0x123456789abcdull;
+  for (const uint64_t factor : {uint64_t{1}, far})
+    for (const bool scattered : {false, true})
+      for (const int64_t groups : {1, 2, 9, 300, 3000}) {
+        check_data<float>(3001, groups, 1, scattered, factor, random);
+        check_data<double>(3001, groups, 3, scattered, factor, random);
+      }
+  check_data<float>(150'000, 10'000, 1, true, 1, random);
+  check_data<double>(150'000, 10'000, 1, true, far, random);
+  check_data<float>(40'000, 10, 1, false, 1, random);  // groups too long for the lanes
+  check_data<float>(0, 1, 1, false, 1, random);
+  check_data<float>(1, 1, 1, false, 1, random);
 }
