@@ -48,6 +48,7 @@ def within(name: str, *packages: str) -> bool:
         ("percbal_ops", ("percbal", *TRAINING)),
         ("percbal_ops.kernels", ("percbal_ops.library", "percbal_ops.functional")),
         ("percbal.tasks", ("torch", *TRAINING, "percbal.sft", "percbal.study")),
+        ("percbal.rewards", ("percbal.tasks", *TRAINING, "percbal.sft", "percbal.grpo")),
     ],
 )
 def test_never_imports(who, never):
