@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow study bench lint clean
+.PHONY: setup test test-slow study bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -30,6 +30,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The C++ core and its tests under each set of sanitizers; needs CMake and a compiler, not torch.
+sanitize:
+	for set in address,undefined thread; do \
+		cmake -S . -B build/$$set -DPERCBAL_SANITIZE=$$set && \
+		cmake --build build/$$set -j2 && \
+		ctest --test-dir build/$$set --output-on-failure || exit 1; \
+	done
 
 clean:
 	rm -rf build $(VENV)
