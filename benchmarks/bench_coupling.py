@@ -1,26 +1,24 @@
 """Speed of reward coupling, group agreement and text scoring, each beside its plain rival.
 
-    python benchmarks/bench_coupling.py [--json out.json] [--quick] [--one-thread]
+    python benchmarks/bench_coupling.py                     # two minutes; results/coupling_cpu.csv
+    PERCBAL_BENCH=quick python benchmarks/bench_coupling.py # a tenth of the rollouts, no CSV
 
-Every row and its rival run in this process, alternating, and the best of several runs counts: on a
-shared machine the ratio of two bests is steadier than either. --one-thread counts the processor
-time of one thread instead of the wall's, which busy neighbours disturb much less. Rivals: NumPy and
-pandas group-bys that compute the same correlations, RapidFuzz's cdist over the same pairs, and the
-plain Python engine of score_text. "read" is torch.sum over every input, the time to read them once.
+A row and its rivals run in this process by turns, so that all see the same machine. Rivals: NumPy
+and pandas group-bys that compute the same correlations (and no intervals), RapidFuzz's cdist over
+the same pairs with as many threads, and the plain Python engine of score_text. "read once" is
+torch.sum over every input, the time to read them.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from common import QUICK, Row, print_table, write_csv
 
 from percbal_ops import text_reference
 from percbal_ops.agreement import group_agreement
@@ -28,18 +26,37 @@ from percbal_ops.coupling import reward_coupling
 from percbal_ops.text import DEFAULT_TAGS, SPANS, score_text
 from percbal_ops.text_grammars import read_grid
 
-clock: Callable[[], float] = time.perf_counter
+ROLLOUTS = 100_000 if QUICK else 1_000_000
+REPEATS = 3 if QUICK else 20
 
 
-def best(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Seconds of the fastest of ``repeats`` runs of each, taken in turns."""
-    times = {name: float("inf") for name in functions}
-    for _ in range(repeats + 1):  # the first round warms up, and may still be the best
-        for name, function in functions.items():
-            start = clock()
+def measure(
+    work: str, shape: str, dtype: str, rivals: dict[str, tuple[Callable[[], Any], int]]
+) -> list[Row]:
+    """A row for each rival, of its own number of runs; (function, runs) by name. The first runs
+    warm up, and count: the least time is what is compared."""
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(max(runs for _, runs in rivals.values())):
+        for name, (function, runs) in rivals.items():
+            if turn >= runs:
+                continue
+            start = time.perf_counter()
             function()
-            times[name] = min(times[name], clock() - start)
-    return times
+            times[name].append(1e3 * (time.perf_counter() - start))
+    ours = min(times["percbal"])
+    return [
+        Row(
+            "coupling_cpu",
+            work,
+            name,
+            shape,
+            dtype,
+            ms=min(t),
+            ms_median=statistics.median(t),
+            note="" if name == "percbal" else f"{min(t) / ours:.3g} x the time of percbal",
+        )
+        for name, t in times.items()
+    ]
 
 
 def numpy_coupling(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> tuple[float, float, float]:
@@ -71,45 +88,50 @@ def pandas_coupling(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> tuple[fl
     return float(frame.x.corr(frame.y)), float(within), float(conflict)
 
 
-def bench_coupling(rows: int, scattered: bool, repeats: int) -> dict[str, Any]:
+def bench_coupling(layout: str) -> list[Row]:
+    """layout: "in runs", "shuffled", or "shuffled, far ids", where no subtraction numbers them."""
     g = torch.Generator().manual_seed(0)
-    perception = (torch.rand(rows, generator=g) < 0.6).float()
-    outcome = (torch.rand(rows, generator=g) < 0.2 + 0.4 * perception).float()
-    reasoning = torch.rand(rows, generator=g)
-    group = torch.arange(rows) // 16 * 10**9
-    if scattered:
-        group = group[torch.randperm(rows, generator=g)]
+    perception = (torch.rand(ROLLOUTS, generator=g) < 0.6).float()
+    outcome = (torch.rand(ROLLOUTS, generator=g) < 0.2 + 0.4 * perception).float()
+    reasoning = torch.rand(ROLLOUTS, generator=g)
+    group = torch.arange(ROLLOUTS) // 16 * (10**9 if "far" in layout else 1)
+    if "shuffled" in layout:
+        group = group[torch.randperm(ROLLOUTS, generator=g)]
     x, y, z, n = (t.numpy() for t in (outcome, perception, reasoning, group))
     x64, y64, z64 = (v.astype(np.float64) for v in (x, y, z))
     inputs = (outcome, perception, reasoning, group)
     ours = reward_coupling(*inputs)
     mine = (ours.perception.pooled.r, ours.perception.within.r, ours.signal.conflict_rate)
     np.testing.assert_allclose([float(v) for v in mine], numpy_coupling(x64, y64, n), atol=1e-9)
-    fast = best(
+
+    def numpy() -> None:
+        numpy_coupling(x64, y64, n), numpy_coupling(x64, z64, n)
+
+    def pandas() -> None:
+        pandas_coupling(x64, y64, n), pandas_coupling(x64, z64, n)
+
+    rows = measure(
+        f"reward_coupling, {layout}",
+        f"{ROLLOUTS} in 16s",
+        "float32",
         {
-            "ours": lambda: reward_coupling(*inputs),
-            "read": lambda: [t.sum() for t in inputs],
+            "percbal": (lambda: reward_coupling(*inputs), 5 * REPEATS),
+            "read once": (lambda: [t.sum() for t in inputs], 5 * REPEATS),
+            "NumPy": (numpy, 5),
+            "pandas": (pandas, 5),
         },
-        repeats,
     )
-    # the rivals get perception and reasoning too, and no intervals to compute
-    slow = best(
-        {
-            "numpy": lambda: (numpy_coupling(x64, y64, n), numpy_coupling(x64, z64, n)),
-            "pandas": lambda: (pandas_coupling(x64, y64, n), pandas_coupling(x64, z64, n)),
-        },
-        2,
-    )
-    return (
-        {"case": f"reward_coupling {rows} {'scattered' if scattered else 'in runs'}"} | fast | slow
-    )
+    for row in rows[:2]:
+        row.bytes = sum(t.numel() * t.element_size() for t in inputs)
+        row.bytes_formula = "R (3 x 4 + 8): three columns and the ids, read once"
+    return rows
 
 
-def bench_agreement(repeats: int) -> dict[str, Any]:
+def bench_agreement() -> list[Row]:
     from rapidfuzz import process
     from rapidfuzz.distance import Levenshtein
 
-    rollouts, size, length = 4096, 16, 512
+    rollouts, size, length = 512 if QUICK else 4096, 16, 512
     g = torch.Generator().manual_seed(0)
     shape = (rollouts // size, size, length)
     base = torch.randint(32_000, (shape[0], 1, length), generator=g)
@@ -130,16 +152,21 @@ def bench_agreement(repeats: int) -> dict[str, Any]:
 
     flat = tokens.flatten()
     np.testing.assert_allclose(group_agreement(flat, offsets, group).numpy(), rival(), atol=1e-5)
-    times = best(
-        {"ours": lambda: group_agreement(flat, offsets, group), "rapidfuzz": rival}, repeats
+    return measure(
+        "group_agreement, edit",
+        f"{rollouts}x{length} in 16s",
+        "int64",
+        {
+            "percbal": (lambda: group_agreement(flat, offsets, group), 5),
+            "RapidFuzz cdist": (rival, 5),
+        },
     )
-    return {"case": "group_agreement 4096 x 512 in groups of 16"} | times
 
 
-def bench_text(repeats: int) -> dict[str, Any]:
+def bench_text() -> list[Row]:
     g = torch.Generator().manual_seed(0)
     completions, references = [], []
-    for _ in range(256):  # 8 rollouts per puzzle, each with about 4 cells misread
+    for _ in range(32 if QUICK else 256):  # 8 rollouts per puzzle, each with about 4 cells misread
         truth = torch.randint(10, (81,), generator=g)
         misread = torch.rand(8, 81, generator=g) < 0.05
         seen = torch.randint(10, (8, 81), generator=g).where(misread, truth)
@@ -156,13 +183,6 @@ def bench_text(repeats: int) -> dict[str, Any]:
             )
             references.append(reference)
     tags = [list(DEFAULT_TAGS[name]) for name in SPANS]
-    times = best(
-        {
-            "ours": lambda: score_text(completions, references),
-            "ours, 1 thread": lambda: score_text(completions, references, threads=1),
-        },
-        repeats,
-    )
     encoded = [(c.encode(), r.encode()) for c, r in zip(completions, references, strict=True)]
     byte_tags = [[tag.encode() for tag in pair] for pair in tags]
 
@@ -173,48 +193,34 @@ def bench_text(repeats: int) -> dict[str, Any]:
             guess = set(read_grid(completion[begin:end])[0])
             len(guess & set(read_grid(reference)[0]))
 
-    times |= best({"python, no edit distance": parse_only}, 2)
-    plain = best(
-        {"python": lambda: text_reference.score_text(completions, references, "grid", tags, 0, 1)},
-        1,
+    python = "Python parser"
+    return measure(
+        "score_text, grid of 81 cells",
+        f"{len(completions)} completions",
+        "str",
+        {
+            "percbal": (lambda: score_text(completions, references), REPEATS),
+            "percbal, 1 thread": (lambda: score_text(completions, references, threads=1), REPEATS),
+            python: (parse_only, 3),
+            f"{python}, edit too": (
+                lambda: text_reference.score_text(completions, references, "grid", tags, 0, 1),
+                1,
+            ),
+        },
     )
-    return {"case": f"score_text {len(completions)} grids of 81 cells"} | times | plain
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", help="write the rows here")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the rollouts, fewer runs")
-    parser.add_argument("--one-thread", action="store_true", help="processor time of one thread")
-    args = parser.parse_args()
-    if args.one_thread:
-        global clock
-        clock = time.thread_time
-        torch.set_num_threads(1)
-    rows, repeats = (100_000, 3) if args.quick else (1_000_000, 20)
-    results = [
-        bench_coupling(rows, scattered=False, repeats=repeats),
-        bench_coupling(rows, scattered=True, repeats=repeats),
-        bench_agreement(max(2, repeats // 5)),
-        bench_text(repeats),
+    rows = [
+        *bench_coupling("in runs"),
+        *bench_coupling("shuffled"),
+        *bench_coupling("shuffled, far ids"),
+        *bench_agreement(),
+        *bench_text(),
     ]
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "clock": clock.__name__,
-        "torch": torch.__version__,
-    }
-    print(machine)
-    for row in results:
-        print(row["case"])
-        for name, seconds in row.items():
-            if name not in ("case", "ours"):
-                print(f"  {name:24} {1e3 * seconds:10.2f} ms   {seconds / row['ours']:8.2f} x ours")
-        print(f"  {'ours':24} {1e3 * row['ours']:10.2f} ms")
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump({"machine": machine, "rows": results}, file, indent=1)
+    print_table(rows)
+    if not QUICK:
+        print(f"written to {write_csv(rows, 'coupling_cpu')}")
 
 
 if __name__ == "__main__":
