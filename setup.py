@@ -51,7 +51,10 @@ class OptionalBuild(BuildExtension):
 def extensions():
     make = CUDAExtension if CUDA else CppExtension
     flags = {"cxx": ["-O3", "-fno-math-errno", "-fvisibility=hidden", *STABLE]}
-    flags |= {"nvcc": ["-O3", "-lineinfo", "-DUSE_CUDA", "-arch=sm_90a", *STABLE]} if CUDA else {}
+    # machine code for Hopper, and portable code that the driver compiles for other GPUs
+    hopper, others = "arch=compute_90a,code=sm_90a", "arch=compute_80,code=compute_80"
+    nvcc = ["-O3", "-lineinfo", "-DUSE_CUDA", f"-gencode={hopper}", f"-gencode={others}", *STABLE]
+    flags |= {"nvcc": nvcc} if CUDA else {}
     flags["cxx"] += ["-DUSE_CUDA"] if CUDA else []
     operators = sources("core", "cpu", *(["cuda"] if CUDA else []))
     # include_dirs are absolute: ninja compiles from the build folder

@@ -1,9 +1,11 @@
-"""The CUDA C++ compiles for Hopper and its machine code holds facts; no GPU is needed."""
+"""The CUDA C++ compiles, and its machine code for Hopper holds facts; no GPU is needed."""
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,28 +24,49 @@ def run(*command: str | Path) -> str:
     return done.stdout + done.stderr
 
 
+KERNELS = {"cross_entropy": 3, "coupling": 7, "agreement": 1}  # with one for each dtype
+Compile = Callable[[str, str], tuple[str, Path]]
+
+
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """What ptxas says, and the object file."""
-    out = tmp_path_factory.mktemp("cuda") / "cross_entropy.o"
-    flags = ("-arch=sm_90a", "-std=c++20", "-O3", f"-I{ROOT / 'csrc'}", "-Xptxas=-v")
-    return run(NVCC, *flags, "-c", CUDA / "cross_entropy.cu", "-o", out), out
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
+    """What ptxas says of a source for an architecture, and the object file."""
+    folder = tmp_path_factory.mktemp("cuda")
+
+    @functools.cache
+    def compile_source(source: str, arch: str) -> tuple[str, Path]:
+        out = folder / f"{source}_{arch}.o"
+        flags = (f"-arch={arch}", "-std=c++20", "-O3", f"-I{ROOT / 'csrc'}", "-Xptxas=-v")
+        return run(NVCC, *flags, "-c", CUDA / f"{source}.cu", "-o", out), out
+
+    return compile_source
 
 
 @needs_nvcc
+@pytest.mark.parametrize("source", KERNELS)
 def test_kernels_fit_three_blocks_on_a_multiprocessor_without_spills(
-    compiled: tuple[str, Path],
+    compiled: Compile, source: str
 ) -> None:
-    said = compiled[0]
+    """All kernels run in blocks of 256 threads."""
+    said = compiled(source, "sm_90a")[0]
     registers = [int(found) for found in re.findall(r"Used (\d+) registers", said)]
     spills = re.findall(r"(\d+) bytes spill", said)
-    assert len(registers) == 3, said  # float32, bfloat16, float16
+    assert len(registers) == KERNELS[source], said
     assert max(registers) <= 65536 // (3 * 256) // 8 * 8
     assert spills and set(spills) == {"0"}
 
 
 @needs_nvcc
-def test_rows_travel_by_bulk_copies(compiled: tuple[str, Path]) -> None:
+@pytest.mark.parametrize("source", KERNELS)
+def test_sources_compile_for_gpus_before_hopper(compiled: Compile, source: str) -> None:
+    """The cluster kernel is empty there and never launched; the others do their work."""
+    said = compiled(source, "sm_80")[0]
+    assert len(re.findall(r"Used \d+ registers", said)) == KERNELS[source], said
+    assert set(re.findall(r"(\d+) bytes spill", said)) == {"0"}
+
+
+@needs_nvcc
+def test_rows_travel_by_bulk_copies(compiled: Compile) -> None:
     """One bulk copy in and one out per block; shared memory 128 bits at a time."""
     disassembler = shutil.which("cuobjdump") or Path(NVCC).with_name("cuobjdump")
     if not Path(disassembler).exists():
@@ -51,7 +74,7 @@ def test_rows_travel_by_bulk_copies(compiled: tuple[str, Path]) -> None:
 
         folder = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
         disassembler = folder / "cuobjdump"
-    code = run(disassembler, "-sass", compiled[1])
+    code = run(disassembler, "-sass", compiled("cross_entropy", "sm_90a")[1])
     kernels = code.split("Function : ")[1:]
     assert len(kernels) == 3
     for kernel in kernels:
@@ -61,14 +84,16 @@ def test_rows_travel_by_bulk_copies(compiled: tuple[str, Path]) -> None:
         assert not re.search(r"\b(LDL|STL)\b", kernel)
 
 
-def test_binding_compiles_against_the_stable_abi() -> None:
+@pytest.mark.parametrize("source", ["binding", "coupling_binding"])
+def test_bindings_compile_against_the_stable_abi(source: str) -> None:
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler is installed")
     include = Path(torch.__file__).parent / "include"
-    flags = ("-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-DUSE_CUDA")
-    target = "-DTORCH_TARGET_VERSION=0x020B000000000000"
-    run(compiler, *flags, target, f"-I{ROOT / 'csrc'}", "-isystem", include, CUDA / "binding.cpp")
+    flags = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
+    flags += ["-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020B000000000000"]
+    paths = (f"-I{ROOT / 'csrc'}", "-isystem", include)
+    run(compiler, *flags, *paths, CUDA / f"{source}.cpp")
 
 
 @pytest.mark.skipif(
