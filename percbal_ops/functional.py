@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn._reduction import legacy_get_string as legacy_reduction
 
-from percbal_ops import library  # noqa: F401  defines torch.ops.percbal
+from percbal_ops import library
+from percbal_ops.inplace import weighted_over_logits
 from percbal_ops.reference import accumulate_dtype, weighted_sum
 from percbal_ops.segments import check_integers, check_segment_vectors, segment_sums, split
 
@@ -35,6 +36,8 @@ def cross_entropy(
     reduce: bool | None = None,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
+    *,
+    inplace: bool = False,
 ) -> Tensor:
     """`torch.nn.functional.cross_entropy`, computed in one pass over the logits.
 
@@ -48,10 +51,24 @@ def cross_entropy(
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
     PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
     supported.
+
+    inplace: let the gradient take the place of the logits, so that forward and backward need next
+    to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:
+    it then holds other numbers. An operation that saved `input` for its own backward makes that
+    backward raise, and so does a second backward of the loss; the operation that made `input` must
+    not have saved it (a matrix product does not). It takes "mean" or "sum", float64, float32 or
+    bfloat16, and contiguous logits that are neither a leaf nor part of a larger tensor; it breaks a
+    graph under torch.compile. Where no gradient is wanted nothing is written.
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
-    if not _takes_index_targets(input, target, weight, reduction, label_smoothing):
+    takes = _takes_index_targets(input, target, weight, reduction, label_smoothing)
+    if inplace and (reduction == "none" or not takes):
+        raise ValueError(
+            'inplace=True needs index targets and reduction "mean" or "sum", '
+            f"got target of {target.dtype} and {reduction!r}"
+        )
+    if not takes:
         return F.cross_entropy(
             input,
             target,
@@ -60,10 +77,12 @@ def cross_entropy(
             reduction=reduction,
             label_smoothing=label_smoothing,
         )
-    # (N, C, d1, ...) -> (N * d1 * ..., C)
-    rows = input.movedim(1, -1).flatten(0, -2) if input.dim() > 1 else input[None]
-    index = target.reshape(-1)
-    _check_targets(index, rows.shape[1], ignore_index)
+    if input.dim() == 2:
+        rows, index = input, target
+    else:  # (N, C, d1, ...) -> (N * d1 * ..., C)
+        rows = input.movedim(1, -1).flatten(0, -2) if input.dim() > 1 else input[None]
+        index = target.reshape(-1)
+    all_count = _check_targets(index, rows.shape[1], ignore_index)
     dtype = accumulate_dtype(rows)
     class_weight = None if weight is None else weight.to(dtype)
     options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
@@ -71,11 +90,15 @@ def cross_entropy(
     if reduction == "none":
         loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
         return loss.to(out_dtype).reshape(target.shape)
-    share = _mean_share(index, class_weight, ignore_index, dtype) if reduction == "mean" else None
-    row_weight = rows.new_ones((), dtype=dtype) if share is None else share
-    total = _weighted(rows, index, row_weight.expand(index.shape), *options)[0]
+    logits = input if inplace else rows
+    if reduction == "sum" or (all_count and class_weight is None):
+        share = 1.0 if reduction == "sum" else 1.0 / rows.shape[0]
+        row_weight = rows.new_full((), share, dtype=dtype).expand(index.shape)
+        return _weighted(logits, index, row_weight, *options, inplace=inplace)[0].to(out_dtype)
+    inverse = _mean_share(index, class_weight, ignore_index, dtype)
+    total = _weighted(logits, index, inverse.expand(index.shape), *options, inplace=inplace)[0]
     # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
-    return (total if share is None else total + 0.0 * share).to(out_dtype)
+    return (total + 0.0 * inverse).to(out_dtype)
 
 
 def segment_cross_entropy(
@@ -90,6 +113,7 @@ def segment_cross_entropy(
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     softcap: float | None = None,
+    inplace: bool = False,
 ) -> SegmentOutput:
     """Cross-entropy averaged within each segment of tokens, then weighted over segments; (M6).
 
@@ -107,6 +131,7 @@ def segment_cross_entropy(
     segment_counts: (S,), default the tokens in this call. A trainer gives the count over all
     micro-batches and ranks; then losses add up over micro-batches, and so do squared norms.
     weight: (V,) class weights; z_loss: coefficient of the squared logsumexp; softcap: c of (M1).
+    inplace: write the gradient over the logits, on the terms of `cross_entropy`.
     An empty segment contributes 0; if all are empty the loss is 0 and still has a gradient (zeros).
 
     Raises ValueError for shapes, dtypes and options that do not fit; IndexError for a target or
@@ -115,13 +140,13 @@ def segment_cross_entropy(
     """
     _check_segments(logits, target, segment_ids, segment_weights, segment_counts, weight)
     _check_options(label_smoothing, z_loss, softcap)
-    rows, index, ids = logits.flatten(0, -2), target.reshape(-1), segment_ids.reshape(-1)
-    _check_targets(index, rows.shape[1], ignore_index)
+    index, ids = target.reshape(-1), segment_ids.reshape(-1)
+    _check_targets(index, logits.shape[-1], ignore_index)
     _check_ids(ids, segment_weights.shape[0])
-    dtype = accumulate_dtype(rows)
+    dtype = accumulate_dtype(logits)
     parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
     total, loss, grad_sq = _weighted(
-        rows,
+        logits if inplace else logits.flatten(0, -2),
         parts.target,
         parts.row_weight,
         None if weight is None else weight.detach().to(dtype),
@@ -129,6 +154,7 @@ def segment_cross_entropy(
         label_smoothing,
         z_loss,
         softcap or 0.0,
+        inplace=inplace,
     )
     return SegmentOutput(
         total,
@@ -139,18 +165,20 @@ def segment_cross_entropy(
 
 
 def _weighted(
-    rows: Tensor, index: Tensor, row_weight: Tensor, *options: Any
+    logits: Tensor, index: Tensor, row_weight: Tensor, *options: Any, inplace: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """sum row_weight * loss (), differentiable; loss (N,) and squared gradient norm (N,), not."""
-    need_grad = rows.requires_grad and torch.is_grad_enabled()
+    """sum row_weight * loss (), differentiable; loss (N,) and squared gradient norm (N,), not.
+    logits (N, V), or (..., V) in place."""
+    need_grad = logits.requires_grad and torch.is_grad_enabled()
+    if inplace and need_grad:
+        return weighted_over_logits(logits, index, row_weight, *options)
+    rows = logits.flatten(0, -2) if logits.dim() != 2 else logits
     if need_grad and rows.dtype == torch.float16:
         # A gradient made before the loss scale is known would underflow: row weights are 1 / N.
         loss, grad_sq, _ = torch.ops.percbal.token_cross_entropy(rows, index, *options)
         total = weighted_sum(row_weight, loss, index != options[1])
         return total, loss.detach(), grad_sq
-    return torch.ops.percbal.weighted_cross_entropy(rows, index, row_weight, *options, need_grad)[
-        :3
-    ]
+    return library.weighted_cross_entropy(rows, index, row_weight, *options, need_grad)[:3]
 
 
 def _takes_index_targets(
@@ -200,12 +228,17 @@ def _must_check(x: Tensor) -> bool:
     return x.device.type == "cpu" or os.environ.get("PERCBAL_CHECK") == "1"
 
 
-def _check_targets(index: Tensor, classes: int, ignore_index: int) -> None:
+def _check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:
+    """Whether every row is known to count, at no further cost."""
     if not _must_check(index):
-        return
+        return False
+    least, most = (int(x) for x in torch.aminmax(index))
+    if least >= 0 and most < classes:
+        return not least <= ignore_index <= most
     wrong = ((index < 0) | (index >= classes)) & (index != ignore_index)
     if wrong.any():
         raise IndexError(f"Target {int(index[wrong][0])} is out of bounds.")
+    return False
 
 
 def _check_ids(ids: Tensor, segments: int) -> None:

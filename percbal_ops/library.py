@@ -142,3 +142,25 @@ torch.library.register_autograd(
 torch.library.register_autograd(
     "percbal::weighted_cross_entropy", _backward_weighted, setup_context=_setup_weighted
 )
+
+
+class _Weighted(torch.autograd.Function):
+    """The same gradient without the generic wrapper, which reads the schema in every call: two
+    thirds of its host time."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        output = torch.ops.percbal.weighted_cross_entropy.default(*args)
+        _setup_weighted(ctx, args, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _backward_weighted(ctx, *grads)
+
+
+def weighted_cross_entropy(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """torch.ops.percbal.weighted_cross_entropy, by the shortest way."""
+    if torch.compiler.is_compiling() or not args[-1]:
+        return torch.ops.percbal.weighted_cross_entropy(*args)
+    return _Weighted.apply(*args)
