@@ -4,9 +4,12 @@ PYTHON ?= python3
 TORCH ?= torch>=2.11,<2.14
 VENV := .venv
 BIN := $(VENV)/bin
+# verl needs an older transformers, and so an environment of its own (Python 3.10 to 3.12).
+VERL := .venv-verl
+VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow study bench lint sanitize clean
+.PHONY: setup test test-slow test-verl study bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -19,6 +22,17 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+$(VERL)/ready: Makefile
+	test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/pip install --quiet "$(VERL_TORCH)"
+	$(VERL)/bin/pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi \
+	  pytest "setuptools>=77" wheel ninja pybind11
+	touch $@
+
+test-verl: $(VERL)/ready
+	$(VERL)/bin/pip install --quiet --no-build-isolation --no-deps .
+	$(VERL)/bin/pytest tests_verl
 
 study: setup
 	$(BIN)/percbal study --preset quick
@@ -40,4 +54,4 @@ sanitize:
 	done
 
 clean:
-	rm -rf build $(VENV)
+	rm -rf build $(VENV) $(VERL)
