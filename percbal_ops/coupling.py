@@ -5,6 +5,7 @@ docs/coupling.md defines every number, (C1) to (C13), and says how to read it.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -235,10 +236,12 @@ def _layout(group: Tensor | None, rows: int, device: torch.device) -> tuple[Tens
 
 
 def _first_scored(column: Tensor) -> Tensor:
-    """() float64: an origin near the values, so that equal rewards give exact zeros."""
+    """() float64 on the CPU: an origin near the values, so that equal rewards give exact zeros."""
+    if len(column) and math.isfinite(first := column[0].item()):
+        return torch.tensor(first, dtype=torch.float64)
     head = column[:1024]
     head = head[head.isfinite()]
-    return head[0].double() if len(head) else column.new_zeros((), dtype=torch.float64)
+    return head[0].double().cpu() if len(head) else torch.zeros((), dtype=torch.float64)
 
 
 def _checked(

@@ -162,13 +162,10 @@ def _ratio(xx: Array, xy: Array, yy: Array) -> Array:
 
 def _quadratic(c: list[Array], upper: Array) -> Array:
     """c' M c for M given by its upper triangle, (..., K (K + 1) / 2)."""
-    total: Array = np.zeros(())
-    field = 0
-    for i in range(len(c)):
-        for j in range(i, len(c)):
-            total = total + (1 if i == j else 2) * c[i] * c[j] * upper[..., field]
-            field += 1
-    return np.maximum(total, 0)
+    i, j = np.triu_indices(len(c))
+    stacked = np.stack(c, -1)
+    terms = np.where(i == j, 1, 2) * stacked[..., i] * stacked[..., j] * upper
+    return np.maximum(terms.sum(-1), 0)
 
 
 def _pooled_variance(

@@ -9,6 +9,7 @@ from rapidfuzz.distance import Levenshtein
 from percbal_ops.agreement import KINDS, _reference, group_agreement
 
 OPS = torch.ops.percbal
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def ragged(rollouts, longest, vocabulary, groups, seed=0):
@@ -19,20 +20,22 @@ def ragged(rollouts, longest, vocabulary, groups, seed=0):
     return tokens, offsets, torch.randint(groups, (rollouts,), generator=g) * -(10**9)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("vocabulary", [1, 3, 50])
 @pytest.mark.parametrize(("longest", "groups"), [(0, 3), (5, 9), (40, 2), (150, 4)])
-def test_every_kind_equals_its_definition(kind, vocabulary, longest, groups):
+def test_every_kind_equals_its_definition(kind, vocabulary, longest, groups, device):
     tokens, offsets, group = ragged(30, longest, vocabulary, groups)
     order, group_offsets, _ = OPS.group_layout(group)
     truth = _reference(tokens, offsets, order, group_offsets, KINDS.index(kind), longest)
-    ours = group_agreement(tokens, offsets, group, kind=kind)
-    torch.testing.assert_close(ours, truth, equal_nan=True)
+    ours = group_agreement(*(t.to(device) for t in (tokens, offsets, group)), kind=kind)
+    torch.testing.assert_close(ours.cpu(), truth, equal_nan=True)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("length", [1, 63, 64, 65, 127, 128, 129, 300])
 @pytest.mark.parametrize("changes", [0, 1, 20, 400])
-def test_edit_similarity_equals_rapidfuzz_at_word_boundaries(length, changes):
+def test_edit_similarity_equals_rapidfuzz_at_word_boundaries(length, changes, device):
     g = torch.Generator().manual_seed(length * 1000 + changes)
     a = torch.randint(4, (length,), generator=g).tolist()
     b = list(a)
@@ -42,8 +45,9 @@ def test_edit_similarity_equals_rapidfuzz_at_word_boundaries(length, changes):
             del b[min(at, len(b) - 1)]
         else:
             b.insert(at, int(torch.randint(4, (1,), generator=g)))
-    offsets = torch.tensor([0, len(a), len(a) + len(b)])
-    ours = group_agreement(torch.tensor(a + b), offsets, torch.zeros(2, dtype=torch.long))
+    offsets = torch.tensor([0, len(a), len(a) + len(b)], device=device)
+    both = torch.zeros(2, dtype=torch.long, device=device)
+    ours = group_agreement(torch.tensor(a + b, device=device), offsets, both)
     expected = Levenshtein.normalized_similarity(a, b)
     assert ours.tolist() == pytest.approx([expected, expected], abs=1e-6)
 

@@ -15,6 +15,7 @@ from percbal_ops.coupling import CouplingStats, group_advantage, reward_coupling
 from percbal_ops.coupling_summary import t_quantile
 
 OPS = torch.ops.percbal
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 NAN = float("nan")
 
 
@@ -42,10 +43,12 @@ def numpy_within(x, y, group):
     return (x @ y) / math.sqrt((x @ x) * (y @ y))
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("scattered", [False, True])
-def test_correlations_equal_scipy_and_numpy(scattered):
+def test_correlations_equal_scipy_and_numpy(scattered, device):
     outcome, perception, reasoning, group = rollouts(scattered=scattered)
-    result = reward_coupling(outcome, perception, reasoning, group, per_group=True)
+    columns = (column.to(device) for column in (outcome, perception, reasoning, group))
+    result = reward_coupling(*columns, per_group=True)
     for t, (target, ours) in enumerate(
         [(perception, result.perception), (reasoning, result.reasoning)]
     ):
@@ -66,18 +69,20 @@ def test_correlations_equal_scipy_and_numpy(scattered):
                 assert math.isnan(r)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scattered", [False, True])
 @pytest.mark.parametrize("groups", [1, 3, 60, 600])
-def test_every_sum_equals_the_reference(dtype, scattered, groups):
+def test_every_sum_equals_the_reference(dtype, scattered, groups, device):
     outcome, perception, reasoning, group = rollouts(
         rows=997, groups=groups, scattered=scattered, candidates=3
     )
-    columns = [t.to(dtype) for t in (outcome, perception, reasoning)]
+    group = group.to(device)
+    columns = [t.to(device, dtype) for t in (outcome, perception, reasoning)]
     order, offsets, ids = OPS.group_layout(group)
     order_r, offsets_r, ids_r = reference.group_layout(group)
     assert torch.equal(ids.sort().values, ids_r.sort().values)
-    origin = torch.tensor([0.1, 0.2, 0.3]).double(), torch.tensor([0.5, -1.0]).double()
+    origin = [torch.tensor(o, device=device).double() for o in ([0.1, 0.2, 0.3], [0.5, -1.0])]
     ours = OPS.coupling_stats(*columns, order, offsets, *origin, 1e-4, 1.0)
     truth = reference.coupling_stats(*columns, order_r, offsets_r, *origin, 1e-4, 1.0)
     for a, b in zip(ours, truth, strict=True):
@@ -95,10 +100,11 @@ def test_every_sum_equals_the_reference(dtype, scattered, groups):
             torch.testing.assert_close(a, b, equal_nan=True)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("ids", ["compact", "anywhere", "all of them"])
 @pytest.mark.parametrize("reasoning", [False, True])
 @pytest.mark.parametrize("missing", [0, 0.1])
-def test_scattered_ids_equal_sorted_ids(ids, reasoning, missing):
+def test_scattered_ids_equal_sorted_ids(ids, reasoning, missing, device):
     """Rows reach their groups by subtraction or by hashing; those of sorted ids stay put."""
     outcome, perception, graded, _ = rollouts(rows=30_011, missing=missing)
     g = torch.Generator().manual_seed(1)
@@ -107,7 +113,8 @@ def test_scattered_ids_equal_sorted_ids(ids, reasoning, missing):
         group = group * 10**15
     if ids == "all of them":
         group[:2] = torch.tensor([2**63 - 1, -(2**63)])
-    columns = [outcome, perception, *([graded] if reasoning else [])]
+    group = group.to(device)
+    columns = [c.to(device) for c in (outcome, perception, *([graded] if reasoning else []))]
     scattered = CouplingStats(reasoning=reasoning).update(*columns, group=group)
     by_id = group.sort(stable=True)
     columns = [c[by_id.indices] for c in columns]
@@ -300,11 +307,12 @@ def test_statistics_of_different_settings_do_not_merge():
         CouplingStats(2).update(torch.zeros(3), torch.zeros(3))
 
 
-def test_advantages_equal_the_grpo_formula():
-    reward = torch.rand(12, 8, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("device", DEVICES)
+def test_advantages_equal_the_grpo_formula(device):
+    reward = torch.rand(12, 8, generator=torch.Generator().manual_seed(1)).to(device)
     reward[3] = 0.1  # no signal
-    group = torch.arange(12).repeat_interleave(8)
-    shuffle = torch.randperm(96, generator=torch.Generator().manual_seed(2))
+    group = torch.arange(12, device=device).repeat_interleave(8)
+    shuffle = torch.randperm(96, generator=torch.Generator().manual_seed(2)).to(device)
     scaled, centred = group_advantage(reward.flatten()[shuffle], group[shuffle])
     truth = reward - reward.mean(1, keepdim=True)
     truth[3] = 0
