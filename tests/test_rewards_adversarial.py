@@ -165,6 +165,18 @@ def test_a_blind_answer_that_is_copied_is_not_counted(name):
         assert score(name, everyone, **hidden) == [0] * len(INSTANCES)
 
 
+@pytest.mark.parametrize("known", ["own", "label"])
+def test_a_copy_is_refused_though_the_blind_answer_is_spelt_otherwise(known):
+    own = [i.answer if known == "own" else None for i in INSTANCES]
+    everyone = [
+        response(i, perception=i.answer, answer=a) for i, a in zip(INSTANCES, own, strict=True)
+    ]
+    spelt = [[tagged("answer", str(instance.truth["solution"]))] for instance in INSTANCES]
+    label = [i.answer if known == "label" else str(i.truth["solution"]) for i in INSTANCES]
+    assert score("outcome", [texts[0] for texts in spelt], answer=label) == [1] * len(spelt)
+    assert score("blind_reanswer", everyone, blind_answers=spelt, answer=label) == [0] * len(spelt)
+
+
 @pytest.mark.parametrize("name", ["perception_f1", "group_agreement", "blind_reanswer"])
 def test_an_answer_that_the_image_shows_is_no_copy(name):
     instance, n = INSTANCES[0], len(INSTANCES)
