@@ -131,6 +131,51 @@ def test_a_folder_of_trl_completions_is_grouped_by_step_and_prompt(tmp_path, cap
     assert report["reasoning"] is None
 
 
+def trl_step(step, images):
+    """A file as GRPOTrainer(log_completions=True) writes it: prompts of one text, images stripped,
+    an extra column of lists, and more columns than anyone asks for."""
+    n, content = 16, [{"type": "image"}, {"type": "text", "text": "Solve it."}]
+    table = {
+        "step": [step] * n,
+        "prompt": [[{"role": "user", "content": content}]] * n,
+        "completion": [[{"role": "assistant", "content": "<answer>4</answer>"}]] * n,
+        "accuracy_reward": [float(i % 3 == 0) for i in range(n)],
+        "perception_reward": [None if i == 1 else float(i % 2) for i in range(n)],
+        "boxes": [[[0, 1], [2, 3]]] * n,
+        "advantage": [0.0] * n,
+    }
+    if images:
+        table["image"] = [{"bytes": b"\x89PNG", "path": None}] * n
+        table["images"] = [[{"bytes": b"\x89PNG", "path": None}]] * n
+    return table
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_rows_of_one_prompt_text_are_grouped_by_the_number_of_generations(tmp_path, capsys, images):
+    pandas = pytest.importorskip("pandas")
+    (tmp_path / "completions").mkdir()
+    for step in (1, 2):
+        path = tmp_path / "completions" / f"completions_{step:05d}.parquet"
+        pandas.DataFrame(trl_step(step, images)).to_parquet(path)
+    options = ["--outcome", "accuracy_reward", "--perception", "perception_reward"]
+    for more, groups in (([], 2), (["--group-size", 4], 8)):
+        assert call(tmp_path, *options, *more, "--json", tmp_path / "out.json") == 0
+        report = json.loads((tmp_path / "out.json").read_text())
+        assert report["rollouts"] == 32 and report["bad_rows"] == []
+        assert report["signal"]["groups"] == [groups]
+        assert report["perception"]["pooled"]["count"] == [30]
+
+
+def test_a_column_of_lists_is_no_reward(tmp_path, capsys):
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame(trl_step(1, True)).to_parquet(tmp_path / "one.parquet")
+    assert call(tmp_path / "one.parquet", "--outcome", "boxes", "--perception", "advantage") == 2
+    assert "boxes must be a number, got '[[0, 1], [2, 3]]'" in capsys.readouterr().err
+    options = ("--outcome", "advantage", "--perception", "advantage")
+    assert call(tmp_path / "one.parquet", *options, "--group-size", 0) == 2
+    assert "--group-size must be at least 1, got 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_plot_is_drawn(jsonl, tmp_path, suffix):
     pytest.importorskip("matplotlib")

@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="columns that together name a prompt's group (default: group, else step and prompt)",
     )
     parser.add_argument(
+        "--group-size",
+        type=int,
+        metavar="N",
+        help="instead: every N rows of a file are a group, as TRL saves them (num_generations)",
+    )
+    parser.add_argument(
         "--right-at", type=float, default=1.0, help="perception is right from this value on"
     )
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every number here")
@@ -81,7 +87,12 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardC
     reasoning = args.reasoning
     if reasoning is None and "reasoning" in column_names(args.files):
         reasoning = "reasoning"
-    table = read_rollouts(args.files, Columns(names, args.perception, reasoning, args.group))
+    if args.group_size is not None and args.group_size < 1:
+        raise ValueError(f"--group-size must be at least 1, got {args.group_size}")
+    if args.group_size is not None and args.group:
+        raise ValueError(f"--group-size and --group exclude each other, got {args.group} as well")
+    columns = Columns(names, args.perception, reasoning, args.group, args.group_size)
+    table = read_rollouts(args.files, columns)
     result = reward_coupling(
         table.outcomes, table.perception, table.reasoning, table.group, right_at=args.right_at
     )

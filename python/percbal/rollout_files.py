@@ -21,6 +21,13 @@ class Columns:
     perception: str
     reasoning: str | None
     group: list[str] | None  # None: "group", else those of "step" and "prompt" that are there
+    group_size: int | None = None  # instead: so many rows in a row, counted in each file
+
+    def names(self) -> list[str]:
+        """Every column that may be read."""
+        values = [*self.outcomes, self.perception, *([self.reasoning] if self.reasoning else [])]
+        by_rows = self.group_size is not None
+        return values + ([] if by_rows else self.group or ["group", "step", "prompt"])
 
 
 @dataclass
@@ -44,10 +51,13 @@ def read_rollouts(paths: list[Path], columns: Columns) -> RolloutTable:
     bad: list[str] = []
     names = [*columns.outcomes, columns.perception]
     names += [columns.reasoning] if columns.reasoning else []
-    for path, line, row in _rows(paths):
+    for path, line, row in _rows(paths, columns.names()):
         try:
             record = _record(row)
-            key = _group_key(record, columns.group)
+            if columns.group_size is None:
+                key = _group_key(record, columns.group)
+            else:
+                key = f"{path}:{(line - 1) // columns.group_size}"
             values.append([_number(record, name) for name in names])
             groups.append(numbers.setdefault(key, len(numbers)))
         except BadRow as problem:
@@ -68,7 +78,7 @@ def read_rollouts(paths: list[Path], columns: Columns) -> RolloutTable:
 
 def column_names(paths: list[Path]) -> list[str]:
     """The columns of the first readable row."""
-    for _, _, row in _rows(paths):
+    for _, _, row in _rows(paths, None):
         try:
             return list(_record(row))
         except BadRow:
@@ -76,11 +86,14 @@ def column_names(paths: list[Path]) -> list[str]:
     return []
 
 
-def _rows(paths: list[Path]) -> Iterator[tuple[Path, int, Any]]:
-    """(file, line or row from 1, JSON text or dictionary) of every row; blank lines are no rows."""
+def _rows(paths: list[Path], wanted: list[str] | None) -> Iterator[tuple[Path, int, Any]]:
+    """(file, line or row from 1, JSON text or dictionary) of every row; blank lines are no rows.
+
+    wanted: the columns of a Parquet file to read, those that it has; None: all.
+    """
     for path in _files(paths):
         if path.suffix == ".parquet":
-            yield from _parquet_rows(path)
+            yield from _parquet_rows(path, wanted)
             continue
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             for line, text in enumerate(file, 1):
@@ -104,7 +117,7 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[Path, int, Any]]:
+def _parquet_rows(path: Path, wanted: list[str] | None) -> Iterator[tuple[Path, int, Any]]:
     import pyarrow.parquet
 
     try:
@@ -112,8 +125,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[Path, int, Any]]:
     except (pyarrow.ArrowException, OSError) as problem:
         raise ValueError(f"{path} is not a Parquet file: {problem}") from None
     line = 0
+    present = file.schema_arrow.names
     with file:
-        for batch in file.iter_batches():
+        # completions and images may be large, and nothing here looks at them
+        names = present if wanted is None else [name for name in present if name in wanted]
+        for batch in file.iter_batches(columns=names):
             for row in batch.to_pylist():
                 line += 1
                 yield path, line, row
