@@ -19,7 +19,8 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kThreads = 256, kWarps = kThreads / 32, kMaxCluster = 16;
+constexpr int kThreads = 256, kMaxCluster = 16;
+[[maybe_unused]] constexpr int kWarps = kThreads / 32;  // only where there are clusters
 
 // 16 bytes of a row, the unit of every access to shared memory.
 template <class T>

@@ -25,16 +25,17 @@ class Tiling(NamedTuple):
     warps: int
 
 
-def tiling(vocab: int, itemsize: int, smoothed: bool, two_pass: bool) -> Tiling:
+def tiling(vocab: int, itemsize: int, heavy: bool, two_pass: bool) -> Tiling:
     """Sixteen columns a thread: enough loads in flight, and two sums of each stay in registers.
-    Half of it where smoothing keeps six sums of each, and where float64 takes two registers.
+    Half of it where a row is heavy, with six sums of each by smoothing or a slope of each by
+    softcap, and where float64 takes two registers.
 
     A long row that is read twice gets a program so large that one fills a multiprocessor: fewer
     rows are then in flight, and the second read finds more of its row in the L2 cache.
     """
     wide = itemsize == 8
     warps = 16 if two_pass and vocab > 32768 and not wide else 8 if vocab > 1024 else 4
-    columns = 16 // (2 if smoothed else 1) // (2 if wide else 1)
+    columns = 16 // (2 if heavy else 1) // (2 if wide else 1)
     return Tiling(32 * warps * columns, warps)
 
 
@@ -73,7 +74,7 @@ def token_cross_entropy_backward(
     dlogits = logits.new_empty(logits.shape)
     if n_rows == 0:
         return dlogits
-    block, warps = tiling(vocab, logits.element_size(), False, False)
+    block, warps = tiling(vocab, logits.element_size(), logits.dtype == torch.float64, False)
     options = (ignore_index, label_smoothing, z_loss, softcap)
     flags = _flags(logits, options)
     columns = vocab + 15 if flags["SHIFTED"] else vocab
@@ -176,7 +177,8 @@ def _launch_loss(
     if n_rows == 0:
         return
     flags = _flags(logits, options)
-    block, warps = tiling(vocab, logits.element_size(), flags["SMOOTHED"], row_weight is not None)
+    heavy = flags["SMOOTHED"] or flags["CAPPED"]
+    block, warps = tiling(vocab, logits.element_size(), heavy, row_weight is not None)
     with _on(logits):
         loss_kernel[(n_rows,)](
             logits,
