@@ -9,7 +9,7 @@ VERL := .venv-verl
 VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow test-verl study bench lint sanitize clean
+.PHONY: setup test test-slow test-verl study rl-study bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -36,6 +36,10 @@ test-verl: $(VERL)/ready
 
 study: setup
 	$(BIN)/percbal study --preset quick
+
+# Two hours on two cores; interrupt it freely, it goes on where it stopped.
+rl-study: setup
+	$(BIN)/percbal study --preset rl
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only

@@ -60,6 +60,7 @@ def test_never_imports(who, never):
 
 def test_trainers_know_no_tasks():
     joining = ("study", "study_arm", "report", "cli", "segments", "diagnose", "tasks")
+    joining += ("rl_arm", "rl_evaluate")
     for name, imports in MODULES.items():
         if within(name, "percbal") and not within(name, *(f"percbal.{j}" for j in joining)):
             wrong = [other for other in imports if within(other, "percbal.tasks")]

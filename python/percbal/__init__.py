@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {  # public name -> the module that defines it; imported on first use
+    "BalancedGRPOConfig": "grpo_config",
+    "BalancedGRPOTrainer": "grpo",
     "BalancedSFTConfig": "sft_config",
     "BalancedSFTTrainer": "sft",
     "Diagnosis": "diagnose",

@@ -75,7 +75,9 @@ class CouplingAlpha:
             return
         old = self.means or seen
         self.means = [self.decay * a + (1 - self.decay) * b for a, b in zip(old, seen, strict=True)]
-        self.value = min(max(least_alpha(*self.means, self.target), self.low), self.high)
+        mean_r, mean_a, mean_p = self.means
+        alpha = least_alpha(mean_r, mean_a, mean_p, self.target)
+        self.value = min(max(alpha, self.low), self.high)
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value, "means": self.means}

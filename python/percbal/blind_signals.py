@@ -51,7 +51,11 @@ def blind_answers(
     rollouts = [i for i in asked.values() for _ in range(samples)]
     prefixes: list[Ids] = [[] for _ in rollouts]
     if blind_from == "text":
-        messages = [blind_messages(prompts[i], segmented.perception[i]) for i in rollouts]
+        perceived_texts = [text for _, text in asked for _ in range(samples)]
+        messages = [
+            blind_messages(prompts[i], text)
+            for i, text in zip(rollouts, perceived_texts, strict=True)
+        ]
     else:
         messages = [_with_grey_images(prompts[i]) for i in rollouts]
         prefixes = [_through_perception(completion_ids[i], segmented.segments[i]) for i in rollouts]

@@ -60,7 +60,7 @@ def _add_study(commands: Any) -> None:
     from percbal.presets import PRESETS
     from percbal.rl_presets import RL_PRESETS
 
-    presets = [*PRESETS.values(), *RL_PRESETS.values()]
+    presets: list[Any] = [*PRESETS.values(), *RL_PRESETS.values()]
     parser = commands.add_parser(
         "study",
         help="train a tiny VLM with and without balancing, measure both, write a report",

@@ -97,7 +97,7 @@ def same_perception_advantages(
         square = (same * (values - mean[:, :, None]) ** 2).sum(-1)
         advantages = advantages / ((square / (count - 1).clamp(min=1)).sqrt() + EPS)
     elif scale == "batch":
-        advantages = advantages / (nanstd(torch.where(count > 1, advantages, torch.nan)) + EPS)
+        advantages = advantages / (nanstd(outcome) + EPS)
     return advantages.nan_to_num(0.0).view(-1)
 
 

@@ -11,12 +11,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import ProcessorMixin
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
@@ -27,6 +27,8 @@ from percbal.coupling_log import CouplingLog, within_group
 from percbal.credit import (
     NO_PERCEPTION,
     Advantages,
+    Credit,
+    Scale,
     assign_credit,
     segment_scale,
     token_advantages,
@@ -37,6 +39,7 @@ from percbal.grpo_refusals import refuse_unsupported, refuse_vllm_with_images
 from percbal.logprob_head import unsupported_head, use_token_logprob
 from percbal.reward_guard import RewardError, guard
 from percbal.reward_roles import SURROGATES, RewardRoles
+from percbal.rewards import EndpointReanswer
 from percbal.segments import PERCEPTION, REASONING, SEGMENT_NAMES
 from percbal.text_key import text_key
 
@@ -56,6 +59,9 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     reward function fails while training (``args.on_reward_error``).
     """
 
+    args: BalancedGRPOConfig
+    model: PreTrainedModel
+
     def __init__(
         self,
         model: Any,
@@ -69,12 +75,11 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     ) -> None:
         refuse_unsupported(args, kwargs)
         refuse_vllm_with_images(args, list(train_dataset.column_names))
+        functions: list[Any] = list(reward_funcs)  # TRL writes into it
         _never_sample_images(args, processing_class)
         super().__init__(
             model=model,
-            reward_funcs=list(reward_funcs)
-            if isinstance(reward_funcs, (list, tuple))
-            else reward_funcs,
+            reward_funcs=functions,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -89,6 +94,10 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             args.measured,
             self.reward_weights.tolist(),
             self.alpha.value,
+        )
+        self._asks_policy_blindly = any(
+            name == "blind_reanswer" and not isinstance(function, EndpointReanswer)
+            for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)
         )
         self.reward_funcs = [
             guard(function, name, args.reward_timeout)
@@ -146,7 +155,8 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     def _label_free_columns(self, prompts: Any, ids: Any) -> dict[str, list[Any]]:
         """Columns that the surrogate rewards read and only the policy can make."""
         columns: dict[str, list[Any]] = {}
-        if "blind_reanswer" in self.reward_func_names:
+        if self._asks_policy_blindly:
+            assert self._segmented is not None
             columns["blind_answers"] = blind_answers(
                 self,
                 prompts,
@@ -165,10 +175,11 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         unscored = rewards.isnan().float().mean(0).tolist()
         for name, share in zip(self.reward_func_names, unscored, strict=True):
             self._metrics[mode][f"rewards/{name}/unscored"].append(share)
+        problems_here = [getattr(function, "problem", None) for function in self.reward_funcs]
         mine = [
-            f"{name} raised {function.problem}"
-            for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)
-            if getattr(function, "problem", None)
+            f"{name} raised {problem}"
+            for name, problem in zip(self.reward_func_names, problems_here, strict=True)
+            if problem
         ]
         problems = sorted(set(self._from_all_ranks(mine)))
         self._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
@@ -214,16 +225,18 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         batch = super()._generate_and_score_completions(inputs)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
-        group_size = self.num_generations if mode == "train" else self.num_generations_eval
+        group_size = cast(
+            int, self.num_generations if mode == "train" else self.num_generations_eval
+        )
         rewards = self.roles.split(self._rewards)
         advantages = assign_credit(
-            self.args.credit,
+            cast(Credit, self.args.credit),
             rewards.outcome,
             rewards.perception,
             self._perception_keys(),
             alpha=self.alpha.value,
             group_size=group_size,
-            scale=self.args.scale_rewards,
+            scale=cast(Scale, self.args.scale_rewards),
         )
         rows = len(batch["completion_ids"])
         first = self.accelerator.process_index * rows
@@ -314,7 +327,7 @@ def _never_sample_images(args: BalancedGRPOConfig, processor: Any) -> None:
     names = ("image_token_id", "video_token_id")
     ids = [getattr(processor, name, None) for name in names]
     banned = [i for i in ids if isinstance(i, int)]
-    given = dict(args.generation_kwargs or {})
+    given: dict[str, Any] = dict(args.generation_kwargs or {})  # type: ignore[arg-type]
     if banned and not args.use_vllm:
         given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *banned})
         args.generation_kwargs = given

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.diagnose import complete, diagnose
-from percbal.tasks import Task
 from percbal_ops import reward_coupling
+
+if TYPE_CHECKING:
+    from percbal.tasks.base import Task
 
 
 @dataclass(frozen=True)

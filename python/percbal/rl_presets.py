@@ -35,8 +35,8 @@ class RLStudy:
     starts: Study
     arms: tuple[RLArm, ...]
     seeds: tuple[int, ...]  # of the rollouts and prompts; fixed in advance
-    updates: int = 40
-    prompts: int = 32
+    updates: int = 50
+    prompts: int = 16
     group: int = 16
     learning_rate: float = 2e-4
     warmup: int = 3
@@ -106,7 +106,7 @@ RL_PRESETS = {
         RLStudy(
             name="rl",
             about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
-            "512 rollouts an update; two to three hours on two cores",
+            "256 rollouts an update; two hours on two cores",
             starts=Study(
                 name="starts",
                 about="where seeing is the bottleneck, and where reasoning is",
@@ -116,7 +116,7 @@ RL_PRESETS = {
                 train_instances=14_000,
                 test_instances=256,
                 steps=1200,
-                arms=(TOKEN_MEAN, Arm("fixed 0.97", "fixed", lam=0.97)),
+                arms=(TOKEN_MEAN, Arm("fixed 0.8", "fixed", lam=0.8)),
                 seeds=(3,),
             ),
             arms=ARMS,

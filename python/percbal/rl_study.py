@@ -35,7 +35,7 @@ def run_rl_study(study: RLStudy, root: Path, *, jobs: int | None = None) -> RLRe
     # seed by seed: an interrupted study has whole comparisons
     wanted = [(start, "start", study.seeds[0]) for start in starts]
     wanted += [
-        (start, arm.name, seed) for seed, arm, start in product(study.seeds, study.arms, starts)
+        (start, arm.name, seed) for seed, start, arm in product(study.seeds, starts, study.arms)
     ]
     waiting = [
         Job(

@@ -72,9 +72,9 @@ def read_dataset(source: str, split: str, *, completions: bool = True) -> Datase
         if split not in data:
             raise ValueError(f"{source} has no split {split!r}, only {', '.join(data)}")
         data = data[split]
-    if "messages" in data.column_names and "prompt" not in data.column_names:
-        data = data.map(_prompt_and_completion, remove_columns="messages")
     needed = {"prompt", "completion"} if completions else {"prompt"}
+    if "messages" in data.column_names and not needed <= set(data.column_names):
+        data = data.map(_prompt_and_completion, remove_columns="messages")
     missing = needed - set(data.column_names)
     if missing or not {"image", "images"} & set(data.column_names):
         raise ValueError(

@@ -1,0 +1,65 @@
+"""Run by test_grpo_ranks.py under torchrun: two ranks train on halves of a batch, then save."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import rl_fixtures as rl
+import torch
+
+from percbal.loading import load_vlm
+
+directory = Path(sys.argv[1])
+
+
+def counted(completions, completion_ids, **_):
+    """A reward that does not depend on who asks."""
+    return [float(sum(ids) % 7) for ids in completion_ids]
+
+
+counted.__name__ = "outcome"
+
+
+def fails_on_one_rank(completions, **_):
+    if trainer.accelerator.process_index == 1:
+        raise KeyError("grid")
+    return [1.0] * len(completions)
+
+
+fails_on_one_rank.__name__ = "perception"
+
+
+def make(out, perception, **options):
+    policy = load_vlm(directory / "model")
+    options = {"per_device_train_batch_size": 4, "ddp_backend": "gloo"} | options
+    return rl.trainer(policy, directory / out, [counted, perception], **options)
+
+
+trainer = make("whole", rl.perception, credit="same_perception", alpha=0.4)
+torch.manual_seed(trainer.accelerator.process_index)  # ranks sample for themselves
+rows = [row for row in rl.prompts(2) for _ in range(4)]  # groups of 4, one to a rank
+rank = trainer.accelerator.process_index
+trainer.model.train()
+batch = trainer._generate_and_score_completions(rows[4 * rank : 4 * rank + 4])
+torch.save(
+    {
+        "advantages": batch["advantages"],
+        "segments": trainer._segmented.segments,
+        "perception": trainer._segmented.perception,
+        "rewards": trainer._rewards,
+        "mask": batch["completion_mask"],
+    },
+    directory / f"rank{rank}.pt",
+)
+trainer.train()
+if trainer.is_world_process_zero():
+    (directory / "log.json").write_text(json.dumps(trainer.state.log_history))
+torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
+
+trainer = make("failing", fails_on_one_rank)
+try:
+    trainer.train()
+except RuntimeError as error:
+    (directory / f"error{rank}.txt").write_text(str(error))
