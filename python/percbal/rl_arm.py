@@ -44,10 +44,14 @@ def start_model(root: Path, study: RLStudy, start: str) -> Path:
     return run_directory(root / "starts", start, study.starts.seeds[0]) / "model"
 
 
-def prompt_row(instance: Instance) -> dict[str, Any]:
-    """An instance as GRPO and the reward functions read it."""
+def prompt_row(instance: Instance, begins_with: str) -> dict[str, Any]:
+    """An instance as GRPO and the reward functions read it.
+
+    begins_with: what the response has already, after the query: the tiny model's chat template
+        has nothing between the two turns.
+    """
     return {
-        "prompt": [{"role": "user", "content": instance.query}],
+        "prompt": [{"role": "user", "content": f"{instance.query} {begins_with}".strip()}],
         "image": instance.image,
         "perception": instance.perception,
         "answer": instance.answer,
@@ -77,6 +81,7 @@ def train_grpo(
         "true_perception": "perception",
         "true_reasoning": "reasoning",
         "measured": ["group_agreement"],
+        "max_completion_length": study.max_tokens,
         **arm.options,
     }
     if options.get("perception_reward") == "group_agreement":
@@ -87,7 +92,6 @@ def train_grpo(
         per_device_train_batch_size=rollouts // parts,
         gradient_accumulation_steps=parts,
         num_generations=study.group,
-        max_completion_length=study.max_tokens,
         temperature=1.0,
         learning_rate=study.learning_rate,
         lr_scheduler_type="constant_with_warmup",
@@ -112,7 +116,9 @@ def train_grpo(
         model,
         reward_functions(task, arm),
         args,
-        train_dataset=Dataset.from_list([prompt_row(instance) for instance in instances]),
+        train_dataset=Dataset.from_list(
+            [prompt_row(i, task.oracle_prefix(i) if arm.oracle else "") for i in instances]
+        ),
         processing_class=processor,
         callbacks=[Progress(out / "progress.json")],
     )

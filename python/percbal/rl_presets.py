@@ -14,12 +14,14 @@ from percbal.presets import FIXED, PICTURES, TOKEN_MEAN, Arm, Study
 class RLArm:
     """One way to go on from a start: options of ``BalancedGRPOConfig``, or fine-tuning.
 
-    options: over the study's own. For kind "sft": those of ``presets.Arm``.
+    options: over the study's own. For kind "sft": those of ``BalancedSFTConfig``.
+    oracle: prompts go on with the true perception, so that only reasoning is left to the policy.
     """
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     kind: str = "grpo"
+    oracle: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,25 @@ ARMS = (
     RLArm("SFT fixed 0.5", {"balance": "fixed", "lam": 0.5, "learning_rate": 1e-3}, kind="sft"),
 )
 
+# Each segment alone, by the reward that is its own: what must work before the rest can.
+CHECKS = (
+    RLArm("reasoning alone", _mixed(0.0), oracle=True),
+    RLArm("perception alone", _mixed(1.0, max_completion_length=20)),
+)
+
+STARTS = Study(
+    name="starts",
+    about="where seeing is the bottleneck, and where reasoning is",
+    task_options=PICTURES,
+    base_instances=6_000,
+    base_steps=500,
+    train_instances=14_000,
+    test_instances=256,
+    steps=1200,
+    arms=(TOKEN_MEAN, Arm("fixed 0.8", "fixed", lam=0.8)),
+    seeds=(3,),
+)
+
 RL_PRESETS = {
     study.name: study
     for study in (
@@ -107,20 +128,16 @@ RL_PRESETS = {
             name="rl",
             about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
             "256 rollouts an update; two hours on two cores",
-            starts=Study(
-                name="starts",
-                about="where seeing is the bottleneck, and where reasoning is",
-                task_options=PICTURES,
-                base_instances=6_000,
-                base_steps=500,
-                train_instances=14_000,
-                test_instances=256,
-                steps=1200,
-                arms=(TOKEN_MEAN, Arm("fixed 0.8", "fixed", lam=0.8)),
-                seeds=(3,),
-            ),
+            starts=STARTS,
             arms=ARMS,
             seeds=(21, 22, 23),
+        ),
+        RLStudy(
+            name="rl-checks",
+            about="each segment reinforced alone, by its own reward; half an hour on two cores",
+            starts=STARTS,
+            arms=CHECKS,
+            seeds=(31,),
         ),
         RLStudy(
             name="rl-smoke",
