@@ -1,4 +1,7 @@
-"""Run by test_grpo_ranks.py under torchrun: two ranks train on halves of a batch, then save."""
+"""Run by test_grpo_ranks.py under torchrun: two ranks train on halves of a batch, then save.
+
+python -m torch.distributed.run --nproc-per-node=2 grpo_worker.py DIRECTORY ddp|fsdp2
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import torch
 
 from percbal.loading import load_vlm
 
-directory = Path(sys.argv[1])
+directory, engine = Path(sys.argv[1]), sys.argv[2]
+SHARDED = {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
 
 
 def counted(completions, completion_ids, **_):
@@ -34,29 +38,34 @@ fails_on_one_rank.__name__ = "perception"
 def make(out, perception, **options):
     policy = load_vlm(directory / "model")
     options = {"per_device_train_batch_size": 4, "ddp_backend": "gloo"} | options
+    options |= SHARDED if engine == "fsdp2" else {}
     return rl.trainer(policy, directory / out, [counted, perception], **options)
 
 
-trainer = make("whole", rl.perception, credit="same_perception", alpha=0.4)
-torch.manual_seed(trainer.accelerator.process_index)  # ranks sample for themselves
-rows = [row for row in rl.prompts(2) for _ in range(4)]  # groups of 4, one to a rank
+trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)
 rank = trainer.accelerator.process_index
-trainer.model.train()
-batch = trainer._generate_and_score_completions(rows[4 * rank : 4 * rank + 4])
-torch.save(
-    {
-        "advantages": batch["advantages"],
-        "segments": trainer._segmented.segments,
-        "perception": trainer._segmented.perception,
-        "rewards": trainer._rewards,
-        "mask": batch["completion_mask"],
-    },
-    directory / f"rank{rank}.pt",
-)
+if engine == "ddp":
+    torch.manual_seed(rank)  # ranks sample for themselves
+    rows = [row for row in rl.prompts(2) for _ in range(4)]  # groups of 4, one to a rank
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(rows[4 * rank : 4 * rank + 4])
+    torch.save(
+        {
+            "advantages": batch["advantages"],
+            "segments": trainer._segmented.segments,
+            "perception": trainer._segmented.perception,
+            "rewards": trainer._rewards,
+            "mask": batch["completion_mask"],
+        },
+        directory / f"rank{rank}.pt",
+    )
+    trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)
 trainer.train()
+trainer.save_model(str(directory / engine))
 if trainer.is_world_process_zero():
-    (directory / "log.json").write_text(json.dumps(trainer.state.log_history))
-torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
+    (directory / f"{engine}.json").write_text(json.dumps(trainer.state.log_history))
+if engine == "ddp":
+    torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
 
 trainer = make("failing", fails_on_one_rank)
 try:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rl_fixtures as rl
 import torch
+import vlm_fixtures as vlm
+from test_fsdp import two_processes
 
 from percbal.credit import (
     NO_PERCEPTION,
@@ -20,24 +18,16 @@ from percbal.credit import (
     segment_scale,
     token_advantages,
 )
+from percbal.loading import load_vlm
 from percbal.text_key import text_key
-
-TESTS = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
     directory = tmp_path_factory.mktemp("ranks")
     rl.tiny_policy(directory / "model")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(TESTS / "grpo_worker.py"), str(directory)],
-        env={**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    for engine in ("ddp", "fsdp2"):
+        two_processes("grpo_worker.py", directory, engine)
     return directory
 
 
@@ -67,8 +57,18 @@ def test_advantages_are_those_of_one_process(two_ranks):
 def test_ranks_end_with_the_same_weights(two_ranks):
     first, second = (torch.load(two_ranks / f"weights{i}.pt") for i in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    log = json.loads((two_ranks / "log.json").read_text())
+    log = json.loads((two_ranks / "ddp.json").read_text())
     assert sum("coupling/silent_groups" in entry for entry in log) == 3
+
+
+def test_sharded_training_is_the_same(two_ranks):
+    """FSDP2 on two ranks samples the same rollouts as DDP, and ends with the same weights."""
+    logs = [json.loads((two_ranks / f"{name}.json").read_text()) for name in ("ddp", "fsdp2")]
+    rewards = [[e["reward"] for e in log if "reward" in e] for log in logs]
+    assert rewards[0] == pytest.approx(rewards[1], abs=1e-6)
+    ddp, fsdp2, start = (load_vlm(two_ranks / n)[0] for n in ("ddp", "fsdp2", "model"))
+    assert vlm.largest_difference(ddp, start) > 1e-2
+    assert vlm.largest_difference(ddp, fsdp2) < 1e-5
 
 
 def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks):

@@ -215,7 +215,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             return ""
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         path = os.path.join(self._get_output_dir(trial=None), name)
-        if not os.path.isdir(path):
+        if not self._from_all_ranks([path] if os.path.isdir(path) else []):  # all ranks write it
             self._save_checkpoint(self.model, trial=None)
         return f" and the weights in {path}"
 
