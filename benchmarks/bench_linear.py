@@ -10,10 +10,13 @@ Every contestant yields the gradients of hidden states and head. Works:
   segment  a weight for each of two segments (a quarter of the tokens in the first) and the norm of
            each segment's gradient with respect to the logits; rivals take their best route to it
   logprob  mean of log-probability + 0.1 entropy
+Each line has the operations its route needs as a formula, and what the same products alone take in
+the same run as a share of its time. torch's chunked loss takes minutes: one round, without warm-up.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,31 +136,47 @@ def contestants() -> dict[str, dict[str, Callable[..., Tensor]]]:
 
 CONTESTANTS = contestants()
 CASES = [(work, who) for work, named in CONTESTANTS.items() for who in named]
+SLOW = "torch chunked"
+# products of N x D x V that a route computes: the logits once more for what is not held
+PRODUCTS = {"plain": 3, "segment": 3, "logprob": 4}
+AGAIN = {("segment", "compiled"): 4, ("segment", SLOW): 5, ("logprob", "compiled"): 3}
+PEERS = {"liger": "liger_kernel", "cut-cross-entropy": "cut_cross_entropy"}  # Triton: GPU alone
 
 
-def gemms(data: Inputs) -> None:
-    """The three products every route needs, on buffers that exist: the floor."""
+def gemms(data: Inputs) -> Callable[[], None]:
+    """The three products every route needs, on buffers that were touched before: the floor."""
     hidden, head = (x.detach() for x in data[:2])
-    logits = hidden @ head.t()
-    torch.mm(logits, head)
-    torch.mm(logits.t(), hidden)
+    logits, dx, dw = hidden @ head.t(), torch.empty_like(hidden), torch.empty_like(head)
+
+    def run() -> None:
+        torch.mm(hidden, head.t(), out=logits)
+        torch.mm(logits, head, out=dx)
+        torch.mm(logits.t(), hidden, out=dw)
+
+    return run
 
 
 def step(loss: Callable[..., Tensor], data: Inputs) -> None:
-    data[0].grad = data[1].grad = None
     loss(*data).backward()
 
 
-def peak_extra_bytes(run: Callable[[], None], results: int) -> int | None:
-    """Peak of resident memory during run(), above what was there and the `results` it returns."""
-    status = Path("/proc/self/status")
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    except OSError:
-        return None  # not Linux, or not allowed
-    before = _kilobytes(status, "VmRSS")
-    run()
-    return (_kilobytes(status, "VmHWM") - before) * 1024 - results
+class Peak:
+    """Most resident memory during the calls of `run` above what was there before each, less
+    `results` bytes that the call returns; None where Linux does not tell."""
+
+    def __init__(self, run: Callable[[], None], results: int) -> None:
+        self.run, self.results, self.bytes = run, results, None
+
+    def __call__(self) -> None:
+        status = Path("/proc/self/status")
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        except OSError:
+            return self.run()
+        before = _kilobytes(status, "VmRSS")
+        self.run()
+        extra = (_kilobytes(status, "VmHWM") - before) * 1024 - self.results
+        self.bytes = max(extra, self.bytes or 0)
 
 
 def _kilobytes(status: Path, field: str) -> int:
@@ -165,37 +184,58 @@ def _kilobytes(status: Path, field: str) -> int:
     return int(line.split()[1])
 
 
-def record(
-    benchmark: object, run: Callable[[], None], work: str, who: str, dtype: str, peak: int | None
-) -> None:
-    benchmark.pedantic(run, rounds=3)  # type: ignore[attr-defined]
-    stats = benchmark.stats.stats  # type: ignore[attr-defined]
-    least, median = stats.min * 1e3, stats.median * 1e3
-    note = f"the three products alone take {FLOOR[dtype] / least:.0%}" if dtype in FLOOR else ""
-    shape = "x".join(map(str, SHAPE))
-    ROWS.append(
-        Row("linear_cpu", work, who, shape, dtype, least, median, peak_extra_bytes=peak, note=note)
-    )
-    if work == "gemms":
-        FLOOR[dtype] = least
+def new_row(work: str, who: str, dtype: str, ms: float | None = None, **rest: object) -> Row:
+    return Row("linear_cpu", work, who, "x".join(map(str, SHAPE)), dtype, ms, **rest)
+
+
+def operations(work: str, who: str) -> int:
+    """Products of N x D x V that the route computes."""
+    return AGAIN.get((work, who), PRODUCTS.get(work, 3))
+
+
+def note(work: str, who: str, dtype: str, least: float) -> str:
+    products = operations(work, who)
+    work_done = 2e-9 * products * SHAPE[0] * SHAPE[1] * SHAPE[2]
+    said = f"{2 * products} N D V = {work_done:.0f} GFLOP"
+    if dtype in FLOOR:
+        said += f"; its products alone take {FLOOR[dtype] * products / 3 / least:.0%}"
+    return said
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gemms_alone(benchmark, dtype):
     data = inputs(DTYPES[dtype])
-    gemms(data)
-    record(benchmark, lambda: gemms(data), "gemms", "torch.mm", dtype, None)
+    benchmark.pedantic(gemms(data), rounds=2, warmup_rounds=1)
+    stats = benchmark.stats.stats
+    FLOOR[dtype] = stats.min * 1e3
+    said = note("gemms", "torch.mm", dtype, FLOOR[dtype])
+    ROWS.append(
+        new_row("gemms", "torch.mm", dtype, FLOOR[dtype], ms_median=stats.median * 1e3, note=said)
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("work, who", CASES, ids=lambda x: x.replace(" ", "_"))
 def test_forward_backward(benchmark, work, who, dtype):
     data, loss = inputs(DTYPES[dtype]), CONTESTANTS[work][who]
+    run = Peak(lambda: step(loss, data), sum(x.numel() * x.element_size() for x in data[:2]))
 
-    def run() -> None:
-        step(loss, data)
+    def forget() -> None:
+        data[0].grad = data[1].grad = None
 
-    run()  # compiles, and settles what is allocated once
-    data[0].grad = data[1].grad = None
-    peak = peak_extra_bytes(run, sum(x.numel() * x.element_size() for x in data[:2]))
-    record(benchmark, run, work, who, dtype, peak)
+    once = who == SLOW
+    benchmark.pedantic(run, setup=forget, rounds=1 if once else 2, warmup_rounds=0 if once else 1)
+    stats = benchmark.stats.stats
+    least, median = stats.min * 1e3, stats.median * 1e3
+    said = note(work, who, dtype, least)
+    ROWS.append(
+        new_row(work, who, dtype, least, ms_median=median, peak_extra_bytes=run.bytes, note=said)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("peer", PEERS)
+def test_peers_that_need_a_gpu_are_listed(peer, dtype):
+    found = importlib.util.find_spec(PEERS[peer])
+    reason = "its kernels need a GPU" if found else f"{PEERS[peer]} is not installed"
+    ROWS.append(new_row("plain", peer, dtype, note=f"skipped: {reason}"))
