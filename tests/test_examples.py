@@ -10,8 +10,10 @@ from trl import TrlParser
 
 from percbal.grpo_command import GRPOArguments, reward_function
 from percbal.grpo_config import BalancedGRPOConfig
-from percbal.sft_command import SFTArguments
+from percbal.sft_command import SFTArguments, read_dataset
 from percbal.sft_config import BalancedSFTConfig
+from percbal.tasks import get_task
+from percbal.tasks.preview import export_jsonl
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 HERE = ["--use_cpu", "true", "--bf16", "false"]  # a machine without a GPU refuses bf16
@@ -47,3 +49,12 @@ def test_every_example_says_its_own_command():
     for path in EXAMPLES.iterdir():
         top = "".join(path.read_text().splitlines(keepends=True)[:3])
         assert path.stem in top, path.name
+
+
+def test_an_export_is_read_as_prompt_and_completion(tmp_path):
+    """Its own prompt column is in parts, for trainers that want it so."""
+    path = export_jsonl(get_task("sudoku"), "train", 2, tmp_path)
+    for row in read_dataset(str(path), "train"):
+        (question,), (response,) = row["prompt"], row["completion"]
+        assert question["content"].startswith("Read") and "<perception>" in response["content"]
+        assert row["images"][0].size == (64, 64)

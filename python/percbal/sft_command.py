@@ -74,6 +74,8 @@ def read_dataset(source: str, split: str, *, completions: bool = True) -> Datase
         data = data[split]
     needed = {"prompt", "completion"} if completions else {"prompt"}
     if "messages" in data.column_names and not needed <= set(data.column_names):
+        # a prompt in parts, as exports have, would force its column's type on the new one
+        data = data.remove_columns([n for n in ("prompt",) if n in data.column_names])
         data = data.map(_prompt_and_completion, remove_columns="messages")
     missing = needed - set(data.column_names)
     if missing or not {"image", "images"} & set(data.column_names):
