@@ -285,7 +285,9 @@ def test_saved_completions_are_read_by_the_coupling_command(policy, tmp_path, ca
     with pytest.raises(SystemExit) as stopped:
         main(["coupling", str(tmp_path), "--json", str(report)])
     assert stopped.value.code == 0
-    assert json.loads(report.read_text())["rollouts"] == 16
+    found = json.loads(report.read_text())
+    # the prompts have one text; two updates of two groups of four
+    assert found["rollouts"] == 16 and found["signal"]["groups"] == [4]
     assert "outcome" in capsys.readouterr().out
 
 

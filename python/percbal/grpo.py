@@ -146,11 +146,22 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             {**row, **{name: values[i] for name, values in columns.items()}}
             for i, row in enumerate(inputs)
         ]
+        self._log_completion_extra("group", self._group_names(len(prompts)))
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         self._settle_failures(prompts, completions, rewards)
         self._rewards = rewards
         self.reward_weights = self.roles.weights(self.alpha.value)  # what TRL logs as `reward`
         return rewards
+
+    def _group_names(self, rows: int) -> list[str]:
+        """For the saved rollouts, whose prompts may differ in the image alone."""
+        first = self.accelerator.process_index * rows
+        numbers = [(first + i) // self._group_size() for i in range(rows)]
+        return [f"{self.state.global_step}-{number}" for number in numbers]
+
+    def _group_size(self) -> int:
+        training = self.model.training
+        return cast(int, self.num_generations if training else self.num_generations_eval)
 
     def _label_free_columns(self, prompts: Any, ids: Any) -> dict[str, list[Any]]:
         """Columns that the surrogate rewards read and only the policy can make."""
@@ -225,9 +236,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         batch = super()._generate_and_score_completions(inputs)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
-        group_size = cast(
-            int, self.num_generations if mode == "train" else self.num_generations_eval
-        )
+        group_size = self._group_size()
         rewards = self.roles.split(self._rewards)
         advantages = assign_credit(
             cast(Credit, self.args.credit),
