@@ -1,0 +1,67 @@
+"""Facts about the table of an RL study: it shows the runs that are there, against their start."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from percbal.rl_arm import arm_directory
+from percbal.rl_evaluate import Evaluation
+from percbal.rl_presets import RL_PRESETS
+from percbal.rl_results import collect
+from percbal.study_arm import write_json
+
+STUDY = RL_PRESETS["rl-smoke"]
+START = STUDY.starts.arms[0].name
+
+
+def evaluation(a: list[list[float]], p: list[list[float]]) -> dict:
+    sampled = {"a": a, "a_p": p, "own": a, "a_r": p}
+    found = Evaluation(sampled, {name: [row[0] for row in a] for name in ("a", "a_p", "a_r")})
+    return {**found.to_dict(), "coupling": found.coupling(), "seconds": {"train": 2.0}}
+
+
+def save(root, arm, value, history=None):
+    out = arm_directory(root, START, arm, STUDY.seeds[0])
+    write_json(out / "evaluation.json", value)
+    if history is not None:
+        write_json(out / "history.json", history)
+
+
+@pytest.fixture
+def results(tmp_path):
+    wrong, right = [0.0, 0.0], [1.0, 1.0]
+    save(tmp_path, "start", evaluation([wrong] * 6 + [right] * 2, [wrong] * 4 + [right] * 4))
+    agreement = [{"coupling/r_group_agreement_perception": r} for r in (0.1, 0.2, 0.3)]
+    after = evaluation([wrong] * 5 + [right] * 3, [wrong] * 4 + [right] * 4)
+    save(tmp_path, "outcome", after, history=[*agreement, {"train_runtime": 1.0}])
+    return collect(STUDY, tmp_path)
+
+
+def test_arms_are_changes_against_their_start(results):
+    start, outcome = results.rows
+    assert start.sampled["a"].value == 0.25 and start.greedy["a"].value == 0.25
+    assert outcome.sampled["a"].value == pytest.approx(0.125)
+    assert outcome.sampled["a_p"].value == 0.0
+    assert outcome.sampled["a"].low <= 0.125 <= outcome.sampled["a"].high
+    assert outcome.by_seed["a"] == [pytest.approx(0.125)]
+
+
+def test_only_runs_that_are_there_have_rows(results):
+    assert [row.arm for row in results.rows] == ["start", "outcome"]
+    assert {row.start for row in results.rows} == {START}
+
+
+def test_signals_are_followed_through_the_training(results):
+    assert results.rows[1].signal == {"group_agreement": [0.1, 0.2, 0.3]}
+    assert "| 0.10 0.20 0.30 |" in results.table()
+
+
+def test_the_coupling_is_that_of_the_samples(results):
+    # a within a_p: phi of (2, 4) of 8
+    assert results.rows[0].coupling["pooled_perception"] == pytest.approx((1 / 3) ** 0.5)
+
+
+def test_the_results_survive_json(results):
+    assert json.loads(json.dumps(results.to_dict()))["rows"][0]["arm"] == "start"
