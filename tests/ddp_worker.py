@@ -10,20 +10,30 @@ import sys
 from pathlib import Path
 
 import vlm_fixtures as vlm
+from fsdp_on_cpu import OPTIONS, ShardedOnCPU
 
 from percbal.loading import load_vlm
+from percbal.sft import BalancedSFTTrainer
+
+
+class ShardedTrainer(ShardedOnCPU, BalancedSFTTrainer):
+    pass
+
 
 ENGINES = {
-    "ddp": {"ddp_backend": "gloo"},
-    "fsdp2": {"ddp_backend": "gloo", "fsdp": True, "fsdp_config": {"version": 2}},
+    "ddp": (BalancedSFTTrainer, {"ddp_backend": "gloo"}),
+    "fsdp2": (ShardedTrainer, OPTIONS),
 }
 directory, engine = Path(sys.argv[1]), sys.argv[2]
 for balance in sys.argv[3:]:
     model, processor = load_vlm(directory / "model")
     examples = [vlm.example_at(i) for i in range(16)]
     options = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-    args = vlm.config(directory, balance=balance, **ENGINES[engine], **options)
-    trainer = vlm.train(model, processor, vlm.encoded(processor, examples), args)
+    trainer_class, engine_options = ENGINES[engine]
+    args = vlm.config(directory, balance=balance, **engine_options, **options)
+    data = vlm.encoded(processor, examples)
+    trainer = trainer_class(model, args, train_dataset=data, processing_class=processor)
+    trainer.train()
     trainer.save_model(str(directory / balance))  # all ranks: gathers what is sharded
     if trainer.is_world_process_zero():
         (directory / f"{balance}.json").write_text(json.dumps(trainer.state.log_history))

@@ -10,9 +10,15 @@ import sys
 from pathlib import Path
 
 import vlm_fixtures as vlm
+from fsdp_on_cpu import FSDP, OPTIONS, ShardedOnCPU
 
 from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTTrainer
+
+
+class ShardedTrainer(ShardedOnCPU, BalancedSFTTrainer):
+    pass
+
 
 directory = Path(sys.argv[1])
 for kind in sys.argv[2:]:
@@ -26,22 +32,19 @@ for kind in sys.argv[2:]:
         "save_strategy": "steps",
         "train_sampling_strategy": "random",
         "per_device_train_batch_size": 4,
-        "ddp_backend": "gloo",
-        "fsdp": True,
-        "fsdp_config": {"version": 2, "state_dict_type": kind},
     }
+    options |= OPTIONS | {"fsdp_config": FSDP | {"state_dict_type": kind}}
     for run in ("whole", "rest"):
         out = directory / kind / run
         model, processor = load_vlm(directory / "model")
         data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
-        trainer = BalancedSFTTrainer(
+        trainer = ShardedTrainer(
             model, vlm.config(out, **options), train_dataset=data, processing_class=processor
         )
         if run == "rest" and trainer.is_world_process_zero():
             shutil.copytree(directory / kind / "whole" / "checkpoint-2", out / "checkpoint-2")
         trainer.accelerator.wait_for_everyone()
         trainer.train(resume_from_checkpoint=run == "rest")
-        state = trainer.accelerator.get_state_dict(trainer.model)  # gathered on rank 0
+        trainer.save_model(str(out / "final"))
         if trainer.is_world_process_zero():
-            trainer.model.save_pretrained(out / "final", state_dict=state)
             trainer.state.save_to_json(str(out / "state.json"))

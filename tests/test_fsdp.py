@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import vlm_fixtures as vlm
 from accelerate import Accelerator
 
+from percbal.checkpoint import VLMCheckpoints
 from percbal.loading import load_vlm
 from percbal.two_gradients import WholeTwoGradients, make_two_gradients
 
@@ -93,6 +95,20 @@ def test_a_sharded_run_resumes_where_it_stopped(resumed, kind):
         )
     ]
     assert lambdas[0] == lambdas[1] and len(set(lambdas[0])) == 4
+
+
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_a_checkpoint_of_the_other_engine_is_refused(resumed, kind, tmp_path):
+    """Without its optimizer's state the run would go on otherwise than it began."""
+    directory, model = resumed
+    plain = SimpleNamespace(model=model, is_fsdp_enabled=False, is_deepspeed_enabled=False)
+    written = directory / kind / "whole" / "checkpoint-2"
+    with pytest.raises(ValueError, match="was written under FSDP and cannot be resumed without it"):
+        VLMCheckpoints._load_from_checkpoint(plain, str(written))
+    sharded = SimpleNamespace(model=model, is_fsdp_enabled=True, is_deepspeed_enabled=False)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="was written without FSDP and cannot be resumed under it"):
+        VLMCheckpoints._load_from_checkpoint(sharded, str(tmp_path))
 
 
 def test_unsharded_training_takes_one_forward_pass():

@@ -72,6 +72,21 @@ def load_balance(directory: str | Path) -> dict[str, Any] | None:
 class VLMCheckpoints:
     """For a Trainer, listed before it: checkpoints whose weights are found again."""
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write what ``from_pretrained`` reads; to be called on every rank.
+
+        With sharded checkpoints under FSDP, the Trainer's own method writes nothing.
+        """
+        trainer: Any = self
+        save = super().save_model  # type: ignore[misc]
+        if _internal_call or not trainer.is_fsdp_enabled:
+            return save(output_dir, _internal_call)
+        plugin = trainer.accelerator.state.fsdp_plugin
+        kind = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        save(output_dir)
+        plugin.set_state_dict_type(kind)
+
     def _loads_plainly(self) -> bool:
         trainer: Any = self
         return (
@@ -82,6 +97,7 @@ class VLMCheckpoints:
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         trainer: Any = self
+        _refuse_other_engine(resume_from_checkpoint, trainer.is_fsdp_enabled)
         if self._loads_plainly():
             load_weights(trainer.model, resume_from_checkpoint)
         else:
@@ -93,3 +109,14 @@ class VLMCheckpoints:
             load_weights(trainer.model, str(trainer.state.best_model_checkpoint))
         else:
             super()._load_best_model()  # type: ignore[misc]
+
+
+def _refuse_other_engine(directory: str | Path, fsdp: bool) -> None:
+    """The optimizer's state of one engine is not read by the other, and would start from zero."""
+    written = any(Path(directory).glob("pytorch_model_fsdp*"))
+    if written != fsdp:
+        how = ("without", "under")
+        raise ValueError(
+            f"{directory} was written {how[written]} FSDP and cannot be resumed {how[fsdp]} it; "
+            "start from its weights as a new model instead"
+        )

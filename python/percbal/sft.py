@@ -22,7 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from percbal.balance import NGDiff
-from percbal.checkpoint import load_balance, load_weights, save_balance
+from percbal.checkpoint import VLMCheckpoints, load_balance, save_balance
 from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
 from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sampling import LengthGroupedSampler
@@ -35,7 +35,7 @@ from percbal_ops import SegmentOutput, segment_cross_entropy
 N_SEGMENTS = len(SEGMENT_NAMES)
 
 
-class BalancedSFTTrainer(SFTTrainer):
+class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
     """``trl.SFTTrainer`` on ``lambda * L_p + (1 - lambda) * L_r``.
 
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
@@ -209,25 +209,6 @@ class BalancedSFTTrainer(SFTTrainer):
         return 6 * inputs["input_ids"].numel() * self._parameters_for_flos
 
     # --- checkpoints ---------------------------------------------------------------------------
-
-    def _loads_plainly(self) -> bool:
-        return (
-            isinstance(self.model, PreTrainedModel)
-            and not self.is_fsdp_enabled
-            and not self.is_deepspeed_enabled
-        )
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if self._loads_plainly():
-            load_weights(self.model, resume_from_checkpoint)
-        else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def _load_best_model(self) -> None:
-        if self._loads_plainly():
-            load_weights(self.model, str(self.state.best_model_checkpoint))
-        else:
-            super()._load_best_model()
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         if self.args.should_save:  # first, as the Trainer's own state comes last
