@@ -87,25 +87,25 @@ def _mixed(alpha: float, **options: Any) -> dict[str, Any]:
     return {"credit": "scalar", "alpha": alpha, **options}
 
 
-ARMS = (
+ARMS = (  # in the order in which they run
     RLArm("outcome", _mixed(0.0)),
-    RLArm("scalar 0.25", _mixed(0.25)),
-    RLArm("scalar 0.5", _mixed(0.5)),
-    RLArm("scalar 0.75", _mixed(0.75)),
-    RLArm("scalar auto", _mixed(0.5, alpha_rule="coupling")),
-    RLArm("normalized 0.5", {"credit": "normalized", "alpha": 0.5}),
-    RLArm("segment 0.5", {"credit": "segment", "alpha": 0.5}),
     RLArm("same perception 0", {"credit": "same_perception", "alpha": 0.0}),
+    RLArm("scalar 0.5", _mixed(0.5)),
     RLArm("same perception 0.5", {"credit": "same_perception", "alpha": 0.5}),
+    RLArm("segment 0.5", {"credit": "segment", "alpha": 0.5}),
+    RLArm("SFT fixed 0.5", {"balance": "fixed", "lam": 0.5, "learning_rate": 1e-3}, kind="sft"),
+    RLArm("scalar 0.75", _mixed(0.75)),
     RLArm("agreement 0.5", _mixed(0.5, perception_reward="group_agreement")),
     RLArm("blind 0.5", _mixed(0.5, perception_reward="blind_reanswer", blind_from="continue")),
-    RLArm("SFT fixed 0.5", {"balance": "fixed", "lam": 0.5, "learning_rate": 1e-3}, kind="sft"),
+    RLArm("scalar 0.25", _mixed(0.25)),
+    RLArm("scalar auto", _mixed(0.5, alpha_rule="coupling")),
+    RLArm("normalized 0.5", {"credit": "normalized", "alpha": 0.5}),
 )
 
 # Each segment alone, by the reward that is its own: what must work before the rest can.
 CHECKS = (
-    RLArm("reasoning alone", _mixed(0.0), oracle=True),
     RLArm("perception alone", _mixed(1.0, max_completion_length=20)),
+    RLArm("reasoning alone", _mixed(0.0), oracle=True),
 )
 
 STARTS = Study(
@@ -127,7 +127,17 @@ RL_PRESETS = {
         RLStudy(
             name="rl",
             about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
-            "256 rollouts an update; two hours on two cores",
+            "100 updates of 512 rollouts; six hours on two cores",
+            starts=STARTS,
+            arms=ARMS,
+            seeds=(41, 42, 43),
+            updates=100,
+            prompts=32,
+        ),
+        RLStudy(
+            name="rl-brief",
+            about="a quarter of the rollouts for each arm of rl, too few to tell them apart; two "
+            "hours on two cores",
             starts=STARTS,
             arms=ARMS,
             seeds=(21, 22, 23),
@@ -138,6 +148,8 @@ RL_PRESETS = {
             starts=STARTS,
             arms=CHECKS,
             seeds=(31,),
+            updates=100,
+            prompts=32,
         ),
         RLStudy(
             name="rl-smoke",
