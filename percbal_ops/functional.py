@@ -57,7 +57,8 @@ def cross_entropy(
     it then holds other numbers. An operation that saved `input` for its own backward makes that
     backward raise, and so does a second backward of the loss; the operation that made `input` must
     not have saved it (a matrix product does not). It takes "mean" or "sum", float64, float32 or
-    bfloat16, and contiguous logits that are neither a leaf nor part of a larger tensor; it breaks a
+    bfloat16, and logits that are neither a leaf nor part of a larger tensor, contiguous with the
+    classes last (an input of (N, C, d1, ...) is a `movedim` of such logits); it breaks a
     graph under torch.compile. Where no gradient is wanted nothing is written.
     """
     if size_average is not None or reduce is not None:
@@ -77,23 +78,22 @@ def cross_entropy(
             reduction=reduction,
             label_smoothing=label_smoothing,
         )
-    if input.dim() == 2:
-        rows, index = input, target
-    else:  # (N, C, d1, ...) -> (N * d1 * ..., C)
-        rows = input.movedim(1, -1).flatten(0, -2) if input.dim() > 1 else input[None]
+    logits, index = input, target
+    if input.dim() != 2:  # (N, C, d1, ...) -> (N, d1, ..., C), a view
+        logits = input.movedim(1, -1) if input.dim() > 1 else input[None]
         index = target.reshape(-1)
-    all_count = _check_targets(index, rows.shape[1], ignore_index)
-    dtype = accumulate_dtype(rows)
+    all_count = _check_targets(index, logits.shape[-1], ignore_index)
+    dtype = accumulate_dtype(logits)
     class_weight = None if weight is None else weight.to(dtype)
     options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
     out_dtype = dtype if torch.is_autocast_enabled(input.device.type) else input.dtype
     if reduction == "none":
+        rows = logits.flatten(0, -2)
         loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
         return loss.to(out_dtype).reshape(target.shape)
-    logits = input if inplace else rows
     if reduction == "sum" or (all_count and class_weight is None):
-        share = 1.0 if reduction == "sum" else 1.0 / rows.shape[0]
-        row_weight = rows.new_full((), share, dtype=dtype).expand(index.shape)
+        share = 1.0 if reduction == "sum" else 1.0 / index.shape[0]
+        row_weight = logits.new_full((), share, dtype=dtype).expand(index.shape)
         return _weighted(logits, index, row_weight, *options, inplace=inplace)[0].to(out_dtype)
     inverse = _mean_share(index, class_weight, ignore_index, dtype)
     total = _weighted(logits, index, inverse.expand(index.shape), *options, inplace=inplace)[0]

@@ -65,6 +65,24 @@ def test_takes_logits_of_a_batch_and_flattened_views_of_them(flatten):
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 50), (2, 5, 5), (2, 3, 4, 3), (1, 5)])
+@pytest.mark.parametrize("wanted", [True, False], ids=["gradient", "no gradient"])
+def test_takes_other_dimensions_where_the_classes_are_last_in_memory(shape, wanted):
+    hidden, head, target = make((2, *shape[1:]))
+    hidden, target = hidden[: shape[0]], target[: shape[0]]
+    results = []
+    for inplace in (False, True):
+        logits = F.linear(hidden, head)
+        if shape == (1, 5):
+            logits, target = logits[0], target.view(())
+        else:
+            logits = logits.movedim(-1, 1)  # (N, C, d1, ...)
+        with torch.set_grad_enabled(wanted):
+            loss = cross_entropy(logits, target, inplace=inplace)
+        results.append((loss, torch.autograd.grad(loss, head)[0] if wanted else logits))
+    torch.testing.assert_close(*results)
+
+
 def test_the_gradient_lies_where_the_logits_lay_and_is_marked():
     hidden, head, target = make()
     logits = F.linear(hidden, head)
@@ -130,6 +148,8 @@ def refused():
     yield "none", made, dict(reduction="none"), ValueError, 'needs index targets and reduction "mea'
     yield "part", (2 * torch.randn(7, 50, requires_grad=True))[1:], {}, ValueError, "all of their"
     yield "transposed", (2 * torch.randn(50, 6, requires_grad=True)).t(), {}, ValueError, "contigu"
+    positions_last = 2 * torch.randn(2, 3, 3, requires_grad=True)
+    yield "positions last", positions_last, {}, ValueError, "with the classes last"
     yield "fp16", made.half(), {}, ValueError, "does not take torch.float16"
 
 
@@ -138,8 +158,9 @@ def refused():
 )
 def test_refusals_leave_the_logits_as_they_were(logits, options, kind, sentence):
     before = logits.detach().clone()
+    target = torch.zeros(logits.shape[:1] + logits.shape[2:], dtype=torch.int64)
     with pytest.raises(kind, match=sentence):
-        cross_entropy(logits, torch.arange(6), inplace=True, **options)
+        cross_entropy(logits, target, inplace=True, **options)
     assert torch.equal(logits, before)
 
 
