@@ -11,11 +11,17 @@ from pathlib import Path
 
 import rl_fixtures as rl
 import torch
+from fsdp_on_cpu import OPTIONS as FSDP_OPTIONS
+from fsdp_on_cpu import ShardedOnCPU
 
+from percbal.grpo import BalancedGRPOTrainer
 from percbal.loading import load_vlm
 
 directory, engine = Path(sys.argv[1]), sys.argv[2]
-SHARDED = {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+
+
+class ShardedTrainer(ShardedOnCPU, BalancedGRPOTrainer):
+    pass
 
 
 def counted(completions, completion_ids, **_):
@@ -38,8 +44,10 @@ fails_on_one_rank.__name__ = "perception"
 def make(out, perception, **options):
     policy = load_vlm(directory / "model")
     options = {"per_device_train_batch_size": 4, "ddp_backend": "gloo"} | options
-    options |= SHARDED if engine == "fsdp2" else {}
-    return rl.trainer(policy, directory / out, [counted, perception], **options)
+    kind = BalancedGRPOTrainer
+    if engine == "fsdp2":
+        kind, options = ShardedTrainer, options | FSDP_OPTIONS
+    return rl.trainer(policy, directory / out, [counted, perception], kind, **options)
 
 
 trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)

@@ -72,10 +72,16 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def trainer(policy: Any, out: Path, rewards: Any = None, **options: Any) -> BalancedGRPOTrainer:
+def trainer(
+    policy: Any,
+    out: Path,
+    rewards: Any = None,
+    kind: type[BalancedGRPOTrainer] = BalancedGRPOTrainer,
+    **options: Any,
+) -> BalancedGRPOTrainer:
     model, processor = policy
     args = BalancedGRPOConfig(str(out), **(OPTIONS | options))
-    return BalancedGRPOTrainer(
+    return kind(
         model,
         [outcome, perception] if rewards is None else rewards,
         args,
