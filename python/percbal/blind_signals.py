@@ -49,9 +49,14 @@ def blind_answers(
         if key is not None:
             asked.setdefault(key, i)
     rollouts = [i for i in asked.values() for _ in range(samples)]
+    perceived_texts = [text for _, text in asked for _ in range(samples)]
+    if not rollouts:
+        if trainer.accelerator.num_processes == 1:
+            return [None] * len(prompts)
+        # generation can be collective, through the vision tower too: ask as the other ranks do
+        rollouts, perceived_texts = [0], [""]
     prefixes: list[Ids] = [[] for _ in rollouts]
     if blind_from == "text":
-        perceived_texts = [text for _, text in asked for _ in range(samples)]
         messages = [
             blind_messages(prompts[i], text)
             for i, text in zip(rollouts, perceived_texts, strict=True)
@@ -69,12 +74,6 @@ def blind_answers(
 
 def _generate(trainer: Any, messages: list[Any], prefixes: list[Ids]) -> list[str]:
     """Sampled texts, each with the prefix that it goes on from."""
-    # every rank takes part, also one that has nothing to ask: generation can be collective
-    idle = not messages
-    if idle:
-        if trainer.accelerator.num_processes == 1:
-            return []
-        messages, prefixes = [[{"role": "user", "content": "?"}]], [[]]
     prompt_ids, images, fields = trainer._tokenize_prompts(messages)
     ids = [[*prompt, *prefix] for prompt, prefix in zip(prompt_ids, prefixes, strict=True)]
     for name in ("token_type_ids", "mm_token_type_ids"):  # one per token of the prompt
@@ -85,15 +84,15 @@ def _generate(trainer: Any, messages: list[Any], prefixes: list[Ids]) -> list[st
             ]
     new, _ = trainer._generate_single_turn(ids, images, fields, 1)
     whole = [[*prefix, *row] for prefix, row in zip(prefixes, new, strict=True)]
-    texts = trainer._tokenizer.batch_decode(whole, skip_special_tokens=True)
-    return [] if idle else texts
+    return trainer._tokenizer.batch_decode(whole, skip_special_tokens=True)
 
 
 @torch.no_grad()
 def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Sequence[Ids]) -> Tensor:
     """(B,) mean k3 divergence per token between seeing the image and seeing none.
 
-    The image is replaced by zeros after preprocessing: a uniform picture of the mean colour.
+    The image is replaced by zeros after preprocessing: a uniform picture of the mean colour. 0
+    where there is no image.
     """
     prompt_ids, images, fields = trainer._tokenize_prompts(list(prompts))
     device = trainer.accelerator.device
@@ -115,14 +114,15 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
     keep = completion_mask.shape[1]
     counts = [len(row or []) for row in images] if images is not None else None
     size = trainer.args.per_device_train_batch_size
+    # a rank without images still makes both passes, since they can be collective
+    grey = {
+        name: torch.zeros_like(field) for name, field in extra.items() if name == "pixel_values"
+    }
     seen, blind = (
         trainer._get_per_token_logps_and_entropies(
             trainer.model, *inputs, keep, batch_size=size, num_images=counts, **fields_
         )[0]
-        for fields_ in (
-            extra,
-            {**extra, "pixel_values": torch.zeros_like(extra["pixel_values"])},
-        )
+        for fields_ in (extra, {**extra, **grey})
     )
     return masked_kl(seen, blind, completion_mask.to(device))
 
@@ -137,8 +137,9 @@ def _extended(name: str, field: Any, length: int) -> Tensor:
 
 
 def _through_perception(ids: Ids, segments: np.ndarray) -> Ids:
-    """The tokens up to the end of the perception."""
-    return list(ids[: int(np.flatnonzero(segments == PERCEPTION)[-1]) + 1])
+    """The tokens up to the end of the perception, none without one."""
+    inside = np.flatnonzero(segments == PERCEPTION)
+    return list(ids[: int(inside[-1]) + 1]) if len(inside) else []
 
 
 def _with_grey_images(prompt: Any) -> Any:
