@@ -67,14 +67,16 @@ def linear_token_logprob_backward(
         dhead = HeadGradient(head, dtype if low else head.dtype) if need_head else None
         buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
         for chunk in plan.chunks:
-            valid, x = chunk.take(plan.valid), chunk.take(hidden)
+            valid, x, saved = (chunk.take(t) for t in (plan.valid, hidden, stats))
             index = torch.where(valid, chunk.take(target), 0)
             up = [torch.where(valid, chunk.take(g), 0.0) for g in (grad_logprob, grad_entropy)]
             if not plan.exact:
-                x = torch.where(valid[:, None], x, 0.0)
+                # logits made of zeros may lie far above the row's peak: below +inf nothing does
+                x, saved = (torch.where(valid[:, None], t, 0.0) for t in (x, saved))
+                saved[:, 0].masked_fill_(~valid, torch.inf)
             logits = _logits(x, head, bias, buffer)
             torch.ops.percbal.token_logprob_gradient_(
-                logits, index, chunk.take(stats), *up, temperature, softcap
+                logits, index, saved, *up, temperature, softcap
             )
             if need_hidden:
                 chunk.put(dhidden, torch.mm(logits, head))

@@ -166,6 +166,26 @@ def test_ignored_and_unweighted_tokens_never_meet_a_product(monkeypatch):
     assert all(g.isfinite().all() for g in grads) and grads[0][~used].eq(0).all()
 
 
+def test_rows_that_count_for_nothing_do_not_show_where_they_cannot_be_left_out(monkeypatch):
+    def all_rows(valid, row_weight, segment, level, segments, rows):
+        """How a device is served whose counts nobody waits for."""
+        return linear_plan._plan(linear_plan._all(len(valid), rows), valid, exact=False)
+
+    hidden, head, bias, target = problem(dtype=torch.float32)
+    with torch.no_grad():  # logits of about -256, where a hidden state of zeros has the bias
+        head[:, 0] = 1
+        hidden[:, 0] = -256
+    leaves = hidden, head, bias
+    for options in OPTIONS.values():
+        results = []
+        for plan in (logprob_chunks.make_plan, all_rows):
+            with monkeypatch.context() as patch:
+                patch.setattr(logprob_chunks, "make_plan", plan)
+                ours = linear_token_logprob(hidden, head, target, bias=bias, **options)
+                results.append((*ours, *gradients(weighted(ours), leaves)))
+        torch.testing.assert_close(*results, rtol=1e-4, atol=1e-3)
+
+
 def test_nan_and_infinite_hidden_states_reach_both_outputs():
     for bad in (torch.nan, torch.inf):
         hidden, head, _, target = problem(torch.float32)
