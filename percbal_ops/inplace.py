@@ -38,6 +38,10 @@ def _whole(logits: Tensor) -> Tensor:
         raise RuntimeError(
             f"a {kind} Variable that requires grad is being used in an in-place operation."
         )
+    if whole.retains_grad or logits.retains_grad:  # torch would fail in the writing
+        raise ValueError("inplace=True does not take logits with retain_grad(): nothing keeps them")
+    if whole is not logits and logits._backward_hooks:  # the gradient goes to the base at once
+        raise ValueError("inplace=True does not take a view with a hook: put it on the base")
     if not (whole.is_contiguous() and logits.is_contiguous() and whole.numel() == logits.numel()):
         raise ValueError(
             "inplace=True needs contiguous logits, with the classes last, that are all of their "

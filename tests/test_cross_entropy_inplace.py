@@ -150,6 +150,12 @@ def refused():
     yield "transposed", (2 * torch.randn(50, 6, requires_grad=True)).t(), {}, ValueError, "contigu"
     positions_last = 2 * torch.randn(2, 3, 3, requires_grad=True)
     yield "positions last", positions_last, {}, ValueError, "with the classes last"
+    retains, hooked = 2 * leaf, (2 * leaf).view(6, 50)
+    retains.retain_grad()
+    hooked.register_hook(lambda grad: None)
+    yield "retain_grad", retains, {}, ValueError, "with retain_grad"
+    yield "base retains", retains.view(6, 50), {}, ValueError, "with retain_grad"
+    yield "hook on a view", hooked, {}, ValueError, "a view with a hook"
     yield "fp16", made.half(), {}, ValueError, "does not take torch.float16"
 
 
