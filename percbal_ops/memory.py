@@ -16,8 +16,8 @@ def empty_cache() -> int:
     whenever it is short of memory; until it does, they count as resident. A forked child does not
     inherit them.
 
-    Such a gradient is a tensor like any other, but its storage cannot grow: as for a tensor from
-    ``torch.from_numpy``, ``resize_`` to more elements raises. PERCBAL_KEEP_MEMORY=0 in the
-    environment, read once, turns all this off.
+    Such a gradient is a tensor like any other, but its storage cannot be resized: as for a tensor
+    from ``torch.from_numpy``, ``resize_`` to more elements and ``untyped_storage().resize_`` raise.
+    PERCBAL_KEEP_MEMORY=0 in the environment, read once, turns all this off.
     """
     return torch.ops.percbal.empty_cache()

@@ -137,6 +137,8 @@ def test_the_gradient_is_a_tensor_like_any_other(tmp_path):
     grad.resize_(ROWS, VOCAB)
     with pytest.raises(RuntimeError, match="storage that is not resizable"):  # as from_numpy's
         grad.view(-1).resize_(BYTES)
+    with pytest.raises(RuntimeError, match="storage that is not resizable"):
+        grad.untyped_storage().resize_(0)
     logits, target = make()
     logits.grad = grad
     cross_entropy(logits, target).backward()
