@@ -53,6 +53,13 @@ def test_an_unscored_rollout_moves_nobody():
     torch.testing.assert_close(ours[:3], group_advantages(rewards[:3], 3))
 
 
+def test_a_reward_without_weight_need_not_be_there():
+    scored, nothing = binary(2 * G), torch.full((2 * G,), NAN)
+    assert torch.equal(mix(scored, nothing, 0.0), scored)
+    assert torch.equal(mix(nothing, scored, 1.0), scored)
+    assert mix(scored, nothing, 0.5).isnan().all()
+
+
 def test_a_group_of_equal_rewards_has_no_advantage():
     for credit in CREDITS:
         both = assign_credit(

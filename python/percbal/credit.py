@@ -37,9 +37,11 @@ class Advantages(NamedTuple):
 def mix(outcome: Tensor, perception: Tensor | None, alpha: float) -> Tensor:
     """``alpha * perception + (1 - alpha) * outcome``, (R,): the reward of arXiv:2605.29496.
 
-    Without a perception reward it is the outcome. NaN where either is.
+    Without a perception reward it is the outcome. NaN where a reward is that has any weight.
     """
-    return outcome if perception is None else alpha * perception + (1 - alpha) * outcome
+    if perception is None or alpha == 0:
+        return outcome
+    return perception if alpha == 1 else alpha * perception + (1 - alpha) * outcome
 
 
 def group_advantages(rewards: Tensor, group_size: int, scale: Scale = "group") -> Tensor:
