@@ -63,6 +63,12 @@ def test_the_controller_goes_on_from_its_state():
     assert first.value == second.value != 0.9
 
 
+def test_a_state_of_another_rule_is_named():
+    control = CouplingAlpha(0.5, target=0.7, low=0.0, high=1.0)
+    with pytest.raises(ValueError, match="was not trained with alpha_rule='coupling'"):
+        control.load_state_dict(FixedAlpha(0.3).state_dict())
+
+
 def test_a_fixed_alpha_learns_nothing():
     control = FixedAlpha(0.3)
     control.update(0.9, 0.5, 0.5)
@@ -75,7 +81,7 @@ def test_a_fixed_alpha_learns_nothing():
     [
         ({"target": 1.0}, "alpha_target must be between 0 and 1, got 1.0"),
         ({"low": 0.7}, "alpha_min and alpha_max must be in order in .*, got 0.7, 0.6"),
-        ({"decay": 1.0}, "alpha_decay must be at least 0 and below 1, got 1.0"),
+        ({"decay": 1.0}, "decay must be at least 0 and below 1, got 1.0"),
     ],
 )
 def test_impossible_options_are_named(options, sentence):

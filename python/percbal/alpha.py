@@ -63,7 +63,7 @@ class CouplingAlpha:
                 f"alpha_min and alpha_max must be in order in [0, 1], got {low}, {high}"
             )
         if not 0 <= decay < 1:
-            raise ValueError(f"alpha_decay must be at least 0 and below 1, got {decay}")
+            raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
         self.value = min(max(alpha, low), high)
         self.target, self.low, self.high, self.decay = target, low, high, decay
         self.means: list[float] | None = None  # of r and of the two standard deviations
@@ -83,4 +83,8 @@ class CouplingAlpha:
         return {"value": self.value, "means": self.means}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        if "means" not in state:
+            raise ValueError(
+                "the checkpoint was not trained with alpha_rule='coupling': it holds no means of it"
+            )
         self.value, self.means = state["value"], state["means"]
