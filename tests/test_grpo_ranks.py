@@ -74,4 +74,6 @@ def test_sharded_training_is_the_same(two_ranks):
 def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks):
     for rank in range(2):
         message = (two_ranks / f"error{rank}.txt").read_text()
-        assert message.startswith("reward function perception raised KeyError: 'grid' after step 0")
+        assert message.startswith(
+            "reward function perception failed: KeyError: 'grid' after step 0"
+        )

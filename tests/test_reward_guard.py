@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import threading
 
@@ -24,14 +25,14 @@ def ask(function, timeout=None, **inputs):
 
 def test_answers_pass_through():
     guarded, answer = ask(lambda completions, n: [n, 1, True], n=0.5)
-    assert answer == [0.5, 1.0, 1.0] and guarded.problem is None and guarded.unscored == 0
+    assert answer == [0.5, 1.0, 1.0] and guarded.problem is None
     assert guarded.__name__ == "it"
 
 
 def test_what_was_not_scored_is_nan():
     guarded, answer = ask(lambda completions: [None, math.inf, 1.0])
     assert math.isnan(answer[0]) and math.isnan(answer[1]) and answer[2] == 1.0
-    assert guarded.unscored == pytest.approx(2 / 3) and guarded.problem is None
+    assert guarded.problem is None
 
 
 def raises(completions):
@@ -48,6 +49,7 @@ async def raises_later(completions):
 def test_an_error_becomes_a_sentence(function, timeout):
     guarded, answer = ask(function, timeout)
     assert all(map(math.isnan, answer)) and guarded.problem == "KeyError: 'grid'"
+    assert guarded.error.__traceback__ is not None, "so that the fault can be found"
 
 
 def test_a_function_that_hangs_is_left_behind():
@@ -101,6 +103,7 @@ def test_the_kind_of_function_is_kept():
             return [1.0] * len(completions)
 
     assert isinstance(guard(Async(), "it", None), GuardedAsyncReward)
+    assert isinstance(guard(functools.partial(Async()), "it", None), GuardedAsyncReward)
     assert type(guard(raises, "it", None)) is GuardedReward
     model = torch.nn.Linear(1, 1)
     assert guard(model, "it", None) is model

@@ -40,6 +40,7 @@ from percbal.logprob_head import unsupported_head, use_token_logprob
 from percbal.reward_guard import RewardError, guard
 from percbal.reward_roles import SURROGATES, RewardRoles
 from percbal.rewards import EndpointReanswer
+from percbal.rewards.texts import content_text
 from percbal.segments import PERCEPTION, REASONING, SEGMENT_NAMES
 from percbal.text_key import text_key
 
@@ -74,7 +75,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         **kwargs: Any,
     ) -> None:
         refuse_unsupported(args, kwargs)
-        refuse_vllm_with_images(args, list(train_dataset.column_names))
+        refuse_vllm_with_images(args, train_dataset)
         functions: list[Any] = list(reward_funcs)  # TRL writes into it
         _never_sample_images(args, processing_class)
         super().__init__(
@@ -121,13 +122,14 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             self._use_token_logprob()
         self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
         self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
+        self._batches = 0  # of rollouts, in training and evaluation
 
     def _use_token_logprob(self) -> None:
         models = [self.accelerator.unwrap_model(self.model, keep_torch_compile=False)]
         models += [] if self.ref_model is None else [self.accelerator.unwrap_model(self.ref_model)]
         for model in models:
             base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            if (reason := unsupported_head(base)) is not None:
+            if (reason := unsupported_head(base, self.args.cast_lm_head_to_fp32)) is not None:
                 raise ValueError(
                     f"logprobs='percbal' is not possible, set logprobs='trl': {reason}"
                 )
@@ -155,9 +157,10 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
 
     def _group_names(self, rows: int) -> list[str]:
         """For the saved rollouts, whose prompts may differ in the image alone."""
+        self._batches += 1  # one step can sample several batches, and evaluate
         first = self.accelerator.process_index * rows
         numbers = [(first + i) // self._group_size() for i in range(rows)]
-        return [f"{self.state.global_step}-{number}" for number in numbers]
+        return [f"{self.state.global_step}-{self._batches}-{number}" for number in numbers]
 
     def _group_size(self) -> int:
         training = self.model.training
@@ -186,21 +189,16 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         unscored = rewards.isnan().float().mean(0).tolist()
         for name, share in zip(self.reward_func_names, unscored, strict=True):
             self._metrics[mode][f"rewards/{name}/unscored"].append(share)
-        problems_here = [getattr(function, "problem", None) for function in self.reward_funcs]
-        mine = [
-            f"{name} raised {problem}"
-            for name, problem in zip(self.reward_func_names, problems_here, strict=True)
-            if problem
-        ]
-        problems = sorted(set(self._from_all_ranks(mine)))
+        failed: list[Any] = [f for f in self.reward_funcs if getattr(f, "problem", None)]
+        problems = self._from_all_ranks([f"{f.__name__} failed: {f.problem}" for f in failed])
         self._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
         if problems and self.args.on_reward_error == "raise":
             path = self._save_failed(prompts, completions)
             kept = self._keep_weights()
             raise RewardError(
-                f"reward function {'; '.join(problems)} after step {self.state.global_step}; the "
-                f"rollouts are in {path}{kept}"
-            )
+                f"reward function {'; '.join(sorted(set(problems)))} after step "
+                f"{self.state.global_step}; the rollouts are in {path}{kept}"
+            ) from (failed[0].error if failed else None)
 
     def _from_all_ranks(self, items: list[str]) -> list[str]:
         if self.accelerator.num_processes == 1:
@@ -238,11 +236,12 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         mode = "train" if self.model.training else "eval"
         group_size = self._group_size()
         rewards = self.roles.split(self._rewards)
+        keys = self._perception_keys()
         advantages = assign_credit(
             cast(Credit, self.args.credit),
             rewards.outcome,
             rewards.perception,
-            self._perception_keys(),
+            keys,
             alpha=self.alpha.value,
             group_size=group_size,
             scale=cast(Scale, self.args.scale_rewards),
@@ -251,6 +250,8 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         first = self.accelerator.process_index * rows
         local = Advantages(*(values[first : first + rows] for values in advantages))
         batch["advantages"] = self._per_token(local, batch, mode)
+        parse_fail = (keys == NO_PERCEPTION).float().mean()
+        self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
         self._record(mode, group_size)
         return batch
 
@@ -263,10 +264,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     def _per_token(self, advantages: Advantages, batch: dict[str, Any], mode: str) -> Tensor:
         """(B, T), or (B,) where all tokens of a rollout have the same advantage."""
         assert self._segmented is not None
-        whole = advantages.perception is advantages.reasoning or self.args.credit in (
-            "scalar",
-            "normalized",
-        )
+        whole = self.args.credit in ("scalar", "normalized")
         balanced = not isinstance(self.balance, TokenMean)
         if whole and not balanced:
             return advantages.perception
@@ -279,23 +277,20 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         counts = torch.stack(
             [(mask & (ids == s)).sum(-1) for s in range(len(SEGMENT_NAMES))], -1
         )  # (B, S)
-        per_rollout = self.args.loss_type in ("grpo", "sapo")  # these average each rollout first
-        if not per_rollout:
-            counts = self.accelerator.reduce(counts.sum(0), "sum")
-        shares = counts if counts.dim() == 1 else counts.sum(0)
+        of_all = self.accelerator.reduce(counts.sum(0), "sum")  # (S,) of all ranks
         self._metrics[mode]["segments/perception_share"].append(
-            float(shares[PERCEPTION] / shares.sum().clamp(min=1))
+            float(of_all[PERCEPTION] / of_all.sum().clamp(min=1))
         )
         if not balanced:
             return token_advantages(advantages, ids)
+        if self.args.loss_type not in ("grpo", "sapo"):  # these average each rollout first
+            counts = of_all
         weights = self.balance.weights(counts)
         return token_advantages(advantages, ids, segment_scale(weights, counts))
 
     # --- logs ----------------------------------------------------------------------------------
 
     def _record(self, mode: str, group_size: int) -> None:
-        assert self._segmented is not None
-        self._metrics[mode]["segments/parse_fail"].append(float(self._segmented.failed.mean()))
         self._metrics[mode]["alpha"].append(self.alpha.value)
         rewards = self.roles.split(self._rewards)
         if rewards.true_perception is not None:
@@ -313,7 +308,14 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         mode = "train" if self.model.training else "eval"
         for name, value in self._coupling[mode].drain().items():
             self._metrics[mode][name].append(value)
+        # TRL keeps its last rollouts, and would write them again if no others come before a log
+        saved = self.log_completions
+        self.log_completions = saved and bool(self._logs["prompt"])
         super().log(logs, start_time)
+        self.log_completions = saved
+        kept: dict[str, Any] = self._logs
+        for rollouts in kept.values():
+            rollouts.clear()
 
     # --- checkpoints ---------------------------------------------------------------------------
 
@@ -346,12 +348,4 @@ def _texts(messages: Any) -> Any:
     """Messages without their images, ready for JSON."""
     if isinstance(messages, str):
         return messages
-    return [
-        {
-            "role": message["role"],
-            "content": message["content"]
-            if isinstance(message["content"], str)
-            else "".join(part.get("text") or "" for part in message["content"]),
-        }
-        for message in messages
-    ]
+    return [{"role": m["role"], "content": content_text(m.get("content"))} for m in messages]

@@ -19,6 +19,10 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
             kwargs.get("environment_factory") is not None,
             "its observations are in no segment",
         ),
+        "rollout_func": (
+            kwargs.get("rollout_func") is not None,
+            "what it adds to a completion is in no segment",
+        ),
         "use_liger_kernel": (args.use_liger_kernel, "Liger replaces the model's forward"),
     }
     by_token = args.credit in ("segment", "same_perception") or args.balance == "fixed"
@@ -40,12 +44,16 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
             )
 
 
-def refuse_vllm_with_images(args: BalancedGRPOConfig, columns: list[str]) -> None:
+def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
     """TRL hands vLLM prompts whose image tokens are expanded already; vLLM expands them again.
 
     huggingface/trl#6294: rollouts then come from a prompt that training never sees, or fail.
     """
-    if args.use_vllm and {"image", "images"} & set(columns):
+    if not args.use_vllm:
+        return
+    # a stream may not know its columns before its first row
+    columns: Any = dataset.column_names or next(iter(dataset), {})
+    if {"image", "images"} & set(columns):
         raise ValueError(
             "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
             "image tokens (huggingface/trl#6294), so samples and training see different prompts; "

@@ -21,8 +21,13 @@ from percbal_ops import linear_token_logprob
 UNSUPPORTED = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
 
 
-def unsupported_head(model: PreTrainedModel) -> str | None:
-    """Why this model must keep TRL's own head, or None."""
+def unsupported_head(model: PreTrainedModel, in_float32: bool = False) -> str | None:
+    """Why this model must keep TRL's own head, or None.
+
+    in_float32: whether the head alone is to be float32 (``cast_lm_head_to_fp32``).
+    """
+    if in_float32:
+        return "the operator wants hidden states and head of one dtype (cast_lm_head_to_fp32)"
     config = model.config.get_text_config()
     for name in UNSUPPORTED:
         if getattr(config, name, None) is not None:

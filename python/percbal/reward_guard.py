@@ -7,13 +7,13 @@ asked: one rank that stopped alone would leave the others waiting for it forever
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from trl.trainer.utils import is_async_callable
 
 
 class RewardError(RuntimeError):
@@ -25,7 +25,7 @@ class GuardedReward:
 
     A call returns one float per completion: NaN for a completion that the function did not score
     (None, NaN or infinite), and NaN for all of them where it failed, with the reason in
-    ``problem``.
+    ``problem`` and what was raised in ``error``.
 
     timeout: seconds, or None to wait forever. A function that is late is left running in a thread
         of its own; Python has no way to stop it.
@@ -34,7 +34,7 @@ class GuardedReward:
     def __init__(self, function: Callable[..., Any], name: str, timeout: float | None) -> None:
         self.function, self.__name__, self.timeout = function, name, timeout
         self.problem: str | None = None
-        self.unscored = 0.0  # share of the last call's completions
+        self.error: BaseException | None = None
 
     def __call__(self, **inputs: Any) -> list[float]:
         answers: list[Any] = []
@@ -59,17 +59,15 @@ class GuardedReward:
         )
 
     def _settle(self, answer: Any, error: BaseException | None, rows: int) -> list[float]:
-        self.problem = None
-        values = [math.nan] * rows
+        self.problem, self.error = None, error
         if error is not None:
             self.problem = f"{type(error).__name__}: {error}"
         else:
             try:
-                values = _checked(answer, rows)
+                return _checked(answer, rows)
             except (TypeError, ValueError) as wrong:
-                self.problem = str(wrong)
-        self.unscored = sum(map(math.isnan, values)) / max(rows, 1)
-        return values
+                self.problem, self.error = str(wrong), wrong
+        return [math.nan] * rows
 
 
 class GuardedAsyncReward(GuardedReward):
@@ -90,8 +88,8 @@ def guard(function: Any, name: str, timeout: float | None) -> Any:
     """The guarded function; a reward model (``nn.Module``) as it is."""
     if isinstance(function, torch.nn.Module):
         return function
-    is_async = any(map(inspect.iscoroutinefunction, (function, type(function).__call__)))
-    return (GuardedAsyncReward if is_async else GuardedReward)(function, name, timeout)
+    kind = GuardedAsyncReward if is_async_callable(function) else GuardedReward
+    return kind(function, name, timeout)
 
 
 def _rows(inputs: dict[str, Any]) -> int:
