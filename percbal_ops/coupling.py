@@ -260,6 +260,8 @@ def _checked(
 def _check_columns(outcome: Tensor, columns: dict[str, Tensor | None]) -> None:
     if outcome.dim() not in (1, 2):
         raise ValueError(f"outcome must be (R,) or (R, C), got {outcome.dim()} dims")
+    if outcome.dim() == 2 and outcome.shape[1] == 0:
+        raise ValueError(f"outcome needs at least one candidate, got {tuple(outcome.shape)}")
     rows = outcome.shape[0]
     for name, column in columns.items():
         if column is None:

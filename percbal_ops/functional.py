@@ -50,7 +50,8 @@ def cross_entropy(
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
     PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
-    supported.
+    supported, and backward raises where `input` was written to after the call, which
+    F.cross_entropy allows.
 
     inplace: let the gradient take the place of the logits, so that forward and backward need next
     to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:

@@ -473,3 +473,8 @@ def test_the_worked_example_of_the_documentation_runs():
     text = (Path(__file__).parents[1] / "docs" / "coupling.md").read_text()
     (example,) = re.findall(r"```python\n(# worked example\n.*?)```", text, re.DOTALL)
     exec(compile(example, "docs/coupling.md", "exec"), {})
+
+
+def test_an_outcome_without_candidates_is_refused():
+    with pytest.raises(ValueError, match=r"at least one candidate, got \(4, 0\)"):
+        reward_coupling(torch.zeros(4, 0), torch.zeros(4))
