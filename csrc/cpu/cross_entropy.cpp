@@ -9,29 +9,10 @@
 #include "checks.h"
 #include "cpu/huge_pages.h"
 #include "cpu/kept_memory.h"
+#include "cpu/logits.h"
 
 namespace percbal {
 namespace {
-
-// Threads are not worth waking for less than this many logits each.
-constexpr int64_t kLogitsPerThread = 1 << 15;
-
-Dtype core_dtype(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Double:
-      return Dtype::f64;
-    case ScalarType::BFloat16:
-      return Dtype::bf16;
-    case ScalarType::Half:
-      return Dtype::f16;
-    default:
-      return Dtype::f32;
-  }
-}
-
-ScalarType accumulate_dtype(const Tensor& x) {
-  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
 
 // sum_i a[i] * b[i] over the i that `counts(i)`, in fp64 and in order.
 template <class Acc, class Counts>

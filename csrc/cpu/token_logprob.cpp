@@ -6,29 +6,10 @@
 #include <torch/csrc/stable/library.h>
 
 #include "checks.h"
+#include "cpu/logits.h"
 
 namespace percbal {
 namespace {
-
-// Threads are not worth waking for less than this many logits each.
-constexpr int64_t kLogitsPerThread = 1 << 15;
-
-Dtype core_dtype(ScalarType dtype) {
-  switch (dtype) {
-    case ScalarType::Double:
-      return Dtype::f64;
-    case ScalarType::BFloat16:
-      return Dtype::bf16;
-    case ScalarType::Half:
-      return Dtype::f16;
-    default:
-      return Dtype::f32;
-  }
-}
-
-ScalarType accumulate_dtype(const Tensor& x) {
-  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
 
 Tensor dense(const Tensor& x, ScalarType dtype) {
   return torch::stable::contiguous(as_dtype(x, dtype));
