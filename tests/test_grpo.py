@@ -422,6 +422,8 @@ def test_unscored_rollouts_are_counted_and_have_no_advantage(policy, tmp_path):
         ({"perception_reward": "eyes"}, "names the reward function 'eyes', but there are only"),
         ({"true_reasoning": "mind"}, "true_reasoning names the reward function 'mind'"),
         ({"perception_tags": ["<p>"]}, "perception_tags must be two strings, got"),
+        ({"outcome_reward": "perception"}, "are both 'perception'; they must be two functions"),
+        ({"alpha_rule": "coupling", "alpha_min": 0.9}, "alpha_min and alpha_max must be in order"),
         ({"reward_timeout": 0.0}, "reward_timeout must be positive, got 0.0"),
         ({"cast_lm_head_to_fp32": True}, "set logprobs='trl': .* of one dtype"),
     ],
@@ -442,3 +444,17 @@ def test_vllm_with_images_is_refused():
         with pytest.raises(ValueError, match="huggingface/trl#6294"):
             refuse_vllm_with_images(args, dataset)
         refuse_vllm_with_images(args, dataset.map(lambda row: row, remove_columns="image"))
+
+
+def test_agreement_over_split_groups_is_refused():
+    from percbal.grpo_config import BalancedGRPOConfig
+    from percbal.grpo_refusals import refuse_split_groups
+
+    options = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 6}
+    args = BalancedGRPOConfig("unused", num_generations=3, **options)
+    refuse_split_groups(args, ["group_agreement"], 2)
+    args.num_generations = 4
+    refuse_split_groups(args, ["outcome"], 2)
+    refuse_split_groups(args, ["group_agreement"], 1)
+    with pytest.raises(ValueError, match="6 rollouts per process are no multiple of num_gener.*=4"):
+        refuse_split_groups(args, ["group_agreement"], 2)

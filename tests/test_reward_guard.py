@@ -107,3 +107,25 @@ def test_the_kind_of_function_is_kept():
     assert type(guard(raises, "it", None)) is GuardedReward
     model = torch.nn.Linear(1, 1)
     assert guard(model, "it", None) is model
+
+
+def test_a_late_function_no_longer_logs():
+    wake, done, logged = threading.Event(), threading.Event(), []
+
+    def slow(completions, log_metric):
+        log_metric("early", 1.0)
+        wake.wait(30)
+        log_metric("late", 1.0)
+        done.set()
+
+    ask(slow, 0.05, log_metric=lambda *values: logged.append(values))
+    wake.set()
+    assert done.wait(30) and logged == [("early", 1.0)]
+
+
+def test_a_function_that_exits_has_failed():
+    def leaves(completions):
+        raise SystemExit(3)
+
+    guarded, _ = ask(leaves, 5.0)
+    assert guarded.problem == "SystemExit: 3"

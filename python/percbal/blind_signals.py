@@ -113,6 +113,7 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
     inputs = (ids.to(device), torch.cat((prompt_mask, completion_mask), 1).to(device))
     keep = completion_mask.shape[1]
     counts = [len(row or []) for row in images] if images is not None else None
+    _refuse_tiles(extra, counts)
     size = trainer.args.per_device_train_batch_size
     # a rank without images still makes both passes, since they can be collective
     grey = {
@@ -125,6 +126,18 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
         for fields_ in (extra, {**extra, **grey})
     )
     return masked_kl(seen, blind, completion_mask.to(device))
+
+
+def _refuse_tiles(fields: dict[str, Tensor], counts: list[int] | None) -> None:
+    """Models that cut an image into tiles need a count of them that only TRL makes."""
+    pixels = fields.get("pixel_values")
+    if pixels is None or counts is None or "image_grid_thw" in fields:
+        return
+    if "spatial_shapes" in fields or len(pixels) != sum(counts):
+        raise ValueError(
+            f"masked_image_kl does not support models that cut images into tiles: {sum(counts)} "
+            f"images became {len(pixels)} rows of pixel_values"
+        )
 
 
 def _extended(name: str, field: Any, length: int) -> Tensor:

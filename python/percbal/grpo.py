@@ -35,7 +35,7 @@ from percbal.credit import (
 )
 from percbal.generated_segments import GeneratedSegments, segment_completions
 from percbal.grpo_config import BalancedGRPOConfig
-from percbal.grpo_refusals import refuse_unsupported, refuse_vllm_with_images
+from percbal.grpo_refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.logprob_head import unsupported_head, use_token_logprob
 from percbal.reward_guard import RewardError, guard
 from percbal.reward_roles import SURROGATES, RewardRoles
@@ -96,6 +96,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             self.reward_weights.tolist(),
             self.alpha.value,
         )
+        refuse_split_groups(args, self.reward_func_names, self.accelerator.num_processes)
         self._asks_policy_blindly = any(
             name == "blind_reanswer" and not isinstance(function, EndpointReanswer)
             for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)

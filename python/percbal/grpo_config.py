@@ -118,6 +118,13 @@ class BalancedGRPOConfig(GRPOConfig):
                 raise ValueError(f"{name} must be one of {shown}, got {getattr(self, name)!r}")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be between 0 and 1, got {self.alpha}")
+        if self.outcome_reward == self.perception_reward:
+            raise ValueError(
+                f"outcome_reward and perception_reward are both {self.outcome_reward!r}; they must "
+                "be two functions, or perception_reward null with alpha 0"
+            )
+        self.make_alpha()  # so that impossible bounds are found before a model is loaded
+        self.make_balance()
         if self.blind_samples < 1:
             raise ValueError(f"blind_samples must be at least 1, got {self.blind_samples}")
         if self.reward_timeout is not None and not self.reward_timeout > 0:

@@ -23,7 +23,7 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
             kwargs.get("rollout_func") is not None,
             "what it adds to a completion is in no segment",
         ),
-        "use_liger_kernel": (args.use_liger_kernel, "Liger replaces the model's forward"),
+        "use_liger_kernel": (args.use_liger_kernel, "it was not tried"),
     }
     by_token = args.credit in ("segment", "same_perception") or args.balance == "fixed"
     if by_token:
@@ -58,4 +58,14 @@ def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
             "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
             "image tokens (huggingface/trl#6294), so samples and training see different prompts; "
             "generate with transformers, or train with verl (docs/scale.md)"
+        )
+
+
+def refuse_split_groups(args: BalancedGRPOConfig, names: list[str], processes: int) -> None:
+    """A reward function sees the rollouts of its own process; agreement needs whole groups."""
+    rollouts = args.per_device_train_batch_size * (args.steps_per_generation or 1)
+    if "group_agreement" in names and processes > 1 and rollouts % (args.num_generations or 1):
+        raise ValueError(
+            f"group_agreement needs whole groups on each process: {rollouts} rollouts per process "
+            f"are no multiple of num_generations={args.num_generations}"
         )

@@ -56,6 +56,7 @@ def use_token_logprob(model: PreTrainedModel, temperature: float) -> None:
         hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]  # (B, T - 1, D)
         head = self.get_output_embeddings()  # looked up now: FSDP and PEFT replace it
         weight, bias = (_whole(tensor) for tensor in (head.weight, head.bias))
+        hidden, labels = hidden.to(weight.device), labels.to(weight.device)  # under a device_map
         mask = labels != -100
         with maybe_gather_lm_head_ctx(weight, bias):
             per_token = linear_token_logprob(

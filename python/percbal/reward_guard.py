@@ -39,11 +39,17 @@ class GuardedReward:
     def __call__(self, **inputs: Any) -> list[float]:
         answers: list[Any] = []
         errors: list[BaseException] = []
+        late = threading.Event()
+        inputs |= {
+            name: _until(late, inputs[name])
+            for name in ("log_extra", "log_metric")
+            if name in inputs
+        }
 
         def ask() -> None:
             try:
                 answers.append(self.function(**inputs))
-            except Exception as error:
+            except BaseException as error:  # SystemExit too: it would end the thread unseen
                 errors.append(error)
 
         if self.timeout is None:
@@ -52,10 +58,11 @@ class GuardedReward:
             thread = threading.Thread(target=ask, daemon=True, name=f"reward {self.__name__}")
             thread.start()
             thread.join(self.timeout)
-        late = not answers and not errors
-        error = TimeoutError(f"no answer in {self.timeout:g} s") if late else None
+        if not answers and not errors:
+            late.set()
+            errors.append(TimeoutError(f"no answer in {self.timeout:g} s"))
         return self._settle(
-            answers[0] if answers else None, errors[0] if errors else error, _rows(inputs)
+            answers[0] if answers else None, errors[0] if errors else None, _rows(inputs)
         )
 
     def _settle(self, answer: Any, error: BaseException | None, rows: int) -> list[float]:
@@ -90,6 +97,11 @@ def guard(function: Any, name: str, timeout: float | None) -> Any:
         return function
     kind = GuardedAsyncReward if is_async_callable(function) else GuardedReward
     return kind(function, name, timeout)
+
+
+def _until(late: threading.Event, log: Callable[..., None]) -> Callable[..., None]:
+    """TRL's logging, which a function that is late must no longer reach: it is another step's."""
+    return lambda *values: None if late.is_set() else log(*values)
 
 
 def _rows(inputs: dict[str, Any]) -> int:

@@ -94,6 +94,7 @@ ARMS = (  # in the order in which they run
     RLArm("same perception 0.5", {"credit": "same_perception", "alpha": 0.5}),
     RLArm("segment 0.5", {"credit": "segment", "alpha": 0.5}),
     RLArm("SFT fixed 0.5", {"balance": "fixed", "lam": 0.5, "learning_rate": 1e-3}, kind="sft"),
+    RLArm("scalar 0.5, balanced", _mixed(0.5, balance="fixed")),  # the averages without the credit
     RLArm("scalar 0.75", _mixed(0.75)),
     RLArm("agreement 0.5", _mixed(0.5, perception_reward="group_agreement")),
     RLArm("blind 0.5", _mixed(0.5, perception_reward="blind_reanswer", blind_from="continue")),
@@ -126,7 +127,7 @@ RL_PRESETS = {
     for study in (
         RLStudy(
             name="rl",
-            about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
+            about="4x4 Sudoku, 0.2M parameters: thirteen arms from two starts with three seeds, "
             "100 updates of 512 rollouts; six hours on two cores",
             starts=STARTS,
             arms=ARMS,
