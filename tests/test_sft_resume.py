@@ -11,7 +11,7 @@ import vlm_fixtures as vlm
 from safetensors.torch import load_file, save_file
 
 from percbal.balance import NGDiff
-from percbal.checkpoint import last_checkpoint, load_balance, load_weights
+from percbal.checkpoint import BALANCE_FILE, last_checkpoint, load_state, load_weights
 from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTTrainer
 
@@ -108,7 +108,7 @@ def test_checkpoint_keeps_the_lambda_of_ngdiff(vlm_and_data, tmp_path):
     trainer = make(vlm_and_data, tmp_path, balance="ngdiff", ngdiff_decay=0.5)
     trainer.train()
     restored = NGDiff(decay=0.5)
-    restored.load_state_dict(load_balance(tmp_path / "checkpoint-4"))
+    restored.load_state_dict(load_state(tmp_path / "checkpoint-4", BALANCE_FILE))
     counts = torch.tensor([1, 1])
     assert torch.equal(restored.weights(counts), trainer.balance.weights(counts))
     assert float(restored.weights(counts)[0]) != pytest.approx(0.5)
@@ -136,4 +136,4 @@ def test_a_directory_without_weights_is_refused(vlm_and_data, tmp_path):
 
 
 def test_checkpoint_of_another_trainer_has_no_balance(tmp_path):
-    assert load_balance(tmp_path) is None
+    assert load_state(tmp_path, BALANCE_FILE) is None

@@ -42,9 +42,10 @@ def blind_answers(
     """
     asked: dict[tuple[int, str], int] = {}  # distinct (prompt, perception) -> a rollout that has it
     keys: list[tuple[int, str] | None] = []
-    first = {id_: i for i, id_ in reversed(list(enumerate(map(_prompt_key, prompts))))}
-    for i, perceived in enumerate(segmented.perception):
-        key = None if perceived is None else (first[_prompt_key(prompts[i])], perceived)
+    first: dict[Any, int] = {}  # a prompt -> the first rollout that has it
+    for i, (prompt, perceived) in enumerate(zip(prompts, segmented.perception, strict=True)):
+        number = first.setdefault(_prompt_key(prompt), i)
+        key = None if perceived is None else (number, perceived)
         keys.append(key)
         if key is not None:
             asked.setdefault(key, i)

@@ -12,10 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedModel
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
 BALANCE_FILE = "balance_state.json"
+ALPHA_FILE = "alpha_state.json"
 
 
 def load_weights(model: PreTrainedModel, directory: str | Path) -> None:
@@ -59,18 +62,31 @@ def load_state(directory: str | Path, name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def save_balance(state: dict[str, Any], directory: str | Path) -> None:
-    """``save_state`` of a balance."""
-    save_state(state, directory, BALANCE_FILE)
-
-
-def load_balance(directory: str | Path) -> dict[str, Any] | None:
-    """``load_state`` of a balance."""
-    return load_state(directory, BALANCE_FILE)
-
-
 class VLMCheckpoints:
-    """For a Trainer, listed before it: checkpoints whose weights are found again."""
+    """For a Trainer, listed before it: checkpoints whose weights are found again.
+
+    A subclass names its controller, whose state is kept beside the weights.
+    """
+
+    def _controller(self) -> tuple[Any, str]:
+        """What has a state_dict to keep, and the file for it."""
+        raise NotImplementedError
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        trainer: Any = self
+        if trainer.args.should_save:  # first, as the Trainer's own state comes last
+            name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
+            directory = Path(trainer._get_output_dir(trial=trial)) / name
+            controller, file = self._controller()
+            save_state(controller.state_dict(), directory, file)
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        controller, file = self._controller()
+        state = None if checkpoint is None else load_state(checkpoint, file)
+        if state is not None:
+            controller.load_state_dict(state)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write what ``from_pretrained`` reads; to be called on every rank.

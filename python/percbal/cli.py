@@ -80,33 +80,23 @@ def _study(args: argparse.Namespace) -> None:
     from percbal.presets import PRESETS
     from percbal.rl_presets import RL_PRESETS
 
+    study: Any = (PRESETS | RL_PRESETS)[args.preset]
+    root = args.out / (args.name or study.name)
+    print(
+        f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
+    )
     if args.preset in RL_PRESETS:
-        _rl_study(args)
+        from percbal.rl_study import run_rl_study
+
+        print(run_rl_study(study, root, jobs=args.jobs).table())
+        print(f"\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
         return
     from percbal.report import write_report
     from percbal.study import run_study
 
-    study = PRESETS[args.preset]
-    root = args.out / (args.name or study.name)
-    print(
-        f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
-    )
     results = run_study(study, root, jobs=args.jobs)
     report = write_report(study, results, root)
     print(f"\n{results.table()}\n\nreport: {report}\nnumbers: {root / 'results.json'}")
-
-
-def _rl_study(args: argparse.Namespace) -> None:
-    from percbal.rl_presets import RL_PRESETS
-    from percbal.rl_study import run_rl_study
-
-    study = RL_PRESETS[args.preset]
-    root = args.out / (args.name or study.name)
-    print(
-        f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
-    )
-    print(run_rl_study(study, root, jobs=args.jobs).table())
-    print(f"\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
 
 
 def _add_sft(commands: Any) -> None:

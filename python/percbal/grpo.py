@@ -22,7 +22,7 @@ from trl import GRPOTrainer
 
 from percbal.balance import TokenMean
 from percbal.blind_signals import blind_answers, image_dependence
-from percbal.checkpoint import VLMCheckpoints, load_state, save_state
+from percbal.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.coupling_log import CouplingLog, within_group
 from percbal.credit import (
     NO_PERCEPTION,
@@ -38,13 +38,11 @@ from percbal.grpo_config import BalancedGRPOConfig
 from percbal.grpo_refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.logprob_head import unsupported_head, use_token_logprob
 from percbal.reward_guard import RewardError, guard
-from percbal.reward_roles import SURROGATES, RewardRoles
+from percbal.reward_roles import SURROGATES, Columns, RewardRoles
 from percbal.rewards import EndpointReanswer
 from percbal.rewards.texts import content_text
 from percbal.segments import PERCEPTION, REASONING, SEGMENT_NAMES
 from percbal.text_key import text_key
-
-ALPHA_FILE = "alpha_state.json"
 
 
 class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
@@ -253,7 +251,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         batch["advantages"] = self._per_token(local, batch, mode)
         parse_fail = (keys == NO_PERCEPTION).float().mean()
         self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
-        self._record(mode, group_size)
+        self._record(mode, rewards, group_size)
         return batch
 
     def _perception_keys(self) -> Tensor:
@@ -291,9 +289,8 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
 
     # --- logs ----------------------------------------------------------------------------------
 
-    def _record(self, mode: str, group_size: int) -> None:
+    def _record(self, mode: str, rewards: Columns, group_size: int) -> None:
         self._metrics[mode]["alpha"].append(self.alpha.value)
-        rewards = self.roles.split(self._rewards)
         if rewards.true_perception is not None:
             columns = [self.reward_func_names.index(name) for name in self._followed]
             self._coupling[mode].update(
@@ -320,18 +317,8 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
 
     # --- checkpoints ---------------------------------------------------------------------------
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        if self.args.should_save:  # first, as the Trainer's own state comes last
-            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            directory = os.path.join(self._get_output_dir(trial=trial), name)
-            save_state(self.alpha.state_dict(), directory, ALPHA_FILE)
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        state = None if checkpoint is None else load_state(checkpoint, ALPHA_FILE)
-        if state is not None:
-            self.alpha.load_state_dict(state)
+    def _controller(self) -> tuple[Any, str]:
+        return self.alpha, ALPHA_FILE
 
 
 def _never_sample_images(args: BalancedGRPOConfig, processor: Any) -> None:

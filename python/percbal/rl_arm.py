@@ -28,7 +28,13 @@ from percbal.rl_presets import RLArm, RLStudy
 from percbal.segments import Tags
 from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.study import example
-from percbal.study_arm import TEST_SEED, Progress, run_directory, write_json
+from percbal.study_arm import (
+    TEST_SEED,
+    Progress,
+    run_directory,
+    trainer_options,
+    write_json,
+)
 from percbal.tasks import Instance, Task, get_task
 
 PROMPT_SEED = 30_000  # of the training instances, plus the arm's seed: fresh ones for all
@@ -87,7 +93,7 @@ def train_grpo(
     if options.get("perception_reward") == "group_agreement":
         options["measured"] = []
     args = BalancedGRPOConfig(
-        output_dir=str(out / "checkpoints"),
+        **trainer_options(out, seed),
         max_steps=study.updates,
         per_device_train_batch_size=rollouts // parts,
         gradient_accumulation_steps=parts,
@@ -98,18 +104,11 @@ def train_grpo(
         warmup_steps=study.warmup,
         adam_beta2=0.95,
         max_grad_norm=1.0,
-        seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        gradient_checkpointing=False,
         generation_kwargs={"cache_implementation": "static"},
         log_completions=False,
         logging_steps=1,
         save_strategy="steps",
         save_steps=max(1, study.updates // 2),
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
         **options,
     )
     trainer = BalancedGRPOTrainer(
@@ -137,23 +136,16 @@ def train_sft(
     )
     data = encode_examples(map(example, instances), SegmentCollator(processor, Tags()))
     args = BalancedSFTConfig(
-        output_dir=str(out / "checkpoints"),
+        **trainer_options(out, seed),
         max_steps=steps,
         per_device_train_batch_size=batch_size,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, steps // 50),
         weight_decay=0.0,
         train_sampling_strategy="group_by_length",
-        seed=seed,
         data_seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        gradient_checkpointing=False,
         logging_steps=max(1, steps // 40),
         save_steps=max(1, steps // 2),
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
         **arm.options,
     )
     trainer = BalancedSFTTrainer(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from percbal.presets import FIXED, PICTURES, TOKEN_MEAN, Arm, Study
+from percbal.presets import FIXED, PICTURES, PRESETS, TOKEN_MEAN, Arm, Study
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,10 @@ RL_PRESETS = {
         RLStudy(
             name="rl-smoke",
             about="two updates of everything, to see that it runs; its numbers mean nothing",
-            starts=Study(
+            starts=replace(
+                PRESETS["smoke"],
                 name="starts",
                 about="barely trained",
-                model_options=dict(hidden=16, layers=1, heads=2, mlp=32),
-                base_instances=32,
-                base_steps=2,
-                base_batch_size=8,
-                train_instances=96,
-                test_instances=8,
-                steps=4,
-                batch_size=8,
                 arms=(TOKEN_MEAN, FIXED),
                 seeds=(0,),
             ),

@@ -8,7 +8,6 @@ lengths, and the mean of means is not the mean.
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +17,10 @@ from packaging.version import Version
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from percbal.balance import NGDiff
-from percbal.checkpoint import VLMCheckpoints, load_balance, save_balance
+from percbal.checkpoint import BALANCE_FILE, VLMCheckpoints
 from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
 from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sampling import LengthGroupedSampler
@@ -210,18 +208,8 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
 
     # --- checkpoints ---------------------------------------------------------------------------
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        if self.args.should_save:  # first, as the Trainer's own state comes last
-            name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            directory = os.path.join(self._get_output_dir(trial=trial), name)
-            save_balance(self.balance.state_dict(), directory)
-        super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        state = None if checkpoint is None else load_balance(checkpoint)
-        if state is not None:
-            self.balance.load_state_dict(state)
+    def _controller(self) -> tuple[Any, str]:
+        return self.balance, BALANCE_FILE
 
 
 def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:

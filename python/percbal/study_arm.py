@@ -54,6 +54,20 @@ class Progress(TrainerCallback):
             self.written = time.monotonic()
 
 
+def trainer_options(out: Path, seed: int) -> dict[str, Any]:
+    """What the trainings of all studies have in common: quiet, in float32, kept below ``out``."""
+    return {
+        "output_dir": str(out / "checkpoints"),
+        "seed": seed,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
 def fit(
     study: Study,
     arm: Arm,
@@ -71,7 +85,7 @@ def fit(
     """
     model, processor = load_vlm(start)
     args = BalancedSFTConfig(
-        output_dir=str(out / "checkpoints"),
+        **trainer_options(out, seed),
         balance=arm.balance,
         lam=arm.lam,
         max_steps=steps,
@@ -83,17 +97,10 @@ def fit(
         max_grad_norm=1.0,
         # batches of like lengths: a third of a random batch would be padding
         train_sampling_strategy="group_by_length",
-        seed=seed,
         data_seed=seed,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        gradient_checkpointing=False,
         dataloader_num_workers=0,
         logging_steps=max(1, steps // 60),
         save_steps=max(1, steps // 3),
-        save_total_limit=1,
-        report_to="none",
-        disable_tqdm=True,
     )
     trainer = BalancedSFTTrainer(
         model,
