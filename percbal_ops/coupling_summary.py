@@ -140,7 +140,7 @@ def _coupled(p: Array, origin_x: Array, origin_y: Array, confidence: float) -> C
 
 
 def _fields(block: Array) -> tuple[Array, ...]:
-    return tuple(np.moveaxis(block, -1, 0))
+    return tuple(block[..., i] for i in range(block.shape[-1]))
 
 
 def _tensor(value: Array) -> Tensor:
@@ -162,10 +162,17 @@ def _ratio(xx: Array, xy: Array, yy: Array) -> Array:
 
 def _quadratic(c: list[Array], upper: Array) -> Array:
     """c' M c for M given by its upper triangle, (..., K (K + 1) / 2)."""
-    i, j = np.triu_indices(len(c))
+    i, j, times = _triangle(len(c))
     stacked = np.stack(c, -1)
-    terms = np.where(i == j, 1, 2) * stacked[..., i] * stacked[..., j] * upper
+    terms = times * stacked[..., i] * stacked[..., j] * upper
     return np.maximum(terms.sum(-1), 0)
+
+
+@functools.cache
+def _triangle(k: int) -> tuple[Array, Array, Array]:
+    """Rows, columns and multiplicities of the upper triangle of a symmetric (K, K) matrix."""
+    i, j = np.triu_indices(k)
+    return i, j, np.where(i == j, 1, 2)
 
 
 def _pooled_variance(

@@ -17,9 +17,18 @@ START = STUDY.starts.arms[0].name
 
 
 def evaluation(a: list[list[float]], p: list[list[float]]) -> dict:
-    sampled = {"a": a, "a_p": p, "own": a, "a_r": p}
-    found = Evaluation(sampled, {name: [row[0] for row in a] for name in ("a", "a_p", "a_r")})
-    return {**found.to_dict(), "coupling": found.coupling(), "seconds": {"train": 2.0}}
+    """Half of it known puzzles, half new ones, in the order of the rows."""
+    half = len(a) // 2
+    parts = {}
+    for name, rows in (("known", slice(half)), ("new", slice(half, None))):
+        sampled = {"a": a[rows], "a_p": p[rows], "own": a[rows], "a_r": p[rows]}
+        greedy = {metric: [row[0] for row in a[rows]] for metric in ("a", "a_p", "a_r")}
+        parts[name] = Evaluation(sampled, greedy)
+    return {
+        **{name: part.to_dict() for name, part in parts.items()},
+        "coupling": Evaluation.joined(*parts.values()).coupling(),
+        "seconds": {"train": 2.0},
+    }
 
 
 def save(root, arm, value, history=None):
@@ -46,6 +55,12 @@ def test_arms_are_changes_against_their_start(results):
     assert outcome.sampled["a_p"].value == 0.0
     assert outcome.sampled["a"].low <= 0.125 <= outcome.sampled["a"].high
     assert outcome.by_seed["a"] == [pytest.approx(0.125)]
+
+
+def test_known_and_new_puzzles_are_also_told_apart(results):
+    start, outcome = results.rows
+    assert start.a_p["known"].value == 0.0 and start.a_p["new"].value == 1.0
+    assert outcome.a_p["known"].value == outcome.a_p["new"].value == 0.0
 
 
 def test_only_runs_that_are_there_have_rows(results):

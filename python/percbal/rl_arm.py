@@ -23,7 +23,7 @@ from percbal.collate import SegmentCollator, encode_examples
 from percbal.grpo import BalancedGRPOTrainer
 from percbal.grpo_config import BalancedGRPOConfig
 from percbal.loading import load_vlm
-from percbal.rl_evaluate import evaluate
+from percbal.rl_evaluate import Evaluation, evaluate
 from percbal.rl_presets import RLArm, RLStudy
 from percbal.segments import Tags
 from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
@@ -38,6 +38,9 @@ from percbal.study_arm import (
 from percbal.tasks import Instance, Task, get_task
 
 PROMPT_SEED = 30_000  # of the training instances, plus the arm's seed: fresh ones for all
+# Pictures that no training drew: of puzzles that it drew, and of the test's own. What was learned
+# about the puzzles rather than from the pictures shows in the first alone.
+HELD_OUT = {"known": "train", "new": "test"}
 
 
 def arm_directory(root: Path, start: str, arm: str, seed: int) -> Path:
@@ -70,8 +73,9 @@ def reward_functions(task: Task, arm: RLArm) -> list[Any]:
     """The truth for all arms, agreement to be followed by all, and what the arm is trained on."""
     truth = rewards.from_task(task)
     functions = [truth.outcome, truth.perception, truth.reasoning, rewards.group_agreement]
-    if arm.options.get("perception_reward") == "blind_reanswer":
-        functions.append(truth.blind_reanswer)
+    rewarded = arm.options.get("perception_reward")
+    if rewarded in ("perception_f1", "blind_reanswer"):
+        functions.append(getattr(truth, rewarded))
     return functions
 
 
@@ -82,7 +86,7 @@ def train_grpo(
     n = study.prompts * study.updates
     instances = [task.generate(index, "train", PROMPT_SEED + seed) for index in range(n)]
     rollouts = study.prompts * study.group
-    parts = 2 if rollouts >= 512 else 1  # smaller pieces stay in the cache
+    parts = max(1, rollouts // 128)  # smaller pieces stay in the cache
     options: dict[str, Any] = {
         "true_perception": "perception",
         "true_reasoning": "reasoning",
@@ -172,18 +176,26 @@ def run_arm(root: Path, start: str, arm_name: str, seed: int) -> None:
         history = train(study, arm, seed, out, model, processor, task)
         write_json(out / "history.json", history)
     trained = time.monotonic() - began
-    result = evaluate(
-        model,
-        processor,
-        task,
-        n=study.test_instances,
-        samples=study.samples,
-        instance_seed=TEST_SEED,
-    )
+    found = {
+        name: evaluate(
+            model,
+            processor,
+            task,
+            n=study.test_instances,
+            samples=study.samples,
+            split=split,
+            instance_seed=TEST_SEED,
+        )
+        for name, split in HELD_OUT.items()
+    }
     seconds = {"train": round(trained, 1), "evaluate": round(time.monotonic() - began - trained, 1)}
     write_json(
         out / "evaluation.json",
-        {**result.to_dict(), "coupling": result.coupling(), "seconds": seconds},
+        {
+            **{name: result.to_dict() for name, result in found.items()},
+            "coupling": Evaluation.joined(*found.values()).coupling(),
+            "seconds": seconds,
+        },
     )
 
 

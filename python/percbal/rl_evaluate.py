@@ -31,6 +31,15 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def joined(cls, *parts: Evaluation) -> Evaluation:
+        """Of the instances of all parts."""
+        first = parts[0]
+        return cls(
+            {name: [row for part in parts for row in part.sampled[name]] for name in first.sampled},
+            {name: [x for part in parts for x in part.greedy[name]] for name in first.greedy},
+        )
+
     def coupling(self) -> dict[str, float]:
         """Correlation of the outcome with perception and with reasoning over the samples.
 
@@ -56,19 +65,27 @@ def evaluate(
     *,
     n: int,
     samples: int,
+    split: str,
     instance_seed: int,
     sample_seed: int = 0,
     batch_size: int = 256,
 ) -> Evaluation:
-    """Evaluate on test instances ``0 .. n - 1``; the samples are the same for the same model."""
+    """Evaluate on instances ``0 .. n - 1`` of a split; the same model gives the same samples."""
     found = diagnose(
-        model, processor, task, n=n, seed=instance_seed, batch_size=batch_size, progress=False
+        model,
+        processor,
+        task,
+        n=n,
+        split=split,
+        seed=instance_seed,
+        batch_size=batch_size,
+        progress=False,
     )
     greedy = {
         name: [float(getattr(record, name)) for record in found.records]
         for name in ("a", "a_p", "a_r")
     }
-    instances = [task.generate(index, "test", instance_seed) for index in range(n)]
+    instances = [task.generate(index, split, instance_seed) for index in range(n)]
     repeated = [instance for instance in instances for _ in range(samples)]
     scores: dict[str, list[float]] = {"a": [], "a_p": [], "own": [], "a_r": []}
     was_training = model.training

@@ -11,22 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from percbal.metrics import Interval, paired_difference
-from percbal.rl_arm import arm_directory
+from percbal.rl_arm import HELD_OUT, arm_directory
 from percbal.rl_presets import RLStudy
 
-SAMPLED = ("a", "a_p", "a_r")
+Array = NDArray[np.float64]
+METRICS = ("a", "a_p", "a_r")
 SIGNALS = ("outcome", "group_agreement", "blind_reanswer")
 
 
 @dataclass(frozen=True)
 class RLRow:
-    """One arm from one start, over the seeds that are there."""
+    """One arm from one start, over the seeds that are there.
+
+    Changes against the start; for the start its values.
+    """
 
     start: str
     arm: str
     seeds: list[int]
-    sampled: dict[str, Interval]  # metric -> change against the start; for the start its value
+    sampled: dict[str, Interval]  # metric -> change at temperature 1
     greedy: dict[str, Interval]
+    a_p: dict[str, Interval]  # sampled, on pictures of known and of new puzzles alone
     by_seed: dict[str, list[float]]  # sampled metric -> one change per seed
     coupling: dict[str, float]  # after training, mean over seeds
     signal: dict[str, list[float | None]]  # reward -> within-group r with perception, by thirds
@@ -52,9 +57,9 @@ class RLResults:
         for start in dict.fromkeys(row.start for row in self.rows):
             lines += ["", f"**Start: {start}**", ""]
             lines += [
-                "| arm (seeds) | sampled a | sampled a_p | sampled a_r | greedy a | "
-                "r(a, a_p) | r(a, own) | r(agreement, a_p) | r(blind, a_p) |",
-                "|---|---|---|---|---|---|---|---|---|",
+                "| arm (seeds) | a | a_p | a_r | greedy a | greedy a_p | a_p known | a_p new | "
+                "r(a, a_p) | r(a, own) | r(agree, a_p) | r(blind, a_p) |",
+                "|---|---|---|---|---|---|---|---|---|---|---|---|",
             ]
             lines += [_line(row) for row in self.rows if row.start == start]
         return "\n".join(lines).strip() + "\n\n" + self.note()
@@ -62,14 +67,16 @@ class RLResults:
     def note(self) -> str:
         """How to read it."""
         return (
-            f"Points, {self.instances} held-out instances, {self.samples} samples each at "
-            "temperature 1; the first row is the start itself, the others changes against it. In "
-            "brackets 95% intervals by a paired bootstrap over instances and seeds, which with "
-            "three seeds or fewer covers the variation between runs too narrowly; * excludes 0. "
-            "r(a, a_p), r(a, own): pooled correlation of the outcome with perception, and with "
-            "the answer being right for what was perceived, over the samples after training. "
-            "r(agreement, a_p), r(blind, a_p): within-group correlation of the surrogate with true "
-            "perception in the first, middle and last third of training."
+            f"Points, {2 * self.instances} held-out pictures, {self.samples} samples each at "
+            "temperature 1 unless greedy; the first row is the start itself, the others changes "
+            "against it. Half of the pictures are of puzzles that training drew too (known), half "
+            "of puzzles that it did not (new). In brackets 95% intervals by a paired "
+            "bootstrap over instances and seeds, which with three seeds or fewer covers the "
+            "variation between runs too narrowly; * excludes 0. r(a, a_p), r(a, own): pooled "
+            "correlation of the outcome with perception, and with the answer being right for what "
+            "was perceived, over the samples after training. r(agree, a_p), r(blind, a_p): "
+            "within-group correlation of the surrogate with true perception in the first, middle "
+            "and last third of training."
         )
 
 
@@ -101,35 +108,38 @@ def _row(
     base: dict[str, Any] | None,
     root: Path,
 ) -> RLRow:
-    sampled, greedy, by_seed = {}, {}, {}
-    for metric in SAMPLED:
-        ours = np.array([np.mean(run["sampled"][metric], axis=1) for run in runs.values()])
-        zero = (
-            np.zeros_like(ours)
-            if base is None
-            else np.broadcast_to(np.mean(base["sampled"][metric], axis=1), ours.shape)
-        )
-        sampled[metric] = paired_difference(ours, zero)
-        by_seed[metric] = (ours - zero).mean(1).tolist()
-        best = np.array([run["greedy"][metric] for run in runs.values()])
-        zero = np.zeros_like(best) if base is None else _like(base["greedy"][metric], best)
-        greedy[metric] = paired_difference(best, zero)
+    def changes(how: str, metric: str, *puzzles: str) -> tuple[Array, Array]:
+        """Of each instance, (runs, n), and as many to take away."""
+
+        def values(run: dict[str, Any]) -> Array:
+            return np.concatenate([_per_instance(run[p][how][metric]) for p in puzzles])
+
+        ours = np.array([values(run) for run in runs.values()])
+        return ours, np.zeros_like(ours) if base is None else np.tile(values(base), (len(runs), 1))
+
+    def intervals(how: str) -> dict[str, Interval]:
+        return {m: paired_difference(*changes(how, m, *HELD_OUT)) for m in METRICS}
+
     couplings = [run["coupling"] for run in runs.values()]
     return RLRow(
         start=start,
         arm=arm,
         seeds=list(runs),
-        sampled=sampled,
-        greedy=greedy,
-        by_seed=by_seed,
+        sampled=intervals("sampled"),
+        greedy=intervals("greedy"),
+        a_p={p: paired_difference(*changes("sampled", "a_p", p)) for p in HELD_OUT},
+        by_seed={
+            m: np.subtract(*changes("sampled", m, *HELD_OUT)).mean(1).tolist() for m in METRICS
+        },
         coupling={k: float(np.mean([c[k] for c in couplings])) for k in couplings[0]},
         signal=_signal(root, start, arm, list(runs)),
         seconds=float(np.mean([run["seconds"]["train"] for run in runs.values()])),
     )
 
 
-def _like(values: list[float], shape: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.broadcast_to(np.array(values), shape.shape)
+def _per_instance(values: list[float] | list[list[float]]) -> Array:
+    """(n,) from (n,) or from (n, samples)"""
+    return np.array(values).reshape(len(values), -1).mean(1)
 
 
 def _signal(root: Path, start: str, arm: str, seeds: list[int]) -> dict[str, list[float | None]]:
@@ -152,7 +162,9 @@ def _signal(root: Path, start: str, arm: str, seeds: list[int]) -> dict[str, lis
 
 def _line(row: RLRow) -> str:
     show = _value if row.arm == "start" else _change
-    cells = [show(row.sampled[metric]) for metric in SAMPLED] + [show(row.greedy["a"])]
+    shown = [row.sampled[metric] for metric in METRICS]
+    shown += [row.greedy["a"], row.greedy["a_p"], row.a_p["known"], row.a_p["new"]]
+    cells = [show(interval) for interval in shown]
     cells += [f"{row.coupling['pooled_perception']:.2f}", f"{row.coupling['pooled_reasoning']:.2f}"]
     for name in ("group_agreement", "blind_reanswer"):
         thirds = row.signal.get(name)
