@@ -444,6 +444,9 @@ def test_vllm_with_images_is_refused():
         with pytest.raises(ValueError, match="huggingface/trl#6294"):
             refuse_vllm_with_images(args, dataset)
         refuse_vllm_with_images(args, dataset.map(lambda row: row, remove_columns="image"))
+    inside = {"role": "user", "content": [{"type": "image", "image": "b"}]}
+    with pytest.raises(ValueError, match="huggingface/trl#6294"):
+        refuse_vllm_with_images(args, Dataset.from_list([{"prompt": [inside]}]))
 
 
 def test_agreement_over_split_groups_is_refused():

@@ -7,17 +7,13 @@ everything else are TRL's. docs/grpo.md explains the options.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import GRPOTrainer
 
 from percbal.balance import TokenMean
@@ -37,10 +33,10 @@ from percbal.generated_segments import GeneratedSegments, segment_completions
 from percbal.grpo_config import BalancedGRPOConfig
 from percbal.grpo_refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.logprob_head import unsupported_head, use_token_logprob
-from percbal.reward_guard import RewardError, guard
+from percbal.reward_failures import settle_failures
+from percbal.reward_guard import guard
 from percbal.reward_roles import SURROGATES, Columns, RewardRoles
 from percbal.rewards import EndpointReanswer
-from percbal.rewards.texts import content_text
 from percbal.segments import PERCEPTION, REASONING, SEGMENT_NAMES
 from percbal.text_key import text_key
 
@@ -149,7 +145,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         ]
         self._log_completion_extra("group", self._group_names(len(prompts)))
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
-        self._settle_failures(prompts, completions, rewards)
+        settle_failures(self, prompts, completions, rewards)
         self._rewards = rewards
         self.reward_weights = self.roles.weights(self.alpha.value)  # what TRL logs as `reward`
         return rewards
@@ -181,51 +177,6 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         if "masked_image_kl" in self.reward_func_names:
             columns["masked_image_kl"] = image_dependence(self, prompts, ids).tolist()
         return columns
-
-    def _settle_failures(self, prompts: Any, completions: Any, rewards: Tensor) -> None:
-        """Count what was not scored; stop on every rank alike if a function failed on one."""
-        mode = "train" if self.model.training else "eval"
-        unscored = rewards.isnan().float().mean(0).tolist()
-        for name, share in zip(self.reward_func_names, unscored, strict=True):
-            self._metrics[mode][f"rewards/{name}/unscored"].append(share)
-        failed: list[Any] = [f for f in self.reward_funcs if getattr(f, "problem", None)]
-        problems = self._from_all_ranks([f"{f.__name__} failed: {f.problem}" for f in failed])
-        self._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
-        if problems and self.args.on_reward_error == "raise":
-            path = self._save_failed(prompts, completions)
-            kept = self._keep_weights()
-            raise RewardError(
-                f"reward function {'; '.join(sorted(set(problems)))} after step "
-                f"{self.state.global_step}; the rollouts are in {path}{kept}"
-            ) from (failed[0].error if failed else None)
-
-    def _from_all_ranks(self, items: list[str]) -> list[str]:
-        if self.accelerator.num_processes == 1:
-            return items
-        gathered: list[Any] = [None] * self.accelerator.num_processes
-        torch.distributed.all_gather_object(gathered, items)
-        return [item for rank in gathered for item in rank]
-
-    def _save_failed(self, prompts: Any, completions: Any) -> str:
-        rank = self.accelerator.process_index
-        name = f"failed_step{self.state.global_step:05d}_rank{rank}.jsonl"
-        path = Path(str(self.args.output_dir)) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            for prompt, completion in zip(prompts, completions, strict=True):
-                row = {"prompt": _texts(prompt), "completion": _texts(completion)}
-                file.write(json.dumps(row) + "\n")
-        return str(path)
-
-    def _keep_weights(self) -> str:
-        """A checkpoint of the weights so far, to go on from with a mended function."""
-        if not self.model.training or self.state.global_step == 0:
-            return ""
-        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        path = os.path.join(self._get_output_dir(trial=None), name)
-        if not self._from_all_ranks([path] if os.path.isdir(path) else []):  # all ranks write it
-            self._save_checkpoint(self.model, trial=None)
-        return f" and the weights in {path}"
 
     # --- credit --------------------------------------------------------------------------------
 
@@ -330,10 +281,3 @@ def _never_sample_images(args: BalancedGRPOConfig, processor: Any) -> None:
     if banned and not args.use_vllm:
         given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *banned})
         args.generation_kwargs = given
-
-
-def _texts(messages: Any) -> Any:
-    """Messages without their images, ready for JSON."""
-    if isinstance(messages, str):
-        return messages
-    return [{"role": m["role"], "content": content_text(m.get("content"))} for m in messages]

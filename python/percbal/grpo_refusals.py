@@ -53,12 +53,22 @@ def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
         return
     # a stream may not know its columns before its first row
     columns: Any = dataset.column_names or next(iter(dataset), {})
-    if {"image", "images"} & set(columns):
+    if {"image", "images"} & set(columns) or _images_in_prompts(dataset):
         raise ValueError(
             "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
             "image tokens (huggingface/trl#6294), so samples and training see different prompts; "
             "generate with transformers, or train with verl (docs/scale.md)"
         )
+
+
+def _images_in_prompts(dataset: Any) -> bool:
+    """Whether the first prompt carries an image among the parts of its messages."""
+    first: dict[str, Any] = next(iter(dataset), {})
+    prompt = first.get("prompt")
+    messages = prompt if isinstance(prompt, list) else []
+    contents = [m.get("content") for m in messages if isinstance(m, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, dict) and part.get("type") == "image" for part in parts)
 
 
 def refuse_split_groups(args: BalancedGRPOConfig, names: list[str], processes: int) -> None:
