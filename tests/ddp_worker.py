@@ -1,6 +1,8 @@
 """Run by test_sft.py and test_fsdp.py under torchrun: two ranks train on halves of a batch.
 
 python -m torch.distributed.run --nproc-per-node=2 ddp_worker.py DIRECTORY ENGINE BALANCE...
+
+A balance may end in "+chunked": its losses then come from hidden states.
 """
 
 from __future__ import annotations
@@ -25,15 +27,20 @@ ENGINES = {
     "fsdp2": (ShardedTrainer, OPTIONS),
 }
 directory, engine = Path(sys.argv[1]), sys.argv[2]
-for balance in sys.argv[3:]:
+for name in sys.argv[3:]:
+    balance, _, chunked = name.partition("+")
     model, processor = load_vlm(directory / "model")
     examples = [vlm.example_at(i) for i in range(16)]
-    options = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    options = {
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "chunked_logits": bool(chunked),
+    }
     trainer_class, engine_options = ENGINES[engine]
     args = vlm.config(directory, balance=balance, **engine_options, **options)
     data = vlm.encoded(processor, examples)
     trainer = trainer_class(model, args, train_dataset=data, processing_class=processor)
     trainer.train()
-    trainer.save_model(str(directory / balance))  # all ranks: gathers what is sharded
+    trainer.save_model(str(directory / name))  # all ranks: gathers what is sharded
     if trainer.is_world_process_zero():
-        (directory / f"{balance}.json").write_text(json.dumps(trainer.state.log_history))
+        (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))

@@ -75,6 +75,17 @@ if trainer.is_world_process_zero():
 if engine == "ddp":
     torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
 
+# a head that was gathered for sampling is sharded again after the first backward pass
+trainer = make(
+    f"{engine}-parts",
+    rl.perception,
+    per_device_train_batch_size=2,
+    gradient_accumulation_steps=2,
+    max_steps=1,
+)
+trainer.train()
+trainer.save_model(str(directory / f"{engine}-parts"))
+
 trainer = make("failing", fails_on_one_rank)
 try:
     trainer.train()

@@ -20,7 +20,7 @@ from percbal.loading import load_vlm
 from percbal.two_gradients import WholeTwoGradients, make_two_gradients
 
 HERE = Path(__file__).parent
-BALANCES = ("token_mean", "fixed", "ngdiff")
+RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
 STATE_DICTS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
 
 
@@ -48,21 +48,25 @@ def trained(tmp_path_factory):
     """Directory, the initial model and its processor; all balances trained under FSDP2."""
     directory = tmp_path_factory.mktemp("fsdp")
     model, processor = saved_model(directory)
-    two_processes("ddp_worker.py", directory, "fsdp2", *BALANCES)
+    two_processes("ddp_worker.py", directory, "fsdp2", *RUNS)
     return directory, model, processor
 
 
-@pytest.mark.parametrize("balance", BALANCES)
-def test_two_sharded_processes_equal_one(trained, balance, tmp_path):
-    """2 processes x 2 micro-batches x 2 examples = 8 examples at once, of unequal segments."""
+@pytest.mark.parametrize("run", RUNS)
+def test_two_sharded_processes_equal_one(trained, run, tmp_path):
+    """2 processes x 2 micro-batches x 2 examples = 8 examples at once, of unequal segments.
+
+    The one process holds its logits whole, also where the two do not.
+    """
     directory, model, processor = trained
+    balance = run.partition("+")[0]
     data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
     args = vlm.config(tmp_path, balance=balance)
     whole = vlm.train(copy.deepcopy(model), processor, data, args)
-    sharded = type(model).from_pretrained(directory / balance)
+    sharded = type(model).from_pretrained(directory / run)
     assert vlm.largest_difference(whole.model, model) > 1e-3
     assert vlm.largest_difference(whole.model, sharded) < 1e-6
-    theirs = json.loads((directory / f"{balance}.json").read_text())
+    theirs = json.loads((directory / f"{run}.json").read_text())
     names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
     for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
         ours, others = (

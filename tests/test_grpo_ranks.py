@@ -66,9 +66,11 @@ def test_sharded_training_is_the_same(two_ranks):
     logs = [json.loads((two_ranks / f"{name}.json").read_text()) for name in ("ddp", "fsdp2")]
     rewards = [[e["reward"] for e in log if "reward" in e] for log in logs]
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-6)
-    ddp, fsdp2, start = (load_vlm(two_ranks / n)[0] for n in ("ddp", "fsdp2", "model"))
-    assert vlm.largest_difference(ddp, start) > 1e-2
-    assert vlm.largest_difference(ddp, fsdp2) < 1e-5
+    for run in ("", "-parts"):  # one backward pass per step, and two
+        names = (f"ddp{run}", f"fsdp2{run}", "model")
+        ddp, fsdp2, start = (load_vlm(two_ranks / name)[0] for name in names)
+        assert vlm.largest_difference(ddp, start) > 5e-3
+        assert vlm.largest_difference(ddp, fsdp2) < 1e-5
 
 
 def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks):

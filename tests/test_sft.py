@@ -106,9 +106,9 @@ def test_two_processes_equal_one(llava, tmp_path):
     processor.save_pretrained(tmp_path / "model")
     script = Path(__file__).with_name("ddp_worker.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    balances = ("fixed", "ngdiff")
+    runs = ("fixed", "ngdiff", "ngdiff+chunked")
     done = subprocess.run(
-        [*command, script, tmp_path, "ddp", *balances],
+        [*command, script, tmp_path, "ddp", *runs],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -116,11 +116,12 @@ def test_two_processes_equal_one(llava, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     data = vlm.encoded(processor, EXAMPLES)
-    for balance in balances:
+    for run in runs:
+        balance = run.partition("+")[0]
         whole = fit(model, processor, data, tmp_path, balance=balance)
-        both = type(model).from_pretrained(tmp_path / balance)
+        both = type(model).from_pretrained(tmp_path / run)
         assert vlm.largest_difference(whole.model, both) < 1e-6
-        logs = json.loads((tmp_path / f"{balance}.json").read_text())
+        logs = json.loads((tmp_path / f"{run}.json").read_text())
         names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
         for name in names + (["grad_norm_p"] if balance == "ngdiff" else []):
             theirs = [entry[name] for entry in logs if name in entry]

@@ -32,7 +32,8 @@ from percbal.credit import (
 from percbal.generated_segments import GeneratedSegments, segment_completions
 from percbal.grpo_config import BalancedGRPOConfig
 from percbal.grpo_refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
-from percbal.logprob_head import unsupported_head, use_token_logprob
+from percbal.logprob_head import use_token_logprob
+from percbal.output_head import unsupported_head
 from percbal.reward_failures import settle_failures
 from percbal.reward_guard import guard
 from percbal.reward_roles import SURROGATES, Columns, RewardRoles

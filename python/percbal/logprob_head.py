@@ -11,30 +11,11 @@ import types
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
-from trl.trainer.utils import FusedCausalLMOutput, maybe_gather_lm_head_ctx
+from trl.trainer.utils import FusedCausalLMOutput
 
+from percbal.output_head import whole_head
 from percbal_ops import linear_token_logprob
-
-# scale the logits in ways that the operator does not know
-UNSUPPORTED = ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-
-
-def unsupported_head(model: PreTrainedModel, in_float32: bool = False) -> str | None:
-    """Why this model must keep TRL's own head, or None.
-
-    in_float32: whether the head alone is to be float32 (``cast_lm_head_to_fp32``).
-    """
-    if in_float32:
-        return "the operator wants hidden states and head of one dtype (cast_lm_head_to_fp32)"
-    config = model.config.get_text_config()
-    for name in UNSUPPORTED:
-        if getattr(config, name, None) is not None:
-            return f"the model scales its logits ({name})"
-    if getattr(config, "output_router_logits", False):
-        return "a mixture of experts reports its router's loss through TRL's head"
-    return None
 
 
 def use_token_logprob(model: PreTrainedModel, temperature: float) -> None:
@@ -54,11 +35,10 @@ def use_token_logprob(model: PreTrainedModel, temperature: float) -> None:
         labels = kwargs.pop("labels")[:, 1:]
         kwargs["use_cache"] = False
         hidden = self.base_model(*args, **kwargs).last_hidden_state[:, :-1]  # (B, T - 1, D)
-        head = self.get_output_embeddings()  # looked up now: FSDP and PEFT replace it
-        weight, bias = (_whole(tensor) for tensor in (head.weight, head.bias))
-        hidden, labels = hidden.to(weight.device), labels.to(weight.device)  # under a device_map
-        mask = labels != -100
-        with maybe_gather_lm_head_ctx(weight, bias):
+        with whole_head(self) as (weight, bias):
+            # under a device_map
+            hidden, labels = hidden.to(weight.device), labels.to(weight.device)
+            mask = labels != -100
             per_token = linear_token_logprob(
                 hidden[mask],
                 weight,
@@ -73,8 +53,3 @@ def use_token_logprob(model: PreTrainedModel, temperature: float) -> None:
         return FusedCausalLMOutput(log_probs=log_probs, entropy=entropy, label_mask=mask)
 
     model.forward = types.MethodType(forward, model)  # type: ignore[method-assign]
-
-
-def _whole(tensor: Any) -> Any:
-    """FSDP2 keeps a parameter in shards; the product needs all of it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

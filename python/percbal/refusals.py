@@ -7,9 +7,10 @@ from typing import Any
 from trl import SFTConfig, SFTTrainer
 
 from percbal.balance import Balance
+from percbal.sft_config import BalancedSFTConfig
 
 
-def refuse_unsupported(args: SFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:
+def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:
     """Raise one sentence for an option that the segment loss does not support."""
     refusals = {
         "packing": (args.packing or bool(args.eval_packing), "it drops the segment of each token"),
@@ -25,6 +26,11 @@ def refuse_unsupported(args: SFTConfig, balance: Balance, kwargs: dict[str, Any]
         "compute_loss_func": (kwargs.get("compute_loss_func") is not None, "it is another loss"),
         "formatting_func": (kwargs.get("formatting_func") is not None, "only raw columns are read"),
     }
+    if args.chunked_logits:
+        refusals["compute_metrics with chunked_logits"] = (
+            kwargs.get("compute_metrics") is not None,
+            "there are no logits to compute them from",
+        )
     for name, (asked_for, why) in refusals.items():
         if asked_for:
             raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")

@@ -9,7 +9,7 @@ lengths, and the mean of means is not the mean.
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -22,15 +22,32 @@ from trl import SFTTrainer
 from percbal.balance import NGDiff
 from percbal.checkpoint import BALANCE_FILE, VLMCheckpoints
 from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
+from percbal.output_head import unsupported_head
 from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sampling import LengthGroupedSampler
+from percbal.segment_head import SegmentLosses, use_segment_losses
 from percbal.segments import SEGMENT_NAMES
 from percbal.sft_config import BalancedSFTConfig
 from percbal.sft_metrics import SegmentMetrics
 from percbal.two_gradients import make_two_gradients
-from percbal_ops import SegmentOutput, segment_cross_entropy
+from percbal_ops import SegmentOutput
 
 N_SEGMENTS = len(SEGMENT_NAMES)
+
+
+class ForwardPass(NamedTuple):
+    """What the model returned when it was asked for these losses."""
+
+    losses: SegmentLosses
+    outputs: Any  # with logits (B, T, V), or the losses themselves
+
+    @property
+    def logits(self) -> Tensor | None:
+        return getattr(self.outputs, "logits", None)
+
+    def loss(self, i: int) -> SegmentOutput:
+        logits = self.logits
+        return self.outputs[i] if logits is None else self.losses.of_logits(logits, i)
 
 
 class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
@@ -44,6 +61,7 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
     not supported.
     """
 
+    args: BalancedSFTConfig
     model: PreTrainedModel
 
     def __init__(
@@ -79,10 +97,19 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         )
         self.train_dataset: Dataset = train_dataset
         refuse_unsupported_setup(self, self.balance)
+        if args.chunked_logits:
+            self._use_segment_losses()
         self._claim_scaled_loss()
         self._segment_metrics = SegmentMetrics(self.accelerator)
         self._two_gradients = make_two_gradients(self.accelerator)
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
+
+    def _use_segment_losses(self) -> None:
+        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        if (reason := unsupported_head(base)) is not None:
+            raise ValueError(f"chunked_logits=True is not possible: {reason}")
+        use_segment_losses(base)
 
     def _claim_scaled_loss(self) -> None:
         """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
@@ -122,32 +149,33 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        target, segment_ids, outputs = self._forward(model, inputs)
         training = self.model.training
         counts = self._counts if training else None
         if counts is None:
             counts = segment_counts(inputs["labels"], inputs["segment_ids"])
         weights = self.balance.weights(counts)
-        result = segment_cross_entropy(
-            outputs.logits, target, segment_ids, weights, segment_counts=counts
+        target, segment_ids = _shifted(inputs)
+        passed = self._forward(
+            model, inputs, SegmentLosses(segment_ids, counts, [(target, weights)])
         )
-        self._record(inputs, outputs.logits, target, segment_ids, result, weights, counts)
+        result = passed.loss(0)
+        self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         # ranks' gradients are averaged, and the counts already run over all ranks
         loss = result.loss * self.accelerator.num_processes if training else result.loss
-        return (loss, outputs) if return_outputs else loss
+        return (loss, passed.outputs) if return_outputs else loss
 
-    def _forward(self, model: nn.Module, inputs: dict[str, Any]) -> tuple[Tensor, Tensor, Any]:
-        """Next-token targets and segments (B, T), and the model's outputs, logits (B, T, V)."""
-        own = ("labels", "segment_ids")
-        outputs = model(**{k: v for k, v in inputs.items() if k not in own}, use_cache=False)
-        # shift the targets, not the logits: a slice of the logits would be a copy
-        target = _shift_left(inputs["labels"], IGNORE_INDEX)
-        return target, _shift_left(inputs["segment_ids"], -1), outputs
+    def _forward(
+        self, model: nn.Module, inputs: dict[str, Any], losses: SegmentLosses
+    ) -> ForwardPass:
+        fields = {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
+        if self.args.chunked_logits:
+            fields["segment_losses"] = losses
+        return ForwardPass(losses, model(**fields, use_cache=False))
 
     def _record(
         self,
         inputs: dict[str, Any],
-        logits: Tensor,
+        logits: Tensor | None,
         target: Tensor,
         segment_ids: Tensor,
         result: SegmentOutput,
@@ -155,9 +183,9 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         counts: Tensor,
     ) -> None:
         mode = "train" if self.model.training else "eval"
-        self._segment_metrics.add_batch(
-            mode, logits.detach(), target, segment_ids, result, counts, inputs["attention_mask"]
-        )
+        self._segment_metrics.add_batch(mode, result, counts, inputs["attention_mask"])
+        if logits is not None:
+            self._segment_metrics.add_top_one(mode, logits.detach(), target, segment_ids)
         if mode == "train" and self.accelerator.sync_gradients:
             self._segment_metrics.add_step(weights, counts)
 
@@ -172,11 +200,13 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         model.train()
         inputs = self._prepare_inputs(inputs)
         counts = self._counts
+        target, segment_ids = _shifted(inputs)
+        alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids))
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
-            (target, segment_ids, outputs), results = self._two_gradients.backward(
+            passed, results = self._two_gradients.backward(
                 model,
-                lambda: self._forward(model, inputs),
-                lambda passed, segment: _segment_loss(passed, segment, counts),
+                lambda: self._forward(model, inputs, alone),
+                lambda passed, segment: passed.loss(segment),
             )
         if self.accelerator.sync_gradients:
             norms = self._two_gradients.reduce()
@@ -184,7 +214,7 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
             self._segment_metrics.add_gradient_norms(norms)
         weights = self.balance.weights(counts)
         result = _joined(results, weights)
-        self._record(inputs, outputs.logits, target, segment_ids, result, weights, counts)
+        self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         if self.accelerator.sync_gradients:
             losses = self._two_gradients.combine(weights)
             return (weights * losses).sum() * self.accelerator.num_processes
@@ -222,24 +252,27 @@ def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:
     return torch.stack([(ids == segment).sum() for segment in range(N_SEGMENTS)])
 
 
-def _segment_loss(
-    passed: tuple[Tensor, Tensor, Any], segment: int, counts: Tensor
-) -> SegmentOutput:
-    """The mean loss of one segment of a forward pass; counts (S,) are those of the whole batch."""
-    target, segment_ids, outputs = passed
-    return segment_cross_entropy(
-        outputs.logits,
-        target.masked_fill(segment_ids != segment, IGNORE_INDEX),
-        segment_ids,
-        torch.eye(N_SEGMENTS, device=target.device)[segment],
-        segment_counts=counts,
-    )
+def _each_alone(target: Tensor, segment_ids: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Targets (B, T) and weights (S,) of the mean loss of each segment without the others."""
+    weights = torch.eye(N_SEGMENTS, device=target.device)
+    return [
+        (target.masked_fill(segment_ids != segment, IGNORE_INDEX), weights[segment])
+        for segment in range(N_SEGMENTS)
+    ]
 
 
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
     if isinstance(dataset, EncodedDataset):
         return PaddingCollator(dataset.pad_token_id)
     return args.make_collator(processor)
+
+
+def _shifted(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Next-token targets and their segments, (B, T) both.
+
+    The targets are shifted, not the logits: a slice of the logits would be a copy.
+    """
+    return _shift_left(inputs["labels"], IGNORE_INDEX), _shift_left(inputs["segment_ids"], -1)
 
 
 def _shift_left(values: Tensor, last: int) -> Tensor:

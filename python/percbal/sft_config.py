@@ -38,6 +38,13 @@ class BalancedSFTConfig(SFTConfig):
         default="segment",
         metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
     )
+    chunked_logits: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the loss from hidden states, a chunk of logits at a time: memory for "
+            "a large vocabulary. Token accuracies are then not logged."
+        },
+    )
     max_length: int | None = field(
         default=None,
         metadata={"help": "Cut sequences there. None, unlike TRL's 1024, never cuts an image."},

@@ -8,7 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from percbal.segments import SEGMENT_NAMES
 from percbal_ops import SegmentOutput
+
+N_SEGMENTS = len(SEGMENT_NAMES)
 
 
 class SegmentMetrics:
@@ -28,27 +31,27 @@ class SegmentMetrics:
     def add_batch(
         self,
         mode: str,
-        logits: Tensor,
-        target: Tensor,
-        segment_ids: Tensor,
         result: SegmentOutput,
         counts: Tensor,
         attention_mask: Tensor,
     ) -> None:
-        """A micro-batch: logits (B, T, V), targets and segments (B, T) already shifted.
-
-        result: with ``segment_counts=counts``, (S,), of the whole accumulated batch.
-        """
-        right = logits.argmax(-1) == target
-        member = segment_ids == torch.arange(len(counts), device=target.device)[:, None, None]
+        """A micro-batch's result with ``segment_counts=counts``, (S,), of the accumulated batch."""
         sums = {
             "nll": result.segment_loss.float() * counts,
             "tokens": result.segment_count.float(),
-            "right": (member & right).sum((1, 2)).float(),
             "squared_norm": result.segment_grad_norm.float().square(),
             "seen": attention_mask.sum().float()[None],
         }
         _add(self._token_sums[mode], sums)
+
+    def add_top_one(self, mode: str, logits: Tensor, target: Tensor, segment_ids: Tensor) -> None:
+        """Its tokens whose most likely value is right: logits (B, T, V), the others (B, T)."""
+        right = logits.argmax(-1) == target
+        segments = torch.arange(N_SEGMENTS, device=target.device)[:, None, None]
+        _add(
+            self._token_sums[mode],
+            {"right": ((segment_ids == segments) & right).sum((1, 2)).float()},
+        )
 
     def add_step(self, weights: Tensor, counts: Tensor) -> None:
         """An optimizer step with these weights (S,) and global counts (S,)."""
@@ -88,11 +91,15 @@ class SegmentMetrics:
 
 
 def _token_means(tokens: dict[str, list[float]]) -> dict[str, float]:
-    logs = {"mean_token_accuracy": sum(tokens["right"]) / max(sum(tokens["tokens"]), 1.0)}
+    logs = {}
+    right = tokens.get("right")  # None: the logits were not there to look at
+    if right is not None:
+        logs["mean_token_accuracy"] = sum(right) / max(sum(tokens["tokens"]), 1.0)
     for i, name in enumerate("pr"):
         if tokens["tokens"][i] > 0:
             logs[f"loss_{name}"] = tokens["nll"][i] / tokens["tokens"][i]
-            logs[f"token_accuracy_{name}"] = tokens["right"][i] / tokens["tokens"][i]
+            if right is not None:
+                logs[f"token_accuracy_{name}"] = right[i] / tokens["tokens"][i]
     return logs
 
 
