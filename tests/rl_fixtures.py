@@ -77,6 +77,7 @@ def trainer(
     out: Path,
     rewards: Any = None,
     kind: type[BalancedGRPOTrainer] = BalancedGRPOTrainer,
+    peft_config: Any = None,
     **options: Any,
 ) -> BalancedGRPOTrainer:
     model, processor = policy
@@ -87,4 +88,5 @@ def trainer(
         args,
         train_dataset=prompts(),
         processing_class=processor,
+        peft_config=peft_config,
     )

@@ -127,6 +127,11 @@ def test_command_line_exports_trains_and_diagnoses(finished, tmp_path, capsys):
     assert (tmp_path / "sheet.png").stat().st_size > 0
     assert len(json.loads(out.read_text())["records"]) == 2
     assert "a_p" in capsys.readouterr().out
+    adapted = str(tmp_path / "adapted")
+    changed = ["--output_dir", adapted, "--lora_r", "2", "--lora_target", "q_proj"]
+    main(["sft", "--config", str(tmp_path / "sft.yaml"), *changed])
+    main(["diagnose", adapted, "--n", "2"])
+    assert not (tmp_path / "adapted" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(

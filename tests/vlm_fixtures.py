@@ -158,6 +158,12 @@ def encoded(processor: Any, examples: list[dict]) -> EncodedDataset:
     return encode_examples(examples, SegmentCollator(processor))
 
 
+def batch(processor: Any, examples: list[dict]) -> dict[str, Any]:
+    """What a model takes of these examples."""
+    inputs = SegmentCollator(processor)(examples)
+    return {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
+
+
 SGD_ON_CPU = {  # plain SGD in float32, so that two runs can be compared to rounding error
     "optim": "sgd",
     "learning_rate": 0.1,

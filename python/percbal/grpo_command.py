@@ -13,6 +13,7 @@ from percbal.checkpoint import last_checkpoint
 from percbal.grpo import BalancedGRPOTrainer
 from percbal.grpo_config import BalancedGRPOConfig
 from percbal.loading import load_vlm
+from percbal.lora import LoRAArguments
 from percbal.sft_command import read_dataset
 
 
@@ -39,8 +40,9 @@ class GRPOArguments:
 
 def run_grpo(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
-    parser = TrlParser([GRPOArguments, BalancedGRPOConfig], prog="percbal grpo")  # type: ignore[list-item]
-    script, config = parser.parse_args_and_config(arguments)
+    parser = TrlParser([GRPOArguments, LoRAArguments, BalancedGRPOConfig], prog="percbal grpo")  # type: ignore[list-item]
+    script, lora, config = parser.parse_args_and_config(arguments)
+    adapters = lora.config()
     functions = [reward_function(path) for path in script.reward_funcs]
     dataset = read_dataset(script.dataset, script.split, completions=False)
     model, processor = load_vlm(script.model)
@@ -50,6 +52,7 @@ def run_grpo(arguments: list[str]) -> None:
         config,
         train_dataset=dataset,
         processing_class=processor,
+        peft_config=adapters,
     )
     output = str(config.output_dir)
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if script.resume else None)

@@ -14,6 +14,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 
+from percbal.lora import base_of, merged
+
 
 class LoadingError(ValueError):
     """A directory that does not hold what is needed; the message is one sentence."""
@@ -26,15 +28,15 @@ def load_vlm(
 
     Equal to ``AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)`` and
     ``AutoProcessor.from_pretrained(directory)``, with errors that say what is missing.
+    A directory of low-rank adapters gives the model that they belong to with them merged into it.
     Raises LoadingError if the directory is missing, holds no model, a model that takes no
     images, or no processor.
     """
     path = Path(directory)
-    _check_model(path)
-    return (
-        AutoModelForImageTextToText.from_pretrained(path, dtype=dtype),
-        load_processor(path),
-    )
+    base = base_of(path)
+    _check_model(base or path)
+    model = AutoModelForImageTextToText.from_pretrained(base or path, dtype=dtype)
+    return merged(model, path) if base else model, load_processor(path)
 
 
 def load_processor(directory: str | Path) -> ProcessorMixin:

@@ -11,6 +11,7 @@ from trl import TrlParser
 
 from percbal.checkpoint import last_checkpoint
 from percbal.loading import load_vlm
+from percbal.lora import LoRAArguments
 from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 
 
@@ -35,8 +36,9 @@ class SFTArguments:
 
 def run_sft(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
-    parser = TrlParser([SFTArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
-    script, config = parser.parse_args_and_config(arguments)
+    parser = TrlParser([SFTArguments, LoRAArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
+    script, lora, config = parser.parse_args_and_config(arguments)
+    adapters = lora.config()
     dataset = read_dataset(script.dataset, script.split)
     evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.eval_split)
     model, processor = load_vlm(script.model)
@@ -46,6 +48,7 @@ def run_sft(arguments: list[str]) -> None:
         train_dataset=dataset,
         eval_dataset=evaluation or None,
         processing_class=processor,
+        peft_config=adapters,
     )
     output = str(config.output_dir)
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if script.resume else None)

@@ -1,0 +1,64 @@
+"""Low-rank adapters for the command-line trainers; the adapters themselves are PEFT's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ADAPTER_FILE = "adapter_config.json"
+
+
+@dataclass
+class LoRAArguments:
+    """``lora_r`` turns low-rank adapters on; only they are trained and saved then."""
+
+    lora_r: int | None = field(
+        default=None, metadata={"help": "Rank of low-rank adapters; none: train all weights."}
+    )
+    lora_alpha: int = field(default=32, metadata={"help": "Their scale is lora_alpha / lora_r."})
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout before the adapters."})
+    lora_target: list[str] = field(
+        default_factory=lambda: ["all-linear"],
+        metadata={"help": "Names of the modules to adapt, or all-linear; never the output head."},
+    )
+
+    def config(self) -> Any:
+        """A ``peft.LoraConfig``, or None where all weights are to be trained.
+
+        Raises ValueError if PEFT is not installed, or for a rank below 1.
+        """
+        if self.lora_r is None:
+            return None
+        if self.lora_r < 1:
+            raise ValueError(f"lora_r must be at least 1, got {self.lora_r}")
+        every = self.lora_target == ["all-linear"]
+        return _peft().LoraConfig(
+            r=self.lora_r,
+            lora_alpha=self.lora_alpha,
+            lora_dropout=self.lora_dropout,
+            target_modules="all-linear" if every else self.lora_target,
+            task_type="CAUSAL_LM",
+        )
+
+
+def base_of(directory: Path) -> Path | None:
+    """The model that the adapters in a directory belong to; None for a directory without any."""
+    path = directory / ADAPTER_FILE
+    if not path.is_file():
+        return None
+    return Path(json.loads(path.read_text())["base_model_name_or_path"])
+
+
+def merged(model: Any, directory: Path) -> Any:
+    """The model with the adapters of a directory added to its weights."""
+    return _peft().PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise ValueError('low-rank adapters need PEFT: pip install "percbal[lora]"') from None
+    return peft
