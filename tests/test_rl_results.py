@@ -63,6 +63,16 @@ def test_known_and_new_puzzles_are_also_told_apart(results):
     assert outcome.a_p["known"].value == outcome.a_p["new"].value == 0.0
 
 
+def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path, results):
+    assert results.differences == []  # the other arm of the pair is not there
+    wrong, right = [0.0, 0.0], [1.0, 1.0]
+    save(tmp_path, "same perception 0", evaluation([wrong] * 4 + [right] * 4, [right] * 8))
+    (pair,) = collect(STUDY, tmp_path).differences
+    assert (pair.arm, pair.less, pair.seeds) == ("same perception 0", "outcome", [0])
+    assert pair.sampled["a"].value == pytest.approx(0.125)
+    assert pair.sampled["a_p"].value == pytest.approx(0.5)
+
+
 def test_only_runs_that_are_there_have_rows(results):
     assert [row.arm for row in results.rows] == ["start", "outcome"]
     assert {row.start for row in results.rows} == {START}

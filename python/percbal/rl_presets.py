@@ -37,6 +37,7 @@ class RLStudy:
     starts: Study
     arms: tuple[RLArm, ...]
     seeds: tuple[int, ...]  # of the rollouts and prompts; fixed in advance
+    compared: tuple[tuple[str, str], ...] = ()  # arms whose difference is shown, the first less ..
     updates: int = 45
     prompts: int = 32
     group: int = 16
@@ -80,6 +81,7 @@ class RLStudy:
         starts["seeds"] = tuple(starts["seeds"])
         fields["arms"] = tuple(RLArm(**arm) for arm in fields["arms"])
         fields["seeds"] = tuple(fields["seeds"])
+        fields["compared"] = tuple((first, second) for first, second in fields["compared"])
         return cls(starts=Study(**starts), **fields)
 
 
@@ -99,6 +101,17 @@ ARMS = (  # in the order in which they run
     RLArm("agreement 0.5", _mixed(0.5, perception_reward="group_agreement")),
     RLArm("blind 0.5", _mixed(0.5, perception_reward="blind_reanswer", blind_from="continue")),
     RLArm("scalar auto", _mixed(0.5, alpha_rule="coupling")),
+)
+
+COMPARED = (
+    ("scalar 0.5", "outcome"),
+    ("segment 0.5", "outcome"),
+    ("same perception 0", "outcome"),
+    ("segment 0.5", "scalar 0.5"),
+    ("normalized 0.5", "scalar 0.5"),
+    ("scalar auto", "scalar 0.5"),
+    ("agreement 0.5", "outcome"),
+    ("blind 0.5", "outcome"),
 )
 
 # Each segment alone, by the reward that is its own: what must work before the rest can.
@@ -130,6 +143,7 @@ RL_PRESETS = {
             starts=STARTS,
             arms=ARMS,
             seeds=(51, 52, 53),
+            compared=COMPARED,
         ),
         RLStudy(
             name="rl-checks",
@@ -156,6 +170,7 @@ RL_PRESETS = {
                 if arm.name in ("outcome", "same perception 0", "blind 0.5", "SFT fixed 0.5")
             ),
             seeds=(0,),
+            compared=(("same perception 0", "outcome"),),
             updates=2,
             prompts=2,
             group=4,

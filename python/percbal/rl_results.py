@@ -39,13 +39,25 @@ class RLRow:
 
 
 @dataclass(frozen=True)
+class RLDifference:
+    """Of two arms from one start, over the seeds that both have."""
+
+    start: str
+    arm: str
+    less: str
+    seeds: list[int]
+    sampled: dict[str, Interval]
+
+
+@dataclass(frozen=True)
 class RLResults:
-    """A study's table."""
+    """A study's tables."""
 
     study: str
     instances: int
     samples: int
     rows: list[RLRow]
+    differences: list[RLDifference]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; intervals as [value, low, high]."""
@@ -62,6 +74,10 @@ class RLResults:
                 "|---|---|---|---|---|---|---|---|---|---|---|---|",
             ]
             lines += [_line(row) for row in self.rows if row.start == start]
+            pairs = [pair for pair in self.differences if pair.start == start]
+            if pairs:
+                lines += ["", "| difference (seeds) | a | a_p | a_r |", "|---|---|---|---|"]
+                lines += [_difference_line(pair) for pair in pairs]
         return "\n".join(lines).strip() + "\n\n" + self.note()
 
     def note(self) -> str:
@@ -82,18 +98,32 @@ class RLResults:
 
 def collect(study: RLStudy, root: Path) -> RLResults:
     """Read the evaluations that are there; an arm without any has no row."""
-    rows = []
+    rows, differences = [], []
     for start in (arm.name for arm in study.starts.arms):
         base = _read(root, start, "start", study.seeds[0])
         if base is None:
             continue
         rows.append(_row(start, "start", {study.seeds[0]: base}, None, root))
-        for arm in study.arms:
-            found = {seed: _read(root, start, arm.name, seed) for seed in study.seeds}
-            runs = {seed: run for seed, run in found.items() if run is not None}
-            if runs:
-                rows.append(_row(start, arm.name, runs, base, root))
-    return RLResults(study.name, study.test_instances, study.samples, rows)
+        found = {arm.name: _runs(study, root, start, arm.name) for arm in study.arms}
+        rows += [_row(start, arm, runs, base, root) for arm, runs in found.items() if runs]
+        for arm, less in study.compared:
+            seeds = [seed for seed in found[arm] if seed in found[less]]
+            if seeds:
+                ours, theirs = ([found[name][seed] for seed in seeds] for name in (arm, less))
+                sampled = {
+                    metric: paired_difference(
+                        _values(ours, "sampled", metric), _values(theirs, "sampled", metric)
+                    )
+                    for metric in METRICS
+                }
+                differences.append(RLDifference(start, arm, less, seeds, sampled))
+    return RLResults(study.name, study.test_instances, study.samples, rows, differences)
+
+
+def _runs(study: RLStudy, root: Path, start: str, arm: str) -> dict[int, dict[str, Any]]:
+    """The evaluations of an arm that are there, by seed."""
+    found = {seed: _read(root, start, arm, seed) for seed in study.seeds}
+    return {seed: run for seed, run in found.items() if run is not None}
 
 
 def _read(root: Path, start: str, arm: str, seed: int) -> dict[str, Any] | None:
@@ -110,15 +140,13 @@ def _row(
 ) -> RLRow:
     def changes(how: str, metric: str, *puzzles: str) -> tuple[Array, Array]:
         """Of each instance, (runs, n), and as many to take away."""
-
-        def values(run: dict[str, Any]) -> Array:
-            return np.concatenate([_per_instance(run[p][how][metric]) for p in puzzles])
-
-        ours = np.array([values(run) for run in runs.values()])
-        return ours, np.zeros_like(ours) if base is None else np.tile(values(base), (len(runs), 1))
+        ours = _values(list(runs.values()), how, metric, *puzzles)
+        if base is None:
+            return ours, np.zeros_like(ours)
+        return ours, np.tile(_values([base], how, metric, *puzzles), (len(runs), 1))
 
     def intervals(how: str) -> dict[str, Interval]:
-        return {m: paired_difference(*changes(how, m, *HELD_OUT)) for m in METRICS}
+        return {m: paired_difference(*changes(how, m)) for m in METRICS}
 
     couplings = [run["coupling"] for run in runs.values()]
     return RLRow(
@@ -128,18 +156,25 @@ def _row(
         sampled=intervals("sampled"),
         greedy=intervals("greedy"),
         a_p={p: paired_difference(*changes("sampled", "a_p", p)) for p in HELD_OUT},
-        by_seed={
-            m: np.subtract(*changes("sampled", m, *HELD_OUT)).mean(1).tolist() for m in METRICS
-        },
+        by_seed={m: np.subtract(*changes("sampled", m)).mean(1).tolist() for m in METRICS},
         coupling={k: float(np.mean([c[k] for c in couplings])) for k in couplings[0]},
         signal=_signal(root, start, arm, list(runs)),
         seconds=float(np.mean([run["seconds"]["train"] for run in runs.values()])),
     )
 
 
-def _per_instance(values: list[float] | list[list[float]]) -> Array:
-    """(n,) from (n,) or from (n, samples)"""
-    return np.array(values).reshape(len(values), -1).mean(1)
+def _values(runs: list[dict[str, Any]], how: str, metric: str, *puzzles: str) -> Array:
+    """(runs, n) of each instance, the mean of its samples; of all puzzles if none are named."""
+
+    def per_instance(values: list[float] | list[list[float]]) -> Array:
+        return np.array(values).reshape(len(values), -1).mean(1)
+
+    return np.array(
+        [
+            np.concatenate([per_instance(run[p][how][metric]) for p in puzzles or HELD_OUT])
+            for run in runs
+        ]
+    )
 
 
 def _signal(root: Path, start: str, arm: str, seeds: list[int]) -> dict[str, list[float | None]]:
@@ -171,6 +206,11 @@ def _line(row: RLRow) -> str:
         cells.append(" ".join(f"{r:.2f}" for r in thirds) if thirds else "")
     name = row.arm if row.arm == "start" else f"{row.arm} ({len(row.seeds)})"
     return f"| {name} | {' | '.join(cells)} |"
+
+
+def _difference_line(pair: RLDifference) -> str:
+    cells = " | ".join(_change(pair.sampled[metric]) for metric in METRICS)
+    return f"| {pair.arm} less {pair.less} ({len(pair.seeds)}) | {cells} |"
 
 
 def _value(interval: Interval) -> str:
