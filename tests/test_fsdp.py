@@ -17,6 +17,7 @@ from accelerate import Accelerator
 
 from percbal.checkpoint import VLMCheckpoints
 from percbal.loading import load_vlm
+from percbal.sft import BalancedSFTTrainer
 from percbal.two_gradients import WholeTwoGradients, make_two_gradients
 
 HERE = Path(__file__).parent
@@ -62,12 +63,21 @@ def test_two_sharded_processes_equal_one(trained, run, tmp_path):
     balance = run.partition("+")[0]
     data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
     args = vlm.config(tmp_path, balance=balance)
-    whole = vlm.train(copy.deepcopy(model), processor, data, args)
+    whole = BalancedSFTTrainer(
+        copy.deepcopy(model),
+        args,
+        train_dataset=data,
+        eval_dataset=data,
+        processing_class=processor,
+    )
+    whole.train()
+    whole.evaluate()
     sharded = type(model).from_pretrained(directory / run)
     assert vlm.largest_difference(whole.model, model) > 1e-3
     assert vlm.largest_difference(whole.model, sharded) < 1e-6
     theirs = json.loads((directory / f"{run}.json").read_text())
     names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
+    names += ["eval_loss_p", "eval_loss_r"]
     for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
         ours, others = (
             [entry[name] for entry in logs if name in entry]

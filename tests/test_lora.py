@@ -96,12 +96,50 @@ def test_saved_adapters_are_loaded_into_their_model(llava, tmp_path):
         assert (llava[0].eval()(**inputs).logits - theirs).abs().max() > 1e-3
 
 
-def test_a_rank_below_one_is_refused():
-    with pytest.raises(ValueError, match="lora_r must be at least 1, got 0"):
-        LoRAArguments(lora_r=0).config()
+def test_adapters_on_adapters_are_loaded_with_both(llava, tmp_path):
+    """Fine-tuned with adapters, then reinforced with others."""
+    first, _ = sft(llava, tmp_path, learning_rate=1.0)
+    first.save_model(str(tmp_path / "first"))
+    llava[1].save_pretrained(tmp_path / "first")
+    second, _ = sft(
+        (*load_vlm(tmp_path / "first"), llava[2]), tmp_path, balance="token_mean", learning_rate=1.0
+    )
+    second.save_model(str(tmp_path / "second"))
+    llava[1].save_pretrained(tmp_path / "second")
+    inputs = vlm.batch(llava[1], EXAMPLES[:2])
+    with torch.no_grad():
+        logits = [
+            model.eval()(**inputs).logits
+            for model in (load_vlm(tmp_path / "second")[0], second.model, first.model)
+        ]
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=1e-4)
+    assert (logits[1] - logits[2]).abs().max() > 1e-3
 
 
-def test_adapters_without_their_model_are_refused(tmp_path):
-    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "nowhere"}')
-    with pytest.raises(LoadingError, match="nowhere is not a directory"):
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"lora_r": 0}, "lora_r must be at least 1, got 0"),
+        ({"lora_alpha": 8}, "lora_alpha, lora_dropout and lora_target need lora_r"),
+    ],
+)
+def test_impossible_options_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        LoRAArguments(**options).config()
+
+
+@pytest.mark.parametrize(
+    "config, sentence",
+    [
+        ('{"base_model_name_or_path": "nowhere"}', "need their model: nowhere is not a directory"),
+        (
+            '{"base_model_name_or_path": null}',
+            "does not name the model that its adapters belong to",
+        ),
+        ("{", "does not name the model"),
+    ],
+)
+def test_adapters_without_their_model_are_refused(config, sentence, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(LoadingError, match=sentence):
         load_vlm(tmp_path)

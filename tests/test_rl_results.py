@@ -68,7 +68,7 @@ def test_arms_are_compared_over_the_seeds_that_both_have(tmp_path, results):
     wrong, right = [0.0, 0.0], [1.0, 1.0]
     save(tmp_path, "same perception 0", evaluation([wrong] * 4 + [right] * 4, [right] * 8))
     (pair,) = collect(STUDY, tmp_path).differences
-    assert (pair.arm, pair.less, pair.seeds) == ("same perception 0", "outcome", [0])
+    assert (pair.arm, pair.minus, pair.seeds) == ("same perception 0", "outcome", [0])
     assert pair.sampled["a"].value == pytest.approx(0.125)
     assert pair.sampled["a_p"].value == pytest.approx(0.5)
 

@@ -106,7 +106,7 @@ def test_two_processes_equal_one(llava, tmp_path):
     processor.save_pretrained(tmp_path / "model")
     script = Path(__file__).with_name("ddp_worker.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    runs = ("fixed", "ngdiff", "ngdiff+chunked")
+    runs = ("fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
     done = subprocess.run(
         [*command, script, tmp_path, "ddp", *runs],
         env=os.environ | {"OMP_NUM_THREADS": "1"},

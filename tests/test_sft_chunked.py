@@ -53,6 +53,16 @@ def test_it_is_the_same_training(vlm_and_data, balance, tmp_path):
     assert logged(whole, "token_accuracy_p") and not logged(chunked, "token_accuracy_p")
 
 
+def test_it_is_the_same_training_in_bfloat16(vlm_and_data, tmp_path):
+    whole, chunked = (
+        fit(vlm_and_data, tmp_path, balance="fixed", lam=0.3, bf16=True, chunked_logits=chunked)
+        for chunked in (False, True)
+    )
+    assert vlm.largest_difference(whole.model, vlm_and_data[0]) > 1e-3
+    for name in ("loss", "loss_p", "loss_r", "grad_norm_logits_p"):
+        assert logged(whole, name) == pytest.approx(logged(chunked, name), rel=1e-2), name
+
+
 def test_the_head_can_be_seen_to_be_asked(vlm_and_data, tmp_path):
     """The test above must be able to fail."""
     with pytest.raises(AssertionError, match="whole logits"):
@@ -71,6 +81,9 @@ def test_evaluation_needs_no_logits_either(vlm_and_data, tmp_path):
             policy, args, train_dataset=data, eval_dataset=data, processing_class=processor
         )
         losses.append(trainer.evaluate())
+        assert trainer.predict(data).metrics["test_loss"] == pytest.approx(
+            losses[-1]["eval_loss"], rel=1e-4
+        )
     for name in ("eval_loss", "eval_loss_p", "eval_loss_r"):
         assert losses[0][name] == pytest.approx(losses[1][name], rel=1e-4)
 

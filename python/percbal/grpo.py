@@ -33,12 +33,12 @@ from percbal.generated_segments import GeneratedSegments, segment_completions
 from percbal.grpo_config import BalancedGRPOConfig
 from percbal.grpo_refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.logprob_head import use_token_logprob
-from percbal.output_head import unsupported_head
+from percbal.output_head import inner_model, unsupported_head
 from percbal.reward_failures import settle_failures
 from percbal.reward_guard import guard
 from percbal.reward_roles import SURROGATES, Columns, RewardRoles
 from percbal.rewards import EndpointReanswer
-from percbal.segments import PERCEPTION, REASONING, SEGMENT_NAMES
+from percbal.segments import N_SEGMENTS, PERCEPTION, REASONING
 from percbal.text_key import text_key
 
 
@@ -121,15 +121,15 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         self._batches = 0  # of rollouts, in training and evaluation
 
     def _use_token_logprob(self) -> None:
-        models = [self.accelerator.unwrap_model(self.model, keep_torch_compile=False)]
-        models += [] if self.ref_model is None else [self.accelerator.unwrap_model(self.ref_model)]
-        for model in models:
-            base = model.get_base_model() if hasattr(model, "get_base_model") else model
-            if (reason := unsupported_head(base, self.args.cast_lm_head_to_fp32)) is not None:
+        for model in (self.model, self.ref_model):
+            if model is None:
+                continue
+            inner = inner_model(self.accelerator, model)
+            if (reason := unsupported_head(inner, self.args.cast_lm_head_to_fp32)) is not None:
                 raise ValueError(
                     f"logprobs='percbal' is not possible, set logprobs='trl': {reason}"
                 )
-            use_token_logprob(base, self.temperature)
+            use_token_logprob(inner, self.temperature)
 
     # --- rewards -------------------------------------------------------------------------------
 
@@ -225,9 +225,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         ids = nn.functional.pad(ids, (0, width - ids.shape[1]), value=REASONING)
         ids = ids.to(batch["completion_ids"].device)
         mask = batch["completion_mask"].bool()
-        counts = torch.stack(
-            [(mask & (ids == s)).sum(-1) for s in range(len(SEGMENT_NAMES))], -1
-        )  # (B, S)
+        counts = torch.stack([(mask & (ids == s)).sum(-1) for s in range(N_SEGMENTS)], -1)  # (B, S)
         of_all = self.accelerator.reduce(counts.sum(0), "sum")  # (S,) of all ranks
         self._metrics[mode]["segments/perception_share"].append(
             float(of_all[PERCEPTION] / of_all.sum().clamp(min=1))

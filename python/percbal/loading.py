@@ -32,11 +32,25 @@ def load_vlm(
     Raises LoadingError if the directory is missing, holds no model, a model that takes no
     images, or no processor.
     """
-    path = Path(directory)
-    base = base_of(path)
-    _check_model(base or path)
-    model = AutoModelForImageTextToText.from_pretrained(base or path, dtype=dtype)
-    return merged(model, path) if base else model, load_processor(path)
+    path = Path(directory).resolve()  # adapters remember it
+    return _load_model(path, dtype), load_processor(path)
+
+
+def _load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        base = base_of(path)
+    except ValueError as error:
+        raise LoadingError(str(error)) from error
+    if base is None:
+        _check_model(path)
+        return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
+    try:
+        below = _load_model(base, dtype)
+    except LoadingError as error:
+        raise LoadingError(f"the adapters in {path} need their model: {error}") from error
+    model = merged(below, path)
+    model.name_or_path = str(path)  # adapters on top of these belong to both
+    return model
 
 
 def load_processor(directory: str | Path) -> ProcessorMixin:

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 from trl.trainer.utils import FusedCausalLMOutput
 
-from percbal.output_head import whole_head
+from percbal.output_head import final_softcap, whole_head
 from percbal_ops import linear_token_logprob
 
 
@@ -26,7 +26,7 @@ def use_token_logprob(model: PreTrainedModel, temperature: float) -> None:
     elsewhere.
     """
     original = model.forward
-    softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    softcap = final_softcap(model)
 
     @functools.wraps(type(model).forward)  # generate validates its arguments by this signature
     def forward(self: Any, *args: Any, fused_lm_head: bool = False, **kwargs: Any) -> Any:

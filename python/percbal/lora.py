@@ -27,9 +27,11 @@ class LoRAArguments:
     def config(self) -> Any:
         """A ``peft.LoraConfig``, or None where all weights are to be trained.
 
-        Raises ValueError if PEFT is not installed, or for a rank below 1.
+        Raises ValueError if PEFT is not installed, for a rank below 1, and for options without one.
         """
         if self.lora_r is None:
+            if self != LoRAArguments():
+                raise ValueError("lora_alpha, lora_dropout and lora_target need lora_r, the rank")
             return None
         if self.lora_r < 1:
             raise ValueError(f"lora_r must be at least 1, got {self.lora_r}")
@@ -44,11 +46,20 @@ class LoRAArguments:
 
 
 def base_of(directory: Path) -> Path | None:
-    """The model that the adapters in a directory belong to; None for a directory without any."""
+    """The model that the adapters in a directory belong to; None for a directory without any.
+
+    Raises ValueError where the adapters do not say.
+    """
     path = directory / ADAPTER_FILE
     if not path.is_file():
         return None
-    return Path(json.loads(path.read_text())["base_model_name_or_path"])
+    try:
+        base = json.loads(path.read_text())["base_model_name_or_path"]
+    except (ValueError, KeyError):
+        base = None
+    if not base:
+        raise ValueError(f"{path} does not name the model that its adapters belong to")
+    return Path(base)
 
 
 def merged(model: Any, directory: Path) -> Any:

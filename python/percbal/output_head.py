@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
@@ -32,6 +34,17 @@ def unsupported_head(model: PreTrainedModel, in_float32: bool = False) -> str | 
     return None
 
 
+def final_softcap(model: PreTrainedModel) -> float | None:
+    """Of the logits, tanh(z / softcap) * softcap; None without one."""
+    return getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+
+
+def inner_model(accelerator: Accelerator, model: Any) -> PreTrainedModel:
+    """The model that has the head, out of what the accelerator and PEFT put around it."""
+    model = accelerator.unwrap_model(model, keep_torch_compile=False)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 @contextmanager
 def whole_head(model: PreTrainedModel) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Weight (V, D) and bias (V,) of the head, whole on every rank; inside the model's forward.
@@ -40,12 +53,10 @@ def whole_head(model: PreTrainedModel) -> Iterator[tuple[Tensor, Tensor | None]]
     to. It then sums the gradient over ranks like any other. ``DTensor.full_tensor`` would also
     give the whole weight, but its backward keeps each rank's own gradient, without a word.
     """
-    head = model.get_output_embeddings()  # looked up now: FSDP and PEFT replace it
-    gathered = []
-    for module in (head, model.get_input_embeddings()):  # the latter's, where the two are tied
-        if isinstance(head.weight, DTensor) and isinstance(module, FSDPModule):
-            module.unshard()
-            gathered.append(module)
+    head: Any = model.get_output_embeddings()  # looked up now: FSDP and PEFT replace it
+    gathered = isinstance(head.weight, DTensor) and isinstance(head, FSDPModule)
+    if gathered:
+        head.unshard()
     if isinstance(head.weight, DTensor):
         raise RuntimeError(
             f"the output head is sharded by {head.weight.placements} in a module that FSDP2 does "
@@ -53,6 +64,5 @@ def whole_head(model: PreTrainedModel) -> Iterator[tuple[Tensor, Tensor | None]]
         )
     with maybe_gather_lm_head_ctx(head.weight, head.bias):  # DeepSpeed ZeRO-3
         yield head.weight, head.bias
-    if not torch.is_grad_enabled():  # else the backward pass needs them, and frees them
-        for module in gathered:
-            module.reshard()
+    if gathered and not torch.is_grad_enabled():  # else the backward pass frees it
+        head.reshard()

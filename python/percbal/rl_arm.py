@@ -38,8 +38,8 @@ from percbal.study_arm import (
 from percbal.tasks import Instance, Task, get_task
 
 PROMPT_SEED = 30_000  # of the training instances, plus the arm's seed: fresh ones for all
-# Pictures that no training drew: of puzzles that it drew, and of the test's own. What was learned
-# about the puzzles rather than from the pictures shows in the first alone.
+# Pictures that no training drew, of solution grids that it draws and of the test's own. What was
+# learned about the grids rather than from the pictures shows in the first alone.
 HELD_OUT = {"known": "train", "new": "test"}
 
 
@@ -73,9 +73,8 @@ def reward_functions(task: Task, arm: RLArm) -> list[Any]:
     """The truth for all arms, agreement to be followed by all, and what the arm is trained on."""
     truth = rewards.from_task(task)
     functions = [truth.outcome, truth.perception, truth.reasoning, rewards.group_agreement]
-    rewarded = arm.options.get("perception_reward")
-    if rewarded in ("perception_f1", "blind_reanswer"):
-        functions.append(getattr(truth, rewarded))
+    if arm.options.get("perception_reward") == "blind_reanswer":
+        functions.append(truth.blind_reanswer)
     return functions
 
 
@@ -86,7 +85,8 @@ def train_grpo(
     n = study.prompts * study.updates
     instances = [task.generate(index, "train", PROMPT_SEED + seed) for index in range(n)]
     rollouts = study.prompts * study.group
-    parts = max(1, rollouts // 128)  # smaller pieces stay in the cache
+    # smaller pieces stay in the cache
+    parts = next(n for n in range(max(1, rollouts // 128), 0, -1) if rollouts % n == 0)
     options: dict[str, Any] = {
         "true_perception": "perception",
         "true_reasoning": "reasoning",

@@ -37,14 +37,14 @@ class RLStudy:
     starts: Study
     arms: tuple[RLArm, ...]
     seeds: tuple[int, ...]  # of the rollouts and prompts; fixed in advance
-    compared: tuple[tuple[str, str], ...] = ()  # arms whose difference is shown, the first less ..
+    compared: tuple[tuple[str, str], ...] = ()  # arms; shown is the first one minus the second
     updates: int = 45
     prompts: int = 32
     group: int = 16
     learning_rate: float = 2e-4
     warmup: int = 3
     max_tokens: int = 104
-    test_instances: int = 512  # of known puzzles, and as many of new ones
+    test_instances: int = 512  # of known grids, and as many of new ones
     samples: int = 2  # completions per test instance at temperature 1
 
     def __post_init__(self) -> None:
@@ -55,6 +55,10 @@ class RLStudy:
             raise ValueError(
                 f"arms need names of their own, none of them 'start', got {', '.join(names)}"
             )
+
+        unknown = sorted({name for pair in self.compared for name in pair} - set(names))
+        if unknown:
+            raise ValueError(f"there is no arm {', '.join(unknown)} to compare")
 
     def arm(self, name: str) -> RLArm:
         """The arm called ``name``."""
@@ -81,7 +85,7 @@ class RLStudy:
         starts["seeds"] = tuple(starts["seeds"])
         fields["arms"] = tuple(RLArm(**arm) for arm in fields["arms"])
         fields["seeds"] = tuple(fields["seeds"])
-        fields["compared"] = tuple((first, second) for first, second in fields["compared"])
+        fields["compared"] = tuple((arm, minus) for arm, minus in fields.get("compared", ()))
         return cls(starts=Study(**starts), **fields)
 
 

@@ -44,7 +44,7 @@ class RLDifference:
 
     start: str
     arm: str
-    less: str
+    minus: str
     seeds: list[int]
     sampled: dict[str, Interval]
 
@@ -54,7 +54,7 @@ class RLResults:
     """A study's tables."""
 
     study: str
-    instances: int
+    instances: int  # pictures of known grids, and as many of new ones
     samples: int
     rows: list[RLRow]
     differences: list[RLDifference]
@@ -85,11 +85,12 @@ class RLResults:
         return (
             f"Points, {2 * self.instances} held-out pictures, {self.samples} samples each at "
             "temperature 1 unless greedy; the first row is the start itself, the others changes "
-            "against it. Half of the pictures are of puzzles that training drew too (known), half "
-            "of puzzles that it did not (new). In brackets 95% intervals by a paired "
+            "against it. Half of the pictures are of solution grids that training draws (known), "
+            "half of grids that it does not (new). In brackets 95% intervals by a paired "
             "bootstrap over instances and seeds, which with three seeds or fewer covers the "
-            "variation between runs too narrowly; * excludes 0. r(a, a_p), r(a, own): pooled "
-            "correlation of the outcome with perception, and with the answer being right for what "
+            "variation between runs too narrowly; * excludes 0, as one in twenty does by chance. "
+            "r(a, a_p), r(a, own): pooled correlation of the outcome with perception, and with the "
+            "answer being right for what "
             "was perceived, over the samples after training. r(agree, a_p), r(blind, a_p): "
             "within-group correlation of the surrogate with true perception in the first, middle "
             "and last third of training."
@@ -106,17 +107,17 @@ def collect(study: RLStudy, root: Path) -> RLResults:
         rows.append(_row(start, "start", {study.seeds[0]: base}, None, root))
         found = {arm.name: _runs(study, root, start, arm.name) for arm in study.arms}
         rows += [_row(start, arm, runs, base, root) for arm, runs in found.items() if runs]
-        for arm, less in study.compared:
-            seeds = [seed for seed in found[arm] if seed in found[less]]
+        for arm, minus in study.compared:
+            seeds = [seed for seed in found[arm] if seed in found[minus]]
             if seeds:
-                ours, theirs = ([found[name][seed] for seed in seeds] for name in (arm, less))
+                ours, theirs = ([found[name][seed] for seed in seeds] for name in (arm, minus))
                 sampled = {
                     metric: paired_difference(
                         _values(ours, "sampled", metric), _values(theirs, "sampled", metric)
                     )
                     for metric in METRICS
                 }
-                differences.append(RLDifference(start, arm, less, seeds, sampled))
+                differences.append(RLDifference(start, arm, minus, seeds, sampled))
     return RLResults(study.name, study.test_instances, study.samples, rows, differences)
 
 
@@ -210,7 +211,7 @@ def _line(row: RLRow) -> str:
 
 def _difference_line(pair: RLDifference) -> str:
     cells = " | ".join(_change(pair.sampled[metric]) for metric in METRICS)
-    return f"| {pair.arm} less {pair.less} ({len(pair.seeds)}) | {cells} |"
+    return f"| {pair.arm} minus {pair.minus} ({len(pair.seeds)}) | {cells} |"
 
 
 def _value(interval: Interval) -> str:

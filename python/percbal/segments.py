@@ -18,6 +18,7 @@ PERCEPTION = 0
 REASONING = 1
 OTHER = -1  # in no segment: prompt, image, padding, and tags where they are not trained on
 SEGMENT_NAMES = ("perception", "reasoning")
+N_SEGMENTS = len(SEGMENT_NAMES)
 
 TagTokens = Literal["segment", "other"]
 Span = tuple[int, int, int]  # start and end character (end excluded), segment

@@ -22,32 +22,31 @@ from trl import SFTTrainer
 from percbal.balance import NGDiff
 from percbal.checkpoint import BALANCE_FILE, VLMCheckpoints
 from percbal.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
-from percbal.output_head import unsupported_head
+from percbal.output_head import inner_model, unsupported_head
 from percbal.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sampling import LengthGroupedSampler
 from percbal.segment_head import SegmentLosses, use_segment_losses
-from percbal.segments import SEGMENT_NAMES
+from percbal.segments import N_SEGMENTS
 from percbal.sft_config import BalancedSFTConfig
 from percbal.sft_metrics import SegmentMetrics
 from percbal.two_gradients import make_two_gradients
 from percbal_ops import SegmentOutput
-
-N_SEGMENTS = len(SEGMENT_NAMES)
 
 
 class ForwardPass(NamedTuple):
     """What the model returned when it was asked for these losses."""
 
     losses: SegmentLosses
-    outputs: Any  # with logits (B, T, V), or the losses themselves
+    outputs: Any  # with logits (B, T, V), or a list of () losses to differentiate
 
     @property
     def logits(self) -> Tensor | None:
         return getattr(self.outputs, "logits", None)
 
     def loss(self, i: int) -> SegmentOutput:
-        logits = self.logits
-        return self.outputs[i] if logits is None else self.losses.of_logits(logits, i)
+        if self.logits is not None:
+            return self.losses.of_logits(self.logits, i)
+        return self.losses.results[i]._replace(loss=self.outputs[i])
 
 
 class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
@@ -105,11 +104,10 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
 
     def _use_segment_losses(self) -> None:
-        model = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        if (reason := unsupported_head(base)) is not None:
+        model = inner_model(self.accelerator, self.model)
+        if (reason := unsupported_head(model)) is not None:
             raise ValueError(f"chunked_logits=True is not possible: {reason}")
-        use_segment_losses(base)
+        use_segment_losses(model)
 
     def _claim_scaled_loss(self) -> None:
         """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
@@ -188,6 +186,12 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
             self._segment_metrics.add_top_one(mode, logits.detach(), target, segment_ids)
         if mode == "train" and self.accelerator.sync_gradients:
             self._segment_metrics.add_step(weights, counts)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> Any:
+        loss_only = prediction_loss_only or self.args.chunked_logits  # there are no logits
+        return super().prediction_step(model, inputs, loss_only, ignore_keys)
 
     # --- NGDiff: two gradients, kept apart until their norms are known --------------------------
 

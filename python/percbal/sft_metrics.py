@@ -8,10 +8,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from percbal.segments import SEGMENT_NAMES
+from percbal.segments import N_SEGMENTS
 from percbal_ops import SegmentOutput
-
-N_SEGMENTS = len(SEGMENT_NAMES)
 
 
 class SegmentMetrics:

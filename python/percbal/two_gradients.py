@@ -178,7 +178,8 @@ def _filled(parameters: list[nn.Parameter], gradients: Any) -> list[Tensor]:
 
 
 def _stacked(results: list[SegmentOutput]) -> Tensor:
-    return torch.stack([result.loss.detach() for result in results])
+    """(2,): each result has one segment alone."""
+    return torch.stack([result.segment_loss[i].detach() for i, result in enumerate(results)])
 
 
 def _weigh(first: list[Tensor], second: list[Tensor], weights: Tensor) -> None:
