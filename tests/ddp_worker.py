@@ -39,11 +39,9 @@ for name in sys.argv[3:]:
     trainer_class, engine_options = ENGINES[engine]
     args = vlm.config(directory, balance=balance, **engine_options, **options)
     data = vlm.encoded(processor, examples)
-    trainer = trainer_class(
-        model, args, train_dataset=data, eval_dataset=data, processing_class=processor
-    )
+    trainer = trainer_class(model, args, train_dataset=data, processing_class=processor)
     trainer.train()
-    trainer.evaluate()
+    trainer.evaluate(data)
     trainer.save_model(str(directory / name))  # all ranks: gathers what is sharded
     if trainer.is_world_process_zero():
         (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))

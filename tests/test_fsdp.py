@@ -17,7 +17,6 @@ from accelerate import Accelerator
 
 from percbal.checkpoint import VLMCheckpoints
 from percbal.loading import load_vlm
-from percbal.sft import BalancedSFTTrainer
 from percbal.two_gradients import WholeTwoGradients, make_two_gradients
 
 HERE = Path(__file__).parent
@@ -63,15 +62,8 @@ def test_two_sharded_processes_equal_one(trained, run, tmp_path):
     balance = run.partition("+")[0]
     data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
     args = vlm.config(tmp_path, balance=balance)
-    whole = BalancedSFTTrainer(
-        copy.deepcopy(model),
-        args,
-        train_dataset=data,
-        eval_dataset=data,
-        processing_class=processor,
-    )
-    whole.train()
-    whole.evaluate()
+    whole = vlm.train(copy.deepcopy(model), processor, data, args)
+    whole.evaluate(data)
     sharded = type(model).from_pretrained(directory / run)
     assert vlm.largest_difference(whole.model, model) > 1e-3
     assert vlm.largest_difference(whole.model, sharded) < 1e-6

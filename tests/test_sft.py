@@ -49,10 +49,6 @@ def split(batch_size: int, steps: int) -> dict[str, int]:
     return {"per_device_train_batch_size": batch_size, "gradient_accumulation_steps": steps}
 
 
-def history(trainer, name: str) -> list[float]:
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
-
-
 # --- the whole accumulated batch ---------------------------------------------------------------
 
 
@@ -70,7 +66,7 @@ def test_eight_at_once_equals_two_times_four(vlm_and_data, balance, tmp_path):
     assert vlm.largest_difference(whole.model, parts.model) < 1e-6
     names = ["loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_p", "loss"]
     for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
-        assert history(whole, name) == pytest.approx(history(parts, name), rel=1e-5), name
+        assert vlm.history(whole, name) == pytest.approx(vlm.history(parts, name), rel=1e-5), name
 
 
 def test_a_mean_per_micro_batch_is_another_loss(vlm_and_data, tmp_path):
@@ -125,7 +121,7 @@ def test_two_processes_equal_one(llava, tmp_path):
         names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
         for name in names + (["grad_norm_p"] if balance == "ngdiff" else []):
             theirs = [entry[name] for entry in logs if name in entry]
-            assert history(whole, name) == pytest.approx(theirs, rel=1e-5), name
+            assert vlm.history(whole, name) == pytest.approx(theirs, rel=1e-5), name
 
 
 # --- the loss ----------------------------------------------------------------------------------
@@ -141,10 +137,10 @@ def test_token_mean_is_plain_fine_tuning(llava, tmp_path):
         processing_class=processor,
     )
     stock.train()
-    assert history(ours, "loss") == pytest.approx(history(stock, "loss"), rel=1e-5)
+    assert vlm.history(ours, "loss") == pytest.approx(vlm.history(stock, "loss"), rel=1e-5)
     accuracy = "mean_token_accuracy"
-    assert history(ours, accuracy) == pytest.approx(history(stock, accuracy), abs=1e-6)
-    assert history(ours, "num_tokens") == history(stock, "num_tokens")
+    assert vlm.history(ours, accuracy) == pytest.approx(vlm.history(stock, accuracy), abs=1e-6)
+    assert vlm.history(ours, "num_tokens") == vlm.history(stock, "num_tokens")
     assert vlm.largest_difference(ours.model, stock.model) < 1e-6
 
 
@@ -190,10 +186,10 @@ def test_ngdiff_takes_the_step_of_its_lambda(llava, tmp_path):
     model, processor = llava
     data = vlm.encoded(processor, EXAMPLES)
     ngdiff = fit(model, processor, data, tmp_path, balance="ngdiff", max_steps=1)
-    lam = history(ngdiff, "lambda")[0]
+    lam = vlm.history(ngdiff, "lambda")[0]
     fixed = fit(model, processor, data, tmp_path, balance="fixed", lam=lam, max_steps=1)
     assert vlm.largest_difference(ngdiff.model, fixed.model) < 1e-6
-    assert history(ngdiff, "loss")[0] == pytest.approx(history(fixed, "loss")[0], rel=1e-5)
+    assert vlm.history(ngdiff, "loss")[0] == pytest.approx(vlm.history(fixed, "loss")[0], rel=1e-5)
 
 
 def test_ngdiff_works_with_gradient_checkpointing(llava, tmp_path):
@@ -213,11 +209,11 @@ def test_batches_without_perception_train_reasoning_as_before(llava, balance, tm
     ]
     data = vlm.encoded(processor, examples)
     trainer = fit(model, processor, data, tmp_path, balance=balance, lam=0.25)
-    assert history(trainer, "n_p") == [0.0, 0.0]
-    assert history(trainer, "loss_p") == []
+    assert vlm.history(trainer, "n_p") == [0.0, 0.0]
+    assert vlm.history(trainer, "loss_p") == []
     weight = 1.0 if balance == "token_mean" else 0.75
-    expected = [weight * loss for loss in history(trainer, "loss_r")]
-    assert history(trainer, "loss") == pytest.approx(expected, rel=1e-5)
+    expected = [weight * loss for loss in vlm.history(trainer, "loss_r")]
+    assert vlm.history(trainer, "loss") == pytest.approx(expected, rel=1e-5)
     assert vlm.largest_difference(trainer.model, model) > 1e-4
     assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
 
@@ -249,10 +245,10 @@ def test_logs_cover_every_step_since_the_last_log(llava, tmp_path):
     every = fit(model, processor, data, tmp_path, balance="token_mean")
     once = fit(model, processor, data, tmp_path, balance="token_mean", logging_steps=2)
     sums = [0.0, 0.0]
-    for loss, n in zip(history(every, "loss_p"), history(every, "n_p"), strict=True):
+    for loss, n in zip(vlm.history(every, "loss_p"), vlm.history(every, "n_p"), strict=True):
         sums = [sums[0] + loss * n, sums[1] + n]
-    assert history(once, "loss_p") == pytest.approx([sums[0] / sums[1]], rel=1e-5)
-    assert history(once, "n_p") == pytest.approx([sums[1] / 2])
+    assert vlm.history(once, "loss_p") == pytest.approx([sums[0] / sums[1]], rel=1e-5)
+    assert vlm.history(once, "n_p") == pytest.approx([sums[1] / 2])
 
 
 # --- refusals ----------------------------------------------------------------------------------

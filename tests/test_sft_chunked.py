@@ -7,7 +7,6 @@ import copy
 import pytest
 import vlm_fixtures as vlm
 
-from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
@@ -15,11 +14,7 @@ EXAMPLES = [vlm.example_at(i) for i in range(16)]
 
 @pytest.fixture(scope="module", params=["llava", "qwen"])
 def vlm_and_data(request, tmp_path_factory):
-    if request.param == "llava":
-        model, processor = load_vlm(vlm.tiny_llava(tmp_path_factory.mktemp("llava")))
-    else:
-        model, processor = vlm.tiny_qwen()
-    return model, processor, vlm.encoded(processor, EXAMPLES)
+    return vlm.model_and_data(request.param, tmp_path_factory.mktemp("model"), EXAMPLES)
 
 
 def fit(vlm_and_data, out, *, head_allowed=True, **options):
@@ -34,10 +29,6 @@ def _fail(*_):
     raise AssertionError("the head was asked for whole logits")
 
 
-def logged(trainer, name):
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
-
-
 @pytest.mark.parametrize("balance", ["token_mean", "fixed", "ngdiff"])
 def test_it_is_the_same_training(vlm_and_data, balance, tmp_path):
     options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
@@ -49,8 +40,8 @@ def test_it_is_the_same_training(vlm_and_data, balance, tmp_path):
     assert vlm.largest_difference(whole.model, chunked.model) < 1e-6
     names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "grad_norm_logits_p", "loss_share_p"]
     for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
-        assert logged(whole, name) == pytest.approx(logged(chunked, name), rel=1e-4), name
-    assert logged(whole, "token_accuracy_p") and not logged(chunked, "token_accuracy_p")
+        assert vlm.history(whole, name) == pytest.approx(vlm.history(chunked, name), rel=1e-4), name
+    assert vlm.history(whole, "token_accuracy_p") and not vlm.history(chunked, "token_accuracy_p")
 
 
 def test_it_is_the_same_training_in_bfloat16(vlm_and_data, tmp_path):
@@ -60,7 +51,7 @@ def test_it_is_the_same_training_in_bfloat16(vlm_and_data, tmp_path):
     )
     assert vlm.largest_difference(whole.model, vlm_and_data[0]) > 1e-3
     for name in ("loss", "loss_p", "loss_r", "grad_norm_logits_p"):
-        assert logged(whole, name) == pytest.approx(logged(chunked, name), rel=1e-2), name
+        assert vlm.history(whole, name) == pytest.approx(vlm.history(chunked, name), rel=1e-2), name
 
 
 def test_the_head_can_be_seen_to_be_asked(vlm_and_data, tmp_path):

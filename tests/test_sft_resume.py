@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from percbal.balance import NGDiff
 from percbal.checkpoint import BALANCE_FILE, last_checkpoint, load_state, load_weights
-from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
@@ -20,11 +19,7 @@ EXAMPLES = [vlm.example_at(i) for i in range(16)]
 
 @pytest.fixture(scope="module", params=["llava", "qwen"])
 def vlm_and_data(request, tmp_path_factory):
-    if request.param == "llava":
-        model, processor = load_vlm(vlm.tiny_llava(tmp_path_factory.mktemp("llava")))
-    else:
-        model, processor = vlm.tiny_qwen()
-    return model, processor, vlm.encoded(processor, EXAMPLES)
+    return vlm.model_and_data(request.param, tmp_path_factory.mktemp("model"), EXAMPLES)
 
 
 def make(vlm_and_data, out, **options) -> BalancedSFTTrainer:

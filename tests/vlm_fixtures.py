@@ -20,6 +20,7 @@ from transformers import (
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 
 from percbal.collate import EncodedDataset, SegmentCollator, encode_examples
+from percbal.loading import load_vlm
 from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.tinyvlm import build_tiny_vlm, initialise
 
@@ -156,6 +157,17 @@ def dataset(examples: list[dict]) -> Dataset:
 
 def encoded(processor: Any, examples: list[dict]) -> EncodedDataset:
     return encode_examples(examples, SegmentCollator(processor))
+
+
+def model_and_data(kind: str, directory: Path, examples: list[dict]) -> tuple[Any, Any, Any]:
+    """Model, processor and encoded examples of a "llava" or a "qwen"."""
+    model, processor = load_vlm(tiny_llava(directory)) if kind == "llava" else tiny_qwen()
+    return model, processor, encoded(processor, examples)
+
+
+def history(trainer: Any, name: str) -> list[float]:
+    """What a trainer logged under a name."""
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
 def batch(processor: Any, examples: list[dict]) -> dict[str, Any]:

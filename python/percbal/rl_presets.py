@@ -55,7 +55,6 @@ class RLStudy:
             raise ValueError(
                 f"arms need names of their own, none of them 'start', got {', '.join(names)}"
             )
-
         unknown = sorted({name for pair in self.compared for name in pair} - set(names))
         if unknown:
             raise ValueError(f"there is no arm {', '.join(unknown)} to compare")

@@ -31,7 +31,7 @@ class RLRow:
     seeds: list[int]
     sampled: dict[str, Interval]  # metric -> change at temperature 1
     greedy: dict[str, Interval]
-    a_p: dict[str, Interval]  # sampled, on pictures of known and of new puzzles alone
+    a_p: dict[str, Interval]  # sampled, on pictures of known and of new grids alone
     by_seed: dict[str, list[float]]  # sampled metric -> one change per seed
     coupling: dict[str, float]  # after training, mean over seeds
     signal: dict[str, list[float | None]]  # reward -> within-group r with perception, by thirds
