@@ -1,7 +1,8 @@
 """Cross-entropy from hidden states: chunks of rows, one logits buffer, gradients in the forward.
 
 Per chunk (M8): logits z = x W^T (first GEMM), residuals in place of z, dX = residuals W (second),
-dW += residuals^T x (third). No more than one chunk of logits is ever alive.
+dW += residuals^T x (third). No more than one chunk of logits is ever alive. On the CPU, rows that
+fit into the head's gradient take no buffer at all: linear_room.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 
 from percbal_ops.linear_norms import HeadGradient, MaskedParts, SortedParts, fresh
-from percbal_ops.linear_plan import Chunk, Plan, buffer_rows, make_plan
+from percbal_ops.linear_plan import Chunk, Part, Plan, buffer_rows, make_plan
+from percbal_ops.linear_room import Options, through_room
 from percbal_ops.reference import accumulate_dtype, weighted_sum
 
 
@@ -56,11 +58,20 @@ def linear_weighted_cross_entropy(
     with torch.autocast(hidden.device.type, enabled=False):
         valid = target != ignore_index
         plan = make_plan(
-            valid, row_weight, segment, level, segments, buffer_rows(hidden, head, need_head)
+            valid,
+            row_weight,
+            segment,
+            level,
+            segments,
+            buffer_rows(hidden, head, need_head),
+            room=head.shape[1] if need_head else 0,
         )
         work = _Work(hidden, head, bias, target, row_weight, segment, plan, level, segments, needs)
         for chunk in plan.chunks:
-            work.run(chunk, options)
+            if plan.parts is None:
+                work.run(chunk, options)
+            else:
+                work.run_in_room(chunk, plan.parts, options)
         return work.result(weighted_sum(row_weight, work.loss, valid))
 
 
@@ -123,18 +134,19 @@ class _Work:
         self.masked = self.probed or not plan.exact
         self.fold = torch.where(self.kept, relative, 1.0) if self.probed else relative
         self.loss = torch.zeros(n, dtype=dtype, device=hidden.device)
-        self.square = torch.zeros_like(self.loss)
+        in_room = plan.parts is not None
+        self.square = self.loss.new_zeros(segments if in_room and level == "head" else n)
         self.dhidden = torch.zeros_like(hidden) if self.need_hidden else hidden.new_empty(0)
         self.dbias = torch.zeros(vocab if self.need_bias else 0, dtype=dtype, device=hidden.device)
-        self.buffer = fresh(hidden, (plan.longest, vocab), hidden.dtype)
-        low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head")
+        self.buffer = fresh(hidden, (0 if in_room else plan.longest, vocab), hidden.dtype)
+        low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head") and not in_room
         self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.need_head else None
         self.parts: SortedParts | MaskedParts | None = None
-        if level == "head":
+        if level == "head" and not in_room:
             parts = SortedParts if plan.exact else MaskedParts
             self.parts = parts(head, dtype, segments, self.dhead)
 
-    def run(self, chunk: Chunk, options: tuple[Tensor | None, int, float, float, float]) -> None:
+    def run(self, chunk: Chunk, options: Options) -> None:
         """One chunk of n rows: losses, squares, and its share of every gradient asked for."""
         x, target, fold = (chunk.take(t) for t in (self.hidden, self.target, self.fold))
         logits = self.buffer[: x.shape[0]]
@@ -153,6 +165,43 @@ class _Work:
         if chunk.gradient:
             square = self._gradients(chunk, x, logits, fold, square)
         chunk.put(self.square, square)
+
+    def run_in_room(self, chunk: Chunk, parts: list[Part], options: Options) -> None:
+        """All rows at once; dW is room and result."""
+        assert self.dhead is not None
+        x, target, fold, kept = (
+            chunk.take(t) for t in (self.hidden, self.target, self.fold, self.kept)
+        )
+        rows = len(x) if self.probed else parts[0].stop if parts[0].kept else 0
+        found = through_room(
+            self.dhead.sum,
+            x,
+            self.head,
+            self.bias,
+            target,
+            fold,
+            options,
+            parts,
+            hidden_rows=rows if self.need_hidden or self.level == "hidden" else 0,
+            need_bias=self.need_bias,
+            part_norms=self.level == "head",
+        )
+        self.dhead.empty = False
+        chunk.put(self.loss, found.loss)
+        if self.level == "head":
+            for part, square in zip(parts, found.parts, strict=True):
+                self.square[part.segment] = square / fold[part.start].double() ** 2
+        elif self.level == "hidden":
+            norm = torch.linalg.vector_norm(found.dx, dim=1)
+            chunk.put(self.square, (norm / fold) ** 2)
+        else:
+            chunk.put(self.square, found.square)
+        if self.need_hidden:
+            dx = found.dx.new_zeros(x.shape)
+            dx[: len(found.dx)] = found.dx
+            chunk.put(self.dhidden, torch.where(kept[:, None], dx, 0.0).to(x.dtype))
+        if self.need_bias:
+            self.dbias = found.dbias
 
     def _gradients(
         self, chunk: Chunk, x: Tensor, residual: Tensor, fold: Tensor, square: Tensor

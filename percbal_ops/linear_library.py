@@ -23,6 +23,11 @@ SCHEMAS = {
         f"(Tensor(a!) logits, Tensor target, Tensor row_weight, {OPTIONS}) "
         "-> (Tensor loss, Tensor grad_sq)"
     ),
+    # The logits of n <= D rows in tiles in the memory of a (V, D): percbal_ops/linear_room.py.
+    "tiled_weighted_cross_entropy_": (
+        f"(Tensor(a!) room, Tensor target, Tensor row_weight, {OPTIONS}, int tile) "
+        "-> (Tensor loss, Tensor grad_sq)"
+    ),
     # Memory that is about to be written for the first time: fewer, larger page faults on the CPU.
     "advise_huge_pages_": "(Tensor(a!) x) -> ()",
 }
@@ -46,6 +51,20 @@ def _through_kernel(
     return loss, grad_sq
 
 
+def _tiled_through_rows(
+    room: Tensor, target: Tensor, row_weight: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    """The same for logits in tiles, by a copy that has them in rows."""
+    *options, tile = rest
+    n = target.shape[0]
+    pieces = [part.view(-1)[: n * len(part)].view(n, len(part)) for part in room.split(tile)]
+    logits = torch.cat(pieces, 1)
+    loss, grad_sq = torch.ops.percbal.weighted_cross_entropy_(logits, target, row_weight, *options)
+    for piece, columns in zip(pieces, logits.split(tile, 1), strict=True):
+        piece.copy_(columns)
+    return loss, grad_sq
+
+
 def _in_place_on_cuda(*args: Any) -> tuple[Tensor, Tensor]:
     kernel = getattr(backend.cuda_kernels(), "weighted_cross_entropy_", _through_kernel)
     return kernel(*args)
@@ -57,6 +76,7 @@ for _name in ("linear_weighted_cross_entropy", "linear_token_cross_entropy"):
     _library.impl(_name, getattr(linear_chunks, _name), "CompositeExplicitAutograd")
 _library.impl("weighted_cross_entropy_", _through_kernel, "CompositeExplicitAutograd")
 _library.impl("weighted_cross_entropy_", _in_place_on_cuda, "CUDA")
+_library.impl("tiled_weighted_cross_entropy_", _tiled_through_rows, "CompositeExplicitAutograd")
 
 _library.impl("advise_huge_pages_", lambda x: None, "CompositeExplicitAutograd")
 
@@ -64,6 +84,12 @@ _library.impl("advise_huge_pages_", lambda x: None, "CompositeExplicitAutograd")
 @torch.library.register_fake("percbal::weighted_cross_entropy_")
 def _(logits: Tensor, target: Tensor, row_weight: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    return loss, torch.empty_like(loss)
+
+
+@torch.library.register_fake("percbal::tiled_weighted_cross_entropy_")
+def _(room: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    loss = room.new_empty(target.shape[0], dtype=accumulate_dtype(room))
     return loss, torch.empty_like(loss)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 # Rows of a chunk. Each chunk reads and writes dW once, so the chunk must be long enough for its
@@ -38,11 +39,25 @@ class Chunk(NamedTuple):
             rows[self.order] = values
 
 
+class Part(NamedTuple):
+    """Rows of the one chunk of a plan."""
+
+    start: int
+    stop: int
+    kept: bool  # False: not part of dW
+    segment: int | None = None  # level "head": all rows are of this segment
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.stop)
+
+
 class Plan(NamedTuple):
     chunks: list[Chunk]
-    longest: int  # rows of the buffer
+    longest: int  # rows of the longest chunk
     valid: Tensor  # (N,) bool
     exact: bool  # chunks hold the rows that count and no others
+    parts: list[Part] | None = None  # of the only chunk, which goes through the room of dW
 
 
 def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
@@ -66,13 +81,17 @@ def make_plan(
     level: str,
     segments: int,
     rows: int,
+    room: int = 0,
 ) -> Plan:
-    """On the CPU exactly the rows that count, those of weight 0 last (level "head": by segment).
+    """On the CPU exactly the rows that count, those of weight 0 last (level "head": by segment), in
+    chunks of `rows`, or in one chunk if they are no more than `room`.
     Elsewhere all rows in order: their number is known to the device alone, and asking would wait.
     """
     n = valid.shape[0]
     if valid.device.type != "cpu":
         return _plan(_all(n, rows), valid, exact=False)
+    if 0 < int(valid.sum()) <= room:
+        return _room_plan(valid, row_weight, segment if level == "head" else None, segments)
     if level == "head":
         assert segment is not None
         return _plan(_by_segment(valid, segment, segments, rows), valid)
@@ -105,3 +124,23 @@ def _by_segment(valid: Tensor, segment: Tensor, segments: int, rows: int) -> lis
         for i, piece in enumerate(pieces):
             chunks.append(piece._replace(segment=s, first=i == 0, last=i == len(pieces) - 1))
     return chunks
+
+
+def _room_plan(valid: Tensor, row_weight: Tensor, segment: Tensor | None, segments: int) -> Plan:
+    """One chunk: its parts are the rows with a weight and those without, or the segments."""
+    weighted = valid & (row_weight != 0)
+    kinds: list[tuple[Tensor, bool, int | None]]
+    if segment is None:
+        kinds = [(weighted, True, None), (valid & ~weighted, False, None)]
+    else:
+        inside = [valid & (segment == s) for s in range(segments)]
+        kinds = [(rows, bool((rows & weighted).any()), s) for s, rows in enumerate(inside)]
+    orders = [rows.nonzero()[:, 0] for rows, _, _ in kinds]
+    parts, start = [], 0
+    for order, (_, kept, s) in zip(orders, kinds, strict=True):
+        if len(order):
+            parts.append(Part(start, start + len(order), kept, s))
+            start += len(order)
+    in_order = len(parts) == 1 and start == len(valid)
+    chunk = Chunk(0, start, None if in_order else torch.cat(orders), True)
+    return Plan([chunk], start, valid, True, parts)

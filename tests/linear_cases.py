@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 import torch.nn.functional as F
 from cases import IGNORE
 from torch import Tensor
 
+from percbal_ops import linear_norms, linear_plan
+
 ROWS, FEATURES, VOCAB = 90, 12, 517
 
 
-def problem(dtype=torch.float64, rows=ROWS, features=FEATURES, vocab=VOCAB, seed=0):
+def lay_out(monkeypatch, layout, rows=16):
+    """Where linear losses keep their logits: chunks of `rows` rows, or the room of the head's
+    gradient, which needs as many features as rows; in tiles of 100 classes."""
+    monkeypatch.setattr(linear_plan, "CPU_ROWS", rows)
+    monkeypatch.setattr(linear_plan, "CPU_LOW_PRECISION_ROWS", rows)
+    monkeypatch.setattr(linear_plan, "LOGITS", 0)
+    monkeypatch.setattr(linear_norms, "TILE", 100)
+    if layout == "room":
+        monkeypatch.setattr(sys.modules[__name__], "FEATURES", 132)
+
+
+def problem(dtype=torch.float64, rows=ROWS, features=None, vocab=VOCAB, seed=0):
     """hidden (rows, features), head (vocab, features), bias (vocab,), target (rows,); every fifth
     target is ignored. The three tensors require grad."""
+    features = features or FEATURES
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape):

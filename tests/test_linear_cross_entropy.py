@@ -8,20 +8,18 @@ import torch._dynamo.testing
 import torch.nn.functional as F
 from accuracy import assert_within_budget
 from cases import CASES, IGNORE
-from linear_cases import confident, double, gradients, plain, problem
+from linear_cases import confident, double, gradients, lay_out, plain, problem
 
-from percbal_ops import linear_chunks, linear_plan
+from percbal_ops import linear_chunks
 from percbal_ops.linear import linear_cross_entropy
 
 NAMES = ("input", "linear_weight", "linear_bias")
 
 
-@pytest.fixture(autouse=True, params=[16, 1000], ids=["chunks", "one chunk"])
-def chunk(request, monkeypatch):
-    """Rows of a chunk: several uneven chunks, or one."""
-    monkeypatch.setattr(linear_plan, "CPU_ROWS", request.param)
-    monkeypatch.setattr(linear_plan, "LOGITS", 0)
-    monkeypatch.setattr(linear_plan, "CPU_LOW_PRECISION_ROWS", request.param)
+@pytest.fixture(autouse=True, params=["chunks", "one chunk", "room"])
+def layout(request, monkeypatch):
+    """Several uneven chunks, one, or the room of the head's gradient."""
+    lay_out(monkeypatch, request.param, 16 if request.param == "chunks" else 1000)
     return request.param
 
 
@@ -139,14 +137,18 @@ def test_ignored_rows_never_meet_a_product(monkeypatch):
     hidden, head, _, target = problem(torch.float32)
     with torch.no_grad():
         hidden[target == IGNORE] = torch.nan  # padding may hold anything
-    seen, mm = [], torch.mm
-    monkeypatch.setattr(
-        linear_chunks.torch, "mm", lambda a, b, **k: seen.append(a.shape[0]) or mm(a, b, **k)
-    )
+    sizes, mm = [], torch.mm
+
+    def counted(a, b, **options):
+        sizes.append(a.numel() * b.shape[1])
+        return mm(a, b, **options)
+
+    monkeypatch.setattr(linear_chunks.torch, "mm", counted)
     loss = linear_cross_entropy(hidden, head, target)
     grads = gradients(loss, (hidden, head))
     valid = int((target != IGNORE).sum())
-    assert sum(seen) == 2 * valid  # logits and dX; dW is an addmm over the same rows
+    # two products; the third is an addmm: of dW over chunks, of dX over tiles
+    assert sum(sizes) == 2 * valid * head.numel()
     assert loss.isfinite() and all(g.isfinite().all() for g in grads)
     assert grads[0][target == IGNORE].eq(0).all()
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from accuracy import assert_within_budget
 from cases import IGNORE
-from linear_cases import confident, double, gradients, problem
+from linear_cases import confident, double, gradients, lay_out, problem
 
 from percbal_ops import linear_chunks, linear_plan, segment_cross_entropy
 from percbal_ops.linear import linear_segment_cross_entropy
@@ -23,11 +23,9 @@ SHARES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(linear_plan, "CPU_ROWS", 16)
-    monkeypatch.setattr(linear_plan, "LOGITS", 0)
-    monkeypatch.setattr(linear_plan, "CPU_LOW_PRECISION_ROWS", 16)
+@pytest.fixture(autouse=True, params=["chunks", "room"])
+def layout(request, monkeypatch):
+    lay_out(monkeypatch, request.param)
 
 
 @pytest.fixture(params=["rows sorted", "rows masked"])
@@ -35,7 +33,7 @@ def route(request, monkeypatch):
     """The second is how a device is served whose counts nobody waits for."""
     if request.param == "rows masked":
 
-        def all_rows(valid, row_weight, segment, level, segments, rows):
+        def all_rows(valid, row_weight, segment, level, segments, rows, room):
             chunks = linear_plan._all(len(valid), rows)
             return linear_plan._plan(chunks, valid, exact=False)
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from percbal.rl_arm import arm_directory
+from percbal.rl_arm import arm_directory, signals
 from percbal.rl_evaluate import Evaluation
 from percbal.rl_presets import RL_PRESETS
 from percbal.rl_results import collect
@@ -16,7 +16,7 @@ STUDY = RL_PRESETS["rl-smoke"]
 START = STUDY.starts.arms[0].name
 
 
-def evaluation(a: list[list[float]], p: list[list[float]]) -> dict:
+def evaluation(a: list[list[float]], p: list[list[float]], history=()) -> dict:
     """Half of it known puzzles, half new ones, in the order of the rows."""
     half = len(a) // 2
     parts = {}
@@ -25,17 +25,16 @@ def evaluation(a: list[list[float]], p: list[list[float]]) -> dict:
         greedy = {metric: [row[0] for row in a[rows]] for metric in ("a", "a_p", "a_r")}
         parts[name] = Evaluation(sampled, greedy)
     return {
-        **{name: part.to_dict() for name, part in parts.items()},
+        **{name: part.right() for name, part in parts.items()},
+        "samples": len(a[0]),
         "coupling": Evaluation.joined(*parts.values()).coupling(),
+        "signal": signals(history),
         "seconds": {"train": 2.0},
     }
 
 
-def save(root, arm, value, history=None):
-    out = arm_directory(root, START, arm, STUDY.seeds[0])
-    write_json(out / "evaluation.json", value)
-    if history is not None:
-        write_json(out / "history.json", history)
+def save(root, arm, value):
+    write_json(arm_directory(root, START, arm, STUDY.seeds[0]) / "evaluation.json", value)
 
 
 @pytest.fixture
@@ -43,8 +42,9 @@ def results(tmp_path):
     wrong, right = [0.0, 0.0], [1.0, 1.0]
     save(tmp_path, "start", evaluation([wrong] * 6 + [right] * 2, [wrong] * 4 + [right] * 4))
     agreement = [{"coupling/r_group_agreement_perception": r} for r in (0.1, 0.2, 0.3)]
-    after = evaluation([wrong] * 5 + [right] * 3, [wrong] * 4 + [right] * 4)
-    save(tmp_path, "outcome", after, history=[*agreement, {"train_runtime": 1.0}])
+    history = [*agreement, {"train_runtime": 1.0}]
+    after = evaluation([wrong] * 5 + [right] * 3, [wrong] * 4 + [right] * 4, history)
+    save(tmp_path, "outcome", after)
     return collect(STUDY, tmp_path)
 
 

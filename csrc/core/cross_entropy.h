@@ -13,6 +13,9 @@ enum class Dtype { f32, f64, bf16, f16 };
 struct CrossEntropyArgs {
   const void* logits;  // (rows, classes) of the dtype; unit class stride
   int64_t classes, row_stride;
+  // Where tile is not 0, no row lies in one piece: columns [b tile, (b + 1) tile) of all rows are a
+  // dense matrix at logits + b tile_stride, the last one narrower, and dlogits has the same layout.
+  int64_t tile, tile_stride;
   const int64_t* target;  // (rows,), each ignore_index or in [0, classes): checked by the caller
   int64_t target_stride;
   const void* class_weight;  // (classes,) acc, or null

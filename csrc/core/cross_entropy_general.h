@@ -83,38 +83,37 @@ void add_general_block(const Block<T>& block, AccOf<T> softcap, RivalSums& sums)
   sums.gap_weight += lane_sum(gap_weight);
 }
 
+// Adds the rivals among `classes` logits of a row with their class weights.
 template <class T, bool Cap>
-RivalSums general_sums(const T* row, const CrossEntropyArgs& args, int64_t target) {
-  const auto* weight = static_cast<const AccOf<T>*>(args.class_weight);
-  RivalSums sums;
-  for (int64_t begin = 0; begin < args.classes; begin += kGeneralBlock<T>) {
-    const int64_t left = args.classes - begin;
+void add_general(const T* row, const AccOf<T>* weight, int64_t classes, int64_t target,
+                 AccOf<T> softcap, RivalSums& sums) {
+  for (int64_t begin = 0; begin < classes; begin += kGeneralBlock<T>) {
+    const int64_t left = classes - begin;
     const int64_t count = left < kGeneralBlock<T> ? left : kGeneralBlock<T>;
     const bool has_target = target >= begin && target < begin + count;
     const Block<T> block{row + begin, weight ? weight + begin : nullptr, count,
                          has_target ? target - begin : -1};
-    add_general_block<T, Cap>(block, static_cast<AccOf<T>>(args.softcap), sums);
+    add_general_block<T, Cap>(block, softcap, sums);
   }
-  return sums;
 }
 
 // dz_i = s_i (rival e_i - uniform w_i), for all i: the caller overwrites the target's.
 template <class T, bool Cap>
-void general_gradient(const T* row, T* out, const CrossEntropyArgs& args, double peak,
-                      double rival, double uniform) {
+void general_gradient(const T* row, T* out, const AccOf<T>* weight, int64_t classes,
+                      AccOf<T> softcap, double peak, double rival, double uniform) {
   using Acc = AccOf<T>;
   constexpr int width = Simd<Acc>::width;
-  const Block<T> block{row, static_cast<const Acc*>(args.class_weight), args.classes, -1};
+  const Block<T> block{row, weight, classes, -1};
   const Vec<Acc> m = broadcast<Acc>(peak), r = broadcast<Acc>(rival);
   const Vec<Acc> c = broadcast<Acc>(uniform);
-  for (int64_t i = 0; i < args.classes; i += width) {
+  for (int64_t i = 0; i < classes; i += width) {
     Vec<Acc> u, slope;
-    cap_lanes<Acc, Cap>(block.load_logits(i), static_cast<Acc>(args.softcap), u, slope);
+    cap_lanes<Acc, Cap>(block.load_logits(i), softcap, u, slope);
     Vec<Acc> grad = r * exp<Acc>(u - m);
     // without smoothing the weights stay out of it: an infinite one times 0 would be NaN
     if (uniform != 0) grad = grad - c * block.load_weight(i);
     grad = grad * slope;
-    const int64_t left = args.classes - i;
+    const int64_t left = classes - i;
     left >= width ? store(out + i, grad) : store_some(out + i, grad, left);
   }
 }

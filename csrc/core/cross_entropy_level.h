@@ -6,28 +6,62 @@ struct Rows {
   using Acc = AccOf<T>;
   const CrossEntropyArgs& args;
   double share = args.label_smoothing / args.classes;
+  Acc softcap = static_cast<Acc>(args.softcap);
 
-  const T* logits(int64_t row) const {
-    return static_cast<const T*>(args.logits) + row * args.row_stride;
+  // A row lies in pieces of this many columns.
+  int64_t piece() const { return args.tile != 0 ? args.tile : args.classes; }
+  int64_t columns(int64_t first) const {
+    return first + piece() < args.classes ? piece() : args.classes - first;
   }
-  T* dlogits(int64_t row) const { return static_cast<T*>(args.dlogits) + row * args.classes; }
+  int64_t tiled(int64_t row, int64_t column) const {
+    const int64_t within = column % args.tile, first = column - within;
+    return first / args.tile * args.tile_stride + row * columns(first) + within;
+  }
+  const T* logits(int64_t row, int64_t column) const {
+    const auto* base = static_cast<const T*>(args.logits);
+    return base + (args.tile != 0 ? tiled(row, column) : row * args.row_stride + column);
+  }
+  T* dlogits(int64_t row, int64_t column) const {
+    auto* base = static_cast<T*>(args.dlogits);
+    return base + (args.tile != 0 ? tiled(row, column) : row * args.classes + column);
+  }
+  const Acc* class_weight(int64_t column) const {
+    const auto* weight = static_cast<const Acc*>(args.class_weight);
+    return weight != nullptr ? weight + column : nullptr;
+  }
   int64_t target(int64_t row) const { return args.target[row * args.target_stride]; }
   double row_weight(int64_t row) const {
     return static_cast<const Acc*>(args.row_weight)[row * args.row_weight_stride];
   }
   RowOptions options(int64_t target) const {
-    const auto* weight = static_cast<const Acc*>(args.class_weight);
-    return {weight ? weight[target] : 1.0, args.class_weight_sum, args.label_smoothing,
-            args.z_loss, share};
+    const Acc* weight = class_weight(target);
+    return {weight ? *weight : 1.0, args.class_weight_sum, args.label_smoothing, args.z_loss,
+            share};
   }
-  Capped at_target(const T* logits, int64_t target) const {
-    return capped(load_some(logits + target, 1)[0], args.softcap);
+  Capped at_target(int64_t row, int64_t target) const {
+    return capped(load_some(logits(row, target), 1)[0], args.softcap);
   }
 
-  RivalSums sums(const T* row, int64_t target) const {
-    if (args.softcap != 0) return general_sums<T, true>(row, args, target);
-    if (share != 0) return general_sums<T, false>(row, args, target);
-    return plain_sums(row, args.classes, target);
+  RivalSums sums(int64_t row, int64_t target) const {
+    RivalSums sums;
+    for (int64_t first = 0; first < args.classes; first += piece()) {
+      const int64_t count = columns(first), end = first + count;
+      const T* z = logits(row, first);
+      if (args.softcap != 0) {
+        add_general<T, true>(z, class_weight(first), count, target - first, softcap, sums);
+      } else if (share != 0) {
+        add_general<T, false>(z, class_weight(first), count, target - first, softcap, sums);
+      } else {
+        const T* next = end < args.classes ? logits(row, end) : logits(row + 1, 0);
+        add_plain(z, count, target - first, next, sums);
+      }
+    }
+    return sums;
+  }
+
+  void clear_gradient(int64_t row) const {
+    for (int64_t first = 0; first < args.classes; first += piece())
+      memset(dlogits(row, first), 0, columns(first) * sizeof(T));
   }
 
   // (M4) times the row weight.
@@ -36,15 +70,20 @@ struct Rows {
     double weight = row_weight(row);
     if (weight != weight) weight = __builtin_nan("");  // store_pair knows only the default NaN
     const double rival = weight * grad.rival, uniform = weight * grad.uniform;
-    const T* in = logits(row);
-    T* out = dlogits(row);
-    if (args.softcap != 0)
-      general_gradient<T, true>(in, out, args, stats.peak, rival, uniform);
-    else if (share != 0)
-      general_gradient<T, false>(in, out, args, stats.peak, rival, uniform);
-    else
-      plain_gradient(in, out, args.classes, stats.peak, rival);
-    store_some(out + target, broadcast<Acc>(weight * slope * grad.target), 1);
+    for (int64_t first = 0; first < args.classes; first += piece()) {
+      const int64_t count = columns(first);
+      const T* in = logits(row, first);
+      T* out = dlogits(row, first);
+      if (args.softcap != 0)
+        general_gradient<T, true>(in, out, class_weight(first), count, softcap, stats.peak, rival,
+                                  uniform);
+      else if (share != 0)
+        general_gradient<T, false>(in, out, class_weight(first), count, softcap, stats.peak, rival,
+                                   uniform);
+      else
+        plain_gradient(in, out, count, stats.peak, rival);
+    }
+    store_some(dlogits(row, target), broadcast<Acc>(weight * slope * grad.target), 1);
   }
 };
 
@@ -67,12 +106,11 @@ void forward(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
     const int64_t target = rows.target(row);
     if (target == args.ignore_index) {
       write_row<AccOf<T>>(args, row, {});
-      if (args.dlogits != nullptr) memset(rows.dlogits(row), 0, args.classes * sizeof(T));
+      if (args.dlogits != nullptr) rows.clear_gradient(row);
       continue;
     }
-    const T* logits = rows.logits(row);
-    const Capped at_target = rows.at_target(logits, target);
-    const RowResult result = finish_row(rows.sums(logits, target), at_target, rows.options(target));
+    const Capped at_target = rows.at_target(row, target);
+    const RowResult result = finish_row(rows.sums(row, target), at_target, rows.options(target));
     write_row<AccOf<T>>(args, row, result);
     if (args.dlogits != nullptr) rows.gradient(row, target, result.stats, at_target.slope);
   }
@@ -84,11 +122,11 @@ void backward(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const int64_t target = rows.target(row);
     if (target == args.ignore_index) {
-      memset(rows.dlogits(row), 0, args.classes * sizeof(T));
+      rows.clear_gradient(row);
       continue;
     }
     const auto* stats = static_cast<const AccOf<T>*>(args.stats) + 4 * row;
-    const Capped at_target = rows.at_target(rows.logits(row), target);
+    const Capped at_target = rows.at_target(row, target);
     rows.gradient(row, target, with_hit(stats[0], stats[1], stats[2], stats[3], at_target),
                   at_target.slope);
   }

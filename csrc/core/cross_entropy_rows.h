@@ -50,11 +50,11 @@ PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, RivalSum
   sums.s2 += lane_sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
 }
 
-// Sums over the rivals of one row, the plain case. The block with the target, and a last block that
-// is not whole, are copied so that -inf can stand where no rival is.
+// Adds the rivals among `classes` logits of a row, the plain case. The block with the target, and a
+// last block that is not whole, are copied so that -inf can stand where no rival is. `next` is what
+// will be read after them.
 template <class T>
-RivalSums plain_sums(const T* row, int64_t classes, int64_t target) {
-  RivalSums sums;
+void add_plain(const T* row, int64_t classes, int64_t target, const T* next, RivalSums& sums) {
   alignas(64) T copy[kBlock<T>];
   for (int64_t begin = 0; begin < classes; begin += kBlock<T>) {
     const int64_t count = classes - begin < kBlock<T> ? classes - begin : kBlock<T>;
@@ -67,9 +67,8 @@ RivalSums plain_sums(const T* row, int64_t classes, int64_t target) {
       if (has_target) copy[target - begin] = minus_infinity<T>();
       x = copy;
     }
-    add_block(x, padded, row + begin + count, sums);
+    add_block(x, padded, begin + count < classes ? row + begin + count : next, sums);
   }
-  return sums;
 }
 
 // dz_i = factor exp(z_i - shift), for all i: the caller overwrites the target's.

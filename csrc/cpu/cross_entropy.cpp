@@ -35,28 +35,36 @@ class Inputs {
  public:
   Inputs(const Tensor& logits, const Tensor& target, const std::optional<Tensor>& weight,
          int64_t ignore_index, double label_smoothing, double z_loss, double softcap)
-      : logits_(logits) {
+      : Inputs(logits) {
     check_matrix(logits, "logits");
     check_float(logits, "logits");
     check_length(target, logits.size(0), "target");
-    acc = accumulate_dtype(logits);
     if (logits.stride(1) != 1) logits_ = torch::stable::contiguous(logits);
-    target_ = as_dtype(target, ScalarType::Long);
-    args.logits = logits_.const_data_ptr();
     args.classes = logits_.size(1);
     args.row_stride = logits_.stride(0);
-    args.target = target_.const_data_ptr<int64_t>();
-    args.target_stride = target_.stride(0);
-    args.ignore_index = ignore_index;
-    args.label_smoothing = label_smoothing;
-    args.z_loss = z_loss;
-    args.softcap = softcap;
-    args.class_weight_sum = static_cast<double>(args.classes);
-    if (weight.has_value()) set_class_weight(*weight);
-    check_targets();
+    set_options(target, weight, ignore_index, label_smoothing, z_loss, softcap);
   }
 
-  int64_t rows() const { return logits_.size(0); }
+  // Logits of target.size(0) <= D rows that lie in tiles in the memory of a tensor (V, D).
+  static Inputs tiled(const Tensor& room, int64_t tile, const Tensor& target,
+                      const std::optional<Tensor>& weight, int64_t ignore_index,
+                      double label_smoothing, double z_loss, double softcap) {
+    check_matrix(room, "room");
+    check_float(room, "room");
+    STD_TORCH_CHECK(room.is_contiguous(), "room must be contiguous to be written in place");
+    STD_TORCH_CHECK(tile > 0, "tile must be positive, got ", tile);
+    STD_TORCH_CHECK(target.dim() == 1 && target.size(0) <= room.size(1), "room holds ",
+                    room.size(1), " rows, target has shape ", shape_of(target));
+    Inputs inputs(room);
+    inputs.args.classes = room.size(0);
+    inputs.args.tile = tile;
+    inputs.args.tile_stride = tile * room.size(1);
+    inputs.set_options(target, weight, ignore_index, label_smoothing, z_loss, softcap);
+    inputs.args.dlogits = room.data_ptr();
+    return inputs;
+  }
+
+  int64_t rows() const { return target_.size(0); }
   const Tensor& logits() const { return logits_; }
 
   void set_row_weight(const Tensor& row_weight, const char* name) {
@@ -106,6 +114,23 @@ class Inputs {
   ScalarType acc;
 
  private:
+  explicit Inputs(const Tensor& logits) : acc(accumulate_dtype(logits)), logits_(logits) {}
+
+  void set_options(const Tensor& target, const std::optional<Tensor>& weight,
+                   int64_t ignore_index, double label_smoothing, double z_loss, double softcap) {
+    target_ = as_dtype(target, ScalarType::Long);
+    args.logits = logits_.const_data_ptr();
+    args.target = target_.const_data_ptr<int64_t>();
+    args.target_stride = target_.stride(0);
+    args.ignore_index = ignore_index;
+    args.label_smoothing = label_smoothing;
+    args.z_loss = z_loss;
+    args.softcap = softcap;
+    args.class_weight_sum = static_cast<double>(args.classes);
+    if (weight.has_value()) set_class_weight(*weight);
+    check_targets();
+  }
+
   void set_class_weight(const Tensor& weight) {
     check_length(weight, args.classes, "weight");
     class_weight_ = torch::stable::contiguous(as_dtype(weight, acc));
@@ -192,6 +217,20 @@ std::tuple<Tensor, Tensor> weighted_cross_entropy_(
   return {loss, grad_sq};
 }
 
+// The same for logits in tiles; see CrossEntropyArgs.
+std::tuple<Tensor, Tensor> tiled_weighted_cross_entropy_(
+    Tensor room, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
+    int64_t ignore_index, double label_smoothing, double z_loss, double softcap, int64_t tile) {
+  Inputs inputs = Inputs::tiled(room, tile, target, weight, ignore_index, label_smoothing, z_loss,
+                                softcap);
+  inputs.set_row_weight(row_weight, "row_weight");
+  const int64_t n = inputs.rows();
+  Tensor loss = new_rows(inputs, {n}, inputs.args.loss);
+  Tensor grad_sq = new_rows(inputs, {n}, inputs.args.grad_sq);
+  inputs.run(&CrossEntropyKernels::forward);
+  return {loss, grad_sq};
+}
+
 void advise_huge_pages_(Tensor x) {
   advise_huge_pages(x.mutable_data_ptr(), x.numel() * x.element_size());
 }
@@ -218,6 +257,7 @@ STABLE_TORCH_LIBRARY_IMPL(percbal, CPU, m) {
   m.impl("token_cross_entropy_backward", TORCH_BOX(&token_cross_entropy_backward));
   m.impl("weighted_cross_entropy", TORCH_BOX(&weighted_cross_entropy));
   m.impl("weighted_cross_entropy_", TORCH_BOX(&weighted_cross_entropy_));
+  m.impl("tiled_weighted_cross_entropy_", TORCH_BOX(&tiled_weighted_cross_entropy_));
   m.impl("advise_huge_pages_", TORCH_BOX(&advise_huge_pages_));
   m.impl("scale_", TORCH_BOX(&scale_));
 }

@@ -2,7 +2,8 @@
 
 Run as ``python -m percbal.rl_arm STUDY_DIRECTORY START ARM SEED``; the arm ``start`` only
 evaluates the start itself. It leaves ``progress.json`` while it works, checkpoints to go on from,
-and at the end ``history.json`` (what the trainer logged) and ``evaluation.json``.
+and at the end ``history.json`` (what the trainer logged) and ``evaluation.json``, which is all that
+the results are made from.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 
@@ -41,6 +43,7 @@ PROMPT_SEED = 30_000  # of the training instances, plus the arm's seed: fresh on
 # Pictures that no training drew, of solution grids that it draws and of the test's own. What was
 # learned about the grids rather than from the pictures shows in the first alone.
 HELD_OUT = {"known": "train", "new": "test"}
+SIGNALS = ("outcome", "group_agreement", "blind_reanswer")
 
 
 def arm_directory(root: Path, start: str, arm: str, seed: int) -> Path:
@@ -163,6 +166,17 @@ def train_sft(
     return trainer.state.log_history
 
 
+def signals(history: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean logged correlation of each reward with perception in each third of the training."""
+    found = {}
+    for name in SIGNALS:
+        key = f"coupling/r_{name}_perception"
+        series = [entry[key] for entry in history if key in entry]
+        if len(series) >= 3:
+            found[name] = [float(np.mean(part)) for part in np.array_split(series, 3)]
+    return found
+
+
 def run_arm(root: Path, start: str, arm_name: str, seed: int) -> None:
     """Train and evaluate one arm."""
     study = RLStudy.load(root / "study.json")
@@ -170,6 +184,7 @@ def run_arm(root: Path, start: str, arm_name: str, seed: int) -> None:
     task = get_task(study.starts.task, **study.starts.task_options)
     model, processor = load_vlm(start_model(root, study, start))
     began = time.monotonic()
+    history: list[dict[str, Any]] = []
     if arm_name != "start":
         arm = study.arm(arm_name)
         train = {"grpo": train_grpo, "sft": train_sft}[arm.kind]
@@ -192,8 +207,10 @@ def run_arm(root: Path, start: str, arm_name: str, seed: int) -> None:
     write_json(
         out / "evaluation.json",
         {
-            **{name: result.to_dict() for name, result in found.items()},
+            **{name: result.right() for name, result in found.items()},
             "coupling": Evaluation.joined(*found.values()).coupling(),
+            "samples": study.samples,
+            "signal": signals(history),
             "seconds": seconds,
         },
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from percbal_ops import reward_coupling
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Task
+
+METRICS = ("a", "a_p", "a_r")
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,15 @@ class Evaluation:
     sampled: dict[str, list[list[float]]]
     greedy: dict[str, list[float]]
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def right(self) -> dict[str, dict[str, str]]:
+        """As it is kept: of each instance one digit, how many of its completions were right.
+
+        Samples, of which there are at most 9, and the greedy completion: "0212..." of length n.
+        """
+        return {
+            "sampled": {name: _digits(self.sampled[name]) for name in METRICS},
+            "greedy": {name: _digits([[x] for x in self.greedy[name]]) for name in METRICS},
+        }
 
     @classmethod
     def joined(cls, *parts: Evaluation) -> Evaluation:
@@ -81,10 +90,7 @@ def evaluate(
         batch_size=batch_size,
         progress=False,
     )
-    greedy = {
-        name: [float(getattr(record, name)) for record in found.records]
-        for name in ("a", "a_p", "a_r")
-    }
+    greedy = {name: [float(getattr(record, name)) for record in found.records] for name in METRICS}
     instances = [task.generate(index, split, instance_seed) for index in range(n)]
     repeated = [instance for instance in instances for _ in range(samples)]
     scores: dict[str, list[float]] = {"a": [], "a_p": [], "own": [], "a_r": []}
@@ -106,3 +112,7 @@ def evaluate(
     model.train(was_training)
     sampled = {k: np.reshape(values, (n, samples)).tolist() for k, values in scores.items()}
     return Evaluation(sampled, greedy)
+
+
+def _digits(rows: list[list[float]]) -> str:
+    return "".join(str(int(sum(row))) for row in rows)

@@ -50,6 +50,8 @@ class RLStudy:
     def __post_init__(self) -> None:
         if len(self.starts.seeds) != 1:
             raise ValueError(f"starts need one seed, got {self.starts.seeds}")
+        if not 1 <= self.samples <= 9:
+            raise ValueError(f"samples must be 1 to 9, one digit, got {self.samples}")
         names = [arm.name for arm in self.arms]
         if len(set(names)) != len(names) or "start" in names:
             raise ValueError(
@@ -101,6 +103,8 @@ ARMS = (  # in the order in which they run
     RLArm("normalized 0.5", {"credit": "normalized", "alpha": 0.5}),
     RLArm("scalar 0.25", _mixed(0.25)),
     RLArm("scalar 0.75", _mixed(0.75)),
+    # the reward of "scalar", averaged as "segment" is
+    RLArm("segment means 0.5", _mixed(0.5, balance="fixed")),
     RLArm("agreement 0.5", _mixed(0.5, perception_reward="group_agreement")),
     RLArm("blind 0.5", _mixed(0.5, perception_reward="blind_reanswer", blind_from="continue")),
     RLArm("scalar auto", _mixed(0.5, alpha_rule="coupling")),
@@ -111,6 +115,8 @@ COMPARED = (
     ("segment 0.5", "outcome"),
     ("same perception 0", "outcome"),
     ("segment 0.5", "scalar 0.5"),
+    ("segment means 0.5", "scalar 0.5"),
+    ("segment 0.5", "segment means 0.5"),
     ("normalized 0.5", "scalar 0.5"),
     ("scalar auto", "scalar 0.5"),
     ("agreement 0.5", "outcome"),
@@ -141,7 +147,7 @@ RL_PRESETS = {
     for study in (
         RLStudy(
             name="rl",
-            about="4x4 Sudoku, 0.2M parameters: eleven arms from two starts with three seeds, "
+            about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
             "45 updates of 512 rollouts; two hours on two cores",
             starts=STARTS,
             arms=ARMS,

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from percbal.metrics import Interval, paired_difference
 from percbal.rl_arm import HELD_OUT, arm_directory
+from percbal.rl_evaluate import METRICS
 from percbal.rl_presets import RLStudy
 
 Array = NDArray[np.float64]
-METRICS = ("a", "a_p", "a_r")
-SIGNALS = ("outcome", "group_agreement", "blind_reanswer")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class RLRow:
     a_p: dict[str, Interval]  # sampled, on pictures of known and of new grids alone
     by_seed: dict[str, list[float]]  # sampled metric -> one change per seed
     coupling: dict[str, float]  # after training, mean over seeds
-    signal: dict[str, list[float | None]]  # reward -> within-group r with perception, by thirds
+    signal: dict[str, list[float]]  # reward -> within-group r with perception, by thirds
     seconds: float  # of training, mean
 
 
@@ -159,7 +158,7 @@ def _row(
         a_p={p: paired_difference(*changes("sampled", "a_p", p)) for p in HELD_OUT},
         by_seed={m: np.subtract(*changes("sampled", m)).mean(1).tolist() for m in METRICS},
         coupling={k: float(np.mean([c[k] for c in couplings])) for k in couplings[0]},
-        signal=_signal(root, start, arm, list(runs)),
+        signal=_signal(list(runs.values())),
         seconds=float(np.mean([run["seconds"]["train"] for run in runs.values()])),
     )
 
@@ -167,33 +166,22 @@ def _row(
 def _values(runs: list[dict[str, Any]], how: str, metric: str, *puzzles: str) -> Array:
     """(runs, n) of each instance, the mean of its samples; of all puzzles if none are named."""
 
-    def per_instance(values: list[float] | list[list[float]]) -> Array:
-        return np.array(values).reshape(len(values), -1).mean(1)
+    def of_run(run: dict[str, Any]) -> Array:
+        right = "".join(run[p][how][metric] for p in puzzles or HELD_OUT)
+        return np.array([int(digit) for digit in right]) / (
+            run["samples"] if how == "sampled" else 1
+        )
 
-    return np.array(
-        [
-            np.concatenate([per_instance(run[p][how][metric]) for p in puzzles or HELD_OUT])
-            for run in runs
-        ]
-    )
+    return np.array([of_run(run) for run in runs])
 
 
-def _signal(root: Path, start: str, arm: str, seeds: list[int]) -> dict[str, list[float | None]]:
-    """Mean logged correlation of each reward with perception in each third of the training."""
-    logs = []
-    for seed in seeds:
-        path = arm_directory(root, start, arm, seed) / "history.json"
-        if path.is_file():
-            logs.append(json.loads(path.read_text()))
-    found: dict[str, list[float | None]] = {}
-    for name in SIGNALS:
-        key = f"coupling/r_{name}_perception"
-        series = [[entry[key] for entry in log if key in entry] for log in logs]
-        series = [values for values in series if len(values) >= 3]
-        if series:
-            thirds = [[np.mean(part) for part in np.array_split(v, 3)] for v in series]
-            found[name] = [float(value) for value in np.mean(thirds, axis=0)]
-    return found
+def _signal(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean over the runs, by thirds of the training."""
+    names = dict.fromkeys(name for run in runs for name in run["signal"])
+    return {
+        name: np.mean([run["signal"][name] for run in runs if name in run["signal"]], 0).tolist()
+        for name in names
+    }
 
 
 def _line(row: RLRow) -> str:
