@@ -22,6 +22,8 @@ except ImportError:
 CUDA = torch.version.cuda is not None and CUDA_HOME is not None
 CUDA = os.environ.get("PERCBAL_CUDA", str(int(CUDA))) == "1"
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")  # free-threaded Python has none
+# torch's own choice differs between its versions
+STANDARD = "-std=c++20"
 STABLE = ["-DPy_LIMITED_API=0x030A0000", "-DTORCH_TARGET_VERSION=0x020B000000000000"]
 LINES = [line.split() for line in Path("csrc/sources.txt").read_text().splitlines()]
 
@@ -31,7 +33,8 @@ def sources(*groups: str) -> list[str]:
 
 
 class OptionalBuild(BuildExtension):
-    """A missing or failing compiler leaves the pure-Python install working, and says so."""
+    """A CUDA toolkit that fails leaves the CPU operators, a compiler that fails the pure-Python
+    install; both are said."""
 
     def build_extensions(self):
         for ext in self.extensions:
@@ -45,15 +48,30 @@ class OptionalBuild(BuildExtension):
         try:
             super().build_extension(ext)
         except Exception as error:  # noqa: BLE001  ninja, distutils and gcc fail in different ways
-            print(f"percbal: the C++ operators are OFF ({ext.name} was not built: {error})")
+            if not any(source.endswith(".cu") for source in ext.sources):
+                print(f"percbal: the C++ operators are OFF ({ext.name} was not built: {error})")
+                return
+            print(f"percbal: the CUDA C++ kernels are OFF ({ext.name} was not built: {error})")
+            ext.sources = sources("core", "cpu")
+            ext.libraries = [name for name in ext.libraries if "cuda" not in name]
+            ext.extra_compile_args["cxx"].remove("-DUSE_CUDA")
+            self.build_extension(ext)
 
 
 def extensions():
     make = CUDAExtension if CUDA else CppExtension
-    flags = {"cxx": ["-O3", "-fno-math-errno", "-fvisibility=hidden", *STABLE]}
+    flags = {"cxx": ["-O3", STANDARD, "-fno-math-errno", "-fvisibility=hidden", *STABLE]}
     # machine code for Hopper, and portable code that the driver compiles for other GPUs
     hopper, others = "arch=compute_90a,code=sm_90a", "arch=compute_80,code=compute_80"
-    nvcc = ["-O3", "-lineinfo", "-DUSE_CUDA", f"-gencode={hopper}", f"-gencode={others}", *STABLE]
+    nvcc = [
+        "-O3",
+        STANDARD,
+        "-lineinfo",
+        "-DUSE_CUDA",
+        f"-gencode={hopper}",
+        f"-gencode={others}",
+        *STABLE,
+    ]
     flags |= {"nvcc": nvcc} if CUDA else {}
     flags["cxx"] += ["-DUSE_CUDA"] if CUDA else []
     operators = sources("core", "cpu", *(["cuda"] if CUDA else []))
@@ -71,7 +89,7 @@ def extensions():
             "percbal_ops._text",
             sources("core_text", "text"),
             include_dirs=[*include, pybind11_include()],
-            extra_compile_args=["-O3"],
+            extra_compile_args={"cxx": ["-O3", STANDARD]},
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
 
 ROOT = Path(__file__).parents[1]
 CUDA = ROOT / "csrc" / "cuda"
@@ -37,6 +38,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compile:
     def compile_source(source: str, arch: str) -> tuple[str, Path]:
         out = folder / f"{source}_{arch}.o"
         flags = (f"-arch={arch}", "-std=c++20", "-O3", f"-I{ROOT / 'csrc'}", "-Xptxas=-v")
+        flags += tuple(COMMON_NVCC_FLAGS)  # as setup.py's build has them
         return run(NVCC, *flags, "-c", CUDA / f"{source}.cu", "-o", out), out
 
     return compile_source

@@ -138,6 +138,7 @@ def test_command_line_exports_trains_and_diagnoses(finished, tmp_path, capsys):
     "arguments, sentence",
     [
         (["diagnose", "/nowhere"], "/nowhere is not a directory"),
+        (["diagnose", ".", "--dtype", "bf16"], "float16, got 'bf16'"),
         (["diagnose", "/nowhere", "--option", "size"], "--option takes NAME=VALUE, got 'size'"),
         (["tasks", "--task", "chess", "--preview", "x.png"], "unknown task 'chess'"),
         (["tasks", "--option", "size=5", "--preview", "x.png"], "size must be 4 or 9, got 5"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -176,3 +179,30 @@ def test_a_lone_tokenizer_is_no_processor(loaded, tmp_path):
     loaded[1].tokenizer.save_pretrained(tmp_path)
     with pytest.raises(LoadingError, match="processor"):
         load_processor(tmp_path)
+
+
+def test_a_model_is_found_by_its_name_on_the_hub(tmp_path):
+    """In the hub's cache, as a download leaves it; nothing is fetched."""
+    home = tmp_path / "models--someone--tiny-llava"
+    vlm.tiny_llava(home / "snapshots" / "1")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("1")
+    script = """
+from percbal.loading import LoadingError, load_vlm
+model, processor = load_vlm("someone/tiny-llava", dtype="bfloat16")
+print(type(model).__name__, model.dtype, type(processor).__name__)
+try:
+    load_vlm("someone/else")
+except LoadingError as error:
+    print(error)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert found[0] == "LlavaForConditionalGeneration torch.bfloat16 LlavaProcessor"
+    assert found[1].startswith("someone/else, no directory, cannot be had by name: ")
+    assert len(found) == 2

@@ -29,6 +29,14 @@ struct alignas(16) Pack {
   T values[size];
 };
 
+// By name: torch's build of extensions turns the implicit conversions off.
+[[maybe_unused]] __device__ float widen(float x) { return x; }
+[[maybe_unused]] __device__ float widen(__nv_bfloat16 x) { return __bfloat162float(x); }
+[[maybe_unused]] __device__ float widen(__half x) { return __half2float(x); }
+[[maybe_unused]] __device__ void narrow(float x, float& to) { to = x; }
+[[maybe_unused]] __device__ void narrow(float x, __nv_bfloat16& to) { to = __float2bfloat16(x); }
+[[maybe_unused]] __device__ void narrow(float x, __half& to) { to = __float2half(x); }
+
 // Over groups of `lanes` neighbours; every thread gets its group's result.
 template <class F>
 __device__ float reduce_lanes(float x, int lanes, F combine) {
@@ -56,7 +64,7 @@ __device__ Sums slice_sums(const Pack<T>* slice, int packs, float* scratch) {
   for (int i = threadIdx.x; i < packs; i += kThreads) {
     const Pack<T> pack = slice[i];
 #pragma unroll
-    for (const T z : pack.values) peak = fmaxf(peak, static_cast<float>(z));
+    for (const T z : pack.values) peak = fmaxf(peak, widen(z));
   }
   Sums sums;
   sums.peak = reduce_block(peak, scratch, [](float a, float b) { return fmaxf(a, b); });
@@ -65,7 +73,7 @@ __device__ Sums slice_sums(const Pack<T>* slice, int packs, float* scratch) {
     const Pack<T> pack = slice[i];
 #pragma unroll
     for (const T z : pack.values) {
-      const float e = exp_fast(static_cast<float>(z) - sums.peak);
+      const float e = exp_fast(widen(z) - sums.peak);
       s1 += e;
       s2 += e * e;
     }
@@ -82,9 +90,7 @@ __device__ void slice_gradient(Pack<T>* slice, int packs, float peak, float spre
   for (int i = threadIdx.x; i < packs; i += kThreads) {
     Pack<T> pack = slice[i];
 #pragma unroll
-    for (T& z : pack.values) {
-      z = static_cast<T>(spread * exp_fast(static_cast<float>(z) - peak));
-    }
+    for (T& z : pack.values) narrow(spread * exp_fast(widen(z) - peak), z);
     slice[i] = pack;
   }
 }
@@ -129,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
   const int64_t at = target - static_cast<int64_t>(first) * Pack<T>::size;
   const bool owner = known && at >= 0 && at < static_cast<int64_t>(packs) * Pack<T>::size;
   T* place = reinterpret_cast<T*>(slice) + at;
-  if (owner && threadIdx.x == 0) *place = static_cast<T>(-INFINITY);
+  if (owner && threadIdx.x == 0) narrow(-INFINITY, *place);
   __syncthreads();
 
   const Sums mine = slice_sums(slice, packs, scratch);
@@ -138,7 +144,7 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
   if (threadIdx.x == 0) {
     Sums sums = parts[0];
     for (int block = 1; block < blocks; ++block) sums.merge(parts[block]);
-    const float z_y = known ? static_cast<float>(logits[target]) : NAN;
+    const float z_y = known ? widen(logits[target]) : NAN;
     const float w_y = args.class_weight && known ? args.class_weight[target] : 1;
     row_terms = finish_row(sums, z_y, w_y, args.z_loss);
     if (rank == 0) {
@@ -150,7 +156,7 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
   const float upstream = args.row_weight[row * args.row_weight_stride];
   slice_gradient(slice, packs, row_terms.peak, upstream * row_terms.spread);
   __syncthreads();
-  if (owner && threadIdx.x == 0) *place = static_cast<T>(upstream * row_terms.at_target);
+  if (owner && threadIdx.x == 0) narrow(upstream * row_terms.at_target, *place);
   publish_to_copies();
   __syncthreads();
   if (threadIdx.x == 0 && bytes > 0) bulk_store(out, slice, bytes);

@@ -142,7 +142,8 @@ def _add_diagnose(commands: Any) -> None:
         description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
         "perception (a_r), by greedy decoding on a held-out split.",
     )
-    parser.add_argument("model", help="directory of a vision-language model")
+    parser.add_argument("model", help="directory or hub name of a vision-language model")
+    parser.add_argument("--dtype", default="float32", help="of the weights, or auto: as saved")
     _add_task_options(parser)
     parser.add_argument("--n", type=int, default=256, help="instances (default: %(default)s)")
     parser.add_argument("--split", default="test", choices=("test", "train"))
@@ -162,7 +163,7 @@ def _diagnose(args: argparse.Namespace) -> None:
     task = _task(args)
     if args.out is not None and not args.out.parent.is_dir():
         raise ValueError(f"--out: there is no directory {args.out.parent}")
-    model, processor = load_vlm(args.model)
+    model, processor = load_vlm(args.model, dtype=args.dtype)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)  # type: ignore[arg-type]
     result = diagnose(

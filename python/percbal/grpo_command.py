@@ -21,12 +21,18 @@ from percbal.sft_command import read_dataset
 class GRPOArguments:
     """What ``percbal grpo`` takes besides ``BalancedGRPOConfig``."""
 
-    model: str = field(metadata={"help": "Directory of a vision-language model."})
+    model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
     dataset: str = field(
         metadata={
             "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
             "dataset with images, prompt (or messages) and the columns that the rewards read."
         }
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Of the weights: float32, bfloat16, float16, or auto as they were saved."
+        },
     )
     split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
     reward_funcs: list[str] = field(
@@ -45,7 +51,7 @@ def run_grpo(arguments: list[str]) -> None:
     adapters = lora.config()
     functions = [reward_function(path) for path in script.reward_funcs]
     dataset = read_dataset(script.dataset, script.split, completions=False)
-    model, processor = load_vlm(script.model)
+    model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedGRPOTrainer(
         model,
         functions,

@@ -1,7 +1,8 @@
-"""Load a vision-language model and its processor from a directory."""
+"""Load a vision-language model and its processor, from a directory or from the hub."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -13,76 +14,93 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import find_adapter_config_file
 
 from percbal.lora import base_of, merged
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
+
 
 class LoadingError(ValueError):
-    """A directory that does not hold what is needed; the message is one sentence."""
+    """A directory or a hub name without what is needed; the message is one sentence."""
 
 
 def load_vlm(
-    directory: str | Path, *, dtype: torch.dtype = torch.float32
+    model: str | Path, *, dtype: torch.dtype | str = torch.float32
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Model and processor that ``save_pretrained`` wrote into one directory.
+    """Model and processor from a directory that ``save_pretrained`` wrote, or by hub name.
 
-    Equal to ``AutoModelForImageTextToText.from_pretrained(directory, dtype=dtype)`` and
-    ``AutoProcessor.from_pretrained(directory)``, with errors that say what is missing.
-    A directory of low-rank adapters gives the model that they belong to with them merged into it.
-    Raises LoadingError if the directory is missing, holds no model, a model that takes no
-    images, or no processor.
+    Equal to ``AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)`` and
+    ``AutoProcessor.from_pretrained(model)``, with errors that say what is missing.
+    dtype: of the weights, also by name, or "auto" for the one they were saved in.
+    Low-rank adapters give the model that they belong to with them merged into it.
+    Raises LoadingError if there is no such model, for one that takes no images, and without a
+    processor.
     """
-    path = Path(directory).resolve()  # adapters remember it
-    return _load_model(path, dtype), load_processor(path)
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise LoadingError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    source = _source(model)
+    return _load_model(source, dtype), load_processor(source)
 
 
-def _load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _source(model: str | Path) -> str:
+    """What transformers is to load from: adapters remember it."""
+    if Path(model).is_dir():
+        return str(Path(model).resolve())
+    if HUB_NAME.fullmatch(str(model)):
+        return str(model)
+    raise LoadingError(
+        f"{model} is not a directory; give one that save_pretrained wrote, or a name on the hub"
+    )
+
+
+def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
+    adapters = find_adapter_config_file(source)
+    if adapters is None:
+        _check_model(source)
+        return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
     try:
-        base = base_of(path)
+        base = base_of(Path(adapters))
     except ValueError as error:
         raise LoadingError(str(error)) from error
-    if base is None:
-        _check_model(path)
-        return AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
     try:
-        below = _load_model(base, dtype)
+        below = _load_model(_source(base), dtype)
     except LoadingError as error:
-        raise LoadingError(f"the adapters in {path} need their model: {error}") from error
-    model = merged(below, path)
-    model.name_or_path = str(path)  # adapters on top of these belong to both
+        raise LoadingError(f"the adapters in {source} need their model: {error}") from error
+    model = merged(below, source)
+    model.name_or_path = source  # adapters on top of these belong to both
     return model
 
 
-def load_processor(directory: str | Path) -> ProcessorMixin:
-    """The processor in a directory, or LoadingError."""
+def load_processor(source: str | Path) -> ProcessorMixin:
+    """The processor in a directory or of a hub name, or LoadingError."""
     try:
-        processor = AutoProcessor.from_pretrained(directory)
+        processor = AutoProcessor.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise LoadingError(
-            f"{directory} has no usable processor: processor_config.json or the tokenizer's files "
+            f"{source} has no usable processor: processor_config.json or the tokenizer's files "
             "are missing or cannot be read"
         ) from error
     if not isinstance(processor, ProcessorMixin):  # a lone tokenizer, where there is no more
         raise LoadingError(
-            f"{directory} has a {type(processor).__name__} but no processor for images "
+            f"{source} has a {type(processor).__name__} but no processor for images "
             "(processor_config.json)"
         )
     return processor
 
 
-def _check_model(path: Path) -> None:
-    if not path.is_dir():
-        raise LoadingError(f"{path} is not a directory; give one that save_pretrained wrote")
-    if not (path / "config.json").is_file():
-        raise LoadingError(f"{path} holds no model: it has no config.json")
+def _check_model(source: str) -> None:
+    local = Path(source).is_dir()
+    if local and not (Path(source) / "config.json").is_file():
+        raise LoadingError(f"{source} holds no model: it has no config.json")
     try:
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
-        raise LoadingError(
-            f"{path}/config.json cannot be read: {str(error).splitlines()[0]}"
-        ) from error
+        what = "/config.json cannot be read" if local else ", no directory, cannot be had by name"
+        raise LoadingError(f"{source}{what}: {str(error).splitlines()[0]}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise LoadingError(
-            f"{path} holds a {config.model_type} model, which takes no images; "
+            f"{source} holds a {config.model_type} model, which takes no images; "
             "a vision-language model is needed"
         )

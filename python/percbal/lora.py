@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ADAPTER_FILE = "adapter_config.json"
-
 
 @dataclass
 class LoRAArguments:
@@ -45,26 +43,23 @@ class LoRAArguments:
         )
 
 
-def base_of(directory: Path) -> Path | None:
-    """The model that the adapters in a directory belong to; None for a directory without any.
+def base_of(config: Path) -> str:
+    """The model that adapters belong to, by their adapter_config.json.
 
-    Raises ValueError where the adapters do not say.
+    Raises ValueError where they do not say.
     """
-    path = directory / ADAPTER_FILE
-    if not path.is_file():
-        return None
     try:
-        base = json.loads(path.read_text())["base_model_name_or_path"]
+        base = json.loads(config.read_text())["base_model_name_or_path"]
     except (ValueError, KeyError):
         base = None
     if not base:
-        raise ValueError(f"{path} does not name the model that its adapters belong to")
-    return Path(base)
+        raise ValueError(f"{config} does not name the model that its adapters belong to")
+    return str(base)
 
 
-def merged(model: Any, directory: Path) -> Any:
-    """The model with the adapters of a directory added to its weights."""
-    return _peft().PeftModel.from_pretrained(model, str(directory)).merge_and_unload()
+def merged(model: Any, adapters: str) -> Any:
+    """The model with the adapters of a directory or a hub name added to its weights."""
+    return _peft().PeftModel.from_pretrained(model, adapters).merge_and_unload()
 
 
 def _peft() -> Any:

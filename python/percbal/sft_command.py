@@ -19,12 +19,18 @@ from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
 class SFTArguments:
     """What ``percbal sft`` takes besides ``BalancedSFTConfig``."""
 
-    model: str = field(metadata={"help": "Directory of a vision-language model."})
+    model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
     dataset: str = field(
         metadata={
             "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
             "dataset with images and prompt + completion, or messages, and optionally segments."
         }
+    )
+    dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "Of the weights: float32, bfloat16, float16, or auto as they were saved."
+        },
     )
     split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
     eval_dataset: str | None = field(default=None, metadata={"help": "To report losses on."})
@@ -41,7 +47,7 @@ def run_sft(arguments: list[str]) -> None:
     adapters = lora.config()
     dataset = read_dataset(script.dataset, script.split)
     evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.eval_split)
-    model, processor = load_vlm(script.model)
+    model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedSFTTrainer(
         model,
         config,
