@@ -105,6 +105,10 @@ def percbal(inputs: Inputs, work: str) -> Run:
 
 
 def percbal_cluster(inputs: Inputs, work: str) -> Run:
+    from percbal_ops.kernels.cluster import COMPILES
+
+    if not COMPILES:
+        raise Unsuitable("the cluster kernel needs Triton 3.8")
     if work == "loss and norms" or inputs.logits.shape[1] % 16:
         raise Unsuitable("the cluster kernel serves gradients of aligned rows")
     if torch.cuda.get_device_capability() < (9, 0):

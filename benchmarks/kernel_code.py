@@ -34,7 +34,9 @@ def request(kernel: str, arch: int, dtype: str = "bf16", **flags: int) -> dict:
 
 def every_request() -> list[dict]:
     """All combinations that differ in code: without smoothing the gradient knows no class weights;
-    of the clusters one vocabulary for each shape."""
+    of the clusters, where Triton compiles them, one vocabulary for each shape."""
+    from percbal_ops.kernels.cluster import COMPILES
+
     return [
         request(kernel, arch, dtype, **dict(zip(FLAGS, flags, strict=True)))
         for kernel, arch, dtype in itertools.product(KERNELS[:3], ARCHITECTURES, ELEMENT_SIZE)
@@ -44,6 +46,7 @@ def every_request() -> list[dict]:
         request("cluster", arch, dtype, vocab=vocab)
         for arch, dtype in itertools.product((90, 100), ("bf16", "fp16", "fp32"))
         for vocab in (16400, 32000, 50304, 128256, 152064, 196608, 262144)
+        if COMPILES
     ]
 
 

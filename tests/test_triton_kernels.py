@@ -249,6 +249,10 @@ def test_weighted_operator_agrees_with_the_token_operator(inputs: Inputs) -> Non
     assert without[3].numel() == 0
 
 
+has_clusters = pytest.mark.skipif(not kernels.COMPILES, reason="needs Triton 3.8")
+
+
+@has_clusters
 @pytest.mark.parametrize(
     "dtype, vocab", [(BF16, 16400), (F32, 32000), (BF16, 152064)], ids=["short", "fp32", "Qwen"]
 )
@@ -271,6 +275,7 @@ def test_cluster_kernel_agrees_with_the_two_pass_kernel(dtype: torch.dtype, voca
     torch.testing.assert_close(outputs[2], two_pass[3], rtol=2 * ulp, atol=1e-9, equal_nan=True)
 
 
+@has_clusters
 def test_cluster_kernel_serves_only_what_it_can_and_when_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -284,6 +289,17 @@ def test_cluster_kernel_serves_only_what_it_can_and_when_asked(
         assert not kernels._takes_cluster(logits, options)
     for short, odd in ((logits[:, :1024], logits[:, :31999]),):
         assert not kernels._takes_cluster(short, PLAIN) and not kernels._takes_cluster(odd, PLAIN)
+
+
+def test_clusters_are_refused_where_triton_cannot_compile_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    logits = torch.empty(1, 32000, device=DEVICE)
+    monkeypatch.setattr(kernels, "COMPILES", False)
+    assert not kernels._takes_cluster(logits, PLAIN)
+    monkeypatch.setenv("PERCBAL_CLUSTER", "1")
+    with pytest.raises(RuntimeError, match="PERCBAL_CLUSTER=1 needs Triton 3.8 or newer"):
+        kernels._takes_cluster(logits, PLAIN)
 
 
 def test_cluster_shapes_cover_the_row_without_waste() -> None:

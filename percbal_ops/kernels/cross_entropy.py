@@ -10,7 +10,13 @@ import torch
 import triton
 from torch import Tensor
 
-from percbal_ops.kernels.cluster import LONGEST, SHORTEST, cluster_kernel, cluster_shape
+from percbal_ops.kernels.cluster import (
+    COMPILES,
+    LONGEST,
+    SHORTEST,
+    cluster_kernel,
+    cluster_shape,
+)
 from percbal_ops.kernels.scalar_passes import scale_kernel, weighted_sum_kernel
 from percbal_ops.kernels.two_pass import gradient_kernel, loss_kernel
 from percbal_ops.reference import accumulate_dtype
@@ -201,10 +207,15 @@ def _launch_loss(
 def _takes_cluster(logits: Tensor, options: tuple[int, float, float, float]) -> bool:
     """Whether the kernel of one read and one write applies, and was asked for: until it has been
     measured on a GPU, PERCBAL_CLUSTER=1 is how to ask."""
+    if os.environ.get("PERCBAL_CLUSTER") != "1":
+        return False
+    if not COMPILES:
+        raise RuntimeError(
+            f"PERCBAL_CLUSTER=1 needs Triton 3.8 or newer, this is {triton.__version__}"
+        )
     flags = _flags(logits, options)
     return (
-        os.environ.get("PERCBAL_CLUSTER") == "1"
-        and not (flags["SMOOTHED"] or flags["CAPPED"] or flags["SHIFTED"])
+        not (flags["SMOOTHED"] or flags["CAPPED"] or flags["SHIFTED"])
         and SHORTEST < logits.shape[1] <= LONGEST
         and logits.dtype != torch.float64
         and logits.data_ptr() % 16 == 0
