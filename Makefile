@@ -37,7 +37,7 @@ test-verl: $(VERL)/ready
 study: setup
 	$(BIN)/percbal study --preset quick
 
-# Two hours on two cores; interrupt it freely, it goes on where it stopped.
+# Three hours on two cores; interrupt it freely, it goes on where it stopped.
 rl-study: setup
 	$(BIN)/percbal study --preset rl
 

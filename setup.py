@@ -42,20 +42,30 @@ class OptionalBuild(BuildExtension):
         try:
             super().build_extensions()
         except Exception as error:  # noqa: BLE001  no compiler, or one that torch refuses
-            print(f"percbal: the C++ operators are OFF ({error})")
+            if any(without_cuda(ext, error) for ext in self.extensions):
+                self.build_extensions()
+            else:
+                print(f"percbal: the C++ operators are OFF ({error})")
 
     def build_extension(self, ext):
         try:
             super().build_extension(ext)
         except Exception as error:  # noqa: BLE001  ninja, distutils and gcc fail in different ways
-            if not any(source.endswith(".cu") for source in ext.sources):
+            if without_cuda(ext, error):
+                self.build_extension(ext)
+            else:
                 print(f"percbal: the C++ operators are OFF ({ext.name} was not built: {error})")
-                return
-            print(f"percbal: the CUDA C++ kernels are OFF ({ext.name} was not built: {error})")
-            ext.sources = sources("core", "cpu")
-            ext.libraries = [name for name in ext.libraries if "cuda" not in name]
-            ext.extra_compile_args["cxx"].remove("-DUSE_CUDA")
-            self.build_extension(ext)
+
+
+def without_cuda(ext, error):
+    """Leaves CUDA out of an extension and says why; False if there is none in it."""
+    if not any(source.endswith(".cu") for source in ext.sources):
+        return False
+    print(f"percbal: the CUDA C++ kernels are OFF ({error})")
+    ext.sources = sources("core", "cpu")
+    ext.libraries = [name for name in ext.libraries if "cuda" not in name]
+    ext.extra_compile_args["cxx"].remove("-DUSE_CUDA")
+    return True
 
 
 def extensions():

@@ -105,9 +105,9 @@ def percbal(inputs: Inputs, work: str) -> Run:
 
 
 def percbal_cluster(inputs: Inputs, work: str) -> Run:
-    from percbal_ops.kernels.cluster import COMPILES
+    from percbal_ops.kernels.cluster import CLUSTERS_COMPILE
 
-    if not COMPILES:
+    if not CLUSTERS_COMPILE:
         raise Unsuitable("the cluster kernel needs Triton 3.8")
     if work == "loss and norms" or inputs.logits.shape[1] % 16:
         raise Unsuitable("the cluster kernel serves gradients of aligned rows")

@@ -57,16 +57,19 @@ def linear_weighted_cross_entropy(
     needs = (need_hidden, need_head, need_bias)
     with torch.autocast(hidden.device.type, enabled=False):
         valid = target != ignore_index
+        unit = _unit(row_weight, valid, hidden.dtype)
+        relative = row_weight / unit
         plan = make_plan(
             valid,
-            row_weight,
+            relative,
             segment,
             level,
             segments,
             buffer_rows(hidden, head, need_head),
             room=head.shape[1] if need_head else 0,
         )
-        work = _Work(hidden, head, bias, target, row_weight, segment, plan, level, segments, needs)
+        weights = (relative, unit)
+        work = _Work(hidden, head, bias, target, weights, segment, plan, level, segments, needs)
         for chunk in plan.chunks:
             if plan.parts is None:
                 work.run(chunk, options)
@@ -114,7 +117,7 @@ class _Work:
         head: Tensor,
         bias: Tensor | None,
         target: Tensor,
-        row_weight: Tensor,
+        weights: tuple[Tensor, Tensor],
         segment: Tensor | None,
         plan: Plan,
         level: str,
@@ -126,8 +129,7 @@ class _Work:
         self.need_hidden, self.need_head, self.need_bias = needs
         n, vocab = hidden.shape[0], head.shape[0]
         dtype = accumulate_dtype(hidden)
-        self.unit = _unit(row_weight, plan, hidden.dtype)
-        relative = row_weight / self.unit
+        relative, self.unit = weights
         # A row of weight 0 still has a norm: its residual is taken at weight 1 and kept apart.
         self.probed = level != "logits"
         self.kept = (relative != 0) & plan.valid
@@ -141,10 +143,10 @@ class _Work:
         self.buffer = fresh(hidden, (0 if in_room else plan.longest, vocab), hidden.dtype)
         low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head") and not in_room
         self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.need_head else None
-        self.parts: SortedParts | MaskedParts | None = None
+        self.head_parts: SortedParts | MaskedParts | None = None
         if level == "head" and not in_room:
             parts = SortedParts if plan.exact else MaskedParts
-            self.parts = parts(head, dtype, segments, self.dhead)
+            self.head_parts = parts(head, dtype, segments, self.dhead)
 
     def run(self, chunk: Chunk, options: Options) -> None:
         """One chunk of n rows: losses, squares, and its share of every gradient asked for."""
@@ -172,7 +174,8 @@ class _Work:
         x, target, fold, kept = (
             chunk.take(t) for t in (self.hidden, self.target, self.fold, self.kept)
         )
-        rows = len(x) if self.probed else parts[0].stop if parts[0].kept else 0
+        # "logits" needs no dX of rows without weight, which come last
+        rows = len(x) if self.probed else sum(p.stop - p.start for p in parts if p.kept)
         found = through_room(
             self.dhead.sum,
             x,
@@ -189,17 +192,17 @@ class _Work:
         self.dhead.empty = False
         chunk.put(self.loss, found.loss)
         if self.level == "head":
-            for part, square in zip(parts, found.parts, strict=True):
+            for part, square in zip(parts, found.part_squares, strict=True):
                 self.square[part.segment] = square / fold[part.start].double() ** 2
         elif self.level == "hidden":
             norm = torch.linalg.vector_norm(found.dx, dim=1)
             chunk.put(self.square, (norm / fold) ** 2)
         else:
             chunk.put(self.square, found.square)
-        if self.need_hidden:
-            dx = found.dx.new_zeros(x.shape)
-            dx[: len(found.dx)] = found.dx
-            chunk.put(self.dhidden, torch.where(kept[:, None], dx, 0.0).to(x.dtype))
+        if self.need_hidden and rows:
+            order = None if chunk.order is None else chunk.order[:rows]
+            dx = found.dx.masked_fill_(~kept[:rows, None], 0.0)
+            chunk._replace(order=order).put(self.dhidden, dx.to(x.dtype))
         if self.need_bias:
             self.dbias = found.dbias
 
@@ -218,9 +221,9 @@ class _Work:
         if self.need_bias:
             rows = residual if kept is None else torch.where(kept, residual, 0.0)
             self.dbias += rows.sum(0, dtype=self.dbias.dtype)
-        if self.parts is not None:
+        if self.head_parts is not None:
             assert self.segment is not None
-            self.parts.add(
+            self.head_parts.add(
                 chunk, residual, x, fold, chunk.take(self.kept), chunk.take(self.segment)
             )
         elif self.dhead is not None:
@@ -229,7 +232,7 @@ class _Work:
 
     def result(self, total: Tensor) -> LinearResult:
         dtype, nothing = self.head.dtype, self.head.new_empty(0)
-        square = self.square if self.parts is None else self.parts.finish()
+        square = self.square if self.head_parts is None else self.head_parts.finish()
         return LinearResult(
             total,
             self.loss,
@@ -241,11 +244,11 @@ class _Work:
         )
 
 
-def _unit(row_weight: Tensor, plan: Plan, dtype: torch.dtype) -> Tensor:
+def _unit(row_weight: Tensor, valid: Tensor, dtype: torch.dtype) -> Tensor:
     """(): 1, but for fp16 the largest row weight: 1 / N would underflow in an fp16 residual, and no
     loss scale can reach a gradient that is computed before the backward pass."""
     one = row_weight.new_ones(())
-    if dtype != torch.float16 or plan.longest == 0:
+    if dtype != torch.float16 or len(valid) == 0:
         return one
-    largest = torch.where(plan.valid, row_weight.abs(), 0.0).amax()
+    largest = torch.where(valid, row_weight.abs(), 0.0).amax()
     return torch.where((largest > 0) & largest.isfinite(), largest, one)

@@ -3,7 +3,7 @@
 dW (V, D) is a result and has to be there. Up to D rows of logits fit into it, tile by tile: the
 logits of n rows for the classes [a, b) take n (b - a) <= D (b - a) entries of dW[a:b]. Residuals
 replace them in place, and at last the tile's gradient replaces its residuals. Nothing of size
-(n, V) is ever allocated, and dW is written once, not summed over chunks.
+(n, V) is ever allocated, and nothing is summed over chunks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class RoomResult(NamedTuple):
     square: Tensor  # (n,) of each row's gradient with respect to its logits, unweighted
     dx: Tensor  # (m, D) of the first m rows, m = 0 if not wanted
     dbias: Tensor  # (V,), or empty
-    parts: Tensor  # (P,) fp64: ||residual^T x||^2 of each part, if wanted
+    part_squares: Tensor  # (P,) fp64: ||residual^T x||^2 of each part, if wanted
 
 
 def through_room(
@@ -68,21 +68,23 @@ def through_room(
     result = RoomResult(
         loss,
         square,
-        torch.zeros(hidden_rows, x.shape[1], dtype=dtype),
-        torch.zeros(len(head) if need_bias else 0, dtype=dtype),
-        torch.zeros(len(parts), dtype=torch.float64),
+        x.new_zeros(hidden_rows, x.shape[1], dtype=dtype),
+        x.new_zeros(len(head) if need_bias else 0, dtype=dtype),
+        x.new_zeros(len(parts), dtype=torch.float64),
     )
-    tile_gradient = _TileGradient(x, parts, result.parts if part_norms else None)
+    # residuals leave their place before the gradient takes it
+    copy = fresh(x, (n * min(linear_norms.TILE, len(room)),), x.dtype)
+    add_gradient = _gradient_by_parts if part_norms else _gradient_of_kept
     for classes in tiles(room):
-        residual = logits(classes)
+        there = logits(classes)
+        residual = copy[: there.numel()].view_as(there).copy_(there)
         if hidden_rows:
             _add_product(result.dx, residual[:hidden_rows], head[classes])
         if need_bias:
             for part in parts:
                 if part.kept:
                     result.dbias[classes] += residual[part.rows].sum(0, dtype=dtype)
-        # the last reader of the residuals, whose place it takes
-        room[classes] = tile_gradient(residual)
+        add_gradient(room[classes], residual, x, parts, result.part_squares)
     return result
 
 
@@ -94,24 +96,25 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total += torch.mm(a, b)
 
 
-class _TileGradient:
-    """residual (n, t) -> (t, D), the sum over kept parts of residual^T x; adds to their squares."""
+def _gradient_of_kept(
+    out: Tensor, residual: Tensor, x: Tensor, parts: list[Part], squares: Tensor
+) -> None:
+    """residual (n, t), x (n, D) -> out (t, D); without norms there is one part to keep, at most."""
+    kept = [part.rows for part in parts if part.kept]
+    if not kept:
+        out.zero_()
+    for rows in kept:
+        torch.mm(residual[rows].t(), x[rows], out=out)
 
-    def __init__(self, x: Tensor, parts: list[Part], squares: Tensor | None) -> None:
-        self.x, self.squares = x, squares
-        self.parts = [(i, part) for i, part in enumerate(parts) if part.kept or squares is not None]
-        self.alone = len(self.parts) == 1 and self.parts[0][1].kept
-        self.product = fresh(x, (linear_norms.TILE, x.shape[1]), x.dtype)
-        if not self.alone:
-            self.total = fresh(x, (linear_norms.TILE, x.shape[1]), accumulate_dtype(x))
 
-    def __call__(self, residual: Tensor) -> Tensor:
-        product = self.product[: residual.shape[1]]
-        total = product if self.alone else self.total[: residual.shape[1]].zero_()
-        for i, part in self.parts:
-            torch.mm(residual[part.rows].t(), self.x[part.rows], out=product)
-            if self.squares is not None:
-                self.squares[i] += square_norm(product)
-            if part.kept and not self.alone:
-                total += product
-        return total
+def _gradient_by_parts(
+    out: Tensor, residual: Tensor, x: Tensor, parts: list[Part], squares: Tensor
+) -> None:
+    """The same as a sum over the kept parts; adds every part's own to its square."""
+    total = torch.zeros_like(out, dtype=accumulate_dtype(x))
+    for i, part in enumerate(parts):
+        product = torch.mm(residual[part.rows].t(), x[part.rows])
+        squares[i] += square_norm(product)
+        if part.kept:
+            total += product
+    out.copy_(total)

@@ -10,10 +10,11 @@ from trl import TrlParser
 
 from percbal.grpo_command import GRPOArguments, reward_function
 from percbal.grpo_config import BalancedGRPOConfig
-from percbal.sft_command import SFTArguments, read_dataset
+from percbal.sft_command import SFTArguments
 from percbal.sft_config import BalancedSFTConfig
 from percbal.tasks import get_task
 from percbal.tasks.preview import export_jsonl
+from percbal.train_command import read_dataset
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 HERE = ["--use_cpu", "true", "--bf16", "false"]  # a machine without a GPU refuses bf16

@@ -10,7 +10,7 @@ from accuracy import assert_within_budget
 from cases import CASES, IGNORE
 from linear_cases import confident, double, gradients, lay_out, plain, problem
 
-from percbal_ops import linear_chunks
+from percbal_ops import linear_chunks, linear_library
 from percbal_ops.linear import linear_cross_entropy
 
 NAMES = ("input", "linear_weight", "linear_bias")
@@ -245,14 +245,14 @@ def test_gradcheck():
 
 
 def test_operators_keep_their_contract():
-    hidden, head, bias, target = problem(torch.float32, rows=7)
+    hidden, head, bias, target = problem(torch.float32, rows=20)
     options = (None, IGNORE, 0.0, 0.0, 0.0)
     torch.library.opcheck(
         torch.ops.percbal.linear_token_cross_entropy.default, (hidden, head, bias, target, *options)
     )
     torch.library.opcheck(
         torch.ops.percbal.linear_weighted_cross_entropy.default,
-        (hidden, head, bias, target, torch.rand(7), None, *options, "logits", 0, True, True, True),
+        (hidden, head, bias, target, torch.rand(20), None, *options, "logits", 0, True, True, True),
     )
 
 
@@ -336,3 +336,33 @@ def test_errors_are_torchs_own():
         assert str(ours.value).split("\n")[0] == str(theirs.value).split("\n")[0]
     with pytest.raises(IndexError, match="Target 517 is out of bounds"):
         linear_cross_entropy(hidden, head, target + 517 * (target >= 0) - target.clamp(min=0))
+
+
+@pytest.mark.parametrize("vocab", [5, 8, 21])
+@pytest.mark.parametrize("rows", [1, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tiles_hold_what_rows_would(vocab, rows, dtype):
+    generator = torch.Generator().manual_seed(vocab)
+    room = torch.randn(vocab, 6, generator=generator).to(dtype)
+    target = torch.randint(0, vocab, (rows,), generator=generator)
+    row_weight = torch.tensor([0.5, 0.0, torch.nan, -1.0, 2.0, 1.0])[:rows]
+    target[4:5] = IGNORE
+    weight = torch.linspace(0.1, 2, vocab)
+    call = (target, row_weight, weight, IGNORE, 0.1, 0.01, 0.0, 8)
+    by_rows, by_tiles = room.clone(), room.clone()
+    expected = linear_library._tiled_through_rows(by_rows, *call)
+    got = torch.ops.percbal.tiled_weighted_cross_entropy_(by_tiles, *call)
+    for a, b in zip((*got, by_tiles), (*expected, by_rows), strict=True):
+        torch.testing.assert_close(a, b, equal_nan=True)
+
+
+def test_the_operator_on_tiles_keeps_its_contract():
+    call = (torch.tensor([3, 0]), torch.ones(2), None, IGNORE, 0.0, 0.0, 0.0, 4)
+    operator = torch.ops.percbal.tiled_weighted_cross_entropy_
+    torch.library.opcheck(operator.default, (torch.randn(9, 2), *call))
+    with pytest.raises(RuntimeError, match="room holds 1 rows"):
+        operator(torch.randn(9, 1), *call)
+    with pytest.raises(RuntimeError, match="room must be contiguous"):
+        operator(torch.randn(2, 9).t(), *call)
+    with pytest.raises(RuntimeError, match="tile must be positive, got 0"):
+        operator(torch.randn(9, 2), *call[:-1], 0)

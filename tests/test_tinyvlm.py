@@ -181,6 +181,15 @@ def test_a_lone_tokenizer_is_no_processor(loaded, tmp_path):
         load_processor(tmp_path)
 
 
+def test_a_name_that_the_hub_does_not_know_is_one_sentence(monkeypatch):
+    def unknown(name):
+        raise OSError(f"{name} is not a model identifier\nIf this is a private repository, ...")
+
+    monkeypatch.setattr("percbal.loading.find_adapter_config_file", unknown)
+    with pytest.raises(LoadingError, match="^some/one, no directory, .*: some/one is not.*er$"):
+        load_vlm("some/one")
+
+
 def test_a_model_is_found_by_its_name_on_the_hub(tmp_path):
     """In the hub's cache, as a download leaves it; nothing is fetched."""
     home = tmp_path / "models--someone--tiny-llava"

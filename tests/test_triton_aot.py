@@ -17,7 +17,7 @@ from kernel_code import (  # noqa: E402
     request,
 )
 
-from percbal_ops.kernels.cluster import COMPILES  # noqa: E402
+from percbal_ops.kernels.cluster import CLUSTERS_COMPILE  # noqa: E402
 
 USUAL = [request(kernel, arch) for kernel in KERNELS for arch in ARCHITECTURES] + [
     request("statistics", 90, "fp32"),
@@ -27,7 +27,7 @@ USUAL = [request(kernel, arch) for kernel in KERNELS for arch in ARCHITECTURES] 
     request("loss and gradient", 90, "fp64", smoothed=True, capped=True, weighted=True),
     request("gradient", 90, "bf16", shifted=True),
 ]
-if COMPILES:
+if CLUSTERS_COMPILE:
     USUAL += [request("cluster", 90), request("cluster", 90, "fp32"), request("cluster", 100)]
 
 
@@ -79,7 +79,7 @@ def test_statistics_take_one_exponential_per_logit(usual: list[dict]) -> None:
         assert loop["exponentials"] == fact["columns_per_thread"] + 1, fact
 
 
-@pytest.mark.skipif(not COMPILES, reason="needs Triton 3.8")
+@pytest.mark.skipif(not CLUSTERS_COMPILE, reason="needs Triton 3.8")
 def test_a_cluster_reads_and_writes_each_logit_once(usual: list[dict]) -> None:
     for fact in select(usual, "cluster"):
         wide = fact["columns_per_thread"] * ELEMENT_SIZE[fact["dtype"]] // 16

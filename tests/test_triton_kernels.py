@@ -249,7 +249,7 @@ def test_weighted_operator_agrees_with_the_token_operator(inputs: Inputs) -> Non
     assert without[3].numel() == 0
 
 
-has_clusters = pytest.mark.skipif(not kernels.COMPILES, reason="needs Triton 3.8")
+has_clusters = pytest.mark.skipif(not kernels.CLUSTERS_COMPILE, reason="needs Triton 3.8")
 
 
 @has_clusters
@@ -295,7 +295,8 @@ def test_clusters_are_refused_where_triton_cannot_compile_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logits = torch.empty(1, 32000, device=DEVICE)
-    monkeypatch.setattr(kernels, "COMPILES", False)
+    monkeypatch.delenv("PERCBAL_CLUSTER", raising=False)
+    monkeypatch.setattr(kernels, "CLUSTERS_COMPILE", False)
     assert not kernels._takes_cluster(logits, PLAIN)
     monkeypatch.setenv("PERCBAL_CLUSTER", "1")
     with pytest.raises(RuntimeError, match="PERCBAL_CLUSTER=1 needs Triton 3.8 or newer"):

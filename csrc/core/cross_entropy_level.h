@@ -17,6 +17,7 @@ struct Rows {
     const int64_t within = column % args.tile, first = column - within;
     return first / args.tile * args.tile_stride + row * columns(first) + within;
   }
+  // Both good up to the end of the piece that the column is in.
   const T* logits(int64_t row, int64_t column) const {
     const auto* base = static_cast<const T*>(args.logits);
     return base + (args.tile != 0 ? tiled(row, column) : row * args.row_stride + column);
@@ -43,20 +44,20 @@ struct Rows {
   }
 
   RivalSums sums(int64_t row, int64_t target) const {
-    RivalSums sums;
+    RivalSums result;
     for (int64_t first = 0; first < args.classes; first += piece()) {
       const int64_t count = columns(first), end = first + count;
       const T* z = logits(row, first);
       if (args.softcap != 0) {
-        add_general<T, true>(z, class_weight(first), count, target - first, softcap, sums);
+        add_general<T, true>(z, class_weight(first), count, target - first, softcap, result);
       } else if (share != 0) {
-        add_general<T, false>(z, class_weight(first), count, target - first, softcap, sums);
+        add_general<T, false>(z, class_weight(first), count, target - first, softcap, result);
       } else {
         const T* next = end < args.classes ? logits(row, end) : logits(row + 1, 0);
-        add_plain(z, count, target - first, next, sums);
+        add_plain(z, count, target - first, next, result);
       }
     }
-    return sums;
+    return result;
   }
 
   void clear_gradient(int64_t row) const {

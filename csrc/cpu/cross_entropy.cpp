@@ -60,7 +60,7 @@ class Inputs {
     inputs.args.tile = tile;
     inputs.args.tile_stride = tile * room.size(1);
     inputs.set_options(target, weight, ignore_index, label_smoothing, z_loss, softcap);
-    inputs.args.dlogits = room.data_ptr();
+    inputs.args.dlogits = room.mutable_data_ptr();
     return inputs;
   }
 

@@ -17,7 +17,7 @@ from percbal_ops.kernels.online_softmax import exp, finish_row, target_weights
 from percbal_ops.kernels.two_pass import store_row
 
 # The compilers of Triton 3.6 and 3.7 fail on it, where they plan the layout of a cluster.
-COMPILES = tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 8)
+CLUSTERS_COMPILE = tuple(int(part) for part in triton.__version__.split(".")[:2]) >= (3, 8)
 LONGEST = 262144
 SHORTEST = 16384  # a shorter row is read again from the cache of its own multiprocessor's share
 

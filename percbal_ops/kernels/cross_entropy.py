@@ -11,7 +11,7 @@ import triton
 from torch import Tensor
 
 from percbal_ops.kernels.cluster import (
-    COMPILES,
+    CLUSTERS_COMPILE,
     LONGEST,
     SHORTEST,
     cluster_kernel,
@@ -209,7 +209,7 @@ def _takes_cluster(logits: Tensor, options: tuple[int, float, float, float]) -> 
     measured on a GPU, PERCBAL_CLUSTER=1 is how to ask."""
     if os.environ.get("PERCBAL_CLUSTER") != "1":
         return False
-    if not COMPILES:
+    if not CLUSTERS_COMPILE:
         raise RuntimeError(
             f"PERCBAL_CLUSTER=1 needs Triton 3.8 or newer, this is {triton.__version__}"
         )

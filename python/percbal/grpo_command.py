@@ -9,38 +9,26 @@ from typing import Any
 
 from trl import TrlParser
 
-from percbal.checkpoint import last_checkpoint
 from percbal.grpo import BalancedGRPOTrainer
 from percbal.grpo_config import BalancedGRPOConfig
 from percbal.loading import load_vlm
 from percbal.lora import LoRAArguments
-from percbal.sft_command import read_dataset
+from percbal.train_command import TrainArguments, read_dataset, train_and_save
 
 
-@dataclass
-class GRPOArguments:
+@dataclass(kw_only=True)
+class GRPOArguments(TrainArguments):
     """What ``percbal grpo`` takes besides ``BalancedGRPOConfig``."""
 
-    model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
     dataset: str = field(
         metadata={
             "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
             "dataset with images, prompt (or messages) and the columns that the rewards read."
         }
     )
-    dtype: str = field(
-        default="float32",
-        metadata={
-            "help": "Of the weights: float32, bfloat16, float16, or auto as they were saved."
-        },
-    )
-    split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
     reward_funcs: list[str] = field(
         default_factory=lambda: ["percbal.rewards.outcome", "percbal.rewards.perception"],
         metadata={"help": "Dotted paths of reward functions; outcome_reward and others name them."},
-    )
-    resume: bool = field(
-        default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
     )
 
 
@@ -60,11 +48,7 @@ def run_grpo(arguments: list[str]) -> None:
         processing_class=processor,
         peft_config=adapters,
     )
-    output = str(config.output_dir)
-    trainer.train(resume_from_checkpoint=last_checkpoint(output) if script.resume else None)
-    trainer.save_model(output)
-    if trainer.is_world_process_zero():
-        processor.save_pretrained(output)
+    train_and_save(trainer, processor, resume=script.resume)
 
 
 def reward_function(path: str) -> Callable[..., Any]:

@@ -56,7 +56,10 @@ def _source(model: str | Path) -> str:
 
 
 def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
-    adapters = find_adapter_config_file(source)
+    try:
+        adapters = find_adapter_config_file(source)
+    except OSError as error:
+        raise _not_on_the_hub(source, error) from error
     if adapters is None:
         _check_model(source)
         return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
@@ -97,10 +100,18 @@ def _check_model(source: str) -> None:
     try:
         config = AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
-        what = "/config.json cannot be read" if local else ", no directory, cannot be had by name"
-        raise LoadingError(f"{source}{what}: {str(error).splitlines()[0]}") from error
+        if not local:
+            raise _not_on_the_hub(source, error) from error
+        raise LoadingError(
+            f"{source}/config.json cannot be read: {str(error).splitlines()[0]}"
+        ) from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise LoadingError(
             f"{source} holds a {config.model_type} model, which takes no images; "
             "a vision-language model is needed"
         )
+
+
+def _not_on_the_hub(name: str, error: Exception) -> LoadingError:
+    why = str(error).splitlines()[0]
+    return LoadingError(f"{name}, no directory, cannot be had by name: {why}")

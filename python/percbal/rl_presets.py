@@ -148,7 +148,7 @@ RL_PRESETS = {
         RLStudy(
             name="rl",
             about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, "
-            "45 updates of 512 rollouts; two hours on two cores",
+            "45 updates of 512 rollouts; three hours on two cores",
             starts=STARTS,
             arms=ARMS,
             seeds=(51, 52, 53),

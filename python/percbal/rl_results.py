@@ -103,9 +103,9 @@ def collect(study: RLStudy, root: Path) -> RLResults:
         base = _read(root, start, "start", study.seeds[0])
         if base is None:
             continue
-        rows.append(_row(start, "start", {study.seeds[0]: base}, None, root))
+        rows.append(_row(start, "start", {study.seeds[0]: base}, None))
         found = {arm.name: _runs(study, root, start, arm.name) for arm in study.arms}
-        rows += [_row(start, arm, runs, base, root) for arm, runs in found.items() if runs]
+        rows += [_row(start, arm, runs, base) for arm, runs in found.items() if runs]
         for arm, minus in study.compared:
             seeds = [seed for seed in found[arm] if seed in found[minus]]
             if seeds:
@@ -128,7 +128,12 @@ def _runs(study: RLStudy, root: Path, start: str, arm: str) -> dict[int, dict[st
 
 def _read(root: Path, start: str, arm: str, seed: int) -> dict[str, Any] | None:
     path = arm_directory(root, start, arm, seed) / "evaluation.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    run: dict[str, Any] = json.loads(path.read_text())
+    if "samples" not in run:
+        raise ValueError(f"{path} was written by an older version; choose another --name")
+    return run
 
 
 def _row(
@@ -136,7 +141,6 @@ def _row(
     arm: str,
     runs: dict[int, dict[str, Any]],
     base: dict[str, Any] | None,
-    root: Path,
 ) -> RLRow:
     def changes(how: str, metric: str, *puzzles: str) -> tuple[Array, Array]:
         """Of each instance, (runs, n), and as many to take away."""
