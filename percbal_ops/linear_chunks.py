@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from percbal_ops.linear_norms import HeadGradient, MaskedParts, SortedParts, fresh
-from percbal_ops.linear_plan import Chunk, Part, Plan, buffer_rows, make_plan
+from percbal_ops.linear_plan import Chunk, Part, Plan, buffer_rows, make_plan, room_rows
 from percbal_ops.linear_room import Options, through_room
 from percbal_ops.reference import accumulate_dtype, weighted_sum
 
@@ -66,7 +66,7 @@ def linear_weighted_cross_entropy(
             level,
             segments,
             buffer_rows(hidden, head, need_head),
-            room=head.shape[1] if need_head else 0,
+            room_rows(head, need_head, level),
         )
         weights = (relative, unit)
         work = _Work(hidden, head, bias, target, weights, segment, plan, level, segments, needs)

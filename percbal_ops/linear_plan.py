@@ -74,6 +74,13 @@ def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
     return rows
 
 
+def room_rows(head: Tensor, need_head: bool, level: str) -> range:
+    """How many rows go through the room of dW (V, D) rather than a buffer: no more than fit, and
+    more than one chunk, which is a little faster and has no sum to keep but at level "head"."""
+    few = 0 if level == "head" else max(CPU_ROWS, LOGITS // head.shape[0])
+    return range(few + 1, head.shape[1] + 1) if need_head else range(0)
+
+
 def make_plan(
     valid: Tensor,
     row_weight: Tensor,
@@ -81,16 +88,16 @@ def make_plan(
     level: str,
     segments: int,
     rows: int,
-    room: int = 0,
+    room: range = range(0),
 ) -> Plan:
     """On the CPU exactly the rows that count, those of weight 0 last (level "head": by segment), in
-    chunks of `rows`, or in one chunk if they are no more than `room`.
+    chunks of `rows`, or in one chunk if their number is in `room`.
     Elsewhere all rows in order: their number is known to the device alone, and asking would wait.
     """
     n = valid.shape[0]
     if valid.device.type != "cpu":
         return _plan(_all(n, rows), valid, exact=False)
-    if 0 < int(valid.sum()) <= room:
+    if int(valid.sum()) in room:
         return _room_plan(valid, row_weight, segment if level == "head" else None, segments)
     if level == "head":
         assert segment is not None

@@ -15,7 +15,13 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from percbal_ops import cross_entropy, empty_cache, implementation, segment_cross_entropy
+from percbal_ops import (
+    cross_entropy,
+    empty_cache,
+    implementation,
+    linear_segment_cross_entropy,
+    segment_cross_entropy,
+)
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is kept on Linux only"),
@@ -223,3 +229,24 @@ def test_a_forked_child_and_its_parent_do_not_disturb_each_other(alive):
         assert right and torch.equal(gradient(), values), "the parent is wrong"
     """
     in_a_new_process(code)
+
+
+@pytest.mark.parametrize("level", ["logits", "hidden", "head"])
+def test_a_loss_from_hidden_states_adds_tiles_to_its_gradients(level):
+    """The logits lie in the memory of the head's gradient, docs/linear.md."""
+    features = 256  # as many as rows: 51 MB of logits
+    g = torch.Generator().manual_seed(0)
+    hidden = torch.randn(features, features, generator=g).requires_grad_()
+    head = torch.randn(VOCAB, features, generator=g).requires_grad_()
+    target = torch.randint(0, VOCAB, (features,), generator=g)
+    ids, weights = torch.arange(features) % 2, torch.tensor([0.3, 0.7])
+
+    def step():
+        out = linear_segment_cross_entropy(hidden, head, target, ids, weights, grad_norm=level)
+        out.loss.backward()
+        hidden.grad = head.grad = None
+
+    step()
+    results = 4 * (head.numel() + hidden.numel())
+    tiles = 3 * 4096 * features * 4
+    assert peak_extra(step) <= results + tiles + HUGE_PAGE + (2 << 20) < results + BYTES

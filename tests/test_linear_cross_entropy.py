@@ -10,7 +10,7 @@ from accuracy import assert_within_budget
 from cases import CASES, IGNORE
 from linear_cases import confident, double, gradients, lay_out, plain, problem
 
-from percbal_ops import linear_chunks, linear_library
+from percbal_ops import linear_chunks, linear_library, linear_plan
 from percbal_ops.linear import linear_cross_entropy
 
 NAMES = ("input", "linear_weight", "linear_bias")
@@ -19,7 +19,7 @@ NAMES = ("input", "linear_weight", "linear_bias")
 @pytest.fixture(autouse=True, params=["chunks", "one chunk", "room"])
 def layout(request, monkeypatch):
     """Several uneven chunks, one, or the room of the head's gradient."""
-    lay_out(monkeypatch, request.param, 16 if request.param == "chunks" else 1000)
+    lay_out(monkeypatch, request.param, 1000 if request.param == "one chunk" else 16)
     return request.param
 
 
@@ -366,3 +366,11 @@ def test_the_operator_on_tiles_keeps_its_contract():
         operator(torch.randn(2, 9).t(), *call)
     with pytest.raises(RuntimeError, match="tile must be positive, got 0"):
         operator(torch.randn(9, 2), *call[:-1], 0)
+
+
+def test_the_room_is_for_more_rows_than_a_chunk_and_no_more_than_fit(monkeypatch):
+    monkeypatch.setattr(linear_plan, "CPU_ROWS", 16)
+    head = torch.empty(50, 40)
+    assert linear_plan.room_rows(head, True, "hidden") == range(17, 41)
+    assert linear_plan.room_rows(head, True, "head") == range(1, 41)
+    assert not linear_plan.room_rows(head, False, "head")
