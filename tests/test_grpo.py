@@ -446,7 +446,10 @@ def test_vllm_with_images_is_refused():
         refuse_vllm_with_images(args, dataset.map(lambda row: row, remove_columns="image"))
     inside = {"role": "user", "content": [{"type": "image", "image": "b"}]}
     with pytest.raises(ValueError, match="huggingface/trl#6294"):
-        refuse_vllm_with_images(args, Dataset.from_list([{"prompt": [inside]}]))
+        # rows of text alone may come first
+        refuse_vllm_with_images(
+            args, Dataset.from_list([{"prompt": []}] * 3 + [{"prompt": [inside]}])
+        )
 
 
 def test_agreement_over_split_groups_is_refused():

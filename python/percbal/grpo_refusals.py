@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from percbal.grpo_config import BalancedGRPOConfig
+
+ROWS_LOOKED_AT = 256  # of a training set, for images inside prompts: rows may have them or not
 
 
 def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
@@ -53,7 +56,8 @@ def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
         return
     # a stream may not know its columns before its first row
     columns: Any = dataset.column_names or next(iter(dataset), {})
-    if {"image", "images"} & set(columns) or _images_in_prompts(dataset):
+    rows = islice(dataset, ROWS_LOOKED_AT)
+    if {"image", "images"} & set(columns) or any(_has_image(row.get("prompt")) for row in rows):
         raise ValueError(
             "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
             "image tokens (huggingface/trl#6294), so samples and training see different prompts; "
@@ -61,10 +65,8 @@ def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
         )
 
 
-def _images_in_prompts(dataset: Any) -> bool:
-    """Whether the first prompt carries an image among the parts of its messages."""
-    first: dict[str, Any] = next(iter(dataset), {})
-    prompt = first.get("prompt")
+def _has_image(prompt: Any) -> bool:
+    """Whether a prompt carries an image among the parts of its messages."""
     messages = prompt if isinstance(prompt, list) else []
     contents = [m.get("content") for m in messages if isinstance(m, dict)]
     parts = [part for content in contents if isinstance(content, list) for part in content]
