@@ -75,8 +75,8 @@ def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
 
 
 def room_rows(head: Tensor, need_head: bool, level: str) -> range:
-    """How many rows go through the room of dW (V, D) rather than a buffer: no more than fit, and
-    more than one chunk, which is a little faster and has no sum to keep but at level "head"."""
+    """Which numbers of rows go through the room of dW (V, D): no more than fit, and more than one
+    chunk holds. One chunk needs no sum over chunks and is a little faster, but at level "head"."""
     few = 0 if level == "head" else max(CPU_ROWS, LOGITS // head.shape[0])
     return range(few + 1, head.shape[1] + 1) if need_head else range(0)
 
