@@ -82,14 +82,9 @@ _library.impl("advise_huge_pages_", lambda x: None, "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("percbal::weighted_cross_entropy_")
-def _(logits: Tensor, target: Tensor, row_weight: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-    loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
-    return loss, torch.empty_like(loss)
-
-
 @torch.library.register_fake("percbal::tiled_weighted_cross_entropy_")
-def _(room: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    loss = room.new_empty(target.shape[0], dtype=accumulate_dtype(room))
+def _(logits: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    loss = logits.new_empty(target.shape[0], dtype=accumulate_dtype(logits))
     return loss, torch.empty_like(loss)
 
 

@@ -124,7 +124,7 @@ def _cut(order: Tensor, rows: int, gradient: bool) -> list[Chunk]:
 
 def _by_segment(valid: Tensor, segment: Tensor, segments: int, rows: int) -> list[Chunk]:
     """The largest segment first: its part of dW is read off dW before anything is added to it."""
-    orders = [(valid & (segment == s)).nonzero()[:, 0] for s in range(segments)]
+    orders = _rows_of_segments(valid, segment, segments)
     chunks = []
     for s in sorted(range(segments), key=lambda s: -len(orders[s])):
         pieces = _cut(orders[s], rows, True)
@@ -133,20 +133,22 @@ def _by_segment(valid: Tensor, segment: Tensor, segments: int, rows: int) -> lis
     return chunks
 
 
+def _rows_of_segments(valid: Tensor, segment: Tensor, segments: int) -> list[Tensor]:
+    return [(valid & (segment == s)).nonzero()[:, 0] for s in range(segments)]
+
+
 def _room_plan(valid: Tensor, row_weight: Tensor, segment: Tensor | None, segments: int) -> Plan:
     """One chunk: its parts are the rows with a weight and those without, or the segments."""
     weighted = valid & (row_weight != 0)
-    kinds: list[tuple[Tensor, bool, int | None]]
     if segment is None:
-        kinds = [(weighted, True, None), (valid & ~weighted, False, None)]
+        orders = [rows.nonzero()[:, 0] for rows in (weighted, valid & ~weighted)]
     else:
-        inside = [valid & (segment == s) for s in range(segments)]
-        kinds = [(rows, bool((rows & weighted).any()), s) for s, rows in enumerate(inside)]
-    orders = [rows.nonzero()[:, 0] for rows, _, _ in kinds]
+        orders = _rows_of_segments(valid, segment, segments)
     parts, start = [], 0
-    for order, (_, kept, s) in zip(orders, kinds, strict=True):
+    for i, order in enumerate(orders):
         if len(order):
-            parts.append(Part(start, start + len(order), kept, s))
+            kept = bool(weighted[order[0]])  # as all of them
+            parts.append(Part(start, start + len(order), kept, None if segment is None else i))
             start += len(order)
     in_order = len(parts) == 1 and start == len(valid)
     chunk = Chunk(0, start, None if in_order else torch.cat(orders), True)

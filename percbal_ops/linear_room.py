@@ -74,17 +74,23 @@ def through_room(
     )
     # residuals leave their place before the gradient takes it
     copy = fresh(x, (n * min(linear_norms.TILE, len(room)),), x.dtype)
-    add_gradient = _gradient_by_parts if part_norms else _gradient_of_kept
+    kept = [part.rows for part in parts if part.kept]
+    by_parts = _GradientByParts(x, parts, result.part_squares) if part_norms else None
     for classes in tiles(room):
         there = logits(classes)
         residual = copy[: there.numel()].view_as(there).copy_(there)
         if hidden_rows:
             _add_product(result.dx, residual[:hidden_rows], head[classes])
         if need_bias:
-            for part in parts:
-                if part.kept:
-                    result.dbias[classes] += residual[part.rows].sum(0, dtype=dtype)
-        add_gradient(room[classes], residual, x, parts, result.part_squares)
+            for rows in kept:
+                result.dbias[classes] += residual[rows].sum(0, dtype=dtype)
+        if by_parts is not None:
+            room[classes] = by_parts(residual)
+        elif kept:
+            (rows,) = kept  # those with a weight
+            torch.mm(residual[rows].t(), x[rows], out=room[classes])
+        else:
+            room[classes].zero_()
     return result
 
 
@@ -96,25 +102,21 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total += torch.mm(a, b)
 
 
-def _gradient_of_kept(
-    out: Tensor, residual: Tensor, x: Tensor, parts: list[Part], squares: Tensor
-) -> None:
-    """residual (n, t), x (n, D) -> out (t, D); without norms there is one part to keep, at most."""
-    kept = [part.rows for part in parts if part.kept]
-    if not kept:
-        out.zero_()
-    for rows in kept:
-        torch.mm(residual[rows].t(), x[rows], out=out)
+class _GradientByParts:
+    """residual (n, t) -> (t, D), the sum over kept parts of residual^T x; adds to all squares."""
 
+    def __init__(self, x: Tensor, parts: list[Part], squares: Tensor) -> None:
+        self.x, self.parts, self.squares = x, parts, squares
+        shape = (linear_norms.TILE, x.shape[1])
+        self.product = fresh(x, shape, x.dtype)
+        self.total = fresh(x, shape, accumulate_dtype(x))
 
-def _gradient_by_parts(
-    out: Tensor, residual: Tensor, x: Tensor, parts: list[Part], squares: Tensor
-) -> None:
-    """The same as a sum over the kept parts; adds every part's own to its square."""
-    total = torch.zeros_like(out, dtype=accumulate_dtype(x))
-    for i, part in enumerate(parts):
-        product = torch.mm(residual[part.rows].t(), x[part.rows])
-        squares[i] += square_norm(product)
-        if part.kept:
-            total += product
-    out.copy_(total)
+    def __call__(self, residual: Tensor) -> Tensor:
+        product, total = (buffer[: residual.shape[1]] for buffer in (self.product, self.total))
+        total.zero_()
+        for i, part in enumerate(self.parts):
+            torch.mm(residual[part.rows].t(), self.x[part.rows], out=product)
+            self.squares[i] += square_norm(product)
+            if part.kept:
+                total += product
+        return total

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from percbal.cli import main
+from percbal.diagnose import METRICS
 from percbal.presets import PRESETS, Arm, Study
 from percbal.report import write_report
 from percbal.study import run_study
 from percbal.study_arm import run_directory
-from percbal.study_results import METRICS, collect
+from percbal.study_results import collect
 
 SMOKE = PRESETS["smoke"]
 

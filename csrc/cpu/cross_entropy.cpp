@@ -60,7 +60,6 @@ class Inputs {
     inputs.args.tile = tile;
     inputs.args.tile_stride = tile * room.size(1);
     inputs.set_options(target, weight, ignore_index, label_smoothing, z_loss, softcap);
-    inputs.args.dlogits = room.mutable_data_ptr();
     return inputs;
   }
 
@@ -203,11 +202,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> weighted_cross_entropy(
 }
 
 // The gradient of a row takes the place of its logits: each is read before it is written.
-std::tuple<Tensor, Tensor> weighted_cross_entropy_(
-    Tensor logits, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
-    int64_t ignore_index, double label_smoothing, double z_loss, double softcap) {
-  STD_TORCH_CHECK(logits.is_contiguous(), "logits must be contiguous to be written in place");
-  Inputs inputs(logits, target, weight, ignore_index, label_smoothing, z_loss, softcap);
+std::tuple<Tensor, Tensor> run_in_place(Inputs& inputs, Tensor logits, const Tensor& row_weight) {
   inputs.set_row_weight(row_weight, "row_weight");
   const int64_t n = inputs.rows();
   Tensor loss = new_rows(inputs, {n}, inputs.args.loss);
@@ -217,18 +212,21 @@ std::tuple<Tensor, Tensor> weighted_cross_entropy_(
   return {loss, grad_sq};
 }
 
+std::tuple<Tensor, Tensor> weighted_cross_entropy_(
+    Tensor logits, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
+    int64_t ignore_index, double label_smoothing, double z_loss, double softcap) {
+  STD_TORCH_CHECK(logits.is_contiguous(), "logits must be contiguous to be written in place");
+  Inputs inputs(logits, target, weight, ignore_index, label_smoothing, z_loss, softcap);
+  return run_in_place(inputs, logits, row_weight);
+}
+
 // The same for logits in tiles; see CrossEntropyArgs.
 std::tuple<Tensor, Tensor> tiled_weighted_cross_entropy_(
     Tensor room, Tensor target, Tensor row_weight, std::optional<Tensor> weight,
     int64_t ignore_index, double label_smoothing, double z_loss, double softcap, int64_t tile) {
   Inputs inputs = Inputs::tiled(room, tile, target, weight, ignore_index, label_smoothing, z_loss,
                                 softcap);
-  inputs.set_row_weight(row_weight, "row_weight");
-  const int64_t n = inputs.rows();
-  Tensor loss = new_rows(inputs, {n}, inputs.args.loss);
-  Tensor grad_sq = new_rows(inputs, {n}, inputs.args.grad_sq);
-  inputs.run(&CrossEntropyKernels::forward);
-  return {loss, grad_sq};
+  return run_in_place(inputs, room, row_weight);
 }
 
 void advise_huge_pages_(Tensor x) {

@@ -21,6 +21,8 @@ from percbal.metrics import Interval, wilson_interval
 if TYPE_CHECKING:
     from percbal.tasks.base import Instance, Task
 
+METRICS = ("a", "a_p", "a_r")
+
 
 @dataclass(frozen=True)
 class Record:

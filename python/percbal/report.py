@@ -16,10 +16,11 @@ import trl
 from PIL import Image
 
 import percbal_ops
+from percbal.diagnose import METRICS
 from percbal.presets import Study
 from percbal.report_plots import accuracy_figure, share_figure, training_figure
 from percbal.study_arm import TEST_SEED, run_directory
-from percbal.study_results import MEANING, METRICS, Results
+from percbal.study_results import MEANING, Results
 from percbal.tasks import Instance, Task, get_task
 from percbal.tasks.base import Table
 

@@ -9,7 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  after the choice of a backend without a screen
 
-from percbal.study_results import METRICS, Results  # noqa: E402
+from percbal.diagnose import METRICS  # noqa: E402
+from percbal.study_results import Results  # noqa: E402
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.diagnose import complete, diagnose
+from percbal.diagnose import METRICS, complete, diagnose
 from percbal_ops import reward_coupling
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Task
-
-METRICS = ("a", "a_p", "a_r")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from percbal.diagnose import METRICS
 from percbal.metrics import Interval, paired_difference
 from percbal.rl_arm import HELD_OUT, arm_directory
-from percbal.rl_evaluate import METRICS
 from percbal.rl_presets import RLStudy
 
 Array = NDArray[np.float64]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from percbal.diagnose import METRICS
 from percbal.metrics import Interval, paired_difference, wilson_interval
 from percbal.presets import Study
 from percbal.study_arm import run_directory
 
-METRICS = ("a", "a_p", "a_r")
 MEANING = {
     "a": "end-to-end accuracy: the answer from the image is right",
     "a_p": "perception accuracy: the perceived grid in that response is exactly right",
