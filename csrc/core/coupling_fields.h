@@ -2,6 +2,7 @@
 // CPU and CUDA loops; docs/coupling.md numbers the formulas (C1), (C2), ...
 #pragma once
 #include <cstdint>
+#include <limits>
 
 #include "core/lanes.h"
 
@@ -42,21 +43,25 @@ constexpr double kZeroAdvantage = 1e-6;
 
 inline namespace PERCBAL_ISA {
 
+constexpr double kNotScored = std::numeric_limits<double>::quiet_NaN();
+
 template <class Lane>
 struct PairSums {  // of one group, about its first scored values x0, y0: exact zeros when constant
   Lane n, x, y, xx, xy, yy, x0, y0, binary;
+  Lane per_n;  // 1 / n, 0 for an empty group
+};
+
+template <class Lane>
+struct Spread {  // of a group's scored outcomes: the mean about x0, the unbiased standard deviation
+  Lane mean, std;
 };
 
 template <class Lane>
 struct SignalSums {  // of one group
-  Lane n, x, xx;           // scored outcomes about x0
+  Lane n;  // scored outcomes
+  Spread<Lane> spread;
   Lane cells[4], mass[4];  // advantage split by perception and sign
   Lane known, known_right;
-};
-
-template <class Lane>
-struct Spread {
-  Lane mean, std;  // of the group's scored outcomes; the mean is about x0, the std unbiased
 };
 
 template <class Lane>
@@ -83,53 +88,81 @@ PERCBAL_HD Spread<Lane> spread(const Lane& n, const Lane& x, const Lane& xx) {
 
 template <class Lane>
 PERCBAL_HD Central<Lane> central(const PairSums<Lane>& g) {
-  const Lane scale = inverse(g.n);
-  return {at_least_zero(g.xx - g.x * g.x * scale), g.xy - g.x * g.y * scale,
-          at_least_zero(g.yy - g.y * g.y * scale)};
+  return {at_least_zero(g.xx - g.x * g.x * g.per_n), g.xy - g.x * g.y * g.per_n,
+          at_least_zero(g.yy - g.y * g.y * g.per_n)};
 }
 
-// Adds to acc[field * stride], where a Lane of doubles lies.
-template <class Lane>
-PERCBAL_HD void fold_pair(const PairSums<Lane>& g, double origin_x, double origin_y, double* acc,
-                          int64_t stride) {
-  const Central<Lane> c = central(g);
-  const Lane ax = g.x0 - origin_x, ay = g.y0 - origin_y;  // move the moments to the origin
-  const Lane m[6] = {g.n,
-                     g.x + g.n * ax,
-                     g.y + g.n * ay,
-                     g.xx + 2 * ax * g.x + g.n * ax * ax,
-                     g.xy + ax * g.y + ay * g.x + g.n * ax * ay,
-                     g.yy + 2 * ay * g.y + g.n * ay * ay};
-  const Lane w[3] = {c.xx, c.xy, c.yy};
-  for (int i = 0; i < 6; ++i) add_to<Lane>(acc + (kCount + i) * stride, m[i]);
-  int f = kMoments;
-  for (int i = 0; i < 6; ++i)
-    for (int j = i; j < 6; ++j) add_to<Lane>(acc + f++ * stride, m[i] * m[j]);
-  for (int i = 0; i < 3; ++i) add_to<Lane>(acc + (kWithin + i) * stride, w[i]);
-  f = kWithinOuter;
-  for (int i = 0; i < 3; ++i)
-    for (int j = i; j < 3; ++j) add_to<Lane>(acc + f++ * stride, w[i] * w[j]);
-  const Lane sum_x = g.x + g.n * g.x0, sum_y = g.y + g.n * g.y0;
-  add_to<Lane>(acc + kGroups * stride, select(g.n > 0, 1.0, 0.0));
-  add_to<Lane>(acc + kInformative * stride, select((c.xx > 0) | (c.yy > 0), 1.0, 0.0));
-  add_to<Lane>(acc + kEchoWithin * stride, sum_x - sum_x * sum_y * inverse(g.n));
-  add_to<Lane>(acc + kBinary * stride, g.binary);
-}
-
-template <class Lane>
-PERCBAL_HD void fold_signal(const SignalSums<Lane>& g, double eps, double* acc, int64_t stride) {
-  const Lane std = spread(g.n, g.x, g.xx).std;
-  const Lane scale = select(std > 0, 1 / (std + eps), 0.0);
-  add_to<Lane>(acc + kScored * stride, g.n);
-  add_to<Lane>(acc + kScoredGroups * stride, select(g.n > 0, 1.0, 0.0));
-  add_to<Lane>(acc + kSilentGroups * stride, select((g.n > 0) & (std == 0), 1.0, 0.0));
-  for (int k = 0; k < 4; ++k) {
-    add_to<Lane>(acc + (kCells + k) * stride, g.cells[k]);
-    add_to<Lane>(acc + (kMassCentred + k) * stride, g.mass[k]);
-    add_to<Lane>(acc + (kMassScaled + k) * stride, g.mass[k] * scale);
+// Adds `count` vectors v and the upper triangles of v v' to sums[field * stride] and
+// outer[field * stride]: row by row of the triangle, so that the sums stay in registers.
+template <int D, class Lane>
+PERCBAL_HD void fold_outer(const Lane (*v)[D], int count, double* sums, double* outer,
+                           int64_t stride) {
+  PERCBAL_UNROLL
+  for (int i = 0; i < D; ++i) {
+    Lane sum{}, row[D]{};
+    for (int k = 0; k < count; ++k) {
+      const Lane scale = v[k][i];
+      sum += scale;
+      PERCBAL_UNROLL
+      for (int j = i; j < D; ++j) row[j] += scale * v[k][j];
+    }
+    add_to(sums + i * stride, sum);
+    for (int j = i; j < D; ++j, outer += stride) add_to(outer, row[j]);
   }
-  add_to<Lane>(acc + kKnown * stride, g.known);
-  add_to<Lane>(acc + kKnownRight * stride, g.known_right);
+}
+
+// Adds the sums of count <= Most groups to acc[field * stride], where a Lane of doubles lies.
+template <int Most, class Lane>
+PERCBAL_HD void fold_pairs(const PairSums<Lane>* groups, int count, double origin_x,
+                           double origin_y, double* acc, int64_t stride) {
+  Lane m[Most][6], w[Most][3];
+  Lane some{}, informative{}, echo{}, binary{};
+  for (int k = 0; k < count; ++k) {
+    const PairSums<Lane>& g = groups[k];
+    const Central<Lane> c = central(g);
+    const Lane ax = g.x0 - origin_x, ay = g.y0 - origin_y;  // move the moments to the origin
+    m[k][0] = g.n;
+    m[k][1] = g.x + g.n * ax;
+    m[k][2] = g.y + g.n * ay;
+    m[k][3] = g.xx + ax * (g.x + m[k][1]);
+    m[k][4] = g.xy + ax * m[k][2] + ay * g.x;
+    m[k][5] = g.yy + ay * (g.y + m[k][2]);
+    w[k][0] = c.xx;
+    w[k][1] = c.xy;
+    w[k][2] = c.yy;
+    const Lane sum_x = g.x + g.n * g.x0, sum_y = g.y + g.n * g.y0;
+    some += select(g.n > 0, Lane{} + 1.0, 0.0);
+    informative += select((c.xx > 0) | (c.yy > 0), Lane{} + 1.0, 0.0);
+    echo += sum_x - sum_x * sum_y * g.per_n;
+    binary += g.binary;
+  }
+  fold_outer(m, count, acc + kCount * stride, acc + kMoments * stride, stride);
+  fold_outer(w, count, acc + kWithin * stride, acc + kWithinOuter * stride, stride);
+  add_to(acc + kGroups * stride, some);
+  add_to(acc + kInformative * stride, informative);
+  add_to(acc + kEchoWithin * stride, echo);
+  add_to(acc + kBinary * stride, binary);
+}
+
+template <class Lane>
+PERCBAL_HD void fold_signals(const SignalSums<Lane>* groups, int count, double eps, double* acc,
+                             int64_t stride) {
+  Lane sums[kSignalFields]{};
+  for (int k = 0; k < count; ++k) {
+    const SignalSums<Lane>& g = groups[k];
+    const Lane std = g.spread.std, scale = select(std > 0, 1 / (std + eps), 0.0);
+    sums[kScored] += g.n;
+    sums[kScoredGroups] += select(g.n > 0, Lane{} + 1.0, 0.0);
+    sums[kSilentGroups] += select((g.n > 0) & (std == 0), Lane{} + 1.0, 0.0);
+    for (int i = 0; i < 4; ++i) {
+      sums[kCells + i] += g.cells[i];
+      sums[kMassCentred + i] += g.mass[i];
+      sums[kMassScaled + i] += g.mass[i] * scale;
+    }
+    sums[kKnown] += g.known;
+    sums[kKnownRight] += g.known_right;
+  }
+  for (int f = 0; f < kSignalFields; ++f) add_to(acc + f * stride, sums[f]);
 }
 
 }  // namespace PERCBAL_ISA

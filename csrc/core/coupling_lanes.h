@@ -1,63 +1,15 @@
-// Sums over the rollouts of one group (Lane = double) or of eight at once, one per vector lane.
+// Sums over the rollouts of one group (Lane = double) or of several at once, one per vector lane. A
+// column is (rows, W) doubles, padded with NaN, which is "not scored".
 #pragma once
-#include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
-#include "core/coupling_stats.h"
+#include "core/coupling_bits.h"
 
 namespace percbal {
 inline namespace PERCBAL_ISA {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kNotScored = std::numeric_limits<double>::quiet_NaN();
-
-// The columns of W groups, transposed to [row][lane] and padded with NaN, which is "not scored".
-template <class Lane>
-struct Tile {
-  static constexpr int W = sizeof(Lane) / sizeof(double);
-  std::vector<double> outcome, target[2];
-  int64_t rows = 0, shortest = 0;  // of the longest and the shortest group
-
-  template <class T>
-  PERCBAL_HD void load_column(const Rollouts<T>& in, const T* column, int64_t stride,
-                              int64_t group, std::vector<double>& to) {
-    if (to.size() < static_cast<size_t>(rows * W)) to.resize(rows * W);
-    double* out = to.data();
-    const int64_t* begin = in.offsets + group;
-    int64_t done = 0;
-    if constexpr (W == 8)
-      if (!in.order && stride == 1)
-        for (; done + 8 <= shortest; done += 8)
-          transpose([&](int l) { return column + begin[l] + done; }, out + done * 8);
-    for (int l = 0; l < W; ++l) {
-      const int64_t size = begin[l + 1] - begin[l];
-      if (in.order)
-        for (int64_t i = done; i < size; ++i) out[i * W + l] = column[in.order[begin[l] + i] * stride];
-      else
-        for (int64_t i = done; i < size; ++i) out[i * W + l] = column[(begin[l] + i) * stride];
-      for (int64_t i = size; i < rows; ++i) out[i * W + l] = kNotScored;
-    }
-  }
-
-  template <class T>
-  PERCBAL_HD void load_group(const Rollouts<T>& in, int64_t group) {
-    rows = 0;
-    shortest = std::numeric_limits<int64_t>::max();
-    for (int l = 0; l < W; ++l) {
-      const int64_t size = in.offsets[group + l + 1] - in.offsets[group + l];
-      rows = std::max(rows, size);
-      shortest = std::min(shortest, size);
-    }
-    for (int t = 0; t < 2 && in.target[t]; ++t) load_column(in, in.target[t], 1, group, target[t]);
-  }
-
-  template <class T>
-  PERCBAL_HD void load_candidate(const Rollouts<T>& in, int64_t group, int64_t candidate) {
-    load_column(in, in.outcome + candidate, in.candidates, group, outcome);
-  }
-};
 
 template <class Lane>
 PERCBAL_HD auto scored(Lane v) {
@@ -103,7 +55,39 @@ PERCBAL_HD PairSums<Lane> sum_pairs(const double* x, const double* y, int64_t ro
     s.yy += dy * dy;
     s.binary += select((vx * vx == vx) & (vy * vy == vy), 1.0, 0.0);
   }
+  s.per_n = inverse(s.n);
   return s;
+}
+
+// x binary, `ones` of it in a group, a bit each in `x_bits`; y complete. False, with sums that mean
+// nothing, when a value of y is missing (or infinite).
+template <class Lane>
+PERCBAL_HD bool sum_binary_pair(Words<Lane> x_bits, const Lane& ones, const double* y, int64_t rows,
+                                PairSums<Lane>& s) {
+  constexpr int W = sizeof(Lane) / sizeof(double);
+  const Lane y0 = load<Lane>(y);
+  Lane sum{}, squares{}, of_ones{}, binary{};
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < rows; ++i, x_bits >>= 1) {
+    const Lane v = load<Lane>(y + i * W), d = v - y0;
+    sum += d;
+    squares += d * d;
+    of_ones += select((x_bits & 1) != 0, d, 0.0);
+    binary += select(v * v == v, Lane{} + 1.0, 0.0);
+  }
+  const double any_missing = sum_lanes(squares * 0.0);
+  if (any_missing != 0) return false;
+  s.n = Lane{} + static_cast<double>(rows);
+  s.per_n = Lane{} + 1.0 / static_cast<double>(rows);
+  const Ones<Lane> x(s.n, ones);
+  s.x0 = x.x0;
+  s.x = s.xx = x.x;
+  s.y0 = y0;
+  s.y = sum;
+  s.yy = squares;
+  s.xy = of_ones - x.x0 * sum;
+  s.binary = binary;
+  return true;
 }
 
 template <class Lane>
@@ -113,16 +97,17 @@ PERCBAL_HD SignalSums<Lane> sum_signal(const double* x, const double* y, int64_t
   SignalSums<Lane> s{};
   Lane x0, unused;
   first_scored(x, x, rows, x0, unused);
+  Lane sum{}, squares{};
   for (int64_t i = 0; i < rows; ++i) {
     const Lane v = load<Lane>(x + i * W), d = select(scored(v), v - x0, 0.0);
     s.n += select(scored(v), 1.0, 0.0);
-    s.x += d;
-    s.xx += d * d;
+    sum += d;
+    squares += d * d;
   }
-  const Spread<Lane> group = spread(s.n, s.x, s.xx);
+  s.spread = spread(s.n, sum, squares);
   // a constant group has no advantage, whatever the mean's rounding
-  const Lane tiny = select(group.std > 0, kZeroAdvantage * group.std, kInfinity);
-  const Lane centre = x0 + group.mean;
+  const Lane tiny = select(s.spread.std > 0, kZeroAdvantage * s.spread.std, kInfinity);
+  const Lane centre = x0 + s.spread.mean;
   for (int64_t i = 0; i < rows; ++i) {
     const Lane vx = load<Lane>(x + i * W), vy = load<Lane>(y + i * W);
     const auto both = scored(vx) & scored(vy);
@@ -179,6 +164,7 @@ PERCBAL_HD bool sum_complete(const double* x, const double* y, const double* z, 
   const double any_missing = sum_lanes((p.xx + p.yy + q.yy) * 0.0);
   if (any_missing != 0) return false;
   p.n = q.n = Lane{} + static_cast<double>(rows);
+  p.per_n = q.per_n = Lane{} + 1.0 / static_cast<double>(rows);
   p.x0 = q.x0 = x0;
   p.y0 = y0;
   q.x = p.x;
@@ -187,11 +173,9 @@ PERCBAL_HD bool sum_complete(const double* x, const double* y, const double* z, 
 
   SignalSums<Lane> s{};
   s.n = s.known = p.n;
-  s.x = p.x;
-  s.xx = p.xx;
-  const Spread<Lane> group = spread(p.n, p.x, p.xx);
-  const Lane tiny = select(group.std > 0, kZeroAdvantage * group.std, kInfinity);
-  const Lane centre = x0 + group.mean;
+  s.spread = spread(p.n, p.x, p.xx);
+  const Lane tiny = select(s.spread.std > 0, kZeroAdvantage * s.spread.std, kInfinity);
+  const Lane centre = x0 + s.spread.mean;
   Lane ups{}, downs{}, up_mass{}, down_mass{};
   for (int64_t i = 0; i < rows; ++i) {
     const Lane a = load<Lane>(x + i * W) - centre;

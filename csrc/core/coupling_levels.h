@@ -18,6 +18,9 @@ struct RunCount;
   template <class Id>                                                                             \
   RunCount count_runs(const Id*, int64_t, int64_t);                                               \
   extern template RunCount count_runs(const int64_t*, int64_t, int64_t);                          \
+  template <class Id>                                                                             \
+  bool equal_runs(const Id*, int64_t, int64_t, int64_t);                                          \
+  extern template bool equal_runs(const int64_t*, int64_t, int64_t, int64_t);                     \
   }
 PERCBAL_DECLARE_LEVEL(avx2)
 PERCBAL_DECLARE_LEVEL(avx512)

@@ -1,6 +1,7 @@
 #include "core/coupling_stats.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "core/coupling_chunk.h"
@@ -12,7 +13,7 @@ namespace percbal {
 
 namespace {
 
-constexpr int64_t kChunkRows = 8192;  // rows of one task
+constexpr int64_t kChunkRows = 1 << 15;  // rows of one task
 constexpr int64_t kMaxChunks = 256;   // bounds the memory of the partial sums
 
 template <class T>
@@ -25,6 +26,16 @@ AddChunk<T> best_add_chunk() {
   if (cpu_level() == CpuLevel::avx2) return avx2::add_chunk<T>;
 #endif
   return baseline::add_chunk<T>;
+}
+
+using EqualRuns = bool (*)(const int64_t*, int64_t, int64_t, int64_t);
+
+EqualRuns best_equal_runs() {
+#if defined(__x86_64__)
+  if (cpu_level() == CpuLevel::avx512) return avx512::equal_runs<int64_t>;
+  if (cpu_level() == CpuLevel::avx2) return avx2::equal_runs<int64_t>;
+#endif
+  return baseline::equal_runs<int64_t>;
 }
 
 template <class T>
@@ -42,6 +53,7 @@ template <class T>
 int64_t chunk_begin(const Rollouts<T>& in, int64_t k, int64_t chunks) {
   if (k == chunks) return in.groups;
   const int64_t row = in.rows * k / chunks;
+  if (!in.offsets) return (row + in.length - 1) / in.length;
   return std::lower_bound(in.offsets, in.offsets + in.groups, row) - in.offsets;
 }
 
@@ -61,10 +73,10 @@ void sum_tasks(const Rollouts<T>& in, int64_t n, const Parallel& parallel, const
   const int64_t fields = in.candidates * (targets(in) * kPairFields + kSignalFields);
   std::vector<double> partial(n * fields);
   parallel(n, [&](int64_t k) {
-    std::vector<double> lanes(fields * kLanes);
+    std::vector<double> lanes(fields * kAccStride);
     task(k, lanes.data());
     for (int64_t f = 0; f < fields; ++f)
-      for (int l = 0; l < kLanes; ++l) partial[k * fields + f] += lanes[f * kLanes + l];
+      for (int l = 0; l < kAccStride; ++l) partial[k * fields + f] += lanes[f * kAccStride + l];
   });
   for (int64_t k = 1; k < n; ++k)
     for (int64_t f = 0; f < fields; ++f) partial[f] += partial[k * fields + f];
@@ -75,6 +87,40 @@ void sum_tasks(const Rollouts<T>& in, int64_t n, const Parallel& parallel, const
     std::copy(from, from + kSignalFields, signal + c * kSignalFields);
     from += kSignalFields;
   }
+}
+
+// Adds up the groups chunk by chunk, if check(its rows begin, end) is true of every chunk: returns it.
+template <class T, class Check>
+bool sum_chunks(const Rollouts<T>& in, const CouplingOptions& options, double* pair, double* signal,
+                const Parallel& parallel, const Check& check) {
+  const int64_t chunks = chunk_count(in);
+  const AddChunk<T> add_chunk = best_add_chunk<T>();
+  std::atomic<bool> good = true;
+  const auto task = [&](int64_t k, double* lanes) {
+    const int64_t begin = chunk_begin(in, k, chunks), end = chunk_begin(in, k + 1, chunks);
+    if (good && check(in.begin(begin), in.begin(end)))
+      add_chunk(in, options, begin, end, lanes);
+    else
+      good = false;
+  };
+  sum_tasks(in, chunks, parallel, task, pair, signal);
+  return good;
+}
+
+// GRPO's layout, runs as long as the first one and of growing ids, is checked and summed in one pass
+// over the rows. False, with sums that mean nothing, if the layout is another.
+template <class T>
+bool sum_equal_runs(Rollouts<T> in, const int64_t* ids, const CouplingOptions& options, double* pair,
+                    double* signal, const Parallel& parallel) {
+  in.length = std::find_if(ids, ids + in.rows, [&](int64_t id) { return id != *ids; }) - ids;
+  if (in.rows == 0 || in.rows % in.length != 0) return false;
+  in.order = nullptr;
+  in.offsets = nullptr;
+  in.groups = in.rows / in.length;
+  const EqualRuns equal_runs = best_equal_runs();
+  return sum_chunks(in, options, pair, signal, parallel, [&](int64_t begin, int64_t end) {
+    return equal_runs(ids, begin, end, in.length);
+  });
 }
 
 // One candidate: its values travel with the rows, so that no column is read out of order.
@@ -111,17 +157,13 @@ void sum_scattered(const Rollouts<T>& in, const Ids& ids, const CouplingOptions&
 template <class T>
 void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
                     double* signal, const Parallel& parallel) {
-  const int64_t chunks = chunk_count(in);
-  const AddChunk<T> add_chunk = best_add_chunk<T>();
-  const auto task = [&](int64_t k, double* lanes) {
-    add_chunk(in, options, chunk_begin(in, k, chunks), chunk_begin(in, k + 1, chunks), lanes);
-  };
-  sum_tasks(in, chunks, parallel, task, pair, signal);
+  sum_chunks(in, options, pair, signal, parallel, [](int64_t, int64_t) { return true; });
 }
 
 template <class T>
 void coupling_stats_by_id(Rollouts<T> in, const int64_t* data, const CouplingOptions& options,
                           double* pair, double* signal, const Parallel& parallel) {
+  if (sum_equal_runs(in, data, options, pair, signal, parallel)) return;
   Ids ids{data, in.rows, 0, 0};
   GroupLayout layout;
   layout.offsets = {0};
@@ -145,13 +187,13 @@ template <class T>
 void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
                     const Parallel& parallel) {
   for_each_group(in, parallel, [&](int64_t g) {
-    thread_local Tile<double> tile;
-    tile.load_group(in, g);
+    thread_local Block<double, T> block;
+    block.load_groups(in, g, g + 1);
     for (int64_t c = 0; c < in.candidates; ++c) {
-      tile.load_candidate(in, g, c);
+      block.load_candidate(c);
       for (int t = 0; t < targets(in); ++t) {
-        const PairSums<double> s =
-            sum_pairs<double>(tile.outcome.data(), tile.target[t].data(), tile.rows);
+        const PairSums<double> s = sum_pairs<double>(
+            block.lanes(block.outcome, 0), block.lanes(block.target[t], 0), block.rows);
         const Central<double> w = central(s);
         const int64_t at = (t * in.candidates + c) * in.groups + g;
         correlation[at] = std::clamp(w.xy / std::sqrt(w.xx * w.yy), -1.0, 1.0);  // (C1); 0/0 is NaN
@@ -165,23 +207,22 @@ template <class T>
 void group_advantage(const Rollouts<T>& in, double eps, T* scaled, T* centred,
                      const Parallel& parallel) {
   for_each_group(in, parallel, [&](int64_t g) {
-    thread_local Tile<double> tile;
-    tile.load_group(in, g);
+    thread_local Block<double, T> block;
+    block.load_groups(in, g, g + 1);
     for (int64_t c = 0; c < in.candidates; ++c) {
-      tile.load_candidate(in, g, c);
-      const double* x = tile.outcome.data();
+      block.load_candidate(c);
+      const double* x = block.lanes(block.outcome, 0);
       double n = 0, sx = 0, sxx = 0, x0, unused;
-      first_scored(x, x, tile.rows, x0, unused);
-      for (int64_t i = 0; i < tile.rows; ++i) {
+      first_scored(x, x, block.rows, x0, unused);
+      for (int64_t i = 0; i < block.rows; ++i) {
         const double d = scored(x[i]) ? x[i] - x0 : 0;
         n += scored(x[i]) ? 1 : 0;
         sx += d;
         sxx += d * d;
       }
       const Spread<double> s = spread(n, sx, sxx);
-      for (int64_t i = 0; i < tile.rows; ++i) {
-        const int64_t row = in.offsets[g] + i;
-        const int64_t at = (in.order ? in.order[row] : row) * in.candidates + c;
+      for (int64_t i = 0; i < block.rows; ++i) {
+        const int64_t at = in.row(block.first + i) * in.candidates + c;
         const double a = s.std > 0 || !scored(x[i]) ? x[i] - x0 - s.mean : 0;
         centred[at] = static_cast<T>(a);
         scaled[at] = static_cast<T>(s.std > 0 ? a / (s.std + eps) : a);

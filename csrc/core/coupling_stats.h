@@ -4,8 +4,11 @@
 
 #include "core/coupling_fields.h"
 #include "core/parallel.h"
+#include "core/target.h"
 
 namespace percbal {
+
+constexpr int kAccStride = 8;  // partial sums of a field: the lanes of the widest vector
 
 template <class T>
 struct Rollouts {
@@ -13,8 +16,13 @@ struct Rollouts {
   int64_t candidates;      // C
   const T* target[2];      // (R) each: perception, then reasoning or null
   const int32_t* order;    // (R) rows by group, or null when they already lie so
-  const int64_t* offsets;  // (G + 1)
+  const int64_t* offsets;  // (G + 1), or null when every group has `length` rows
   int64_t rows, groups;
+  int64_t length = 0;
+
+  PERCBAL_HD int64_t begin(int64_t g) const { return offsets ? offsets[g] : g * length; }
+  PERCBAL_HD int64_t size(int64_t g) const { return begin(g + 1) - begin(g); }
+  PERCBAL_HD int64_t row(int64_t i) const { return order ? order[i] : i; }
 };
 
 struct CouplingOptions {

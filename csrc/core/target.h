@@ -11,6 +11,8 @@
 
 #if defined(__CUDACC__)
 #define PERCBAL_HD __host__ __device__ __forceinline__
+#define PERCBAL_UNROLL _Pragma("unroll")
 #else
 #define PERCBAL_HD PERCBAL_TARGET inline __attribute__((always_inline))
+#define PERCBAL_UNROLL _Pragma("GCC unroll 8")
 #endif

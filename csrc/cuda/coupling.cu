@@ -12,9 +12,10 @@ namespace {
 constexpr int kWarps = 8, kThreads = 32 * kWarps;
 constexpr int kMaxFields = 2 * kPairFields + kSignalFields;
 
-__device__ double warp_sum(double v) {
-  for (int step = 16; step > 0; step /= 2) v += __shfl_xor_sync(~0u, v, step);
-  return v;
+// Each value becomes its sum over the warp, in every lane.
+template <class... Values>
+__device__ void warp_sum(Values&... values) {
+  for (int step = 16; step > 0; step /= 2) ((values += __shfl_xor_sync(~0u, values, step)), ...);
 }
 
 template <class T>
@@ -23,10 +24,11 @@ struct Group {  // the rows of one group, seen by one warp
   int64_t begin, size, candidate;
 
   __device__ Group(const Rollouts<T>& rollouts, int64_t g, int64_t c)
-      : in(rollouts), begin(in.offsets[g]), size(in.offsets[g + 1] - begin), candidate(c) {}
-  __device__ int64_t row(int64_t i) const { return in.order ? in.order[begin + i] : begin + i; }
+      : in(rollouts), begin(in.begin(g)), size(in.size(g)), candidate(c) {}
+  __device__ int64_t row(int64_t i) const { return in.row(begin + i); }
   __device__ double x(int64_t row) const { return in.outcome[row * in.candidates + candidate]; }
-  __device__ double y(int64_t row, int t) const { return in.target[t][row]; }
+  // an index that varies would copy the parameters to the stack
+  __device__ double y(int64_t row, int t) const { return (t ? in.target[1] : in.target[0])[row]; }
 
   // The first row whose x, and y unless t < 0, are scored; -1 without one. Same in all lanes.
   __device__ int64_t first_scored(int t) const {
@@ -64,7 +66,8 @@ __device__ PairSums<double> sum_pairs(const Group<T>& group, int t) {
     s.yy += dy * dy;
     s.binary += vx * vx == vx && vy * vy == vy;
   }
-  for (double* sum : {&s.n, &s.x, &s.y, &s.xx, &s.xy, &s.yy, &s.binary}) *sum = warp_sum(*sum);
+  warp_sum(s.n, s.x, s.y, s.xx, s.xy, s.yy, s.binary);
+  s.per_n = inverse(s.n);
   return s;
 }
 
@@ -85,7 +88,7 @@ __device__ Centre sum_outcomes(const Group<T>& group) {
     s.x += d;
     s.xx += d * d;
   }
-  for (double* sum : {&s.n, &s.x, &s.xx}) *sum = warp_sum(*sum);
+  warp_sum(s.n, s.x, s.xx);
   return s;
 }
 
@@ -94,9 +97,7 @@ __device__ SignalSums<double> sum_signal(const Group<T>& group, double right_at)
   const Centre c = sum_outcomes(group);
   SignalSums<double> s{};
   s.n = c.n;
-  s.x = c.x;
-  s.xx = c.xx;
-  const Spread<double> spread_of = spread(c.n, c.x, c.xx);
+  s.spread = spread(c.n, c.x, c.xx);
   for (int64_t i = threadIdx.x % 32; i < group.size; i += 32) {
     const int64_t r = group.row(i);
     const double vx = group.x(r), vy = group.y(r, 0);
@@ -104,8 +105,8 @@ __device__ SignalSums<double> sum_signal(const Group<T>& group, double right_at)
     const bool right = vy >= right_at;
     s.known += 1;
     s.known_right += right;
-    const double a = vx - (c.x0 + spread_of.mean);
-    if (spread_of.std == 0 || fabs(a) <= kZeroAdvantage * spread_of.std) continue;
+    const double a = vx - (c.x0 + s.spread.mean);
+    if (s.spread.std == 0 || fabs(a) <= kZeroAdvantage * s.spread.std) continue;
     const int cell = (right ? 0 : 2) + (a < 0);
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -113,13 +114,9 @@ __device__ SignalSums<double> sum_signal(const Group<T>& group, double right_at)
       s.mass[k] += k == cell ? fabs(a) : 0;
     }
   }
-  s.known = warp_sum(s.known);
-  s.known_right = warp_sum(s.known_right);
+  warp_sum(s.known, s.known_right);
 #pragma unroll
-  for (int k = 0; k < 4; ++k) {
-    s.cells[k] = warp_sum(s.cells[k]);
-    s.mass[k] = warp_sum(s.mass[k]);
-  }
+  for (int k = 0; k < 4; ++k) warp_sum(s.cells[k], s.mass[k]);
   return s;
 }
 
@@ -139,10 +136,10 @@ __global__ void coupling_kernel(Rollouts<T> in, CouplingOptions options, int tar
     for (int t = 0; t < targets; ++t, acc += kPairFields) {
       const PairSums<double> pair = sum_pairs(group, t);
       if (threadIdx.x % 32 == 0)
-        fold_pair(pair, options.origin_outcome[c], options.origin_target[t], acc, 1);
+        fold_pairs<1>(&pair, 1, options.origin_outcome[c], options.origin_target[t], acc, 1);
     }
     const SignalSums<double> signal = sum_signal(group, options.right_at);
-    if (threadIdx.x % 32 == 0) fold_signal(signal, options.eps, acc, 1);
+    if (threadIdx.x % 32 == 0) fold_signals(&signal, 1, options.eps, acc, 1);
   }
   __syncthreads();
   for (int f = threadIdx.x; f < fields; f += kThreads) {

@@ -1,0 +1,134 @@
+// Columns of nothing but 0 and 1, a bit each: most rewards are right or wrong, and then every sum of a
+// group is a few population counts.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "core/coupling_fields.h"
+
+namespace percbal {
+inline namespace PERCBAL_ISA {
+
+constexpr int64_t kWordRows = 64;  // a word holds a group of at most so many rows
+
+template <class Lane>
+struct WordsOf {
+  using type = uint64_t;
+};
+template <>
+struct WordsOf<Wide> {
+  typedef uint64_t type __attribute__((vector_size(8 * kLanes)));
+};
+template <class Lane>
+using Words = typename WordsOf<Lane>::type;  // a word for each lane
+
+// Which elements of two vectors are equal, the first in bit 0.
+template <class V>
+PERCBAL_HD uint64_t equal_bits(V a, V b) {
+  constexpr bool floats = sizeof(a[0]) == sizeof(float);
+#if PERCBAL_LANES >= 4
+  if constexpr (floats) return _mm256_movemask_ps((__m256)(a == b));
+  else return _mm256_movemask_pd((__m256d)(a == b));
+#elif defined(__SSE2__)
+  if constexpr (floats) return _mm_movemask_ps((__m128)(a == b));
+  else return _mm_movemask_pd((__m128d)(a == b));
+#else
+  uint64_t out = 0;
+  for (size_t i = 0; i < sizeof(a) / sizeof(a[0]); ++i) out |= uint64_t{a[i] == b[i]} << i;
+  return out;
+#endif
+}
+
+// words[i] = whether values[64 i], values[64 i + 1], ... are 1, in n / 64 + 1 words. False as soon as
+// a value is neither 0 nor 1.
+template <class T>
+PERCBAL_HD bool pack_ones(const T* values, int64_t n, uint64_t* words) {
+  constexpr int kBytes = PERCBAL_LANES >= 4 ? 32 : 16;  // 256 bits: what has a mask of its signs
+  typedef T V __attribute__((vector_size(kBytes)));
+  constexpr int kWidth = kBytes / sizeof(T);
+  T padded[kWordRows];
+  for (int64_t begin = 0; begin <= n; begin += kWordRows) {
+    const T* from = values + begin;
+    if (n - begin < kWordRows) {
+      memset(padded, 0, sizeof(padded));
+      from = static_cast<T*>(memcpy(padded, from, (n - begin) * sizeof(T)));
+    }
+    uint64_t one = 0, zero = 0;
+#pragma GCC unroll 32
+    for (int k = 0; k < kWordRows; k += kWidth) {
+      V v;
+      memcpy(&v, from + k, sizeof(v));
+      one |= equal_bits(v, V{} + 1) << k;
+      zero |= equal_bits(v, V{}) << k;
+    }
+    if ((one | zero) != ~uint64_t{0}) return false;
+    words[begin / kWordRows] = one;
+  }
+  return true;
+}
+
+// Bits begin, begin + 1, ... of `words`: at least 57 of them, and 64 where begin is a multiple of 8.
+PERCBAL_HD uint64_t bits_at(const uint64_t* words, uint64_t begin) {
+  uint64_t word;
+  memcpy(&word, reinterpret_cast<const char*>(words) + begin / 8, sizeof(word));
+  return word >> begin % 8;
+}
+PERCBAL_HD bool fits_bits(uint64_t begin, uint64_t n) {
+  return n <= kWordRows - 7 || (n <= kWordRows && begin % 8 == 0);
+}
+PERCBAL_HD uint64_t low_bits(uint64_t n) { return n < 64 ? (uint64_t{1} << n) - 1 : ~uint64_t{0}; }
+
+// Sums of one binary column about x0, its only value where it is constant: then they are exact zeros.
+template <class Lane>
+struct Ones {
+  Lane x0, x;  // the sum of squares is x too
+
+  PERCBAL_HD Ones(const Lane& n, const Lane& ones)
+      : x0(select(ones == n, Lane{} + 1.0, 0.0)), x(select(ones == n, Lane{}, ones)) {}
+};
+
+// One pair of binary columns, from its counts.
+template <class Lane>
+PERCBAL_HD PairSums<Lane> sum_counts(const Lane& n, const Lane& per_n, const Lane& ones_x,
+                                     const Lane& ones_y, const Lane& ones_both) {
+  const Ones<Lane> x(n, ones_x), y(n, ones_y);
+  PairSums<Lane> s;
+  s.n = s.binary = n;
+  s.per_n = per_n;
+  s.x0 = x.x0;
+  s.y0 = y.x0;
+  s.x = s.xx = x.x;
+  s.y = s.yy = y.x;
+  s.xy = ones_both - x.x0 * ones_y - y.x0 * x.x;
+  return s;
+}
+
+// What the gradient sees of a binary outcome x beside a binary perception y: all ones have one
+// advantage, all zeros another.
+template <class Lane>
+PERCBAL_HD SignalSums<Lane> signal_counts(const Lane& n, const Lane& ones_x, const Lane& ones_y,
+                                          const Lane& ones_both, double right_at) {
+  const Ones<Lane> x(n, ones_x);
+  const double one_right = right_at <= 1 ? 1.0 : 0.0, zero_right = right_at <= 0 ? 1.0 : 0.0;
+  SignalSums<Lane> s;
+  s.n = s.known = n;
+  s.spread = spread(n, x.x, x.x);
+  s.known_right = one_right * ones_y + zero_right * (n - ones_y);
+  const Lane right_up = one_right * ones_both + zero_right * (ones_x - ones_both);
+  // a constant group has no advantage
+  const Lane moves = select(s.spread.std > 0, Lane{} + 1.0, 0.0);
+  s.cells[0] = moves * right_up;
+  s.cells[1] = moves * (s.known_right - right_up);
+  s.cells[2] = moves * (ones_x - right_up);
+  s.cells[3] = moves * (n - ones_x) - s.cells[1];
+  const Lane mean = x.x0 + s.spread.mean;
+  for (int k = 0; k < 4; ++k) s.mass[k] = s.cells[k] * (k % 2 ? mean : 1 - mean);
+  return s;
+}
+
+}  // namespace PERCBAL_ISA
+}  // namespace percbal
