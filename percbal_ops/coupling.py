@@ -63,14 +63,9 @@ def reward_coupling(
     """
     outcome, perception, reasoning, group = _checked(outcome, perception, reasoning, group)
     matrix = outcome if outcome.dim() == 2 else outcome[:, None]
-    targets = [t for t in (perception, reasoning) if t is not None]
-    stats = CouplingStats(
-        origin_outcome=torch.stack([_first_scored(c) for c in matrix.unbind(1)]),
-        origin_target=torch.stack([_first_scored(t) for t in targets]),
-        eps=eps,
-        right_at=right_at,
-    )
-    stats._add(matrix, perception, reasoning, group)
+    origin_outcome = _origins(*matrix.unbind(1))
+    origin_target = _origins(*(t for t in (perception, reasoning) if t is not None))
+    sums = _sums(matrix, perception, reasoning, group, origin_outcome, origin_target, eps, right_at)
     table = None
     if per_group:
         order, offsets, ids = _layout(group, len(matrix), matrix.device)
@@ -80,7 +75,8 @@ def reward_coupling(
         if outcome.dim() == 1:
             correlation, count = correlation[:, 0], count[:, 0]
         table = GroupTable(ids, correlation, count)
-    return stats._summary(confidence, scalar=outcome.dim() == 1, groups=table)
+    scalar = outcome.dim() == 1
+    return summarise(*sums, origin_outcome, origin_target, confidence, scalar=scalar, groups=table)
 
 
 def group_advantage(
@@ -150,32 +146,19 @@ class CouplingStats:
                 f"{len(self.origin_target)} targets, got {matrix.shape[1]} and "
                 f"{1 + (reasoning is not None)}"
             )
-        self._add(matrix, perception, reasoning, group)
+        pair, signal = _sums(
+            matrix,
+            perception,
+            reasoning,
+            group,
+            self.origin_outcome,
+            self.origin_target,
+            self.eps,
+            self.right_at,
+        )
+        self.pair += pair
+        self.signal += signal
         return self
-
-    def _add(
-        self, matrix: Tensor, perception: Tensor, reasoning: Tensor | None, group: Tensor | None
-    ) -> None:
-        origins = self.origin_outcome.to(matrix.device), self.origin_target.to(matrix.device)
-        tail = (*origins, self.eps, self.right_at)
-        if group is None:
-            order, offsets, _ = _layout(None, len(matrix), matrix.device)
-            pair, signal = torch.ops.percbal.coupling_stats(
-                matrix, perception, reasoning, order, offsets, *tail
-            )
-        else:
-            pair, signal = torch.ops.percbal.coupling_stats_by_id(
-                matrix, perception, reasoning, group, *tail
-            )
-        if not (pair.isfinite().all() and signal.isfinite().all()):
-            columns = [c for c in (matrix, perception, reasoning) if c is not None]
-            infinite = sum(int(c.isinf().sum()) for c in columns)
-            raise ValueError(
-                "rewards must be NaN (not scored) or finite, with finite squares, got "
-                f"{infinite} infinite values"
-            )
-        self.pair += pair.cpu()
-        self.signal += signal.cpu()
 
     def merge(self, other: CouplingStats) -> CouplingStats:
         """Adds the sums of ``other``, which must have been made with the same arguments."""
@@ -214,18 +197,47 @@ class CouplingStats:
 
     def summary(self, confidence: float = 0.95) -> RewardCoupling:
         """The numbers of `reward_coupling` for everything added so far."""
-        return self._summary(confidence, scalar=self.scalar, groups=None)
+        return summarise(
+            self.pair,
+            self.signal,
+            self.origin_outcome,
+            self.origin_target,
+            confidence,
+            scalar=self.scalar,
+        )
 
-    def _summary(
-        self, confidence: float, *, scalar: bool, groups: GroupTable | None
-    ) -> RewardCoupling:
-        pair, signal = self.pair, self.signal
-        if scalar:
-            pair, signal = pair[:, 0], signal[0]
-            return summarise(
-                pair, signal, self.origin_outcome[0], self.origin_target, confidence, groups
-            )
-        return summarise(pair, signal, self.origin_outcome, self.origin_target, confidence, groups)
+
+def _sums(
+    matrix: Tensor,
+    perception: Tensor,
+    reasoning: Tensor | None,
+    group: Tensor | None,
+    origin_outcome: Tensor,
+    origin_target: Tensor,
+    eps: float,
+    right_at: float,
+) -> tuple[Tensor, Tensor]:
+    """pair (T, C, 40) and signal (C, 17) of a batch, on the CPU."""
+    device = matrix.device
+    tail = (origin_outcome.to(device), origin_target.to(device), eps, right_at)
+    if group is None:
+        order, offsets, _ = _layout(None, len(matrix), device)
+        pair, signal = torch.ops.percbal.coupling_stats(
+            matrix, perception, reasoning, order, offsets, *tail
+        )
+    else:
+        pair, signal = torch.ops.percbal.coupling_stats_by_id(
+            matrix, perception, reasoning, group, *tail
+        )
+    pair, signal = pair.cpu(), signal.cpu()
+    if not math.isfinite((pair.sum() + signal.sum()).item()):
+        columns = [c for c in (matrix, perception, reasoning) if c is not None]
+        infinite = sum(int(c.isinf().sum()) for c in columns)
+        raise ValueError(
+            "rewards must be NaN (not scored) or finite, with finite squares, got "
+            f"{infinite} infinite values"
+        )
+    return pair, signal
 
 
 def _layout(group: Tensor | None, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
@@ -235,13 +247,17 @@ def _layout(group: Tensor | None, rows: int, device: torch.device) -> tuple[Tens
     return every.new_empty(0, dtype=torch.int32), every, every[:-1]
 
 
-def _first_scored(column: Tensor) -> Tensor:
-    """() float64 on the CPU: an origin near the values, so that equal rewards give exact zeros."""
+def _origins(*columns: Tensor) -> Tensor:
+    """(columns,) float64 on the CPU: near the values, so that equal rewards give exact zeros."""
+    return torch.tensor([_first_scored(column) for column in columns], dtype=torch.float64)
+
+
+def _first_scored(column: Tensor) -> float:
     if len(column) and math.isfinite(first := column[0].item()):
-        return torch.tensor(first, dtype=torch.float64)
+        return first
     head = column[:1024]
     head = head[head.isfinite()]
-    return head[0].double().cpu() if len(head) else torch.zeros((), dtype=torch.float64)
+    return head[0].item() if len(head) else 0.0
 
 
 def _checked(

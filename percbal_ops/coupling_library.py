@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from percbal_ops import coupling_reference as reference
+from percbal_ops import coupling_summary_reference as summary
 
 SCHEMAS = {
     "group_layout": "(Tensor group) -> (Tensor order, Tensor offsets, Tensor ids)",
@@ -21,6 +22,10 @@ SCHEMAS = {
         "Tensor origin_outcome, Tensor origin_target, float eps, float right_at) "
         "-> (Tensor pair, Tensor signal)"
     ),
+    "coupling_summary": (
+        "(Tensor pair, Tensor signal, Tensor origin_outcome, Tensor origin_target, "
+        "float confidence) -> (Tensor pair_numbers, Tensor signal_numbers)"
+    ),
     "group_coupling": (
         "(Tensor outcome, Tensor perception, Tensor? reasoning, Tensor order, Tensor offsets) "
         "-> (Tensor correlation, Tensor count)"
@@ -33,7 +38,8 @@ SCHEMAS = {
 _library = torch.library.Library("percbal", "FRAGMENT")
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema)
-    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+    _plain = getattr(summary if _name == "coupling_summary" else reference, _name)
+    _library.impl(_name, _plain, "CompositeExplicitAutograd")
 
 
 @torch.library.register_fake("percbal::group_layout")
@@ -52,6 +58,13 @@ def _(
     targets, candidates = 1 + (reasoning is not None), outcome.shape[1]
     sums = outcome.new_empty(targets, candidates, reference.PAIR_FIELDS, dtype=torch.float64)
     return sums, sums.new_empty(candidates, reference.SIGNAL_FIELDS)
+
+
+@torch.library.register_fake("percbal::coupling_summary")
+def _(pair: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    targets, candidates, _ = pair.shape
+    numbers = pair.new_empty(targets, summary.PAIR_NUMBERS, candidates)
+    return numbers, pair.new_empty(summary.SIGNAL_NUMBERS, candidates)
 
 
 @torch.library.register_fake("percbal::group_coupling")

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from scipy import stats
 
 from percbal_ops import coupling_reference as reference
+from percbal_ops import coupling_summary_reference as summary_reference
 from percbal_ops.coupling import CouplingStats, group_advantage, reward_coupling
-from percbal_ops.coupling_summary import t_quantile
 
 OPS = torch.ops.percbal
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -98,6 +98,90 @@ def test_every_sum_equals_the_reference(dtype, scattered, groups, device):
             strict=True,
         ):
             torch.testing.assert_close(a, b, equal_nan=True)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("graded", ["nothing", "reasoning", "perception", "a few rows"])
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 16, 57, 58, 64, 65, "uneven"])
+def test_binary_rewards_equal_the_reference(dtype, graded, size, device):
+    """Sums of nothing but 0 and 1 come from population counts, of up to 64 rows a group; the
+    other columns, and other blocks of rows, do not."""
+    g = torch.Generator().manual_seed(3)
+    if size == "uneven":
+        sizes = torch.randint(1, 40, (150,), generator=g)
+    else:
+        sizes = torch.full((5000 // size,), size)
+    group = torch.arange(len(sizes)).repeat_interleave(sizes)
+    share = torch.rand(len(sizes), 3, generator=g).mul(1.6).sub(0.3)[group]  # some are constant
+    x, y, z = (torch.rand(len(group), 3, generator=g) < share).to(dtype).unbind(1)
+    y[y == 0] *= -1  # -0.0 is 0
+    if graded in ("reasoning", "perception"):
+        column = z if graded == "reasoning" else y
+        column += torch.rand(len(column), generator=g)
+    elif graded == "a few rows":
+        for column in (x, y, z):
+            column[torch.rand(len(column), generator=g) < 1e-3] = torch.tensor([0.5, NAN])[
+                torch.randint(2, (1,), generator=g)
+            ].item()
+    columns = [c.to(device) for c in (x[:, None], y, z)]
+    order, offsets, _ = reference.group_layout(group.to(device))
+    origin = [torch.tensor(o, device=device).double() for o in ([1.0], [0.0, 0.25])]
+    for targets in (columns, [*columns[:2], None]):
+        o = (origin[0], origin[1][: 1 + (targets[2] is not None)])
+        for right_at in (1.0, 0.0, 2.0):
+            truth = reference.coupling_stats(*targets, order, offsets, *o, 1e-4, right_at)
+            ours = OPS.coupling_stats(*targets, order, offsets, *o, 1e-4, right_at)
+            by_id = OPS.coupling_stats_by_id(*targets, group.to(device), *o, 1e-4, right_at)
+            for a, b in zip((*ours, *by_id), (*truth, *truth), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda ids: ids.flip(0),
+        lambda ids: ids.index_fill(0, torch.tensor([15]), 1),  # rows 15 and 16 of one group
+        lambda ids: ids.index_fill(0, torch.tensor([40_005]), 0),  # row 0's group again, far away
+        lambda ids: torch.cat([ids[16:], ids[:16]]),
+        lambda ids: ids.index_fill(0, torch.arange(32, 48), 1),  # a run twice as long
+    ],
+    ids=["falling", "shifted", "returning", "rotated", "joined"],
+)
+def test_what_is_not_quite_runs_of_one_length_equals_the_reference(change):
+    """Runs as long as the first are summed while they are checked."""
+    rows = 48_000
+    outcome, perception, reasoning, _ = rollouts(rows=rows)
+    group = change(torch.arange(rows) // 16)
+    columns = [c.double() for c in (outcome[:, None], perception, reasoning)]
+    origin = torch.zeros(1).double(), torch.zeros(2).double()
+    order, offsets, _ = reference.group_layout(group)
+    truth = reference.coupling_stats(*columns, order, offsets, *origin, 1e-4, 1.0)
+    ours = OPS.coupling_stats_by_id(*columns, group, *origin, 1e-4, 1.0)
+    for a, b in zip(ours, truth, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-9)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 9, 200, 1001, 5000])
+@pytest.mark.parametrize("kind", ["graded", "binary", "constant", "equal"])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.9999])
+def test_every_number_equals_the_reference(groups, kind, confidence):
+    outcome, perception, reasoning, _ = rollouts(rows=8 * groups, candidates=3)
+    if kind == "binary":
+        outcome, reasoning = (c.where(c.isnan(), (c > 0.5).double()) for c in (outcome, reasoning))
+    elif kind == "constant":
+        outcome = outcome.where(outcome.isnan(), 1.0)
+    elif kind == "equal":
+        outcome = perception[:, None].expand(-1, 3).clone()
+    stats_of = CouplingStats(3, reasoning=True)
+    stats_of.update(outcome, perception, reasoning, torch.arange(8 * groups) // 8)
+    origins = stats_of.origin_outcome, stats_of.origin_target
+    sums = (stats_of.pair, stats_of.signal, *origins, confidence)
+    ours = OPS.coupling_summary(*sums)
+    truth = summary_reference.coupling_summary(*sums)
+    for a, b in zip(ours, truth, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9, equal_nan=True)
+    assert ours[0].isfinite().any() and ours[1].isfinite().any()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -408,7 +492,7 @@ def test_intervals_that_ignored_groups_would_be_too_narrow():
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 7, 30, 255, 1000, 100_000])
 @pytest.mark.parametrize("q", [0.55, 0.9, 0.975, 0.9995])
 def test_student_quantile_equals_scipy(df, q):
-    assert t_quantile(q, df) == pytest.approx(stats.t.ppf(q, df), rel=1e-7)
+    assert summary_reference.t_quantile(q, df) == pytest.approx(stats.t.ppf(q, df), rel=1e-7)
 
 
 @pytest.mark.parametrize("spacing", [1, 10**15], ids=["compact", "far apart"])
@@ -466,6 +550,9 @@ def test_operators_pass_opcheck():
     )
     torch.library.opcheck(OPS.coupling_stats_by_id.default, (*columns, group, *origin, 1e-4, 1.0))
     torch.library.opcheck(OPS.group_coupling.default, (*columns, order, offsets))
+    binary = [(column > 0.5).double() for column in columns]  # without NaN, which opcheck refuses
+    sums = OPS.coupling_stats(*binary, order, offsets, *origin, 1e-4, 1.0)
+    torch.library.opcheck(OPS.coupling_summary.default, (*sums, *origin, 0.95))
     torch.library.opcheck(OPS.group_advantage.default, (columns[0], order, offsets, 1e-4))
 
 

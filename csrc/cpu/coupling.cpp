@@ -1,5 +1,6 @@
 // CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling.py.
 #include "core/coupling_layout.h"
+#include "core/coupling_summary.h"
 #include "cpu/coupling_columns.h"
 
 namespace percbal {
@@ -28,7 +29,7 @@ std::tuple<Tensor, Tensor> coupling_stats_cpu(const Tensor& outcome, const Tenso
                                               const Tensor& origin_target, double eps,
                                               double right_at) {
   const int64_t c = outcome.size(1), t = reasoning ? 2 : 1;
-  const Origins origins(outcome, reasoning.has_value(), origin_outcome, origin_target);
+  const Origins origins(c, t, origin_outcome, origin_target);
   Tensor pair = torch::stable::new_empty(outcome, {t, c, kPairFields}, ScalarType::Double);
   Tensor signal = torch::stable::new_empty(outcome, {c, kSignalFields}, ScalarType::Double);
   for_float(outcome, [&]<class T>() {
@@ -49,7 +50,7 @@ std::tuple<Tensor, Tensor> coupling_stats_by_id_cpu(const Tensor& outcome,
   check_group(group);
   STD_TORCH_CHECK(group.numel() == outcome.size(0), "group must be (R,), R = ", outcome.size(0));
   const int64_t c = outcome.size(1), t = reasoning ? 2 : 1;
-  const Origins origins(outcome, reasoning.has_value(), origin_outcome, origin_target);
+  const Origins origins(c, t, origin_outcome, origin_target);
   const Tensor ids = torch::stable::contiguous(group);
   const Tensor order = torch::stable::new_empty(outcome, {0}, ScalarType::Int);
   const Tensor offsets = torch::stable::new_empty(outcome, {1}, ScalarType::Long);
@@ -61,6 +62,26 @@ std::tuple<Tensor, Tensor> coupling_stats_by_id_cpu(const Tensor& outcome,
                          data<double>(pair), data<double>(signal), torch_parallel());
   });
   return {pair, signal};
+}
+
+std::tuple<Tensor, Tensor> coupling_summary_cpu(const Tensor& pair_, const Tensor& signal_,
+                                                const Tensor& origin_outcome,
+                                                const Tensor& origin_target, double confidence) {
+  const Tensor pair = torch::stable::contiguous(pair_), signal = torch::stable::contiguous(signal_);
+  STD_TORCH_CHECK(pair.dim() == 3 && pair.size(2) == kPairFields &&
+                      pair.scalar_type() == ScalarType::Double,
+                  "pair must be (T, C, ", int64_t{kPairFields}, ") float64");
+  const int64_t t = pair.size(0), c = pair.size(1);
+  STD_TORCH_CHECK(signal.dim() == 2 && signal.size(0) == c && signal.size(1) == kSignalFields &&
+                      signal.scalar_type() == ScalarType::Double,
+                  "signal must be (C, ", int64_t{kSignalFields}, ") float64, C = ", c);
+  const Origins origins(pair.size(1), t, origin_outcome, origin_target);
+  Tensor pair_numbers = torch::stable::new_empty(pair, {t, kPairNumbers, c});
+  Tensor signal_numbers = torch::stable::new_empty(pair, {kSignalNumbers, c});
+  coupling_summary(data<const double>(pair), data<const double>(signal),
+                   data<const double>(origins.outcome), data<const double>(origins.target), t, c,
+                   confidence, data<double>(pair_numbers), data<double>(signal_numbers));
+  return {pair_numbers, signal_numbers};
 }
 
 std::tuple<Tensor, Tensor> group_coupling_cpu(const Tensor& outcome, const Tensor& perception,
@@ -95,6 +116,7 @@ STABLE_TORCH_LIBRARY_IMPL(percbal, CPU, m) {
   m.impl("group_layout", TORCH_BOX(&percbal::group_layout_cpu));
   m.impl("coupling_stats", TORCH_BOX(&percbal::coupling_stats_cpu));
   m.impl("coupling_stats_by_id", TORCH_BOX(&percbal::coupling_stats_by_id_cpu));
+  m.impl("coupling_summary", TORCH_BOX(&percbal::coupling_summary_cpu));
   m.impl("group_coupling", TORCH_BOX(&percbal::group_coupling_cpu));
   m.impl("group_advantage", TORCH_BOX(&percbal::group_advantage_cpu));
 }

@@ -47,11 +47,11 @@ struct Columns {
 struct Origins {
   Tensor outcome, target;
 
-  Origins(const Tensor& rewards, bool reasoning, const Tensor& outcome_, const Tensor& target_)
+  Origins(int64_t candidates, int64_t targets, const Tensor& outcome_, const Tensor& target_)
       : outcome(torch::stable::contiguous(outcome_)), target(torch::stable::contiguous(target_)) {
     STD_TORCH_CHECK(outcome.scalar_type() == ScalarType::Double &&
                         target.scalar_type() == ScalarType::Double &&
-                        outcome.numel() == rewards.size(1) && target.numel() == 1 + reasoning,
+                        outcome.numel() == candidates && target.numel() == targets,
                     "origin must be float64, one value per column");
   }
   CouplingOptions options(double eps, double right_at) const {

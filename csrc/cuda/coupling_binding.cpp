@@ -24,8 +24,8 @@ std::tuple<Tensor, Tensor> coupling_stats_cuda(const Tensor& outcome, const Tens
                                                const Tensor& origin_target, double eps,
                                                double right_at) {
   const DeviceGuard guard(outcome.get_device_index());
-  const Origins origins(outcome, reasoning.has_value(), origin_outcome, origin_target);
   const int64_t c = outcome.size(1), t = reasoning ? 2 : 1;
+  const Origins origins(c, t, origin_outcome, origin_target);
   const int64_t blocks = coupling_blocks(offsets.numel() - 1);
   Tensor scratch = torch::stable::new_empty(outcome, {blocks, c, t * kPairFields + kSignalFields},
                                             ScalarType::Double);
