@@ -262,6 +262,18 @@ def test_no_rollouts_and_one_rollout():
     assert float(one.signal.silent_groups) == 1
 
 
+@pytest.mark.parametrize("reasoning", [False, True])
+def test_a_batch_without_rollouts_adds_nothing(reasoning):
+    """A rank may have none. Its tensors have null pointers, and freed memory is not zero."""
+    running = CouplingStats(reasoning=reasoning)
+    none = torch.zeros(0)
+    for group in (none.long(), None):
+        del_me = [torch.full((n,), 7.0).double() for n in (40, 80, 17, 40, 80, 17)]
+        del del_me
+        running.update(none, none, none if reasoning else None, group)
+    assert not running.tensor().any()
+
+
 def test_groups_of_one_leave_nothing_within():
     outcome, perception, _, _ = rollouts(missing=0)
     alone = reward_coupling(outcome, perception, None, torch.arange(len(outcome)))

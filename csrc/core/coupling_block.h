@@ -51,7 +51,7 @@ struct Block {
     const int64_t length = in->offsets ? 0 : in->length;
     if (length == 0 || length != shape_length || group + count * W > end) set_shape(group, end);
     shape_length = length;
-    for (int t = 0; t < 2 && in->target[t]; ++t) load_column(target[t], in->target[t], 1);
+    for (int t = 0; t < in->targets; ++t) load_column(target[t], in->target[t], 1);
     return count * W;
   }
 
@@ -83,9 +83,13 @@ struct Block {
   // guesses end where the reading of this block does.
   PERCBAL_HD void prefetch_next(int k) const {
     if (in->order || in->candidates != 1) return;
-    const int64_t from = first + rows + begin[k * W], end = first + rows + begin[(k + 1) * W];
-    for (const T* values : {in->outcome, in->target[0], in->target[1]})
-      for (int64_t i = from; values && i < end; i += 64 / sizeof(T)) __builtin_prefetch(values + i);
+    const T *x = in->outcome, *y = in->target[0], *z = in->target[in->targets - 1];
+    const int64_t end = first + rows + begin[(k + 1) * W];
+    for (int64_t i = first + rows + begin[k * W]; i < end; i += 64 / sizeof(T)) {
+      __builtin_prefetch(x + i);
+      __builtin_prefetch(y + i);
+      __builtin_prefetch(z + i);
+    }
   }
 
   // Groups share a vector unless that would spend more on padding than on rows.

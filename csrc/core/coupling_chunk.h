@@ -33,6 +33,7 @@ PERCBAL_TARGET RunCount count_runs(const Id* ids, int64_t begin, int64_t end) {
 template <class Id>
 PERCBAL_TARGET bool equal_runs(const Id* ids, int64_t begin, int64_t end, int64_t length) {
   int64_t same = 0;
+#pragma GCC unroll 4
   for (int64_t i = std::max<int64_t>(begin, 1); i < end; ++i) same += ids[i] == ids[i - 1];
   int64_t starts = 0;
   for (int64_t i = begin; i < end; i += length) starts += i == 0 || ids[i] > ids[i - 1];
@@ -66,7 +67,7 @@ struct BlockSums {
   SignalSums<Lane> signal[B::kTiles];
 
   PERCBAL_HD void sum(B& block, double right_at) {
-    const bool two = block.in->target[1];
+    const bool two = block.in->targets == 2;
     const bool bits = block.outcome.binary && block.target[0].binary;
     if (bits) sum_bits(block, right_at);
     for (int k = 0; k < block.count; ++k) {
@@ -79,7 +80,7 @@ struct BlockSums {
   // Outcome and perception are binary, and reasoning too where it is.
   PERCBAL_HD void sum_bits(B& block, double right_at) {
     const Column<T>&x = block.outcome, &y = block.target[0], &z = block.target[1];
-    const bool three = block.in->target[1] && z.binary;
+    const bool three = block.in->targets == 2 && z.binary;
     int32_t with_y[kBlockGroups], with_z[kBlockGroups], size[kBlockGroups];
     const int groups = block.count * B::W;
     for (int g = 0; g < groups; ++g) size[g] = block.begin[g + 1] - block.begin[g];
@@ -136,7 +137,7 @@ PERCBAL_HD void add_block(Block<Lane, T>& block, BlockSums<Lane, T>& sums,
   for (int64_t c = 0; c < block.in->candidates; ++c) {
     block.load_candidate(c);
     sums.sum(block, options.right_at);
-    for (int t = 0; t < 2 && block.in->target[t]; ++t, acc += kPairFields * kAccStride)
+    for (int t = 0; t < block.in->targets; ++t, acc += kPairFields * kAccStride)
       fold_pairs<kMost>(sums.pair[t], block.count, options.origin_outcome[c],
                         options.origin_target[t], acc, kAccStride);
     fold_signals(sums.signal, block.count, options.eps, acc, kAccStride);

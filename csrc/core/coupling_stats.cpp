@@ -39,11 +39,6 @@ EqualRuns best_equal_runs() {
 }
 
 template <class T>
-int targets(const Rollouts<T>& in) {
-  return in.target[1] ? 2 : 1;
-}
-
-template <class T>
 int64_t chunk_count(const Rollouts<T>& in) {
   return std::clamp<int64_t>((in.rows + kChunkRows - 1) / kChunkRows, 1, kMaxChunks);
 }
@@ -70,7 +65,7 @@ void for_each_group(const Rollouts<T>& in, const Parallel& parallel, const Visit
 template <class T, class Task>
 void sum_tasks(const Rollouts<T>& in, int64_t n, const Parallel& parallel, const Task& task,
                double* pair, double* signal) {
-  const int64_t fields = in.candidates * (targets(in) * kPairFields + kSignalFields);
+  const int64_t fields = in.candidates * (in.targets * kPairFields + kSignalFields);
   std::vector<double> partial(n * fields);
   parallel(n, [&](int64_t k) {
     std::vector<double> lanes(fields * kAccStride);
@@ -82,7 +77,7 @@ void sum_tasks(const Rollouts<T>& in, int64_t n, const Parallel& parallel, const
     for (int64_t f = 0; f < fields; ++f) partial[f] += partial[k * fields + f];
   const double* from = partial.data();
   for (int64_t c = 0; c < in.candidates; ++c) {
-    for (int t = 0; t < targets(in); ++t, from += kPairFields)
+    for (int t = 0; t < in.targets; ++t, from += kPairFields)
       std::copy(from, from + kPairFields, pair + (t * in.candidates + c) * kPairFields);
     std::copy(from, from + kSignalFields, signal + c * kSignalFields);
     from += kSignalFields;
@@ -170,9 +165,9 @@ void coupling_stats_by_id(Rollouts<T> in, const int64_t* data, const CouplingOpt
   const bool runs = ids.rows == 0 || find_runs(ids, parallel, layout);
   if (!runs && in.candidates == 1) {
     const auto sum = CompactKeys::possible(ids)
-                         ? (in.target[1] ? sum_scattered<CompactKeys, 2, T>
+                         ? (in.targets == 2 ? sum_scattered<CompactKeys, 2, T>
                                          : sum_scattered<CompactKeys, 1, T>)
-                         : (in.target[1] ? sum_scattered<HashedKeys, 2, T>
+                         : (in.targets == 2 ? sum_scattered<HashedKeys, 2, T>
                                          : sum_scattered<HashedKeys, 1, T>);
     return sum(in, ids, options, pair, signal, parallel);
   }
@@ -191,7 +186,7 @@ void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
     block.load_groups(in, g, g + 1);
     for (int64_t c = 0; c < in.candidates; ++c) {
       block.load_candidate(c);
-      for (int t = 0; t < targets(in); ++t) {
+      for (int t = 0; t < in.targets; ++t) {
         const PairSums<double> s = sum_pairs<double>(
             block.lanes(block.outcome, 0), block.lanes(block.target[t], 0), block.rows);
         const Central<double> w = central(s);

@@ -14,7 +14,8 @@ template <class T>
 struct Rollouts {
   const T* outcome;        // (R, C), row-major; NaN = not scored
   int64_t candidates;      // C
-  const T* target[2];      // (R) each: perception, then reasoning or null
+  const T* target[2];      // (R) each: perception, then reasoning
+  int64_t targets;         // T: how many of them; without rows, all pointers may be null
   const int32_t* order;    // (R) rows by group, or null when they already lie so
   const int64_t* offsets;  // (G + 1), or null when every group has `length` rows
   int64_t rows, groups;

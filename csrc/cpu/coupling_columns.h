@@ -31,7 +31,7 @@ struct Columns {
     STD_TORCH_CHECK(offsets.scalar_type() == ScalarType::Long && offsets.numel() >= 1,
                     "offsets must be (G + 1,) int64, as group_layout returns it");
     view = {data<const T>(outcome), outcome.size(1),
-            {data<const T>(perception), reasoning_ ? data<const T>(reasoning) : nullptr},
+            {data<const T>(perception), data<const T>(reasoning)}, reasoning_ ? 2 : 1,
             order.numel() ? data<const int32_t>(order) : nullptr, data<const int64_t>(offsets),
             rows, offsets.numel() - 1};
   }
@@ -40,7 +40,7 @@ struct Columns {
   Columns(const Tensor& outcome_, const Tensor& order_, const Tensor& offsets_)
       : Columns(outcome_, torch::stable::new_empty(outcome_, {outcome_.size(0)}), std::nullopt,
                 order_, offsets_) {
-    view.target[0] = nullptr;
+    view.targets = 0;
   }
 };
 

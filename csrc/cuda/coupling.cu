@@ -121,9 +121,9 @@ __device__ SignalSums<double> sum_signal(const Group<T>& group, double right_at)
 }
 
 template <class T>
-__global__ void coupling_kernel(Rollouts<T> in, CouplingOptions options, int targets,
-                                double* scratch) {
+__global__ void coupling_kernel(Rollouts<T> in, CouplingOptions options, double* scratch) {
   __shared__ double sums[kWarps][kMaxFields];
+  const int targets = static_cast<int>(in.targets);
   const int fields = targets * kPairFields + kSignalFields;
   const int warp = threadIdx.x / 32;
   const int64_t c = blockIdx.y;
@@ -165,13 +165,12 @@ __global__ void add_blocks_kernel(const double* scratch, int64_t blocks, int64_t
 }
 
 template <class T>
-__global__ void group_coupling_kernel(Rollouts<T> in, int targets, double* correlation,
-                                      int64_t* count) {
+__global__ void group_coupling_kernel(Rollouts<T> in, double* correlation, int64_t* count) {
   const int64_t c = blockIdx.y;
   for (int64_t g = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32; g < in.groups;
        g += static_cast<int64_t>(gridDim.x) * kWarps) {
     const Group<T> group(in, g, c);
-    for (int t = 0; t < targets; ++t) {
+    for (int t = 0; t < in.targets; ++t) {
       const PairSums<double> s = sum_pairs(group, t);
       if (threadIdx.x % 32 != 0) continue;
       const Central<double> w = central(s);
@@ -202,11 +201,6 @@ __global__ void group_advantage_kernel(Rollouts<T> in, double eps, T* scaled, T*
 }
 
 template <class T>
-int targets_of(const Rollouts<T>& in) {
-  return in.target[1] ? 2 : 1;
-}
-
-template <class T>
 dim3 grid_of(const Rollouts<T>& in) {
   return dim3(coupling_blocks(in.groups), static_cast<unsigned>(in.candidates));
 }
@@ -222,10 +216,10 @@ template <class T>
 void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* scratch,
                     double* pair, double* signal, void* stream) {
   const auto s = static_cast<cudaStream_t>(stream);
-  const int targets = targets_of(in);
+  const int targets = static_cast<int>(in.targets);
   const int64_t sums = in.candidates * (targets * kPairFields + kSignalFields);
   if (sums == 0) return;
-  coupling_kernel<<<grid_of(in), kThreads, 0, s>>>(in, options, targets, scratch);
+  coupling_kernel<<<grid_of(in), kThreads, 0, s>>>(in, options, scratch);
   check_launch("coupling_stats");
   add_blocks_kernel<<<static_cast<unsigned>((sums + 127) / 128), 128, 0, s>>>(
       scratch, coupling_blocks(in.groups), in.candidates, targets, pair, signal);
@@ -236,7 +230,7 @@ template <class T>
 void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count, void* stream) {
   if (in.groups == 0 || in.candidates == 0) return;
   group_coupling_kernel<<<grid_of(in), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      in, targets_of(in), correlation, count);
+      in, correlation, count);
   check_launch("group_coupling");
 }
 

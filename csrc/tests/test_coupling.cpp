@@ -73,6 +73,7 @@ struct Data {
     return {outcome.data(),
             candidates,
             {perception.data(), reasoning.data()},
+            2,
             layout.order.empty() ? nullptr : layout.order.data(),
             layout.offsets.data(),
             static_cast<int64_t>(perception.size()),

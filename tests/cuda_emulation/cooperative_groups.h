@@ -4,13 +4,13 @@
 namespace cooperative_groups {
 
 struct cluster_group {
-  int num_blocks() const { return static_cast<int>(emulation::cluster->blocks.size()); }
-  int block_rank() const { return emulation::rank; }
-  void sync() const { emulation::cluster->all.arrive_and_wait(); }
+  int num_blocks() const { return static_cast<int>(emulation::blocks.size()); }
+  int block_rank() const { return static_cast<int>(emulation::block - emulation::blocks.data()); }
+  void sync() const { (*emulation::cluster)(emulation::sync_cluster); }
   template <class T>
   T* map_shared_rank(T* mine, int rank) const {
-    const auto offset = reinterpret_cast<unsigned char*>(mine) - emulation::block->arena;
-    return reinterpret_cast<T*>(emulation::cluster->blocks[rank]->arena + offset);
+    const auto offset = reinterpret_cast<unsigned char*>(mine) - emulation::block->shared.data();
+    return reinterpret_cast<T*>(emulation::blocks[rank].shared.data() + offset);
   }
 };
 inline cluster_group this_cluster() { return {}; }

@@ -1,16 +1,13 @@
-// As much of CUDA as csrc/cuda uses, on CPU threads: a thread each, barriers for synchronisation,
-// one arena of memory per block in place of its shared memory. Slow, and faithful in what is read,
-// written and exchanged; it says nothing about time, memory models or the copy engine.
+// As much of CUDA as csrc/cuda uses, on fibers. Faithful in what is read, written and exchanged; it
+// says nothing about time, memory models or the copy engine.
 #pragma once
-#include <algorithm>
-#include <barrier>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
-#include <thread>
-#include <vector>
+#include <utility>
+
+#include "grid.h"
 
 #define __global__
 #define __device__
@@ -23,66 +20,61 @@ struct int4 {
 };
 inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 
-struct dim3 {
-  unsigned x, y, z;
-  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
-};
-
 namespace emulation {
 
-constexpr int kArena = 1 << 18;
+// Shuffles of other distances are other instructions.
+enum Instruction { sync, sync_and, sync_warp, ballot, sync_cluster, shuffle_xor };
 
-struct Block {
-  explicit Block(int threads) : all(threads), lanes(threads) {
-    for (int warp = 0; warp < threads / 32; ++warp) {
-      warps.push_back(std::make_unique<std::barrier<>>(32));
-    }
-  }
-  alignas(16) unsigned char arena[kArena];
-  std::barrier<> all;
-  std::vector<std::unique_ptr<std::barrier<>>> warps;
-  std::vector<float> lanes;
-};
-
-struct Cluster {
-  Cluster(int size, int threads) : all(size * threads) {
-    for (int i = 0; i < size; ++i) blocks.push_back(std::make_unique<Block>(threads));
-  }
-  std::barrier<> all;
-  std::vector<std::unique_ptr<Block>> blocks;
-};
-
-inline thread_local Cluster* cluster;
-inline thread_local Block* block;
-inline thread_local int rank;
-inline int cluster_size = 4;  // what the emulated device prefers
-
-// Shared variables, by their offset in the arena.
-template <class T>
-T& shared(int offset) {
-  return *reinterpret_cast<T*>(block->arena + offset);
+inline const uint64_t* meet_warp(unsigned mask, int instruction, uint64_t brings = 0) {
+  if (mask != ~0u) fibers.fail("only whole warps are emulated");
+  return block->warps[threadIdx.x / 32](instruction, brings);
 }
 
 }  // namespace emulation
 
-inline thread_local dim3 threadIdx, blockIdx;
+inline void __syncthreads() { emulation::block->all(emulation::sync); }
 
-inline void __syncthreads() { emulation::block->all.arrive_and_wait(); }
+inline int __syncthreads_and(int predicate) {
+  const uint64_t* votes = emulation::block->all(emulation::sync_and, predicate != 0);
+  return std::all_of(votes, votes + blockDim.x, [](uint64_t vote) { return vote; });
+}
 
-inline float __shfl_xor_sync(unsigned, float x, int mask) {
-  auto& block = *emulation::block;
-  auto& warp = *block.warps[threadIdx.x / 32];
-  block.lanes[threadIdx.x] = x;
-  warp.arrive_and_wait();
-  const float other = block.lanes[threadIdx.x ^ mask];
-  warp.arrive_and_wait();
-  return other;
+inline void __syncwarp(unsigned mask = ~0u) { emulation::meet_warp(mask, emulation::sync_warp); }
+
+inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  const uint64_t* votes = emulation::meet_warp(mask, emulation::ballot, predicate != 0);
+  unsigned lanes = 0;
+  for (int lane = 0; lane < 32; ++lane) lanes |= static_cast<unsigned>(votes[lane]) << lane;
+  return lanes;
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T x, int distance) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, &x, sizeof(T));
+  bits = emulation::meet_warp(mask, emulation::shuffle_xor + distance,
+                              bits)[(threadIdx.x % 32) ^ distance];
+  std::memcpy(&x, &bits, sizeof(T));
+  return x;
+}
+
+inline int __ffs(int x) { return __builtin_ffs(x); }
+
+template <class T>
+T atomicAdd(T* to, T value) {
+  const T before = *to;
+  *to += value;
+  return before;
 }
 
 using cudaStream_t = void*;
-using cudaError_t = int;
+using cudaError_t = const char*;  // what went wrong
+constexpr cudaError_t cudaSuccess = nullptr;
 enum { cudaDevAttrMaxSharedMemoryPerBlockOptin };
-enum { cudaFuncAttributeNonPortableClusterSizeAllowed, cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaFuncAttribute {
+  cudaFuncAttributeNonPortableClusterSizeAllowed,
+  cudaFuncAttributeMaxDynamicSharedMemorySize
+};
 enum { cudaLaunchAttributeClusterDimension };
 struct cudaLaunchAttribute {
   int id;
@@ -100,36 +92,37 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs;
 };
 
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0; }
-inline cudaError_t cudaGetLastError() { return 0; }
-inline const char* cudaGetErrorString(cudaError_t) { return "an emulated error"; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, int, int) { return *value = 232448, 0; }
+namespace emulation {
+
+inline int cluster_size = 4;  // what the emulated device prefers
+inline cudaError_t last_error = cudaSuccess;
+
+// kernel<<<grid, threads, dynamic, stream>>>(...), with the call in `kernel`.
+template <class Kernel>
+void launch(dim3 grid, dim3 threads, size_t dynamic, cudaStream_t, const Kernel& kernel) {
+  if (cudaError_t error = run_grid(grid, threads, dynamic, 4, kernel)) last_error = error;
+}
+
+}  // namespace emulation
+
+inline cudaError_t cudaGetLastError() { return std::exchange(emulation::last_error, cudaSuccess); }
+inline const char* cudaGetErrorString(cudaError_t error) { return error; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, int, int) {
+  return *value = 232448, cudaSuccess;
+}
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, int, int) {
-  return 0;
+  return cudaSuccess;
 }
 template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveClusters(int* n, Kernel*, const cudaLaunchConfig_t* config) {
   *n = config->attrs->val.clusterDim.x == static_cast<unsigned>(emulation::cluster_size);
-  return 0;
+  return cudaSuccess;
 }
 
 template <class Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Args), Args args) {
-  const int size = config->attrs->val.clusterDim.x, threads = config->blockDim.x;
-  for (unsigned first = 0; first < config->gridDim.x; first += size) {
-    emulation::Cluster cluster(size, threads);
-    std::vector<std::jthread> running;
-    for (int i = 0; i < size * threads; ++i) {
-      running.emplace_back([&, i] {
-        emulation::rank = i / threads;
-        emulation::cluster = &cluster;
-        emulation::block = cluster.blocks[emulation::rank].get();
-        blockIdx = dim3(first + emulation::rank);
-        threadIdx = dim3(i % threads);
-        kernel(args);
-      });
-    }
-  }
-  return 0;
+  return emulation::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                             config->attrs->val.clusterDim.x, [&] { kernel(args); });
 }
