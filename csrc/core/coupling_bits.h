@@ -1,5 +1,4 @@
-// Columns of nothing but 0 and 1, a bit each: most rewards are right or wrong, and then every sum of a
-// group is a few population counts.
+// Columns of nothing but 0 and 1, a bit each.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -81,54 +80,6 @@ PERCBAL_HD bool fits_bits(uint64_t begin, uint64_t n) {
   return n <= kWordRows - 7 || (n <= kWordRows && begin % 8 == 0);
 }
 PERCBAL_HD uint64_t low_bits(uint64_t n) { return n < 64 ? (uint64_t{1} << n) - 1 : ~uint64_t{0}; }
-
-// Sums of one binary column about x0, its only value where it is constant: then they are exact zeros.
-template <class Lane>
-struct Ones {
-  Lane x0, x;  // the sum of squares is x too
-
-  PERCBAL_HD Ones(const Lane& n, const Lane& ones)
-      : x0(select(ones == n, Lane{} + 1.0, 0.0)), x(select(ones == n, Lane{}, ones)) {}
-};
-
-// One pair of binary columns, from its counts.
-template <class Lane>
-PERCBAL_HD PairSums<Lane> sum_counts(const Lane& n, const Lane& per_n, const Lane& ones_x,
-                                     const Lane& ones_y, const Lane& ones_both) {
-  const Ones<Lane> x(n, ones_x), y(n, ones_y);
-  PairSums<Lane> s;
-  s.n = s.binary = n;
-  s.per_n = per_n;
-  s.x0 = x.x0;
-  s.y0 = y.x0;
-  s.x = s.xx = x.x;
-  s.y = s.yy = y.x;
-  s.xy = ones_both - x.x0 * ones_y - y.x0 * x.x;
-  return s;
-}
-
-// What the gradient sees of a binary outcome x beside a binary perception y: all ones have one
-// advantage, all zeros another.
-template <class Lane>
-PERCBAL_HD SignalSums<Lane> signal_counts(const Lane& n, const Lane& ones_x, const Lane& ones_y,
-                                          const Lane& ones_both, double right_at) {
-  const Ones<Lane> x(n, ones_x);
-  const double one_right = right_at <= 1 ? 1.0 : 0.0, zero_right = right_at <= 0 ? 1.0 : 0.0;
-  SignalSums<Lane> s;
-  s.n = s.known = n;
-  s.spread = spread(n, x.x, x.x);
-  s.known_right = one_right * ones_y + zero_right * (n - ones_y);
-  const Lane right_up = one_right * ones_both + zero_right * (ones_x - ones_both);
-  // a constant group has no advantage
-  const Lane moves = select(s.spread.std > 0, Lane{} + 1.0, 0.0);
-  s.cells[0] = moves * right_up;
-  s.cells[1] = moves * (s.known_right - right_up);
-  s.cells[2] = moves * (ones_x - right_up);
-  s.cells[3] = moves * (n - ones_x) - s.cells[1];
-  const Lane mean = x.x0 + s.spread.mean;
-  for (int k = 0; k < 4; ++k) s.mass[k] = s.cells[k] * (k % 2 ? mean : 1 - mean);
-  return s;
-}
 
 }  // namespace PERCBAL_ISA
 }  // namespace percbal

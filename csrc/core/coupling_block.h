@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "core/coupling_bits.h"
@@ -40,8 +41,9 @@ struct Block {
   int count;                 // tiles
   Shape tile[kTiles];
   int64_t begin[kBlockGroups + 1];  // rows of each group, from the block's first row on
-  uint64_t mask[kBlockGroups];      // a bit for each of the rows
-  bool fits_words;                  // a word holds each group
+  int32_t size[kBlockGroups];       // how many
+  uint64_t mask[kBlockGroups];      // a bit for each, if
+  bool fits_words;                  // a word holds every group
   Column<T> outcome, target[2];
 
   // Groups from `group` on, `end` at most; returns how many.
@@ -63,12 +65,13 @@ struct Block {
       if (count > 0 && (rows >= kBlockRows || !fits_lanes(*in, g))) break;
       Shape shape{0, std::numeric_limits<int64_t>::max(), at};
       for (int l = 0; l < W; ++l) {
-        const int64_t size = in->size(g + l);
-        fits_words &= fits_bits(rows, size);
-        mask[count * W + l] = low_bits(size);
-        begin[count * W + l + 1] = rows += size;
-        shape.rows = std::max(shape.rows, size);
-        shape.shortest = std::min(shape.shortest, size);
+        const int64_t n = in->size(g + l);
+        fits_words &= fits_bits(rows, n);
+        mask[count * W + l] = low_bits(n);
+        size[count * W + l] = static_cast<int32_t>(n);
+        begin[count * W + l + 1] = rows += n;
+        shape.rows = std::max(shape.rows, n);
+        shape.shortest = std::min(shape.shortest, n);
       }
       at += shape.rows * W;
       tile[count++] = shape;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/coupling_block.h"
+#include "core/coupling_counts.h"
 #include "core/coupling_lanes.h"
 
 namespace percbal {
@@ -40,25 +41,6 @@ PERCBAL_TARGET bool equal_runs(const Id* ids, int64_t begin, int64_t end, int64_
   return starts == (end - begin) / length && same == end - begin - starts;
 }
 
-// The int32 of each lane's group.
-template <class Lane>
-PERCBAL_HD Lane lanes_of(const int32_t* values) {
-  if constexpr (sizeof(Lane) == sizeof(double)) {
-    return *values;
-  } else {
-    typedef int32_t V __attribute__((vector_size(4 * kLanes)));
-    V v;
-    memcpy(&v, values, sizeof(v));
-    return __builtin_convertvector(v, Lane);
-  }
-}
-
-// How many ones two binary columns share, group by group.
-template <class T>
-PERCBAL_HD void count_shared(const Column<T>& a, const Column<T>& b, int groups, int32_t* out) {
-  for (int g = 0; g < groups; ++g) out[g] = __builtin_popcountll(a.ones[g] & b.ones[g]);
-}
-
 // The sums of the groups of a block: a vector of them for each tile.
 template <class Lane, class T>
 struct BlockSums {
@@ -66,40 +48,19 @@ struct BlockSums {
   PairSums<Lane> pair[2][B::kTiles];
   SignalSums<Lane> signal[B::kTiles];
 
-  PERCBAL_HD void sum(B& block, double right_at) {
-    const bool two = block.in->targets == 2;
-    const bool bits = block.outcome.binary && block.target[0].binary;
-    if (bits) sum_bits(block, right_at);
-    for (int k = 0; k < block.count; ++k) {
-      block.prefetch_next(k);
-      if (!bits) sum_any(block, k, two, right_at);
-      else if (two && !block.target[1].binary) sum_mixed(block, k);
-    }
-  }
-
-  // Outcome and perception are binary, and reasoning too where it is.
-  PERCBAL_HD void sum_bits(B& block, double right_at) {
-    const Column<T>&x = block.outcome, &y = block.target[0], &z = block.target[1];
-    const bool three = block.in->targets == 2 && z.binary;
-    int32_t with_y[kBlockGroups], with_z[kBlockGroups], size[kBlockGroups];
-    const int groups = block.count * B::W;
-    for (int g = 0; g < groups; ++g) size[g] = block.begin[g + 1] - block.begin[g];
-    count_shared(x, y, groups, with_y);
-    if (three) count_shared(x, z, groups, with_z);
-    for (int k = 0; k < block.count; ++k) {
+  // Of binary outcomes beside binary values of target t.
+  PERCBAL_HD void sum_counts(const Counts& counts, int t, int tiles, double right_at) {
+    for (int k = 0; k < tiles; ++k) {
       const int g = k * B::W;
-      const Lane n = lanes_of<Lane>(size + g), per_n = inverse(n);
-      const Lane ones_x = lanes_of<Lane>(x.count + g), ones_y = lanes_of<Lane>(y.count + g);
-      const Lane shared = lanes_of<Lane>(with_y + g);
-      pair[0][k] = sum_counts(n, per_n, ones_x, ones_y, shared);
-      signal[k] = signal_counts(n, ones_x, ones_y, shared, right_at);
-      if (three)
-        pair[1][k] = sum_counts(n, per_n, ones_x, lanes_of<Lane>(z.count + g),
-                                lanes_of<Lane>(with_z + g));
+      const Lane n = lanes_of<Lane>(counts.size + g), per_n = inverse(n);
+      const Lane x = lanes_of<Lane>(counts.x + g), y = lanes_of<Lane>(counts.y + g);
+      const Lane both = lanes_of<Lane>(counts.both + g);
+      pair[t][k] = pair_counts(n, per_n, x, y, both);
+      if (t == 0) signal[k] = signal_counts(n, x, y, both, right_at);
     }
   }
 
-  // Outcome is binary, reasoning not.
+  // Outcomes are binary, reasoning is not.
   PERCBAL_HD void sum_mixed(B& block, int k) {
     const Shape& shape = block.tile[k];
     const double* z = block.lanes(block.target[1], k);
@@ -112,8 +73,9 @@ struct BlockSums {
     pair[1][k] = sum_pairs<Lane>(block.lanes(block.outcome, k), z, shape.rows);
   }
 
-  PERCBAL_HD void sum_any(B& block, int k, bool two, double right_at) {
+  PERCBAL_HD void sum_any(B& block, int k, double right_at) {
     const Shape& shape = block.tile[k];
+    const bool two = block.in->targets == 2;
     const double *x = block.lanes(block.outcome, k), *y = block.lanes(block.target[0], k);
     const double* z = two ? block.lanes(block.target[1], k) : nullptr;
     PairSums<Lane> both[2];
@@ -130,38 +92,102 @@ struct BlockSums {
   }
 };
 
+// The sums of a chunk, one block after another, W groups a vector. acc: candidates x (T x kPairFields
+// + kSignalFields) x kAccStride.
 template <class Lane, class T>
-PERCBAL_HD void add_block(Block<Lane, T>& block, BlockSums<Lane, T>& sums,
-                          const CouplingOptions& options, double* acc) {
-  constexpr int kMost = Block<Lane, T>::kTiles;
-  for (int64_t c = 0; c < block.in->candidates; ++c) {
-    block.load_candidate(c);
-    sums.sum(block, options.right_at);
-    for (int t = 0; t < block.in->targets; ++t, acc += kPairFields * kAccStride)
-      fold_pairs<kMost>(sums.pair[t], block.count, options.origin_outcome[c],
-                        options.origin_target[t], acc, kAccStride);
-    fold_signals(sums.signal, block.count, options.eps, acc, kAccStride);
-    acc += kSignalFields * kAccStride;
+class ChunkSums {
+ public:
+  PERCBAL_HD ChunkSums(const Rollouts<T>& in, const CouplingOptions& options, double* acc)
+      : in_(in), options_(options), acc_(acc) {
+    for (Lane& weight : once_) weight = Lane{} + 1.0;
+    tabulated_ = W > 1 && !in.offsets && in.candidates == 1 && in.length <= kTableRows;
+    for (int t = 0; t < in.targets && tabulated_; ++t) table_[t].clear(in.length);
   }
-}
 
-// Adds groups [begin, end) to acc: candidates x (T x kPairFields + kSignalFields) x kAccStride.
+  // Groups from g on, `end` at most; returns how many.
+  PERCBAL_HD int64_t add(int64_t g, int64_t end) {
+    const int64_t groups = block_.load_groups(in_, g, end);
+    for (int64_t c = 0; c < in_.candidates; ++c) add_candidate(c);
+    return groups;
+  }
+
+  // To call once, at the end.
+  PERCBAL_HD void add_tables() {
+    for (int t = 0; t < in_.targets && tabulated_; ++t) {
+      table_[t].collect(cells_);
+      for (int from = 0; from < cells_.count; from += kBlockGroups) {
+        const int tiles = (std::min(cells_.count - from, kBlockGroups) + W - 1) / W;
+        sums_.sum_counts(cells_.from(from), t, tiles, options_.right_at);
+        Lane weight[B::kTiles];
+        for (int k = 0; k < tiles; ++k) weight[k] = lanes_of<Lane>(cells_.weight + from + k * W);
+        fold(0, t, weight, tiles);
+      }
+    }
+  }
+
+ private:
+  using B = Block<Lane, T>;
+  static constexpr int W = B::W;
+
+  PERCBAL_HD void add_candidate(int64_t c) {
+    block_.load_candidate(c);
+    const bool bits = block_.outcome.binary && block_.target[0].binary;
+    const bool mixed = bits && in_.targets == 2 && !block_.target[1].binary;
+    for (int k = 0; k < block_.count; ++k) {
+      block_.prefetch_next(k);
+      if (!bits) sums_.sum_any(block_, k, options_.right_at);
+      if (mixed) sums_.sum_mixed(block_, k);
+    }
+    for (int t = 0; t < in_.targets; ++t) {
+      if (bits && !(mixed && t == 1)) {
+        const int groups = block_.count * W;
+        const Column<T>&x = block_.outcome, &y = block_.target[t];
+        int32_t both[kBlockGroups];
+        for (int g = 0; g < groups; ++g) both[g] = __builtin_popcountll(x.ones[g] & y.ones[g]);
+        const Counts counts{block_.size, x.count, y.count, both};
+        if (tabulated_) {
+          table_[t].add(counts, groups);
+          continue;
+        }
+        sums_.sum_counts(counts, t, block_.count, options_.right_at);
+      }
+      fold(c, t, once_, block_.count);
+    }
+  }
+
+  PERCBAL_HD void fold(int64_t c, int t, const Lane* weight, int tiles) {
+    double* acc = acc_ + c * (in_.targets * kPairFields + kSignalFields) * kAccStride;
+    fold_pairs<B::kTiles>(sums_.pair[t], weight, tiles, options_.origin_outcome[c],
+                          options_.origin_target[t], acc + t * kPairFields * kAccStride, kAccStride);
+    if (t == 0)
+      fold_signals(sums_.signal, weight, tiles, options_.eps,
+                   acc + in_.targets * kPairFields * kAccStride, kAccStride);
+  }
+
+  const Rollouts<T>& in_;
+  const CouplingOptions& options_;
+  double* acc_;
+  B block_;
+  BlockSums<Lane, T> sums_;
+  Lane once_[B::kTiles];
+  bool tabulated_;
+  CountTable table_[2];
+  CountCells cells_;
+};
+
+// Adds groups [begin, end) to acc.
 template <class T>
 PERCBAL_TARGET void add_chunk(const Rollouts<T>& in, const CouplingOptions& options, int64_t begin,
                               int64_t end, double* acc) {
-  Block<Wide, T> wide;
-  BlockSums<Wide, T> wide_sums;
-  Block<double, T> narrow;
-  BlockSums<double, T> narrow_sums;
+  ChunkSums<Wide, T> wide(in, options, acc);
+  ChunkSums<double, T> narrow(in, options, acc);
   for (int64_t g = begin; g < end;) {
-    if (g + kLanes <= end && Block<Wide, T>::fits_lanes(in, g)) {
-      g += wide.load_groups(in, g, end);
-      add_block(wide, wide_sums, options, acc);
-    } else {
-      g += narrow.load_groups(in, g, g + 1);
-      add_block(narrow, narrow_sums, options, acc);
-    }
+    if (g + kLanes <= end && Block<Wide, T>::fits_lanes(in, g))
+      g += wide.add(g, end);
+    else
+      g += narrow.add(g, g + 1);
   }
+  wide.add_tables();
 }
 
 }  // namespace PERCBAL_ISA

@@ -92,16 +92,16 @@ PERCBAL_HD Central<Lane> central(const PairSums<Lane>& g) {
           at_least_zero(g.yy - g.y * g.y * g.per_n)};
 }
 
-// Adds `count` vectors v and the upper triangles of v v' to sums[field * stride] and
-// outer[field * stride]: row by row of the triangle, so that the sums stay in registers.
+// Adds `count` vectors v, and the upper triangles of v v', times their weights to sums[field * stride]
+// and outer[field * stride]: row by row of the triangle, so that the sums stay in registers.
 template <int D, class Lane>
-PERCBAL_HD void fold_outer(const Lane (*v)[D], int count, double* sums, double* outer,
-                           int64_t stride) {
+PERCBAL_HD void fold_outer(const Lane (*v)[D], const Lane* weight, int count, double* sums,
+                           double* outer, int64_t stride) {
   PERCBAL_UNROLL
   for (int i = 0; i < D; ++i) {
     Lane sum{}, row[D]{};
     for (int k = 0; k < count; ++k) {
-      const Lane scale = v[k][i];
+      const Lane scale = v[k][i] * weight[k];
       sum += scale;
       PERCBAL_UNROLL
       for (int j = i; j < D; ++j) row[j] += scale * v[k][j];
@@ -111,10 +111,11 @@ PERCBAL_HD void fold_outer(const Lane (*v)[D], int count, double* sums, double* 
   }
 }
 
-// Adds the sums of count <= Most groups to acc[field * stride], where a Lane of doubles lies.
+// Adds the sums of count <= Most groups to acc[field * stride], where a Lane of doubles lies. A weight
+// says how many groups have these sums.
 template <int Most, class Lane>
-PERCBAL_HD void fold_pairs(const PairSums<Lane>* groups, int count, double origin_x,
-                           double origin_y, double* acc, int64_t stride) {
+PERCBAL_HD void fold_pairs(const PairSums<Lane>* groups, const Lane* weight, int count,
+                           double origin_x, double origin_y, double* acc, int64_t stride) {
   Lane m[Most][6], w[Most][3];
   Lane some{}, informative{}, echo{}, binary{};
   for (int k = 0; k < count; ++k) {
@@ -131,13 +132,13 @@ PERCBAL_HD void fold_pairs(const PairSums<Lane>* groups, int count, double origi
     w[k][1] = c.xy;
     w[k][2] = c.yy;
     const Lane sum_x = g.x + g.n * g.x0, sum_y = g.y + g.n * g.y0;
-    some += select(g.n > 0, Lane{} + 1.0, 0.0);
-    informative += select((c.xx > 0) | (c.yy > 0), Lane{} + 1.0, 0.0);
-    echo += sum_x - sum_x * sum_y * g.per_n;
-    binary += g.binary;
+    some += select(g.n > 0, weight[k], 0.0);
+    informative += select((c.xx > 0) | (c.yy > 0), weight[k], 0.0);
+    echo += weight[k] * (sum_x - sum_x * sum_y * g.per_n);
+    binary += weight[k] * g.binary;
   }
-  fold_outer(m, count, acc + kCount * stride, acc + kMoments * stride, stride);
-  fold_outer(w, count, acc + kWithin * stride, acc + kWithinOuter * stride, stride);
+  fold_outer(m, weight, count, acc + kCount * stride, acc + kMoments * stride, stride);
+  fold_outer(w, weight, count, acc + kWithin * stride, acc + kWithinOuter * stride, stride);
   add_to(acc + kGroups * stride, some);
   add_to(acc + kInformative * stride, informative);
   add_to(acc + kEchoWithin * stride, echo);
@@ -145,22 +146,22 @@ PERCBAL_HD void fold_pairs(const PairSums<Lane>* groups, int count, double origi
 }
 
 template <class Lane>
-PERCBAL_HD void fold_signals(const SignalSums<Lane>* groups, int count, double eps, double* acc,
-                             int64_t stride) {
+PERCBAL_HD void fold_signals(const SignalSums<Lane>* groups, const Lane* weight, int count,
+                             double eps, double* acc, int64_t stride) {
   Lane sums[kSignalFields]{};
   for (int k = 0; k < count; ++k) {
     const SignalSums<Lane>& g = groups[k];
-    const Lane std = g.spread.std, scale = select(std > 0, 1 / (std + eps), 0.0);
-    sums[kScored] += g.n;
-    sums[kScoredGroups] += select(g.n > 0, Lane{} + 1.0, 0.0);
-    sums[kSilentGroups] += select((g.n > 0) & (std == 0), Lane{} + 1.0, 0.0);
+    const Lane std = g.spread.std, w = weight[k], scale = select(std > 0, w / (std + eps), 0.0);
+    sums[kScored] += w * g.n;
+    sums[kScoredGroups] += select(g.n > 0, w, 0.0);
+    sums[kSilentGroups] += select((g.n > 0) & (std == 0), w, 0.0);
     for (int i = 0; i < 4; ++i) {
-      sums[kCells + i] += g.cells[i];
-      sums[kMassCentred + i] += g.mass[i];
-      sums[kMassScaled + i] += g.mass[i] * scale;
+      sums[kCells + i] += w * g.cells[i];
+      sums[kMassCentred + i] += w * g.mass[i];
+      sums[kMassScaled + i] += scale * g.mass[i];
     }
-    sums[kKnown] += g.known;
-    sums[kKnownRight] += g.known_right;
+    sums[kKnown] += w * g.known;
+    sums[kKnownRight] += w * g.known_right;
   }
   for (int f = 0; f < kSignalFields; ++f) add_to(acc + f * stride, sums[f]);
 }

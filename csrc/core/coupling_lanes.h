@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/coupling_bits.h"
+#include "core/coupling_counts.h"
 
 namespace percbal {
 inline namespace PERCBAL_ISA {

@@ -13,8 +13,8 @@ namespace percbal {
 
 namespace {
 
-constexpr int64_t kChunkRows = 1 << 15;  // rows of one task
-constexpr int64_t kMaxChunks = 256;   // bounds the memory of the partial sums
+constexpr int64_t kChunkRows = 1 << 16;  // rows of one task
+constexpr int64_t kMaxChunks = 256;       // bounds the memory of the partial sums
 
 template <class T>
 using AddChunk = void (*)(const Rollouts<T>&, const CouplingOptions&, int64_t, int64_t, double*);
@@ -52,12 +52,17 @@ int64_t chunk_begin(const Rollouts<T>& in, int64_t k, int64_t chunks) {
   return std::lower_bound(in.offsets, in.offsets + in.groups, row) - in.offsets;
 }
 
+// visit(block, g): one group at a time, loaded.
 template <class T, class Visit>
 void for_each_group(const Rollouts<T>& in, const Parallel& parallel, const Visit& visit) {
   const int64_t chunks = chunk_count(in);
   parallel(chunks, [&](int64_t k) {
     const int64_t end = chunk_begin(in, k + 1, chunks);
-    for (int64_t g = chunk_begin(in, k, chunks); g < end; ++g) visit(g);
+    Block<double, T> block;
+    for (int64_t g = chunk_begin(in, k, chunks); g < end; ++g) {
+      block.load_groups(in, g, g + 1);
+      visit(block, g);
+    }
   });
 }
 
@@ -166,9 +171,9 @@ void coupling_stats_by_id(Rollouts<T> in, const int64_t* data, const CouplingOpt
   if (!runs && in.candidates == 1) {
     const auto sum = CompactKeys::possible(ids)
                          ? (in.targets == 2 ? sum_scattered<CompactKeys, 2, T>
-                                         : sum_scattered<CompactKeys, 1, T>)
+                                            : sum_scattered<CompactKeys, 1, T>)
                          : (in.targets == 2 ? sum_scattered<HashedKeys, 2, T>
-                                         : sum_scattered<HashedKeys, 1, T>);
+                                            : sum_scattered<HashedKeys, 1, T>);
     return sum(in, ids, options, pair, signal, parallel);
   }
   if (!runs) layout = scattered_layout(ids, parallel);
@@ -181,9 +186,7 @@ void coupling_stats_by_id(Rollouts<T> in, const int64_t* data, const CouplingOpt
 template <class T>
 void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
                     const Parallel& parallel) {
-  for_each_group(in, parallel, [&](int64_t g) {
-    thread_local Block<double, T> block;
-    block.load_groups(in, g, g + 1);
+  for_each_group(in, parallel, [&](Block<double, T>& block, int64_t g) {
     for (int64_t c = 0; c < in.candidates; ++c) {
       block.load_candidate(c);
       for (int t = 0; t < in.targets; ++t) {
@@ -201,9 +204,7 @@ void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
 template <class T>
 void group_advantage(const Rollouts<T>& in, double eps, T* scaled, T* centred,
                      const Parallel& parallel) {
-  for_each_group(in, parallel, [&](int64_t g) {
-    thread_local Block<double, T> block;
-    block.load_groups(in, g, g + 1);
+  for_each_group(in, parallel, [&](Block<double, T>& block, int64_t g) {
     for (int64_t c = 0; c < in.candidates; ++c) {
       block.load_candidate(c);
       const double* x = block.lanes(block.outcome, 0);

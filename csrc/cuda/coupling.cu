@@ -124,6 +124,7 @@ template <class T>
 __global__ void coupling_kernel(Rollouts<T> in, CouplingOptions options, double* scratch) {
   __shared__ double sums[kWarps][kMaxFields];
   const int targets = static_cast<int>(in.targets);
+  const double once = 1;  // every group is folded by itself
   const int fields = targets * kPairFields + kSignalFields;
   const int warp = threadIdx.x / 32;
   const int64_t c = blockIdx.y;
@@ -136,10 +137,10 @@ __global__ void coupling_kernel(Rollouts<T> in, CouplingOptions options, double*
     for (int t = 0; t < targets; ++t, acc += kPairFields) {
       const PairSums<double> pair = sum_pairs(group, t);
       if (threadIdx.x % 32 == 0)
-        fold_pairs<1>(&pair, 1, options.origin_outcome[c], options.origin_target[t], acc, 1);
+        fold_pairs<1>(&pair, &once, 1, options.origin_outcome[c], options.origin_target[t], acc, 1);
     }
     const SignalSums<double> signal = sum_signal(group, options.right_at);
-    if (threadIdx.x % 32 == 0) fold_signals(&signal, 1, options.eps, acc, 1);
+    if (threadIdx.x % 32 == 0) fold_signals(&signal, &once, 1, options.eps, acc, 1);
   }
   __syncthreads();
   for (int f = threadIdx.x; f < fields; f += kThreads) {
