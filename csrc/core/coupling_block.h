@@ -35,6 +35,7 @@ struct Column {
 template <class Lane, class T>
 struct Block {
   static constexpr int W = sizeof(Lane) / sizeof(double), kTiles = kBlockGroups / W;
+  bool packs = true;  // columns are tried as bits
   const Rollouts<T>* in;
   int64_t first, rows;       // row, and how many
   int64_t shape_length = 0;  // if all groups have as many rows, then the next block has this shape
@@ -112,7 +113,7 @@ struct Block {
       column.values = column.gathered.data();
     }
     uint64_t words[(kBlockRows + kWordRows * W) / kWordRows + 2];
-    column.binary = fits_words && pack_ones(column.values, rows, words);
+    column.binary = packs && fits_words && pack_ones(column.values, rows, words);
     if (!column.binary) return;
     for (int g = 0; g < count * W; ++g) {
       column.ones[g] = bits_at(words, begin[g]) & mask[g];

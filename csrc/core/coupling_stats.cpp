@@ -59,6 +59,7 @@ void for_each_group(const Rollouts<T>& in, const Parallel& parallel, const Visit
   parallel(chunks, [&](int64_t k) {
     const int64_t end = chunk_begin(in, k + 1, chunks);
     Block<double, T> block;
+    block.packs = false;
     for (int64_t g = chunk_begin(in, k, chunks); g < end; ++g) {
       block.load_groups(in, g, g + 1);
       visit(block, g);
@@ -204,7 +205,7 @@ void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
 template <class T>
 void group_advantage(const Rollouts<T>& in, double eps, T* scaled, T* centred,
                      const Parallel& parallel) {
-  for_each_group(in, parallel, [&](Block<double, T>& block, int64_t g) {
+  for_each_group(in, parallel, [&](Block<double, T>& block, int64_t) {
     for (int64_t c = 0; c < in.candidates; ++c) {
       block.load_candidate(c);
       const double* x = block.lanes(block.outcome, 0);
