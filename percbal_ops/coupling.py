@@ -66,16 +66,15 @@ def reward_coupling(
     origin_outcome = _origins(*matrix.unbind(1))
     origin_target = _origins(*(t for t in (perception, reasoning) if t is not None))
     sums = _sums(matrix, perception, reasoning, group, origin_outcome, origin_target, eps, right_at)
-    table = None
+    scalar, table = outcome.dim() == 1, None
     if per_group:
         order, offsets, ids = _layout(group, len(matrix), matrix.device)
         correlation, count = torch.ops.percbal.group_coupling(
             matrix, perception, reasoning, order, offsets
         )
-        if outcome.dim() == 1:
+        if scalar:
             correlation, count = correlation[:, 0], count[:, 0]
         table = GroupTable(ids, correlation, count)
-    scalar = outcome.dim() == 1
     return summarise(*sums, origin_outcome, origin_target, confidence, scalar=scalar, groups=table)
 
 
@@ -87,7 +86,7 @@ def group_advantage(
     reward: (R,) or (R, C), NaN = not scored; group: (R,) int64. Returns two tensors of the shape of
     ``reward``: ``scaled = (r - mean) / (std + eps)`` with the unbiased std (C11) and
     ``centred = r - mean`` (C10). Both are 0 in a group whose rewards are all equal, NaN where the
-    reward is.
+    reward is, and not finite in a group that has an infinite one.
     """
     _check_columns(reward, {"group": group})
     matrix = reward.detach().to(_sum_dtype(reward))
@@ -178,7 +177,7 @@ class CouplingStats:
         size = self.pair.numel() + self.signal.numel()
         if sums.shape != (size,):
             raise ValueError(f"sums must be ({size},), got {tuple(sums.shape)}")
-        pair, signal = sums.double().cpu().split([self.pair.numel(), self.signal.numel()])
+        pair, signal = sums.double().cpu().clone().split([self.pair.numel(), self.signal.numel()])
         self.pair, self.signal = pair.view_as(self.pair), signal.view_as(self.signal)
         return self
 
@@ -235,7 +234,7 @@ def _sums(
         infinite = sum(int(c.isinf().sum()) for c in columns)
         raise ValueError(
             "rewards must be NaN (not scored) or finite, with finite squares, got "
-            f"{infinite} infinite values"
+            f"{infinite} infinite value{'s' * (infinite != 1)}"
         )
     return pair, signal
 

@@ -201,7 +201,7 @@ def _centred(x: Tensor, group: Tensor, groups: int) -> tuple[Tensor, Tensor, Ten
     n, s, ss = (_per_group(v, group, groups) for v in (scored.double(), d, d * d))
     mean = s / n.clamp(min=1)
     std = ((ss - s * mean).clamp(min=0) / (n - 1).clamp(min=1)).sqrt().where(n > 1, 0)
-    centred = (x - x0[group] - mean[group]).where((std[group] > 0) | x.isnan(), 0)
+    centred = (x - x0[group] - mean[group]).where((std[group] != 0) | x.isnan(), 0)
     return centred, std, n
 
 

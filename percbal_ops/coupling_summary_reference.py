@@ -129,9 +129,12 @@ def t_quantile(q: float, df: int) -> float:
     if df > 1000:
         return t
     log_scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
-    for _ in range(6):  # quadratic from a start within a few per cent
+    for _ in range(100):  # a few steps, more where the tail is heavy
         density = math.exp(log_scale - (df + 1) / 2 * math.log1p(t * t / df))
-        t -= (_t_cdf(t, df) - q) / density
+        change = (_t_cdf(t, df) - q) / density
+        t -= change
+        if abs(change) <= 1e-14 * t:
+            break
     return t
 
 

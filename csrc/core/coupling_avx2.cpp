@@ -1,6 +1,5 @@
 // coupling_chunk.h for processors with AVX2.
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define PERCBAL_ISA avx2
 #define PERCBAL_LANES 4
 #define PERCBAL_TARGET __attribute__((target("avx2,fma,popcnt")))

@@ -1,6 +1,5 @@
 // coupling_chunk.h for processors with AVX-512.
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define PERCBAL_ISA avx512
 #define PERCBAL_LANES 8
 #define PERCBAL_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,popcnt")))

@@ -1,5 +1,6 @@
 // Columns of nothing but 0 and 1, a bit each.
 #pragma once
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -7,12 +8,13 @@
 #include <immintrin.h>
 #endif
 
-#include "core/coupling_fields.h"
+#include "core/lanes.h"
 
 namespace percbal {
 inline namespace PERCBAL_ISA {
 
 constexpr int64_t kWordRows = 64;  // a word holds a group of at most so many rows
+static_assert(std::endian::native == std::endian::little, "words are read from any byte on");
 
 template <class Lane>
 struct WordsOf {
@@ -46,7 +48,7 @@ PERCBAL_HD uint64_t equal_bits(V a, V b) {
 // a value is neither 0 nor 1.
 template <class T>
 PERCBAL_HD bool pack_ones(const T* values, int64_t n, uint64_t* words) {
-  constexpr int kBytes = PERCBAL_LANES >= 4 ? 32 : 16;  // 256 bits: what has a mask of its signs
+  constexpr int kBytes = PERCBAL_LANES >= 4 ? 32 : 16;  // signs are gathered from 256 bits at most
   typedef T V __attribute__((vector_size(kBytes)));
   constexpr int kWidth = kBytes / sizeof(T);
   T padded[kWordRows];
@@ -54,7 +56,8 @@ PERCBAL_HD bool pack_ones(const T* values, int64_t n, uint64_t* words) {
     const T* from = values + begin;
     if (n - begin < kWordRows) {
       memset(padded, 0, sizeof(padded));
-      from = static_cast<T*>(memcpy(padded, from, (n - begin) * sizeof(T)));
+      if (n > begin) memcpy(padded, from, (n - begin) * sizeof(T));
+      from = padded;
     }
     uint64_t one = 0, zero = 0;
 #pragma GCC unroll 32

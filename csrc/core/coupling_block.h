@@ -12,7 +12,8 @@
 namespace percbal {
 inline namespace PERCBAL_ISA {
 
-constexpr int64_t kBlockRows = 2048;    // a block of several tiles has no more
+constexpr double kNotScored = std::numeric_limits<double>::quiet_NaN();
+constexpr int64_t kBlockRows = 2048;    // from so many rows on, a block takes no further tile
 constexpr int64_t kMaxLaneRows = 1024;  // longer groups go one at a time
 constexpr int kBlockGroups = 64;
 
@@ -86,9 +87,10 @@ struct Block {
   // Asks for the rows that will lie where those of tile k do in the next block: the processor's own
   // guesses end where the reading of this block does.
   PERCBAL_HD void prefetch_next(int k) const {
-    if (in->order || in->candidates != 1) return;
+    // what is not read in this order, or would drive this block's own rows out of the cache
+    if (in->order || in->candidates != 1 || rows > 2 * kBlockRows) return;
     const T *x = in->outcome, *y = in->target[0], *z = in->target[in->targets - 1];
-    const int64_t end = first + rows + begin[(k + 1) * W];
+    const int64_t end = std::min(in->rows, first + rows + begin[(k + 1) * W]);
     for (int64_t i = first + rows + begin[k * W]; i < end; i += 64 / sizeof(T)) {
       __builtin_prefetch(x + i);
       __builtin_prefetch(y + i);
@@ -112,6 +114,7 @@ struct Block {
         column.gathered[i] = values[in->row(first + i) * stride];
       column.values = column.gathered.data();
     }
+    // groups that fit words add at most W of them to fewer than kBlockRows rows; one more is read
     uint64_t words[(kBlockRows + kWordRows * W) / kWordRows + 2];
     column.binary = packs && fits_words && pack_ones(column.values, rows, words);
     if (!column.binary) return;

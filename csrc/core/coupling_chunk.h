@@ -97,11 +97,12 @@ struct BlockSums {
 template <class Lane, class T>
 class ChunkSums {
  public:
-  PERCBAL_HD ChunkSums(const Rollouts<T>& in, const CouplingOptions& options, double* acc)
-      : in_(in), options_(options), acc_(acc) {
+  // tables: null where counts are not collected.
+  PERCBAL_HD ChunkSums(const Rollouts<T>& in, const CouplingOptions& options, double* acc,
+                       CountTables* tables)
+      : in_(in), options_(options), acc_(acc), tables_(tables) {
     for (Lane& weight : once_) weight = Lane{} + 1.0;
-    tabulated_ = W > 1 && !in.offsets && in.candidates == 1 && in.length <= kTableRows;
-    for (int t = 0; t < in.targets && tabulated_; ++t) table_[t].clear(in.length);
+    for (int t = 0; t < in.targets && tables; ++t) tables->target[t].clear(in.length);
   }
 
   // Groups from g on, `end` at most; returns how many.
@@ -113,13 +114,14 @@ class ChunkSums {
 
   // To call once, at the end.
   PERCBAL_HD void add_tables() {
-    for (int t = 0; t < in_.targets && tabulated_; ++t) {
-      table_[t].collect(cells_);
-      for (int from = 0; from < cells_.count; from += kBlockGroups) {
-        const int tiles = (std::min(cells_.count - from, kBlockGroups) + W - 1) / W;
-        sums_.sum_counts(cells_.from(from), t, tiles, options_.right_at);
+    for (int t = 0; t < in_.targets && tables_; ++t) {
+      CountCells& cells = tables_->cells;
+      tables_->target[t].collect(cells);
+      for (int from = 0; from < cells.count; from += kBlockGroups) {
+        const int tiles = (std::min(cells.count - from, kBlockGroups) + W - 1) / W;
+        sums_.sum_counts(cells.from(from), t, tiles, options_.right_at);
         Lane weight[B::kTiles];
-        for (int k = 0; k < tiles; ++k) weight[k] = lanes_of<Lane>(cells_.weight + from + k * W);
+        for (int k = 0; k < tiles; ++k) weight[k] = lanes_of<Lane>(cells.weight + from + k * W);
         fold(0, t, weight, tiles);
       }
     }
@@ -145,8 +147,8 @@ class ChunkSums {
         int32_t both[kBlockGroups];
         for (int g = 0; g < groups; ++g) both[g] = __builtin_popcountll(x.ones[g] & y.ones[g]);
         const Counts counts{block_.size, x.count, y.count, both};
-        if (tabulated_) {
-          table_[t].add(counts, groups);
+        if (tables_) {
+          tables_->target[t].add(counts, groups);
           continue;
         }
         sums_.sum_counts(counts, t, block_.count, options_.right_at);
@@ -167,20 +169,20 @@ class ChunkSums {
   const Rollouts<T>& in_;
   const CouplingOptions& options_;
   double* acc_;
+  CountTables* tables_;
   B block_;
   BlockSums<Lane, T> sums_;
-  Lane once_[B::kTiles];
-  bool tabulated_;
-  CountTable table_[2];
-  CountCells cells_;
+  Lane once_[B::kTiles];  // the weights of groups that are folded one by one
 };
 
 // Adds groups [begin, end) to acc.
 template <class T>
 PERCBAL_TARGET void add_chunk(const Rollouts<T>& in, const CouplingOptions& options, int64_t begin,
                               int64_t end, double* acc) {
-  ChunkSums<Wide, T> wide(in, options, acc);
-  ChunkSums<double, T> narrow(in, options, acc);
+  CountTables tables;
+  const bool few_counts = !in.offsets && in.candidates == 1 && in.length <= kTableRows;
+  ChunkSums<Wide, T> wide(in, options, acc, few_counts ? &tables : nullptr);
+  ChunkSums<double, T> narrow(in, options, acc, nullptr);
   for (int64_t g = begin; g < end;) {
     if (g + kLanes <= end && Block<Wide, T>::fits_lanes(in, g))
       g += wide.add(g, end);

@@ -78,7 +78,8 @@ struct Counts {  // of several groups: rollouts, and ones of x, of y and of both
 constexpr int kTableRows = 16;  // groups of more have too many different counts
 
 struct CountCells {  // the different counts of a table, and how many groups have each
-  static constexpr int kMost = 969;  // ways to split 16 rollouts by x and y
+  // ways to split kTableRows rollouts by x and y
+  static constexpr int kMost = (kTableRows + 1) * (kTableRows + 2) * (kTableRows + 3) / 6;
   static constexpr int kRoom = kMost + kLanes;
   int count;
   int32_t size[kRoom], x[kRoom], y[kRoom], both[kRoom], weight[kRoom];
@@ -123,8 +124,13 @@ class CountTable {
     return (x * (length_ + 1) + y) * (length_ + 1) + both;
   }
 
-  int length_ = 0;
+  int length_;
   int32_t cells_[(kTableRows + 1) * (kTableRows + 1) * (kTableRows + 1)];
+};
+
+struct CountTables {  // of one outcome
+  CountTable target[2];
+  CountCells cells;  // of one of them at a time
 };
 
 }  // namespace PERCBAL_ISA

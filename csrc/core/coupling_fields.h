@@ -2,7 +2,6 @@
 // CPU and CUDA loops; docs/coupling.md numbers the formulas (C1), (C2), ...
 #pragma once
 #include <cstdint>
-#include <limits>
 
 #include "core/lanes.h"
 
@@ -43,8 +42,6 @@ constexpr double kZeroAdvantage = 1e-6;
 
 inline namespace PERCBAL_ISA {
 
-constexpr double kNotScored = std::numeric_limits<double>::quiet_NaN();
-
 template <class Lane>
 struct PairSums {  // of one group, about its first scored values x0, y0: exact zeros when constant
   Lane n, x, y, xx, xy, yy, x0, y0, binary;
@@ -76,7 +73,7 @@ PERCBAL_HD Lane inverse(Lane n) {  // 0 for an empty group
 
 template <class Lane>
 PERCBAL_HD Lane at_least_zero(Lane v) {
-  return select(v > 0, v, 0.0);
+  return select(v < 0, Lane{}, v);  // NaN stays: an infinite reward must show
 }
 
 template <class Lane>
@@ -151,7 +148,7 @@ PERCBAL_HD void fold_signals(const SignalSums<Lane>* groups, const Lane* weight,
   Lane sums[kSignalFields]{};
   for (int k = 0; k < count; ++k) {
     const SignalSums<Lane>& g = groups[k];
-    const Lane std = g.spread.std, w = weight[k], scale = select(std > 0, w / (std + eps), 0.0);
+    const Lane std = g.spread.std, w = weight[k], scale = select(std == 0, Lane{}, w / (std + eps));
     sums[kScored] += w * g.n;
     sums[kScoredGroups] += select(g.n > 0, w, 0.0);
     sums[kSilentGroups] += select((g.n > 0) & (std == 0), w, 0.0);

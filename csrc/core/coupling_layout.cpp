@@ -5,22 +5,11 @@
 
 #include "core/coupling_chunk.h"
 #include "core/coupling_levels.h"
-#include "core/dispatch.h"
 
 namespace percbal {
 namespace {
 
 constexpr int64_t kChunk = 1 << 16;  // rows of one task
-
-using CountRuns = RunCount (*)(const int64_t*, int64_t, int64_t);
-
-CountRuns best_count_runs() {
-#if defined(__x86_64__)
-  if (cpu_level() == CpuLevel::avx512) return avx512::count_runs<int64_t>;
-  if (cpu_level() == CpuLevel::avx2) return avx2::count_runs<int64_t>;
-#endif
-  return baseline::count_runs<int64_t>;
-}
 
 // GRPO's layout: every run as long as the first. Then the starts are known without a search.
 bool fill_equal_runs(const int64_t* ids, int64_t rows, GroupLayout& out) {
@@ -58,7 +47,7 @@ bool find_runs(Ids& ids, const Parallel& parallel, GroupLayout& out) {
   const int64_t rows = ids.rows, chunks = (rows + kChunk - 1) / kChunk;
   std::vector<int64_t> heads(chunks + 1, 0);
   std::vector<RunCount> counts(chunks);
-  const CountRuns count_runs = best_count_runs();
+  const auto count_runs = PERCBAL_BEST(count_runs<int64_t>);
   parallel(chunks, [&](int64_t c) {
     counts[c] =
         count_runs(ids.data, std::max<int64_t>(c * kChunk, 1), std::min(rows, (c + 1) * kChunk));

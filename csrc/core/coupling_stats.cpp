@@ -7,7 +7,6 @@
 #include "core/coupling_chunk.h"
 #include "core/coupling_layout.h"
 #include "core/coupling_levels.h"
-#include "core/dispatch.h"
 
 namespace percbal {
 
@@ -15,28 +14,6 @@ namespace {
 
 constexpr int64_t kChunkRows = 1 << 16;  // rows of one task
 constexpr int64_t kMaxChunks = 256;       // bounds the memory of the partial sums
-
-template <class T>
-using AddChunk = void (*)(const Rollouts<T>&, const CouplingOptions&, int64_t, int64_t, double*);
-
-template <class T>
-AddChunk<T> best_add_chunk() {
-#if defined(__x86_64__)
-  if (cpu_level() == CpuLevel::avx512) return avx512::add_chunk<T>;
-  if (cpu_level() == CpuLevel::avx2) return avx2::add_chunk<T>;
-#endif
-  return baseline::add_chunk<T>;
-}
-
-using EqualRuns = bool (*)(const int64_t*, int64_t, int64_t, int64_t);
-
-EqualRuns best_equal_runs() {
-#if defined(__x86_64__)
-  if (cpu_level() == CpuLevel::avx512) return avx512::equal_runs<int64_t>;
-  if (cpu_level() == CpuLevel::avx2) return avx2::equal_runs<int64_t>;
-#endif
-  return baseline::equal_runs<int64_t>;
-}
 
 template <class T>
 int64_t chunk_count(const Rollouts<T>& in) {
@@ -95,7 +72,7 @@ template <class T, class Check>
 bool sum_chunks(const Rollouts<T>& in, const CouplingOptions& options, double* pair, double* signal,
                 const Parallel& parallel, const Check& check) {
   const int64_t chunks = chunk_count(in);
-  const AddChunk<T> add_chunk = best_add_chunk<T>();
+  const auto add_chunk = PERCBAL_BEST(add_chunk<T>);
   std::atomic<bool> good = true;
   const auto task = [&](int64_t k, double* lanes) {
     const int64_t begin = chunk_begin(in, k, chunks), end = chunk_begin(in, k + 1, chunks);
@@ -118,7 +95,7 @@ bool sum_equal_runs(Rollouts<T> in, const int64_t* ids, const CouplingOptions& o
   in.order = nullptr;
   in.offsets = nullptr;
   in.groups = in.rows / in.length;
-  const EqualRuns equal_runs = best_equal_runs();
+  const auto equal_runs = PERCBAL_BEST(equal_runs<int64_t>);
   return sum_chunks(in, options, pair, signal, parallel, [&](int64_t begin, int64_t end) {
     return equal_runs(ids, begin, end, in.length);
   });
@@ -135,7 +112,7 @@ void sum_scattered(const Rollouts<T>& in, const Ids& ids, const CouplingOptions&
         for (int t = 0; t < Targets; ++t) value[1 + t] = in.target[t][i];
       },
       parallel);
-  const AddChunk<T> add_chunk = best_add_chunk<T>();
+  const auto add_chunk = PERCBAL_BEST(add_chunk<T>);
   const int64_t tasks = std::min(rows.parts(), kMaxChunks);
   const auto task = [&](int64_t k, double* lanes) {
     rows.for_parts(rows.parts() * k / tasks, rows.parts() * (k + 1) / tasks,
@@ -220,7 +197,7 @@ void group_advantage(const Rollouts<T>& in, double eps, T* scaled, T* centred,
       const Spread<double> s = spread(n, sx, sxx);
       for (int64_t i = 0; i < block.rows; ++i) {
         const int64_t at = in.row(block.first + i) * in.candidates + c;
-        const double a = s.std > 0 || !scored(x[i]) ? x[i] - x0 - s.mean : 0;
+        const double a = s.std == 0 && scored(x[i]) ? 0 : x[i] - x0 - s.mean;
         centred[at] = static_cast<T>(a);
         scaled[at] = static_cast<T>(s.std > 0 ? a / (s.std + eps) : a);
       }

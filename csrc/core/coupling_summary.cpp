@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <unordered_map>
 
 #include "core/coupling_fields.h"
 
@@ -52,20 +53,18 @@ double t_cdf(double t, int64_t df) {
   return 0.5 + (df % 2 ? (theta + total) / kPi : total / 2);
 }
 
-class TQuantiles {  // of one tail; the last one is remembered, since pairs tend to share their groups
+class TQuantiles {  // of one tail, remembered: many pairs have as many groups
  public:
   explicit TQuantiles(double tail) : tail_(tail) {}
   double of(int64_t df) {
-    if (df != df_) {
-      df_ = df;
-      value_ = df < 1 ? kNaN : t_quantile(tail_, df);
-    }
-    return value_;
+    const auto [at, fresh] = known_.try_emplace(df);
+    if (fresh) at->second = t_quantile(tail_, df);
+    return at->second;
   }
 
  private:
-  double tail_, value_ = kNaN;
-  int64_t df_ = 0;
+  double tail_;
+  std::unordered_map<int64_t, double> known_;
 };
 
 class Summary {
@@ -145,18 +144,18 @@ void write_signal(const double* s, double* out, int64_t stride) {
   const double *cells = s + kCells, *centred = s + kMassCentred, *scaled = s + kMassScaled;
   const auto total = [](const double* v) { return v[0] + v[1] + v[2] + v[3]; };
   const double right = s[kKnownRight], wrong = s[kKnown] - right;
-  const double numbers[kSignalNumbers] = {(cells[1] + cells[2]) / total(cells),
-                                          (scaled[1] + scaled[2]) / total(scaled),
-                                          (scaled[0] + scaled[1]) / total(scaled),
-                                          (scaled[2] + scaled[3]) / total(scaled),
-                                          (centred[0] + centred[1]) / total(centred),
-                                          (centred[2] + centred[3]) / total(centred),
-                                          cells[2] / wrong,
-                                          cells[1] / right,
-                                          s[kSilentGroups] / s[kScoredGroups],
-                                          s[kScored],
-                                          s[kScoredGroups]};
-  for (int i = 0; i < kSignalNumbers; ++i) out[i * stride] = numbers[i];
+  const auto write = [&](SignalNumber number, double value) { out[number * stride] = value; };
+  write(kConflictRate, (cells[1] + cells[2]) / total(cells));
+  write(kConflictShare, (scaled[1] + scaled[2]) / total(scaled));
+  write(kShareRight, (scaled[0] + scaled[1]) / total(scaled));
+  write(kShareWrong, (scaled[2] + scaled[3]) / total(scaled));
+  write(kShareRightCentred, (centred[0] + centred[1]) / total(centred));
+  write(kShareWrongCentred, (centred[2] + centred[3]) / total(centred));
+  write(kPraisedWrong, cells[2] / wrong);
+  write(kBlamedRight, cells[1] / right);
+  write(kSilentShare, s[kSilentGroups] / s[kScoredGroups]);
+  write(kScoredRollouts, s[kScored]);
+  write(kGroupsScored, s[kScoredGroups]);
 }
 
 }  // namespace
@@ -169,9 +168,11 @@ double t_quantile(double tail, int64_t df) {
   double t = z + (z3 + z) / (4 * n) + (5 * z3 * z * z + 16 * z3 + 3 * z) / (96 * n * n);
   if (df > 1000) return t;
   const double log_scale = std::lgamma((n + 1) / 2) - std::lgamma(n / 2) - 0.5 * std::log(n * kPi);
-  for (int step = 0; step < 6; ++step) {  // quadratic from a start within a few per cent
+  for (int step = 0; step < 100; ++step) {  // Newton's: a few steps, more where the tail is heavy
     const double density = std::exp(log_scale - (n + 1) / 2 * std::log1p(t * t / n));
-    t -= (t_cdf(t, df) - (1 - tail)) / density;
+    const double change = (t_cdf(t, df) - (1 - tail)) / density;
+    t -= change;
+    if (std::fabs(change) <= 1e-14 * t) break;
   }
   return t;
 }

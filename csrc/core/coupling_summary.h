@@ -6,7 +6,7 @@ namespace percbal {
 
 // A correlation is six numbers: r, both ends of its interval, rollouts, groups, echo.
 enum PairNumber {
-  kPooled = 0,  // (C1)
+  kPooled = 0,        // (C1)
   kWithinGroups = 6,  // (C2)
   kOutcomeMean = 12,
   kTargetMean = 13,
@@ -16,16 +16,18 @@ enum PairNumber {
 };
 
 enum SignalNumber {
-  kConflictRate = 0,  // (C12)
-  kConflictShare = 1,
-  kShareRight = 2,  // and wrong, (C13)
-  kShareRightCentred = 4,  // and wrong
-  kPraisedWrong = 6,
-  kBlamedRight = 7,
-  kSilentShare = 8,
-  kScoredRollouts = 9,
-  kGroupsScored = 10,
-  kSignalNumbers = 11
+  kConflictRate,  // (C12)
+  kConflictShare,
+  kShareRight,  // (C13)
+  kShareWrong,
+  kShareRightCentred,
+  kShareWrongCentred,
+  kPraisedWrong,
+  kBlamedRight,
+  kSilentShare,
+  kScoredRollouts,
+  kGroupsScored,
+  kSignalNumbers
 };
 
 // pair: (T, C, kPairFields), signal: (C, kSignalFields), about origin_outcome (C) and origin_target

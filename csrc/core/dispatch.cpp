@@ -17,7 +17,8 @@ CpuLevel best_level() {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   // f16c is read by hand: not every compiler's __builtin_cpu_supports knows the name
   const bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & (1u << 29));
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("popcnt") && f16c;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx2) return avx512 ? CpuLevel::avx512 : CpuLevel::avx2;

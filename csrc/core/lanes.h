@@ -1,6 +1,6 @@
 // A vector of doubles as one value, through the vector extension of GCC and Clang, as wide as the
 // instruction set's registers: a wider one would be split, and its comparisons done lane by lane. The
-// arithmetic is written once for Lane = double (a GPU thread, or one long group) and Lane = Wide.
+// arithmetic is written once for Lane = double (a GPU thread, or one group by itself) and Lane = Wide.
 #pragma once
 #include <cmath>
 #include <cstdint>

@@ -75,7 +75,7 @@ std::tuple<Tensor, Tensor> coupling_summary_cpu(const Tensor& pair_, const Tenso
   STD_TORCH_CHECK(signal.dim() == 2 && signal.size(0) == c && signal.size(1) == kSignalFields &&
                       signal.scalar_type() == ScalarType::Double,
                   "signal must be (C, ", int64_t{kSignalFields}, ") float64, C = ", c);
-  const Origins origins(pair.size(1), t, origin_outcome, origin_target);
+  const Origins origins(c, t, origin_outcome, origin_target);
   Tensor pair_numbers = torch::stable::new_empty(pair, {t, kPairNumbers, c});
   Tensor signal_numbers = torch::stable::new_empty(pair, {kSignalNumbers, c});
   coupling_summary(data<const double>(pair), data<const double>(signal),

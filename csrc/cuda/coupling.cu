@@ -194,7 +194,7 @@ __global__ void group_advantage_kernel(Rollouts<T> in, double eps, T* scaled, T*
     for (int64_t i = threadIdx.x % 32; i < group.size; i += 32) {
       const int64_t r = group.row(i), at = r * in.candidates + c;
       const double v = group.x(r);
-      const double a = spread_of.std > 0 || v != v ? v - s.x0 - spread_of.mean : 0;
+      const double a = spread_of.std == 0 && v == v ? 0 : v - s.x0 - spread_of.mean;
       centred[at] = static_cast<T>(a);
       scaled[at] = static_cast<T>(spread_of.std > 0 ? a / (spread_of.std + eps) : a);
     }

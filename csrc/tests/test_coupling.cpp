@@ -1,7 +1,6 @@
 // Layouts and sums of reward coupling against plain loops, with one thread and with four; and the sums
 // in eight lanes, as AVX-512 makes them, on any processor with AVX2: the compiler splits the vectors.
 #if defined(__x86_64__)
-#include <immintrin.h>
 #define PERCBAL_ISA eight
 #define PERCBAL_LANES 8
 #define PERCBAL_TARGET __attribute__((target("avx2,fma,popcnt")))
@@ -67,7 +66,7 @@ struct Data {
     };
     fill(outcome, binary ? 2 : 5, !binary);
     fill(perception, 2, !binary);
-    fill(reasoning, 3, random() % 2 == 0);
+    fill(reasoning, binary && random() % 2 ? 2 : 3, random() % 2 == 0);
   }
   Rollouts<T> view(const GroupLayout& layout) const {
     return {outcome.data(),
@@ -83,8 +82,8 @@ struct Data {
 
 // Within-group sums, counts and centred mass of candidate c against target t, group by group.
 template <class T>
-void check_sums(const Data<T>& data, const std::vector<T>& target, int64_t c, const double* pair,
-                const double* signal) {
+void check_sums(const Data<T>& data, const std::vector<T>& target, int64_t c, double origin,
+                const double* pair, const double* signal) {
   std::map<int64_t, std::vector<int64_t>> groups;
   for (size_t i = 0; i < data.group.size(); ++i) groups[data.group[i]].push_back(i);
   double n = 0, sum_x = 0, wxx = 0, wxy = 0, wyy = 0, mass = 0, known = 0;
@@ -109,7 +108,7 @@ void check_sums(const Data<T>& data, const std::vector<T>& target, int64_t c, co
     }
   }
   CHECK_CLOSE(pair[kCount], n, 1e-12);
-  CHECK_CLOSE(pair[kCount + 1], sum_x, 1e-6);
+  CHECK_CLOSE(pair[kCount + 1], sum_x - n * origin, 1e-6);
   CHECK_CLOSE(pair[kWithin], wxx, 1e-6);
   CHECK_CLOSE(pair[kWithin + 1], wxy, 1e-6);
   CHECK_CLOSE(pair[kWithin + 2], wyy, 1e-6);
@@ -145,9 +144,9 @@ template <class T>
 void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_t factor,
                 bool binary, std::mt19937_64& random) {
   const Data<T> data(rows, groups, c, scattered, factor, binary, random);
-  const std::vector<double> origin(c, 0.0), origin_target(2, 0.0);
+  const std::vector<double> origin(c, 0.3), origin_target(2, 0.0);
   const CouplingOptions options{origin.data(), origin_target.data(), 1e-4, 1.0};
-  std::vector<double> first, first_by_id;
+  std::vector<double> first, first_signal, first_by_id, first_signal_by_id;
   for (const int count : {1, 4}) {
     const GroupLayout layout = group_layout(data.group.data(), rows, threads(count));
     check_layout(data.group, layout);
@@ -155,11 +154,12 @@ void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_
     coupling_stats(data.view(layout), options, pair.data(), signal.data(), threads(count));
     for (int64_t k = 0; k < c; ++k) {
       const double* s = &signal[k * kSignalFields];
-      check_sums(data, data.perception, k, &pair[k * kPairFields], s);
-      check_sums(data, data.reasoning, k, &pair[(c + k) * kPairFields], s);
+      check_sums(data, data.perception, k, origin[k], &pair[k * kPairFields], s);
+      check_sums(data, data.reasoning, k, origin[k], &pair[(c + k) * kPairFields], s);
     }
     if (first.empty()) {
       first = pair;
+      first_signal = signal;
       Rollouts<T> view = data.view(layout);
       check_lanes(view, options, pair, signal);
       if (!scattered && rows > 0 && rows % view.groups == 0) {  // as the layout that needs no offsets
@@ -168,7 +168,7 @@ void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_
         check_lanes(view, options, pair, signal);
       }
     }
-    CHECK(first == pair);  // bit for bit, whatever the threads
+    CHECK(first == pair && first_signal == signal);  // bit for bit, whatever the threads
     Rollouts<T> unsorted = data.view(layout);
     unsorted.order = nullptr;
     unsorted.offsets = nullptr;
@@ -176,11 +176,14 @@ void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_
                          threads(count));
     for (int64_t k = 0; k < c; ++k) {
       const double* s = &signal[k * kSignalFields];
-      check_sums(data, data.perception, k, &pair[k * kPairFields], s);
-      check_sums(data, data.reasoning, k, &pair[(c + k) * kPairFields], s);
+      check_sums(data, data.perception, k, origin[k], &pair[k * kPairFields], s);
+      check_sums(data, data.reasoning, k, origin[k], &pair[(c + k) * kPairFields], s);
     }
-    if (first_by_id.empty()) first_by_id = pair;
-    CHECK(first_by_id == pair);
+    if (first_by_id.empty()) {
+      first_by_id = pair;
+      first_signal_by_id = signal;
+    }
+    CHECK(first_by_id == pair && first_signal_by_id == signal);
     std::vector<double> correlation(2 * c * layout.ids.size());
     std::vector<int64_t> counts(correlation.size());
     group_coupling(data.view(layout), correlation.data(), counts.data(), threads(count));
@@ -192,6 +195,16 @@ void check_data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_
   }
 }
 
+void check_groups_without_rows() {  // of an empty batch, whose pointers are null
+  const std::vector<int64_t> offsets(20, 0);
+  const Rollouts<float> in{nullptr, 1, {nullptr, nullptr}, 2, nullptr, offsets.data(), 0, 19};
+  const double origin[2] = {};
+  std::vector<double> pair(2 * kPairFields, 7), signal(kSignalFields, 7);
+  coupling_stats(in, {origin, origin, 1e-4, 1.0}, pair.data(), signal.data(), threads(1));
+  for (const std::vector<double>& sums : {pair, signal})
+    for (const double sum : sums) CHECK(sum == 0);
+}
+
 }  // namespace
 
 int main() {
@@ -200,7 +213,8 @@ int main() {
   for (const uint64_t factor : {uint64_t{1}, far})
     for (const bool scattered : {false, true})
       for (const bool binary : {false, true})
-        for (const int64_t groups : {1, 2, 9, 60, 300, 3000}) {
+        // among them groups of 57 and 58, 63 and 64, 65 and 66 rows
+        for (const int64_t groups : {1, 2, 9, 46, 47, 52, 60, 300, 3000}) {
           check_data<float>(3000, groups, 1, scattered, factor, binary, random);
           check_data<float>(3001, groups, 1, scattered, factor, binary, random);
           check_data<double>(3001, groups, 3, scattered, factor, binary, random);
@@ -208,6 +222,8 @@ int main() {
   check_data<float>(150'000, 10'000, 1, true, 1, true, random);
   check_data<double>(150'000, 10'000, 1, true, far, false, random);
   check_data<float>(40'000, 10, 1, false, 1, false, random);  // groups too long for the lanes
+  check_data<float>(200'000, 12'500, 1, false, 1, true, random);  // several chunks of equal runs
   check_data<float>(0, 1, 1, false, 1, false, random);
+  check_groups_without_rows();
   check_data<float>(1, 1, 1, false, 1, true, random);
 }

@@ -13,9 +13,9 @@
 
 namespace emulation {
 
-// Who goes on when several threads can. The first two run a thread as far as it gets: any two that
-// touch the same memory with nothing between them do so in one order and then in the other. The
-// third goes round, so that blocks are under way at the same time.
+// Who goes on when several threads can. The first two run a thread as far as it gets: any two of the
+// blocks that run at the same time that touch the same memory with nothing between them do so in one
+// order and then in the other. The third goes round, so that these blocks are under way together.
 enum Schedule { lowest_first, highest_first, in_turn };
 inline Schedule schedule = lowest_first;
 
