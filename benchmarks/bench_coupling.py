@@ -129,21 +129,51 @@ def bench_coupling(layout: str) -> list[Row]:
     def pandas() -> None:
         pandas_coupling(x64, y64, n), pandas_coupling(x64, z64, n)
 
+    rivals = {"NumPy": (numpy, 5), "pandas": (pandas, 5)}
+    before = evict if "cold" in layout else lambda: None
+    return measure_coupling(layout, inputs, rivals, before)
+
+
+def measure_coupling(
+    case: str,
+    inputs: tuple[torch.Tensor, ...],
+    rivals: dict[str, tuple[Callable[[], Any], int]],
+    before: Callable[[], Any] = lambda: None,
+) -> list[Row]:
+    """Ours and reading the inputs (outcome, perception, reasoning, group), then the rivals."""
     rows = measure(
-        f"reward_coupling, {layout}",
+        f"reward_coupling, {case}",
         f"{ROLLOUTS} in 16s",
         "float32",
         {
             "percbal": (lambda: reward_coupling(*inputs), 5 * REPEATS),
             "read once": (lambda: [t.sum() for t in inputs], 5 * REPEATS),
-            "NumPy": (numpy, 5),
-            "pandas": (pandas, 5),
+            **rivals,
         },
-        before=evict if "cold" in layout else lambda: None,
+        before,
     )
     for row in rows[:2]:
         row.bytes = sum(t.numel() * t.element_size() for t in inputs)
         row.bytes_formula = "R (3 x 4 + 8): three columns and the ids, read once"
+    return rows
+
+
+def bench_values() -> list[Row]:
+    """Rows in runs, with nothing in between that drives them out of the last-level cache."""
+    g = torch.Generator().manual_seed(0)
+    graded = torch.rand(3, ROLLOUTS, generator=g)
+    binary = (graded < 0.5).float()
+    missing = binary.masked_fill(torch.rand(3, ROLLOUTS, generator=g) < 0.1, torch.nan)
+    cases = {
+        "all binary": binary,
+        "reasoning graded": torch.stack([*binary[:2], graded[2]]),
+        "a tenth missing": missing,
+        "all graded": graded,
+    }
+    group = torch.arange(ROLLOUTS) // 16
+    rows = []
+    for name, columns in cases.items():
+        rows += measure_coupling(f"in cache, {name}", (*columns.unbind(), group), {})
     return rows
 
 
@@ -236,6 +266,7 @@ def main() -> None:
         *bench_coupling("in runs, cold"),
         *bench_coupling("shuffled"),
         *bench_coupling("shuffled, far ids"),
+        *bench_values(),
         *bench_agreement(),
         *bench_text(),
     ]
