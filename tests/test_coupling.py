@@ -102,10 +102,12 @@ def test_every_sum_equals_the_reference(dtype, scattered, groups, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("graded", ["nothing", "reasoning", "perception", "a few rows"])
+@pytest.mark.parametrize(
+    "graded", ["nothing", "reasoning", "perception", "a few rows", "nothing, a tenth missing"]
+)
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 16, 57, 58, 64, 65, "uneven"])
 def test_binary_rewards_equal_the_reference(dtype, graded, size, device):
-    """Sums of nothing but 0 and 1 come from population counts, of up to 64 rows a group; the
+    """Sums of nothing but 0, 1 and NaN come from population counts, of up to 64 rows a group; the
     other columns, and other blocks of rows, do not."""
     g = torch.Generator().manual_seed(3)
     if size == "uneven":
@@ -124,6 +126,10 @@ def test_binary_rewards_equal_the_reference(dtype, graded, size, device):
             column[torch.rand(len(column), generator=g) < 1e-3] = torch.tensor([0.5, NAN])[
                 torch.randint(2, (1,), generator=g)
             ].item()
+    elif graded == "nothing, a tenth missing":
+        for column in (x, y, z):
+            column[torch.rand(len(column), generator=g) < 0.1] = NAN
+        x[group % 7 == 0] = y[group % 7 == 1] = z[group % 7 == 2] = NAN
     columns = [c.to(device) for c in (x[:, None], y, z)]
     order, offsets, _ = reference.group_layout(group.to(device))
     origin = [torch.tensor(o, device=device).double() for o in ([1.0], [0.0, 0.25])]

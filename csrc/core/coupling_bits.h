@@ -1,4 +1,4 @@
-// Columns of nothing but 0 and 1, a bit each.
+// Columns of nothing but 0, 1 and NaN, a bit or two each.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -44,10 +44,11 @@ PERCBAL_HD uint64_t equal_bits(V a, V b) {
 #endif
 }
 
-// words[i] = whether values[64 i], values[64 i + 1], ... are 1, in n / 64 + 1 words. False as soon as
-// a value is neither 0 nor 1.
-template <class T>
-PERCBAL_HD bool pack_ones(const T* values, int64_t n, uint64_t* words) {
+// ones[i] = whether values[64 i], values[64 i + 1], ... are 1, in n / 64 + 1 words, and scored[i] whether
+// they are numbers; without Missing, all have to be, and `scored` is left alone. False as soon as a value
+// is something else.
+template <bool Missing, class T>
+PERCBAL_HD bool pack_bits(const T* values, int64_t n, uint64_t* ones, uint64_t* scored) {
   constexpr int kBytes = PERCBAL_LANES >= 4 ? 32 : 16;  // signs are gathered from 256 bits at most
   typedef T V __attribute__((vector_size(kBytes)));
   constexpr int kWidth = kBytes / sizeof(T);
@@ -59,16 +60,18 @@ PERCBAL_HD bool pack_ones(const T* values, int64_t n, uint64_t* words) {
       if (n > begin) memcpy(padded, from, (n - begin) * sizeof(T));
       from = padded;
     }
-    uint64_t one = 0, zero = 0;
+    uint64_t one = 0, zero = 0, number = Missing ? 0 : ~uint64_t{0};
 #pragma GCC unroll 32
     for (int k = 0; k < kWordRows; k += kWidth) {
       V v;
       memcpy(&v, from + k, sizeof(v));
       one |= equal_bits(v, V{} + 1) << k;
       zero |= equal_bits(v, V{}) << k;
+      if constexpr (Missing) number |= equal_bits(v, v) << k;
     }
-    if ((one | zero) != ~uint64_t{0}) return false;
-    words[begin / kWordRows] = one;
+    if ((one | zero) != number) return false;
+    ones[begin / kWordRows] = one;
+    if constexpr (Missing) scored[begin / kWordRows] = number;
   }
   return true;
 }

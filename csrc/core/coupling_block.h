@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <vector>
 
@@ -24,10 +25,10 @@ struct Shape {  // of one tile, the groups of one vector
 
 template <class T>
 struct Column {
-  const T* values;  // (rows of the block)
-  bool binary;      // then `ones` and `count` hold its ones, group by group
-  uint64_t ones[kBlockGroups];
-  int32_t count[kBlockGroups];
+  const T* values;        // (rows of the block)
+  bool binary, complete;  // every value is 0, 1 or NaN; and none is NaN
+  uint64_t ones[kBlockGroups], scored[kBlockGroups];  // if binary: a bit for each row of a group
+  int32_t count[kBlockGroups], numbers[kBlockGroups];  // how many of these bits
   bool in_lanes;
   std::vector<T> gathered;
   std::vector<double> lanes;
@@ -115,12 +116,24 @@ struct Block {
       column.values = column.gathered.data();
     }
     // groups that fit words add at most W of them to fewer than kBlockRows rows; one more is read
-    uint64_t words[(kBlockRows + kWordRows * W) / kWordRows + 2];
-    column.binary = packs && fits_words && pack_ones(column.values, rows, words);
+    uint64_t ones[(kBlockRows + kWordRows * W) / kWordRows + 2], scored[std::size(ones)];
+    const bool may_be = packs && fits_words;
+    column.complete = may_be && pack_bits<false>(column.values, rows, ones, scored);
+    column.binary = column.complete ||
+                    (may_be && pack_bits<true>(column.values, rows, ones, scored));
     if (!column.binary) return;
     for (int g = 0; g < count * W; ++g) {
-      column.ones[g] = bits_at(words, begin[g]) & mask[g];
+      column.ones[g] = bits_at(ones, begin[g]) & mask[g];
       column.count[g] = __builtin_popcountll(column.ones[g]);
+    }
+    if (column.complete) {
+      memcpy(column.scored, mask, sizeof(mask));
+      memcpy(column.numbers, size, sizeof(size));
+      return;
+    }
+    for (int g = 0; g < count * W; ++g) {
+      column.scored[g] = bits_at(scored, begin[g]) & mask[g];
+      column.numbers[g] = __builtin_popcountll(column.scored[g]);
     }
   }
 

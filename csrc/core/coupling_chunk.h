@@ -56,7 +56,9 @@ struct BlockSums {
       const Lane x = lanes_of<Lane>(counts.x + g), y = lanes_of<Lane>(counts.y + g);
       const Lane both = lanes_of<Lane>(counts.both + g);
       pair[t][k] = pair_counts(n, per_n, x, y, both);
-      if (t == 0) signal[k] = signal_counts(n, x, y, both, right_at);
+      if (t == 0)
+        signal[k] = signal_counts(lanes_of<Lane>(counts.scored + g), lanes_of<Lane>(counts.ones + g),
+                                  n, x, y, both, right_at);
     }
   }
 
@@ -67,7 +69,7 @@ struct BlockSums {
     Words<Lane> bits;
     memcpy(&bits, block.outcome.ones + k * B::W, sizeof(bits));
     const Lane ones = lanes_of<Lane>(block.outcome.count + k * B::W);
-    if (shape.rows > 0 && shape.shortest == shape.rows &&
+    if (block.outcome.complete && shape.rows > 0 && shape.shortest == shape.rows &&
         sum_binary_pair(bits, ones, z, shape.rows, pair[1][k]))
       return;
     pair[1][k] = sum_pairs<Lane>(block.lanes(block.outcome, k), z, shape.rows);
@@ -142,12 +144,19 @@ class ChunkSums {
     }
     for (int t = 0; t < in_.targets; ++t) {
       if (bits && !(mixed && t == 1)) {
-        const int groups = block_.count * W;
         const Column<T>&x = block_.outcome, &y = block_.target[t];
-        int32_t both[kBlockGroups];
+        const int groups = block_.count * W;
+        int32_t size[kBlockGroups], of_x[kBlockGroups], of_y[kBlockGroups], both[kBlockGroups];
         for (int g = 0; g < groups; ++g) both[g] = __builtin_popcountll(x.ones[g] & y.ones[g]);
-        const Counts counts{block_.size, x.count, y.count, both};
-        if (tables_) {
+        Counts counts{block_.size, x.count, y.count, both, x.numbers, x.count};
+        if (!x.complete || !y.complete) {
+          for (int g = 0; g < groups; ++g) {
+            size[g] = __builtin_popcountll(x.scored[g] & y.scored[g]);
+            of_x[g] = __builtin_popcountll(x.ones[g] & y.scored[g]);
+            of_y[g] = __builtin_popcountll(x.scored[g] & y.ones[g]);
+          }
+          counts = {size, of_x, of_y, both, x.numbers, x.count};
+        } else if (tables_) {
           tables_->target[t].add(counts, groups);
           continue;
         }

@@ -35,24 +35,26 @@ PERCBAL_HD PairSums<Lane> pair_counts(const Lane& n, const Lane& per_n, const La
   return s;
 }
 
-// What the gradient sees of a binary outcome x beside a binary perception y: all ones have one
-// advantage, all zeros another.
+// What the gradient sees of a binary outcome, `ones` of n, beside a binary perception y: all ones have one
+// advantage, all zeros another. The other counts are those of rollouts with both, x its outcome.
 template <class Lane>
-PERCBAL_HD SignalSums<Lane> signal_counts(const Lane& n, const Lane& ones_x, const Lane& ones_y,
+PERCBAL_HD SignalSums<Lane> signal_counts(const Lane& n, const Lane& ones, const Lane& known,
+                                          const Lane& ones_x, const Lane& ones_y,
                                           const Lane& ones_both, double right_at) {
-  const Ones<Lane> x(n, ones_x);
+  const Ones<Lane> x(n, ones);
   const double one_right = right_at <= 1 ? 1.0 : 0.0, zero_right = right_at <= 0 ? 1.0 : 0.0;
   SignalSums<Lane> s;
-  s.n = s.known = n;
+  s.n = n;
+  s.known = known;
   s.spread = spread(n, x.x, x.x);
-  s.known_right = one_right * ones_y + zero_right * (n - ones_y);
+  s.known_right = one_right * ones_y + zero_right * (known - ones_y);
   const Lane right_up = one_right * ones_both + zero_right * (ones_x - ones_both);
   // a constant group has no advantage
   const Lane moves = select(s.spread.std > 0, Lane{} + 1.0, 0.0);
   s.cells[0] = moves * right_up;
   s.cells[1] = moves * (s.known_right - right_up);
   s.cells[2] = moves * (ones_x - right_up);
-  s.cells[3] = moves * (n - ones_x) - s.cells[1];
+  s.cells[3] = moves * (known - ones_x) - s.cells[1];
   const Lane mean = x.x0 + s.spread.mean;
   for (int k = 0; k < 4; ++k) s.mass[k] = s.cells[k] * (k % 2 ? mean : 1 - mean);
   return s;
@@ -71,8 +73,9 @@ PERCBAL_HD Lane lanes_of(const int32_t* values) {
   }
 }
 
-struct Counts {  // of several groups: rollouts, and ones of x, of y and of both
+struct Counts {  // of several groups: rollouts with x and y, and their ones of x, of y and of both
   const int32_t *size, *x, *y, *both;
+  const int32_t *scored, *ones;  // rollouts with x, and their ones
 };
 
 constexpr int kTableRows = 16;  // groups of more have too many different counts
@@ -85,7 +88,7 @@ struct CountCells {  // the different counts of a table, and how many groups hav
   int32_t size[kRoom], x[kRoom], y[kRoom], both[kRoom], weight[kRoom];
 
   PERCBAL_HD Counts from(int cell) const {
-    return {size + cell, x + cell, y + cell, both + cell};
+    return {size + cell, x + cell, y + cell, both + cell, size + cell, x + cell};
   }
 };
 

@@ -54,7 +54,7 @@ struct Data {
   std::vector<int64_t> group;
   int64_t candidates;
 
-  // binary: outcome and perception hold nothing but 0 and 1
+  // binary: outcome and perception hold nothing but 0 and 1, every other time NaN too
   Data(int64_t rows, int64_t groups, int64_t c, bool scattered, uint64_t factor, bool binary,
        std::mt19937_64& random)
       : outcome(rows * c), perception(rows), reasoning(rows),
@@ -64,8 +64,9 @@ struct Data {
         v = missing && random() % 10 == 0 ? static_cast<T>(kNaN)
                                : static_cast<T>(random() % levels) / (levels - 1);
     };
-    fill(outcome, binary ? 2 : 5, !binary);
-    fill(perception, 2, !binary);
+    const bool missing = !binary || random() % 2 == 0;
+    fill(outcome, binary ? 2 : 5, missing);
+    fill(perception, 2, missing);
     fill(reasoning, binary && random() % 2 ? 2 : 3, random() % 2 == 0);
   }
   Rollouts<T> view(const GroupLayout& layout) const {
