@@ -141,8 +141,8 @@ struct Block {
   PERCBAL_HD const double* lanes(Column<T>& column, int k) {
     if (!column.in_lanes) {
       column.in_lanes = true;
-      const size_t size = tile[count - 1].at + tile[count - 1].rows * W;
-      if (column.lanes.size() < size) column.lanes.resize(size);
+      const size_t needed = tile[count - 1].at + tile[count - 1].rows * W;
+      if (column.lanes.size() < needed) column.lanes.resize(needed);
       for (int t = 0; t < count; ++t) to_lanes(column.values, t, column.lanes.data() + tile[t].at);
     }
     return column.lanes.data() + tile[k].at;
@@ -156,9 +156,9 @@ struct Block {
         transpose([&](int l) { return values + from[l] + done; }, out + done * W);
     if (done == tile[k].rows) return;
     for (int l = 0; l < W; ++l) {
-      const int64_t size = from[l + 1] - from[l];
-      for (int64_t i = done; i < size; ++i) out[i * W + l] = values[from[l] + i];
-      for (int64_t i = size; i < tile[k].rows; ++i) out[i * W + l] = kNotScored;
+      const int64_t n = size[k * W + l];
+      for (int64_t i = done; i < n; ++i) out[i * W + l] = values[from[l] + i];
+      for (int64_t i = n; i < tile[k].rows; ++i) out[i * W + l] = kNotScored;
     }
   }
 };

@@ -16,13 +16,13 @@ struct Ones {
   Lane x0, x;  // the sum of squares is x too
 
   PERCBAL_HD Ones(const Lane& n, const Lane& ones)
-      : x0(select(ones == n, Lane{} + 1.0, 0.0)), x(select(ones == n, Lane{}, ones)) {}
+      : x0(select(ones == n, 1.0, 0.0)), x(select(ones == n, Lane{}, ones)) {}
 };
 
 // One pair of binary columns, from its counts.
 template <class Lane>
 PERCBAL_HD PairSums<Lane> pair_counts(const Lane& n, const Lane& per_n, const Lane& ones_x,
-                                     const Lane& ones_y, const Lane& ones_both) {
+                                      const Lane& ones_y, const Lane& ones_both) {
   const Ones<Lane> x(n, ones_x), y(n, ones_y);
   PairSums<Lane> s;
   s.n = s.binary = n;
@@ -50,7 +50,7 @@ PERCBAL_HD SignalSums<Lane> signal_counts(const Lane& n, const Lane& ones, const
   s.known_right = one_right * ones_y + zero_right * (known - ones_y);
   const Lane right_up = one_right * ones_both + zero_right * (ones_x - ones_both);
   // a constant group has no advantage
-  const Lane moves = select(s.spread.std > 0, Lane{} + 1.0, 0.0);
+  const Lane moves = select(s.spread.std > 0, 1.0, 0.0);
   s.cells[0] = moves * right_up;
   s.cells[1] = moves * (s.known_right - right_up);
   s.cells[2] = moves * (ones_x - right_up);

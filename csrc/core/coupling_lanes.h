@@ -74,7 +74,7 @@ PERCBAL_HD bool sum_binary_pair(Words<Lane> x_bits, const Lane& ones, const doub
     sum += d;
     squares += d * d;
     of_ones += select((x_bits & 1) != 0, d, 0.0);
-    binary += select(v * v == v, Lane{} + 1.0, 0.0);
+    binary += select(v * v == v, 1.0, 0.0);
   }
   const double any_missing = sum_lanes(squares * 0.0);
   if (any_missing != 0) return false;

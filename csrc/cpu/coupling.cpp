@@ -1,4 +1,4 @@
-// CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling.py.
+// CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling_library.py.
 #include "core/coupling_layout.h"
 #include "core/coupling_summary.h"
 #include "cpu/coupling_columns.h"
