@@ -9,7 +9,7 @@ VERL := .venv-verl
 VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow test-verl study rl-study bench lint sanitize clean
+.PHONY: setup test test-slow test-verl study rl-study gpu-rehearsal bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -40,6 +40,10 @@ study: setup
 # Three hours on two cores; interrupt it freely, it goes on where it stopped.
 rl-study: setup
 	$(BIN)/percbal study --preset rl
+
+# The GPU's scripts without a GPU, in an environment as a GPU machine's: some 6 GB, a quarter of an hour.
+gpu-rehearsal:
+	bash benchmarks/gpu/rehearse.sh
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only

@@ -59,15 +59,20 @@ def version(package: str) -> str:
 
 
 def commit() -> str:
-    """The checked-out commit, with a + where files differ from it."""
+    """The checked-out commit, with a + where files differ from it; "unknown" without a checkout or
+    without git, for which no measurement is thrown away."""
 
     def git(*args: str) -> str:
         where = Path(__file__).parent
-        result = subprocess.run(["git", *args], cwd=where, capture_output=True, text=True)
-        return result.stdout.strip()
+        try:
+            result = subprocess.run(["git", *args], cwd=where, capture_output=True, text=True)
+        except OSError:
+            return ""
+        return result.stdout.strip() if result.returncode == 0 else ""
 
     dirty = git("status", "--porcelain", "--untracked-files=no", "--", "../csrc", "../percbal_ops")
-    return git("rev-parse", "--short", "HEAD") + ("+" if dirty else "")
+    name = git("rev-parse", "--short", "HEAD")
+    return name + ("+" if dirty else "") if name else "unknown"
 
 
 def environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What runs in the GPU benchmark of the losses from hidden states; providers as in gpu_peers.py.
+"""What runs in the GPU benchmark of the losses from hidden states; providers as in peers.py.
 
 Each takes its best route to the same gradients of hidden states and head. Who cannot weight tokens
 does the mean alone; who does not hold the logits pays one more product for the norms.
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from gpu_peers import Run, Unsuitable, norms_by_softmax
 from torch import Tensor
 
-import percbal_ops
+from gpu.clock import Run
+from gpu.peers import Unsuitable, norms_by_softmax
 from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
 
 CHUNK = 2048  # rows of logits of those who need them again for the norms
@@ -147,21 +147,8 @@ def quack(inputs: LinearInputs, work: str) -> Run:
     return without_logits(inputs, work, chunked_linear_cross_entropy, None)
 
 
-def percbal_cuda(inputs: LinearInputs, work: str) -> Run:
-    if not hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"):
-        raise Unsuitable("the CUDA C++ kernel is not built")
-    plain = percbal(inputs, work)
-
-    def run() -> object:
-        with percbal_ops.use_cuda_backend("cuda"):
-            return plain()
-
-    return run
-
-
 PROVIDERS: dict[str, Callable[[LinearInputs, str], Run]] = {
     "percbal": percbal,
-    "percbal, CUDA C++ rows": percbal_cuda,
     "torch eager": from_whole_logits(compiled=False),
     "torch.compile": from_whole_logits(compiled=True),
     "torch chunked": torch_chunked,

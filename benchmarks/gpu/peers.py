@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import percbal_ops
-
-Run = Callable[[], object]
+from gpu.clock import Run, synchronize
+from gpu.facts import REHEARSAL
 
 
 class Unsuitable(Exception):
@@ -37,6 +37,28 @@ class Inputs(NamedTuple):
         """(N,) w_s / N_s: what a user of reduction="none" multiplies the losses by."""
         count = torch.bincount(self.segment_ids, minlength=len(self.segment_weights))
         return (self.segment_weights / count)[self.segment_ids]
+
+
+def longest_kernels(run: Run, most: int = 3) -> list[str]:
+    """Names of the kernels that took longest in the second call: what really ran."""
+    from torch.profiler import ProfilerActivity, profile
+
+    run()
+    synchronize()
+    kind = ProfilerActivity.CPU if REHEARSAL else ProfilerActivity.CUDA
+    with profile(activities=[kind]) as profiled:
+        run()
+        synchronize()
+    taken = "self_cpu_time_total" if REHEARSAL else "self_device_time_total"
+    events = sorted(profiled.key_averages(), key=lambda event: -getattr(event, taken))
+    return [event.key[:80] for event in events[:most]]
+
+
+def check_kernels(provider: str, kernels: list[str]) -> None:
+    """Raises Unsuitable where a row would carry the name of a kernel that did not run."""
+    wanted = OUR_KERNELS.get(provider)
+    if wanted is not None and not REHEARSAL and not any(wanted in name for name in kernels):
+        raise Unsuitable(f"{wanted} did not run, but {', '.join(kernels)}")
 
 
 @contextlib.contextmanager
@@ -209,4 +231,10 @@ PROVIDERS: dict[str, Callable[[Inputs, str], Run]] = {
     "quack": quack,
     "quack, gradient in forward": quack_forward_with_gradient,
     "flash-attn Triton": flash_attn,
+}
+
+OUR_KERNELS = {
+    "percbal Triton": "loss_kernel",
+    "percbal Triton cluster": "cluster_kernel",
+    "percbal CUDA": "cluster_kernel",
 }

@@ -1,0 +1,68 @@
+"""Rows as a trainer has them, at full size, and the kernels that take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gpu.facts import DEVICE, REHEARSAL, NeedsGpu
+from percbal_ops.kernels import cross_entropy as triton_kernels
+
+ROWS = 8 if REHEARSAL else 8192
+PLAIN = (-100, 0.0, 0.0, 0.0)  # ignore_index, label_smoothing, z_loss, softcap
+
+
+class Rows(NamedTuple):
+    """logits (N, V), target (N,) int64, row_weight (N,) float32."""
+
+    logits: Tensor
+    target: Tensor
+    row_weight: Tensor
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.logits.shape))
+
+
+def make_rows(vocab: int, n: int = ROWS, dtype: torch.dtype = torch.bfloat16) -> Rows:
+    """A tenth of the rows is ignored, a seventh is nearly certain of its target."""
+    torch.manual_seed(n + vocab)
+    logits = torch.randn(n, vocab, device=DEVICE, dtype=dtype).mul_(3)
+    target = torch.randint(vocab, (n,), device=DEVICE)
+    target[::10] = -100
+    sure = torch.arange(1, n, 7, device=DEVICE)
+    logits[sure, target[1::7].clamp(min=0)] += 20
+    return Rows(logits, target, torch.rand(n, device=DEVICE))
+
+
+Outputs = tuple[Tensor, Tensor, Tensor]  # loss (N,), squared norm (N,), gradient (N, V)
+
+
+def two_pass(rows: Rows) -> Outputs:
+    return triton_kernels.weighted_cross_entropy(*rows, None, *PLAIN, True)[1:]
+
+
+def in_place(rows: Rows) -> Outputs:
+    """On a copy; `time_in_place` in kernels.py leaves the copy out."""
+    logits = rows.logits.clone()
+    loss, square = triton_kernels.weighted_cross_entropy_(logits, *rows[1:], None, *PLAIN)
+    return loss, square, logits
+
+
+def cluster(rows: Rows) -> Outputs:
+    from percbal_ops.kernels import cuda_cross_entropy
+
+    if REHEARSAL:
+        raise NeedsGpu("the CUDA C++ kernel runs on a Hopper GPU")
+    if not cuda_cross_entropy.applies(rows.logits, 0.0, 0.0):
+        raise ValueError(f"the CUDA C++ kernel does not serve {rows}")
+    return cuda_cross_entropy.weighted_cross_entropy(*rows, None, *PLAIN, True)[1:]
+
+
+KERNELS: dict[str, Callable[[Rows], Outputs]] = {
+    "Triton two-pass": two_pass,
+    "Triton in place": in_place,
+    "CUDA C++ cluster": cluster,
+}

@@ -1,0 +1,213 @@
+"""Times of the kernels alone, by CUDA graphs, beside what the machine does at most.
+
+python -m gpu.kernels ceilings times host sweep logprob      # $RESULTS/facts.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+import torch
+
+import percbal_ops
+from gpu.clock import eager_ms, graph_ms
+from gpu.facts import DEVICE, REHEARSAL, Facts, Found
+from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, two_pass
+from percbal_ops.kernels import cross_entropy as triton_kernels
+from percbal_ops.kernels.cross_entropy import Tiling
+
+VOCABS = (4096,) if REHEARSAL else (152064, 128256, 50264, 50257, 32000)
+HEAD = (64, 16, 512) if REHEARSAL else (8192, 3584, 152064)  # N, D, V of Qwen2.5-VL-7B
+LOGPROB = (64, 16, 512) if REHEARSAL else (2048, 3584, 152064)
+HOST_ROWS = (8,) if REHEARSAL else (512, 2048, 8192)
+STATISTICS_TILES = ((2048, 4), (4096, 8), (8192, 16), (4096, 4), (8192, 8), (2048, 8))
+TWO_PASS_TILES = (
+    (2048, 4), (4096, 8), (8192, 16), (8192, 8), (16384, 16), (16384, 32), (8192, 32),
+)  # fmt: skip
+CLUSTER_BLOCKS = (1, 2, 4, 8, 16)
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, device=DEVICE, dtype=torch.bfloat16)
+
+
+def copy(vocab: int) -> Found:
+    source = random(ROWS, vocab)
+    target = torch.empty_like(source)
+    ms = graph_ms(lambda: target.copy_(source))
+    return {"ms": ms, "gb_per_s": 2 * source.nbytes / ms / 1e6}
+
+
+def read(vocab: int) -> Found:
+    """A sum over the rows, as torch has it: the least that statistics need."""
+    source = random(ROWS, vocab)
+    ms = graph_ms(lambda: source.sum(1, dtype=torch.float32))
+    return {"ms": ms, "gb_per_s": source.nbytes / ms / 1e6}
+
+
+def products(n: int, d: int, v: int) -> Found:
+    """The three products of a linear loss, and dW added to a float32 sum."""
+    x, w = random(n, d), random(v, d)
+    z, dx, dw = x @ w.t(), torch.empty_like(x), torch.empty_like(w)
+    found = {
+        "logits_ms": graph_ms(lambda: torch.mm(x, w.t(), out=z), 2),
+        "dhidden_ms": graph_ms(lambda: torch.mm(z, w, out=dx), 2),
+        "dhead_ms": graph_ms(lambda: torch.mm(z.t(), x, out=dw), 2),
+    }
+    found["tflops"] = 6e-9 * n * d * v / sum(found.values())
+    if not REHEARSAL:  # CPUs have no product with a wider sum
+        total = torch.empty(v, d, device=DEVICE)
+        wide = {"beta": 1, "out_dtype": torch.float32, "out": total}
+        found["dhead_into_float32_ms"] = graph_ms(lambda: torch.addmm(total, z.t(), x, **wide), 2)
+    return found
+
+
+def times(rows: Rows) -> Found:
+    z, y, w = rows
+    statistics = triton_kernels.token_cross_entropy(z, y, None, *PLAIN)[2]
+    over = z.clone()
+    runs: dict[str, Callable[[], object]] = {
+        "statistics_ms": lambda: triton_kernels.token_cross_entropy(z, y, None, *PLAIN),
+        "gradient_ms": lambda: triton_kernels.token_cross_entropy_backward(
+            w, z, y, None, statistics, *PLAIN
+        ),
+        "two_pass_ms": lambda: two_pass(rows),
+        # over its own output: the time does not depend on the values
+        "in_place_ms": lambda: triton_kernels.weighted_cross_entropy_(over, y, w, None, *PLAIN),
+    }
+    return {name: graph_ms(run) for name, run in runs.items()} | {"logits_gb": z.nbytes / 1e9}
+
+
+def host(n: int, vocab: int) -> Found:
+    """A step as a loop makes it beside its kernels alone: what lies between is the host's."""
+    rows = make_rows(vocab, n)
+    z = rows.logits.requires_grad_()
+    ids = (torch.arange(n, device=DEVICE) >= n // 10).long()
+    weights = torch.tensor([0.5, 0.5], device=DEVICE)
+
+    def segments() -> None:
+        z.grad = None
+        percbal_ops.segment_cross_entropy(z, rows.target, ids, weights).loss.backward()
+
+    def mean() -> None:
+        z.grad = None
+        percbal_ops.cross_entropy(z, rows.target).backward()
+
+    return {
+        "segments_eager_ms": eager_ms(segments),
+        "segments_graph_ms": graph_ms(segments),
+        "mean_eager_ms": eager_ms(mean),
+        "mean_graph_ms": graph_ms(mean),
+    }
+
+
+@contextlib.contextmanager
+def tiling(block: int, warps: int) -> Iterator[None]:
+    before = triton_kernels.tiling
+    triton_kernels.tiling = lambda *_: Tiling(block, warps)
+    try:
+        yield
+    finally:
+        triton_kernels.tiling = before
+
+
+def tile(rows: Rows, work: str, block: int, warps: int) -> Found:
+    runs = {
+        "statistics": lambda: triton_kernels.token_cross_entropy(
+            rows.logits, rows.target, None, *PLAIN
+        ),
+        "two-pass": lambda: two_pass(rows),
+    }
+    with tiling(block, warps):
+        return {"ms": graph_ms(runs[work], 3, 5)}
+
+
+def cluster_of(rows: Rows, blocks: int) -> Found:
+    """blocks: 0 is the kernel's own choice."""
+    os.environ["PERCBAL_CLUSTER_BLOCKS"] = str(blocks)
+    try:
+        return {"ms": graph_ms(lambda: cluster(rows))}
+    except RuntimeError as error:
+        if "no cluster of blocks" not in str(error):
+            raise
+        return {"skipped": "no cluster of this size can hold a row"}
+    finally:
+        del os.environ["PERCBAL_CLUSTER_BLOCKS"]
+
+
+def logprob(n: int, d: int, v: int) -> Found:
+    """linear_token_logprob, forward alone and with its backward."""
+    x, w = random(n, d).requires_grad_(), random(v, d).mul_(d**-0.5).requires_grad_()
+    y = torch.randint(v, (n,), device=DEVICE)
+
+    def forward() -> tuple[torch.Tensor, torch.Tensor]:
+        return percbal_ops.linear_token_logprob(x, w, y, temperature=0.9)
+
+    def both() -> None:
+        x.grad = w.grad = None
+        found, entropy = forward()
+        (found + 0.01 * entropy).sum().backward()
+
+    with torch.no_grad():
+        alone = eager_ms(forward, 3)
+    return {"forward_ms": alone, "forward_backward_ms": eager_ms(both, 3)}
+
+
+def run_ceilings(facts: Facts) -> None:
+    facts.measure(f"copy {ROWS}x{VOCABS[0]}", lambda: copy(VOCABS[0]))
+    facts.measure(f"read {ROWS}x{VOCABS[0]}", lambda: read(VOCABS[0]))
+    facts.measure("products {}x{}x{}".format(*HEAD), lambda: products(*HEAD))
+
+
+def run_times(facts: Facts) -> None:
+    for vocab in VOCABS:
+        rows = make_rows(vocab)
+        facts.measure(f"times {rows}", lambda r=rows: times(r))
+        if vocab % 8 == 0:
+            for blocks in (0, *CLUSTER_BLOCKS):
+                key = f"cluster of {blocks or 'its choice'}, {rows}"
+                facts.measure(key, lambda r=rows, b=blocks: cluster_of(r, b))
+
+
+def run_host(facts: Facts) -> None:
+    for n in HOST_ROWS:
+        facts.measure(f"host {n}x{VOCABS[0]}", lambda n=n: host(n, VOCABS[0]))
+
+
+def run_sweep(facts: Facts) -> None:
+    tiles = {"statistics": STATISTICS_TILES, "two-pass": TWO_PASS_TILES}
+    for vocab in VOCABS:
+        rows = make_rows(vocab)
+        for work, grid in tiles.items():
+            for block, warps in grid:
+                key = f"tile {work} {block}/{warps}, {rows}"
+                facts.measure(key, lambda w=work, r=rows, b=block, n=warps: tile(r, w, b, n))
+
+
+def run_logprob(facts: Facts) -> None:
+    facts.measure("logprob {}x{}x{}".format(*LOGPROB), lambda: logprob(*LOGPROB))
+
+
+PARTS = {
+    "ceilings": run_ceilings,
+    "times": run_times,
+    "host": run_host,
+    "sweep": run_sweep,
+    "logprob": run_logprob,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    facts = Facts("kernels")
+    for part in parser.parse_args().parts:
+        PARTS[part](facts)
+    facts.exit()
+
+
+if __name__ == "__main__":
+    main()
