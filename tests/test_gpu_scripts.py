@@ -65,7 +65,7 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path: Path) -> No
     step works 5 true
     finish
     """
-    done = bash(code, tmp_path, PERCBAL_GPU_REHEARSAL="1")
+    done = bash(code, tmp_path, PERCBAL_GPU_REHEARSAL="1", REHEARSAL_SLACK="1")
     assert done.returncode == 0, done.stderr
     found = latest(tmp_path / "results" / "facts.jsonl", "steps")
     statuses = {key: line["status"] for key, line in found.items()}
@@ -80,7 +80,7 @@ def test_a_step_gets_no_more_than_the_minutes_that_are_left(tmp_path: Path) -> N
     step long 100 sleep 60
     step late 100 true
     """
-    bash(code, tmp_path, PERCBAL_GPU_REHEARSAL="1")
+    bash(code, tmp_path, PERCBAL_GPU_REHEARSAL="1", REHEARSAL_SLACK="1")
     found = latest(tmp_path / "results" / "facts.jsonl", "steps")
     assert found["trial: long"]["limit"] <= 6 and found["trial: long"]["seconds"] <= 10
     assert found["trial: late"]["status"] == "not begun"

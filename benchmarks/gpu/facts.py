@@ -3,7 +3,8 @@
     facts = Facts("kernels")      # $RESULTS/facts.jsonl, the lines whose part is "kernels"
     facts.measure("copy 8192x152064", lambda: {"ms": ...})
 
-A fact that failed is a line too, with `error`; it is tried again when the script runs again. In a
+A fact that failed is a line too, with `error`, and so is one that could not be had, with `skipped`
+(a peer that is not installed); both are tried again when the script runs again. In a
 rehearsal (PERCBAL_GPU_REHEARSAL=1) all runs small and on the CPU; what needs a GPU gets a line with
 `needs_gpu`, the place where it stopped, and every other failure ends the step.
 """
@@ -33,6 +34,7 @@ NO_GPU = (
     "needs a GPU",
 )
 Found = dict[str, object]
+UNKNOWN = {"error", "skipped", "needs_gpu"}  # such a line is tried again
 
 
 class NeedsGpu(RuntimeError):
@@ -54,7 +56,7 @@ class Facts:
     def measure(self, key: str, run: Callable[[], Found]) -> Found | None:
         """The fact of this key: from the file if it is there, else by `run`; None if it failed."""
         known = self.known().get(key)
-        if known is not None and "error" not in known:
+        if known is not None and not known.keys() & UNKNOWN:
             return known
         begin = time.monotonic()
         try:
@@ -63,7 +65,7 @@ class Facts:
             found = self._failure(error)
         line = {"key": key, "seconds": round(time.monotonic() - begin, 1), **found}
         self.write(line)
-        return None if "error" in found or "needs_gpu" in found else line
+        return None if found.keys() & UNKNOWN else line
 
     def write(self, line: Found) -> None:
         where = {"rehearsal": True} if REHEARSAL else {}

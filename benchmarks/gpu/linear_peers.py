@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu.clock import Run
+from gpu.facts import REHEARSAL, NeedsGpu
 from gpu.peers import Unsuitable, norms_by_softmax
 from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
 
@@ -134,6 +135,9 @@ def cut_cross_entropy(inputs: LinearInputs, work: str) -> Run:
     """Its default passes over blocks of tiny probabilities; the logits here are random, so it finds
     few, and a trained model would let it find more."""
     from cut_cross_entropy import linear_cross_entropy as cut
+
+    if REHEARSAL:
+        raise NeedsGpu("its kernels do not run in Triton's interpreter")
 
     def loss(reduction: str) -> Losses:
         return lambda x, w, y: cut(x, w, y, reduction=reduction)

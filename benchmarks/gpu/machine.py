@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ def machine() -> Found:
     assert percbal_ops.__file__
     found: Found = {
         "python": platform.python_version(),
-        "commit": commit(),
+        "commit": os.environ.get("COMMIT") or commit(),  # a copy of the files has no git
         "cuda": torch.version.cuda,
         "cuda_operators": hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"),
         "versions": {name: version(name) for name in PACKAGES},

@@ -27,7 +27,7 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
 from gpu.clock import synchronize
@@ -106,6 +106,7 @@ def run(make: Callable[[Any, Any], Any]) -> Found:
     try:
         trainer, clock = make(copy.deepcopy(model), processor), Clock()
         trainer.add_callback(clock)
+        trainer.remove_callback(PrinterCallback)  # the facts say it
         trainer.train()
         logged = [entry for entry in trainer.state.log_history if "grad_norm" in entry]
         found = {
