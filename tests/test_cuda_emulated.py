@@ -1,10 +1,12 @@
 """The CUDA cross-entropy executed on the CPU: indexing, exchanges and values, without a GPU."""
 
 import ctypes
+import math
 
 import pytest
 import torch
-from cuda_emulation_build import Emulated, build_kernels
+from cuda_emulation_build import ROOT, SCHEDULES, Emulated, Schedules, build, build_kernels
+from torch import Tensor
 
 from percbal_ops import reference
 
@@ -38,12 +40,29 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
     return build_kernels("cross_entropy", tmp_path_factory)
 
 
+def one_row_in(
+    emulated: Emulated, classes: int, cluster: int, schedules: Schedules = SCHEDULES
+) -> Tensor:
+    """The loss of a row of equal logits; its target is in the last block of the cluster."""
+    logits, target, weight = torch.zeros(1, classes), torch.tensor([classes - 1]), torch.ones(1)
+    args = Args(
+        0, logits.data_ptr(), 1, classes, classes, target.data_ptr(), 1, weight.data_ptr(), 1,
+        None, None, None, None, -100, 0.0,
+    )  # fmt: skip
+    outputs = [((1,), torch.float32), ((1,), torch.float32), ((1, classes), torch.float32)]
+    return emulated.run("cross_entropy", args, cluster, outputs=outputs, schedules=schedules)[0]
+
+
 @pytest.mark.parametrize(
     "dtype, classes, cluster",
     [
+        (torch.bfloat16, 9000, 1),  # three chunks
+        (torch.float16, 2056, 2),
+        (torch.float32, 12000, 2),
         (torch.bfloat16, 4000, 4),
-        (torch.float16, 2056, 4),
-        (torch.float32, 20, 8),  # fewer slices than blocks: some blocks hold nothing
+        (torch.float16, 19208, 4),
+        (torch.float32, 20, 8),  # fewer packs than blocks: some blocks hold nothing
+        (torch.bfloat16, 8200, 16),
     ],
 )
 def test_kernel_agrees_with_float64(
@@ -79,3 +98,60 @@ def test_kernel_agrees_with_float64(
     )
     assert loss[5].isnan() and dlogits[5].isnan().all()
     assert loss[4] == 0 and not dlogits[4].any()
+
+
+@pytest.mark.parametrize("asked, taken", [("2", 2), ("16", 16), ("0", 4), ("1", 1)])
+def test_size_of_the_cluster_can_be_asked_for(
+    emulated: Emulated, monkeypatch: pytest.MonkeyPatch, asked: str, taken: int
+) -> None:
+    """By a process that has launched clusters of another size, too."""
+    monkeypatch.setenv("PERCBAL_CLUSTER_BLOCKS", asked)
+    assert one_row_in(emulated, 400, 4).item() == pytest.approx(math.log(400), rel=1e-6)
+    assert emulated.number("blocks_in_cluster") == taken
+
+
+def test_cluster_that_does_not_exist_is_refused(
+    emulated: Emulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERCBAL_CLUSTER_BLOCKS", "3")
+    with pytest.raises(AssertionError, match="no cluster of blocks can hold a row"):
+        one_row_in(emulated, 400, 4)
+
+
+NEEDED = {  # what the kernel must do: what is noticed where it does not
+    "cluster_wait();": "sends before it has waited|set up and published",
+    "cluster_arrive();": "without having arrived",
+    "publish_barriers();": "set up and published",
+    "__syncthreads();  // the barriers": "set up and published",
+    "expect_bytes(&arrived[i], bytes);": "never come",
+    "expect_bytes(&told, blocks * sizeof(Share));": "never come",
+    "wait_for_bytes(&arrived[i]);": "depends on which|before its bytes",
+    "wait_for_cluster_bytes(&told);": "depends on which|before its bytes",
+    "publish_to_copies();": "not published",
+    "finish_stores();": "leaves while",
+}
+
+
+@pytest.fixture(scope="module")
+def incomplete(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
+    """leave_out(i): the kernel then runs without statement i of NEEDED."""
+    source = (ROOT / "csrc" / "cuda" / "cross_entropy.cu").read_text()
+    for i, statement in enumerate(NEEDED):
+        assert source.count(statement) == 1
+        source = source.replace(statement, f"if (left_out != {i}) {statement}")
+    source = (
+        "#include <cstdint>\nstatic int64_t left_out = -1;\n"
+        'extern "C" void leave_out(int64_t statement) { left_out = statement; }\n'
+    ) + source
+    path = tmp_path_factory.mktemp("incomplete") / "cross_entropy.cu"
+    path.write_text(source)
+    return build(path, tmp_path_factory)
+
+
+@pytest.mark.parametrize("statement", NEEDED)
+def test_missing_step_of_the_exchange_is_noticed(incomplete: Emulated, statement: str) -> None:
+    incomplete.number("leave_out", list(NEEDED).index(statement))
+    with pytest.raises(AssertionError, match=NEEDED[statement]):
+        one_row_in(incomplete, 4800, 4)
+    incomplete.number("leave_out", -1)
+    assert one_row_in(incomplete, 4800, 4).item() == pytest.approx(math.log(4800), rel=1e-6)

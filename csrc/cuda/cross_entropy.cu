@@ -1,15 +1,16 @@
 // One cluster of blocks per row. Each block holds a slice of the row in shared memory from the one
-// read to the one write; the sums of the slices meet through distributed shared memory.
+// read to the one write; the blocks send one another the sums of their slices.
 #include "cuda/cross_entropy.h"
 
-#include <cooperative_groups.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
-#include <utility>
+#include <tuple>
 
 #include "cuda/cluster.cuh"
 #include "cuda/row.cuh"
@@ -17,9 +18,8 @@
 namespace percbal::cuda {
 namespace {
 
-namespace cg = cooperative_groups;
-
 constexpr int kThreads = 256, kMaxCluster = 16;
+[[maybe_unused]] constexpr int kChunks = 4;  // of a slice: one is computed while others travel
 [[maybe_unused]] constexpr int kWarps = kThreads / 32;  // only where there are clusters
 
 // 16 bytes of a row, the unit of every access to shared memory.
@@ -46,48 +46,82 @@ __device__ float reduce_lanes(float x, int lanes, F combine) {
   return x;
 }
 
-// The same value in every thread; `scratch` holds kWarps floats and is free again on return.
-template <class F>
-__device__ float reduce_block(float x, float* scratch, F combine) {
-  x = reduce_lanes(x, 32, combine);
-  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
+// N values at once, the same then in every thread; `scratch` is for this call alone.
+template <int N, class F>
+__device__ void reduce_block(float (&x)[N], float (*scratch)[kWarps], F combine) {
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    x[n] = reduce_lanes(x[n], 32, combine);
+    if (threadIdx.x % 32 == 0) scratch[n][threadIdx.x / 32] = x[n];
+  }
   __syncthreads();
-  x = reduce_lanes(scratch[threadIdx.x % kWarps], kWarps, combine);
-  __syncthreads();
-  return x;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    x[n] = reduce_lanes(scratch[n][threadIdx.x % kWarps], kWarps, combine);
+  }
 }
 
-// Two reads of shared memory: the peak of the slice, then its sums; one exponential per logit.
-template <class T>
-__device__ Sums slice_sums(const Pack<T>* slice, int packs, float* scratch) {
-  float peak = -FLT_MAX;
-  for (int i = threadIdx.x; i < packs; i += kThreads) {
-    const Pack<T> pack = slice[i];
-#pragma unroll
-    for (const T z : pack.values) peak = fmaxf(peak, widen(z));
-  }
+// What a block tells the others of its slice.
+struct alignas(16) Share {
   Sums sums;
-  sums.peak = reduce_block(peak, scratch, [](float a, float b) { return fmaxf(a, b); });
-  float s1 = 0, s2 = 0;
+  float z_y;  // the target's logit, if it is in this slice
+};
+
+// Two logits, compared by one instruction.
+[[maybe_unused]] __device__ __nv_bfloat162 pair(__nv_bfloat16 x) { return {x, x}; }
+[[maybe_unused]] __device__ __half2 pair(__half x) { return {x, x}; }
+
+// The largest logit of the thread's packs among begin ... end - 1; NaN is left to the sums. begin
+// is a multiple of kThreads, so that in every pass a thread has the same packs.
+template <class T>
+__device__ float chunk_peak(const Pack<T>* slice, int begin, int end) {
+  T least;
+  narrow(-INFINITY, least);
+  auto peaks = pair(least);
+  for (int i = begin + threadIdx.x; i < end; i += kThreads) {
+    const Pack<T> pack = slice[i];
+    decltype(peaks) pairs[Pack<T>::size / 2];
+    memcpy(pairs, &pack, sizeof(pack));
+#pragma unroll
+    for (const auto& two : pairs) peaks = __hmax2(peaks, two);
+  }
+  return fmaxf(widen(peaks.x), widen(peaks.y));
+}
+template <>
+[[maybe_unused]] __device__ float chunk_peak(const Pack<float>* slice, int begin, int end) {
+  float peak = -FLT_MAX;
+  for (int i = begin + threadIdx.x; i < end; i += kThreads) {
+    const Pack<float> pack = slice[i];
+#pragma unroll
+    for (const float z : pack.values) peak = fmaxf(peak, z);
+  }
+  return peak;
+}
+
+// `peak`: of the thread's own packs. One exponential per logit.
+template <class T>
+__device__ Sums slice_sums(const Pack<T>* slice, int packs, float peak,
+                           float (*scratch)[kWarps]) {
+  float top[] = {peak};
+  reduce_block(top, scratch, [](float a, float b) { return fmaxf(a, b); });
+  float s[] = {0, 0};
   for (int i = threadIdx.x; i < packs; i += kThreads) {
     const Pack<T> pack = slice[i];
 #pragma unroll
     for (const T z : pack.values) {
-      const float e = exp_fast(widen(z) - sums.peak);
-      s1 += e;
-      s2 += e * e;
+      const float e = exp_fast(widen(z) - top[0]);
+      s[0] += e;
+      s[1] += e * e;
     }
   }
-  const auto add = [](float a, float b) { return a + b; };
-  sums.s1 = reduce_block(s1, scratch, add);
-  sums.s2 = reduce_block(s2, scratch, add);
-  return sums;
+  reduce_block(s, scratch + 1, [](float a, float b) { return a + b; });
+  return {top[0], s[0], s[1]};
 }
 
-// The logits of the slice give way to their gradient.
+// The logits of the chunk give way to their gradient.
 template <class T>
-__device__ void slice_gradient(Pack<T>* slice, int packs, float peak, float spread) {
-  for (int i = threadIdx.x; i < packs; i += kThreads) {
+__device__ void chunk_gradient(Pack<T>* slice, int begin, int end, float peak, float spread) {
+  for (int i = begin + threadIdx.x; i < end; i += kThreads) {
     Pack<T> pack = slice[i];
 #pragma unroll
     for (T& z : pack.values) narrow(spread * exp_fast(widen(z) - peak), z);
@@ -99,19 +133,22 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropyArgs args) {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900  // elsewhere empty, and never launched
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ uint64_t arrived;
-  __shared__ Sums parts[kMaxCluster];
-  __shared__ float scratch[kWarps];
+  __shared__ uint64_t arrived[kChunks];  // barriers: the chunks of the slice
+  __shared__ uint64_t told;              // and what the blocks tell this one
+  __shared__ Share shares[kMaxCluster];
+  __shared__ float scratch[3][kWarps];
+  __shared__ float z_y;
   __shared__ Row row_terms;
   auto* slice = reinterpret_cast<Pack<T>*>(memory);
-  cg::cluster_group cluster = cg::this_cluster();
-  const int blocks = cluster.num_blocks(), rank = cluster.block_rank();
+  const int blocks = cluster_blocks(), rank = cluster_rank();
   const int64_t row = blockIdx.x / blocks;
   const int all = args.classes / Pack<T>::size, each = (all + blocks - 1) / blocks;
   const int first = min(rank * each, all), packs = min(each, all - first);  // may be none
-  const T* logits = static_cast<const T*>(args.logits) + row * args.row_stride;
-  T* dlogits = static_cast<T*>(args.dlogits) + row * args.classes;
-  auto* out = reinterpret_cast<Pack<T>*>(dlogits) + first;
+  const int chunk = (packs + kChunks * kThreads - 1) / (kChunks * kThreads) * kThreads;
+  const auto* from = reinterpret_cast<const Pack<T>*>(static_cast<const T*>(args.logits) +
+                                                      row * args.row_stride) + first;
+  auto* out =
+      reinterpret_cast<Pack<T>*>(static_cast<T*>(args.dlogits) + row * args.classes) + first;
 
   const int64_t target = args.target[row * args.target_stride];
   if (target == args.ignore_index) {  // the same in all blocks of the cluster
@@ -121,45 +158,71 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
     if (rank == 0 && threadIdx.x == 0) args.loss[row] = args.grad_sq[row] = 0;
     return;
   }
-  const uint32_t bytes = packs * sizeof(Pack<T>);
-  if (threadIdx.x == 0) {
-    expect_bytes(&arrived, bytes);
-    const auto* from = reinterpret_cast<const Pack<T>*>(logits) + first;
-    if (bytes > 0) bulk_load(slice, from, bytes, &arrived);
-  }
-  cluster.sync();  // all blocks run, so their shared memory may be written; the barrier is set up
-  wait_for_bytes(&arrived);
-
-  // The target is no rival: its place in shared memory says -inf until its gradient takes it.
   const bool known = target >= 0 && target < args.classes;
-  const int64_t at = target - static_cast<int64_t>(first) * Pack<T>::size;
-  const bool owner = known && at >= 0 && at < static_cast<int64_t>(packs) * Pack<T>::size;
-  T* place = reinterpret_cast<T*>(slice) + at;
-  if (owner && threadIdx.x == 0) narrow(-INFINITY, *place);
-  __syncthreads();
-
-  const Sums mine = slice_sums(slice, packs, scratch);
-  if (threadIdx.x < blocks) cluster.map_shared_rank(parts, threadIdx.x)[rank] = mine;
-  cluster.sync();
+  float w_y = 1, upstream = 0;
+  uint64_t policy = 0;
   if (threadIdx.x == 0) {
-    Sums sums = parts[0];
-    for (int block = 1; block < blocks; ++block) sums.merge(parts[block]);
-    const float z_y = known ? widen(logits[target]) : NAN;
-    const float w_y = args.class_weight && known ? args.class_weight[target] : 1;
-    row_terms = finish_row(sums, z_y, w_y, args.z_loss);
+    for (uint64_t& barrier : arrived) init_barrier(&barrier);
+    init_barrier(&told);
+    publish_barriers();
+    policy = used_once();
+#pragma unroll 1
+    for (int begin = 0, i = 0; begin < packs; begin += chunk, ++i) {
+      const uint32_t bytes = min(chunk, packs - begin) * sizeof(Pack<T>);
+      expect_bytes(&arrived[i], bytes);
+      bulk_load(slice + begin, from + begin, bytes, &arrived[i], policy);
+    }
+    expect_bytes(&told, blocks * sizeof(Share));
+    if (known && args.class_weight) w_y = args.class_weight[target];
+    upstream = args.row_weight[row * args.row_weight_stride];
+  }
+  cluster_arrive();
+  __syncthreads();  // the barriers are set up
+
+  // The target is no rival: its place in shared memory says -inf until its gradient takes it. One
+  // thread, whose pack it is in, sees to both.
+  const int home = known ? static_cast<int>(target) / Pack<T>::size - first : -1;
+  const bool keeper = home >= 0 && home < packs && home % kThreads == threadIdx.x;
+  T* place = reinterpret_cast<T*>(slice) + (target - static_cast<int64_t>(first) * Pack<T>::size);
+  float peak = -FLT_MAX;
+  for (int begin = 0, i = 0; begin < packs; begin += chunk, ++i) {
+    wait_for_bytes(&arrived[i]);
+    if (keeper && home / chunk == i) {
+      z_y = widen(*place);
+      narrow(-INFINITY, *place);
+    }
+    peak = fmaxf(peak, chunk_peak(slice, begin, min(begin + chunk, packs)));
+  }
+  const Sums sums = slice_sums(slice, packs, peak, scratch);
+
+  cluster_wait();  // all blocks run and have set up `told`
+  if (threadIdx.x < blocks) send(&shares[rank], &told, threadIdx.x, Share{sums, z_y});
+  if (threadIdx.x == 0) {
+    wait_for_cluster_bytes(&told);  // after this no block writes here, and this one may leave
+    Sums total = shares[0].sums;
+    for (int block = 1; block < blocks; ++block) total.merge(shares[block].sums);
+    const float logit = known ? shares[static_cast<int>(target) / Pack<T>::size / each].z_y : NAN;
+    Row terms = finish_row(total, logit, w_y, args.z_loss);
     if (rank == 0) {
-      args.loss[row] = row_terms.loss;
-      args.grad_sq[row] = row_terms.grad_sq;
+      args.loss[row] = terms.loss;
+      args.grad_sq[row] = terms.grad_sq;
+    }
+    terms.spread *= upstream;
+    terms.at_target *= upstream;
+    row_terms = terms;
+  }
+  __syncthreads();
+  for (int begin = 0, i = 0; begin < packs; begin += chunk, ++i) {
+    const int end = min(begin + chunk, packs);
+    chunk_gradient(slice, begin, end, row_terms.peak, row_terms.spread);
+    if (keeper && home / chunk == i) narrow(row_terms.at_target, *place);
+    publish_to_copies();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      bulk_store(out + begin, slice + begin, (end - begin) * sizeof(Pack<T>), policy);
     }
   }
-  __syncthreads();
-  const float upstream = args.row_weight[row * args.row_weight_stride];
-  slice_gradient(slice, packs, row_terms.peak, upstream * row_terms.spread);
-  __syncthreads();
-  if (owner && threadIdx.x == 0) narrow(upstream * row_terms.at_target, *place);
-  publish_to_copies();
-  __syncthreads();
-  if (threadIdx.x == 0 && bytes > 0) bulk_store(out, slice, bytes);
+  if (threadIdx.x == 0) finish_stores();
 #endif
 }
 
@@ -194,25 +257,35 @@ struct Launch {
   }
 };
 
-// The cluster that keeps most bytes in flight, found once per device and length; 0 if none fits.
+// The only size to consider, or 0 for all.
+int requested_cluster() {
+  const char* said = std::getenv("PERCBAL_CLUSTER_BLOCKS");
+  return said ? std::atoi(said) : 0;
+}
+
+// The cluster that keeps most rows in flight, found once per device, length and request; 0 if none
+// fits. Of equals the largest: more threads, whose multiprocessors other rows share.
 template <class T>
 int cluster_size(const CrossEntropyArgs& args, cudaStream_t stream) {
   static std::mutex mutex;
-  static std::map<std::pair<int, int>, int> known;
+  static std::map<std::tuple<int, int, int>, int> known;  // one for each T
   int device = 0;
   cudaGetDevice(&device);
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto [entry, fresh] = known.try_emplace({device, args.classes}, 0);
+  const int requested = requested_cluster();
+  const auto [entry, fresh] = known.try_emplace({device, args.classes, requested}, 0);
   if (!fresh) return entry->second;
   cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
-  int most = 0;
-  for (const int blocks : {4, 8, kMaxCluster}) {
+  cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
+  int most = 1;
+  for (const int blocks : {1, 2, 4, 8, kMaxCluster}) {
+    if (requested != 0 && blocks != requested) continue;
     Launch<T> launch(args, blocks, stream);
     const auto bytes = static_cast<int>(launch.config.dynamicSmemBytes);
     if (cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes))
       cudaGetLastError();
     const int rows = launch.rows_at_once();
-    if (rows > most) most = rows, entry->second = blocks;
+    if (rows >= most) most = rows, entry->second = blocks;
   }
   return entry->second;
 }

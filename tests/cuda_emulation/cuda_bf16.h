@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -18,4 +19,14 @@ inline float __bfloat162float(__nv_bfloat16 x) {
   float out;
   std::memcpy(&out, &wide, 4);
   return out;
+}
+
+struct __nv_bfloat162 {
+  __nv_bfloat16 x, y;
+};
+inline __nv_bfloat162 __hmax2(__nv_bfloat162 a, __nv_bfloat162 b) {
+  const auto larger = [](__nv_bfloat16 a, __nv_bfloat16 b) {
+    return __float2bfloat16(fmaxf(__bfloat162float(a), __bfloat162float(b)));
+  };
+  return {larger(a.x, b.x), larger(a.y, b.y)};
 }

@@ -1,5 +1,5 @@
-// As much of CUDA as csrc/cuda uses, on fibers. Faithful in what is read, written and exchanged; it
-// says nothing about time, memory models or the copy engine.
+// As much of CUDA as csrc/cuda uses, on fibers. Faithful in what is read, written and exchanged,
+// and in what waits for what; it says nothing about time or memory models.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -23,7 +23,7 @@ inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
 namespace emulation {
 
 // Shuffles of other distances are other instructions.
-enum Instruction { sync, sync_and, sync_warp, ballot, sync_cluster, shuffle_xor };
+enum Instruction { sync, sync_and, sync_warp, ballot, shuffle_xor };
 
 inline const uint64_t* meet_warp(unsigned mask, int instruction, uint64_t brings = 0) {
   if (mask != ~0u) fibers.fail("only whole warps are emulated");
@@ -73,7 +73,8 @@ constexpr cudaError_t cudaSuccess = nullptr;
 enum { cudaDevAttrMaxSharedMemoryPerBlockOptin };
 enum cudaFuncAttribute {
   cudaFuncAttributeNonPortableClusterSizeAllowed,
-  cudaFuncAttributeMaxDynamicSharedMemorySize
+  cudaFuncAttributeMaxDynamicSharedMemorySize,
+  cudaFuncAttributePreferredSharedMemoryCarveout
 };
 enum { cudaLaunchAttributeClusterDimension };
 struct cudaLaunchAttribute {
@@ -94,7 +95,7 @@ struct cudaLaunchConfig_t {
 
 namespace emulation {
 
-inline int cluster_size = 4;  // what the emulated device prefers
+inline int cluster_size = 4;  // of which the emulated device holds most
 inline cudaError_t last_error = cudaSuccess;
 
 // kernel<<<grid, threads, dynamic, stream>>>(...), with the call in `kernel`.
@@ -117,7 +118,7 @@ cudaError_t cudaFuncSetAttribute(Kernel*, int, int) {
 }
 template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveClusters(int* n, Kernel*, const cudaLaunchConfig_t* config) {
-  *n = config->attrs->val.clusterDim.x == static_cast<unsigned>(emulation::cluster_size);
+  *n = config->attrs->val.clusterDim.x == static_cast<unsigned>(emulation::cluster_size) ? 2 : 1;
   return cudaSuccess;
 }
 

@@ -23,19 +23,24 @@ class Fibers {
  public:
   int current = 0;
 
-  // Calls task() in `count` threads; before each stretch of one, resumed(its number). Returns what
-  // went wrong or null.
+  // Calls task() in `count` threads; before each stretch of one, resumed(its number). idle() is asked
+  // whether it could wake one when all wait. Returns what went wrong or null.
   const char* run(int count, const std::function<void()>& task,
-                  const std::function<void(int)>& resumed) {
+                  const std::function<void(int)>& resumed, const std::function<bool()>& idle) {
     while (static_cast<int>(fibers_.size()) < count) fibers_.push_back(std::make_unique<Fiber>());
     task_ = &task;
     finished_ = 0;
     problem_ = nullptr;
     wake(0, count);
-    while (!ready_.empty() && !problem_) {
+    while (!problem_) {
+      if (_setjmp(home_) != 0) continue;  // a thread has paused, or failed
+      if (ready_.empty()) {
+        if (!idle()) break;
+        continue;
+      }
       take();
       resumed(current);
-      if (_setjmp(home_) == 0) fibers_[current]->go_on();
+      fibers_[current]->go_on();
     }
     if (!problem_ && finished_ < count) problem_ = "threads wait for others that never come";
     if (problem_) ready_.clear(), fibers_.clear();  // they stand in the middle of a kernel

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "fibers.h"
+#include "copies.h"
 
 struct dim3 {
   unsigned x, y, z;
@@ -28,7 +28,6 @@ struct Block {
 };
 inline std::vector<Block> blocks;  // those that run at the same time
 inline Block* block;
-inline std::unique_ptr<Meeting> cluster;  // all their threads
 
 // A place for a shared variable: the same in every block.
 inline int reserve(size_t bytes) {
@@ -59,12 +58,14 @@ inline const char* run_grid(dim3 grid, dim3 threads, size_t dynamic, int togethe
     for (int first = 0; next < count && first < together * size; first += size, ++next)
       blocks.emplace_back(dim3(next % grid.x, next / grid.x), first, size, dynamic);
     const int running = static_cast<int>(blocks.size()) * size;
-    cluster = std::make_unique<Meeting>(0, running);
-    const char* problem = fibers.run(running, kernel, [size](int thread) {
+    copies.start(running, size);
+    const auto task = [&kernel] { kernel(), copies.leave(); };
+    const auto resumed = [size](int thread) {
       block = &blocks[thread / size];
       blockIdx = block->index;
       threadIdx = dim3(thread % size);
-    });
+    };
+    const char* problem = fibers.run(running, task, resumed, [] { return copies.arrive_one(); });
     if (problem) return problem;
   }
   return nullptr;

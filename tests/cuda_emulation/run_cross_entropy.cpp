@@ -8,3 +8,6 @@ extern "C" const char* cross_entropy(percbal::cuda::CrossEntropyArgs* args, int6
   args->loss = loss, args->grad_sq = grad_sq, args->dlogits = dlogits;
   return percbal::cuda::launch_cross_entropy(*args, nullptr);
 }
+
+// Of the last launch.
+extern "C" int64_t blocks_in_cluster() { return emulation::blocks.size(); }
