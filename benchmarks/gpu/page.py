@@ -33,11 +33,14 @@ def number(value: object) -> str:
 
 
 def predictions(known: Known) -> Table:
+    """For the card of the results, or without results for every card."""
+    device = str(known("machine").get("machine", {}).get("device", ""))
     rows = []
     for entry in json.loads((HERE / "predictions.json").read_text()):
+        cards = {card: said for card, said in entry["predicted"].items() if card in device}
+        said = ", ".join(f"{k}: {v}" for k, v in (cards or entry["predicted"]).items())
         found = known(entry["part"]).get(entry["key"], {})
-        measured = number(found.get(entry["field"]))
-        rows.append([entry["what"], entry["predicted"], entry["from"], measured])
+        rows.append([entry["what"], said, entry["from"], number(found.get(entry["field"]))])
     return "Predicted and measured", ["what", "predicted", "because", "measured"], rows
 
 
