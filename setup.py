@@ -6,12 +6,39 @@ Sources are listed once, in csrc/sources.txt, for this file and for CMakeLists.t
 """
 
 import os
+import re
+import shutil
+import subprocess
 import sysconfig
 from pathlib import Path
 
 import torch
 from setuptools import setup
-from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+
+def find_toolkit():
+    """Sets CUDA_HOME, which torch takes for the folder above the nvcc on the PATH. Where that is a
+    script that calls the compiler of another folder, the link would fail after all the compiling.
+    """
+    nvcc = shutil.which("nvcc")
+    if nvcc is None or os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
+        return
+    # a dry run reads no source and says where the compiler itself lives
+    said = subprocess.run([nvcc, "--dryrun", "-c", "no.cu"], capture_output=True, text=True).stderr
+    real = re.findall(r"^#\$ TOP=(.+)$", said, re.MULTILINE)
+    for root in (Path(nvcc).parents[1], *map(Path, real), Path("/usr/local/cuda")):
+        if any((root / lib / "libcudart.so").exists() for lib in ("lib64", "lib")):
+            os.environ["CUDA_HOME"] = str(root.resolve())
+            return
+
+
+find_toolkit()
+from torch.utils.cpp_extension import (  # noqa: E402  looks for CUDA_HOME as it is imported
+    CUDA_HOME,
+    BuildExtension,
+    CppExtension,
+    CUDAExtension,
+)
 
 try:
     from pybind11 import get_include as pybind11_include

@@ -1,9 +1,13 @@
-"""Set before anything imports triton: without a GPU its kernels run in the interpreter."""
+"""What holds for every test: the environment it runs in, and which packages it may lack."""
 
 import os
+from collections.abc import Generator
+from typing import TypeVar
 
+import pytest
 import torch
 
+# Set before anything imports triton: without a GPU its kernels run in the interpreter.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,3 +16,39 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for subprocesses
     torch.set_num_threads(1)
+
+# The optional packages of pyproject.toml and what they bring, as they are imported.
+OPTIONAL = """
+    PIL accelerate datasets expecttest flash_attn hypothesis matplotlib pandas peft pyarrow
+    pytest_benchmark rapidfuzz safetensors scipy tokenizers tqdm transformers triton trl yaml
+""".split()
+Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
+
+
+def skip_if_missing(report: Report, call: pytest.CallInfo, path: object) -> Report:
+    """A skip in place of a failure to import an optional package; under CI the failure stays, or
+    an install step that is missing there would look like success."""
+    error = call.excinfo.value if call.excinfo and "CI" not in os.environ else None
+    # Only what was raised "from" the failure: an error met while handling it is one of our own.
+    while isinstance(error, (ImportError, pytest.Collector.CollectError)):
+        if isinstance(error, ModuleNotFoundError) and error.name in OPTIONAL:
+            report.outcome = "skipped"
+            reason = f"Skipped: needs {error.name}, which is not installed"
+            report.longrepr = (str(path), None, reason)
+        error = error.__cause__
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    return skip_if_missing(report, report.call, collector.path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return skip_if_missing((yield), call, item.path)

@@ -1,6 +1,7 @@
 """The CUDA C++ compiles, and its machine code for Hopper holds facts; no GPU is needed."""
 
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.cpp_extension import COMMON_NVCC_FLAGS
+
+import percbal_ops  # noqa: F401  registers the operators that the marks below look for
 
 ROOT = Path(__file__).parents[1]
 CUDA = ROOT / "csrc" / "cuda"
@@ -108,7 +111,8 @@ def test_bindings_compile_against_the_stable_abi(source: str) -> None:
 )
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("vocab", [16392, 50264, 152064])
-def test_kernel_agrees_with_triton_on_hopper(dtype: torch.dtype, vocab: int) -> None:
+@pytest.mark.parametrize("z_loss", [0.0, 1e-3])
+def test_kernel_agrees_with_triton_on_hopper(dtype: torch.dtype, vocab: int, z_loss: float) -> None:
     from percbal_ops.kernels import cross_entropy, cuda_cross_entropy
 
     torch.manual_seed(0)
@@ -118,14 +122,39 @@ def test_kernel_agrees_with_triton_on_hopper(dtype: torch.dtype, vocab: int) -> 
     target = torch.tensor([vocab - 1, vocab - 2, 100, -100, vocab], device="cuda")
     weight = torch.rand(vocab, device="cuda")
     row_weight = torch.randn(1, device="cuda").expand(5)
-    call = (logits, target, row_weight, weight, -100, 0.0, 1e-3, 0.0, True)
+    call = (logits, target, row_weight, weight, -100, 0.0, z_loss, 0.0, True)
     ours, expected = (
         module.weighted_cross_entropy(*call) for module in (cuda_cross_entropy, cross_entropy)
     )
-    for got, wanted in zip(ours[1:3], expected[1:3], strict=True):
-        torch.testing.assert_close(got, wanted, rtol=4e-6, atol=0, equal_nan=True)
-    rtol = 2 * torch.finfo(dtype).eps
+    # Row 2 is almost certain: its loss is exp(-lead), and a lead of about 25 is rounded to float32
+    # three times on its way into exp2, which makes 4e-6 in each kernel. A z-loss hides that.
+    # The squared norm has twice the relative error of what it squares.
+    digits = 4e-6 if z_loss else 8e-6
+    for got, wanted, rtol in zip(ours[1:3], expected[1:3], (digits, 2 * digits), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=rtol, atol=0, equal_nan=True)
+    rtol = max(2 * torch.finfo(dtype).eps, 4e-6)  # a probability is such an exponential too
     torch.testing.assert_close(ours[3], expected[3], rtol=rtol, atol=1e-9, equal_nan=True)
+
+
+def test_the_test_on_hopper_is_not_skipped_where_this_file_runs_alone(tmp_path: Path) -> None:
+    """Its condition asks for an operator that nothing but an import of percbal_ops registers."""
+    (tmp_path / "percbal_ops.py").write_text(
+        "import torch\n"
+        "library = torch.library.Library('percbal_cuda', 'DEF')\n"
+        "library.define('weighted_cross_entropy_out() -> ()')\n"
+    )
+    code = (
+        "import torch\n"
+        "torch.cuda.is_available = lambda: True\n"
+        "torch.cuda.get_device_capability = lambda: (9, 0)\n"
+        "from test_cuda_sources import test_kernel_agrees_with_triton_on_hopper as test\n"
+        "print(*(mark.args for mark in test.pytestmark if mark.name == 'skipif'))"
+    )
+    path = os.pathsep.join((str(tmp_path), str(ROOT / "tests")))
+    env = os.environ | {"PYTHONPATH": path}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout == "(False,)\n", done.stderr
 
 
 def test_every_source_is_listed() -> None:

@@ -39,6 +39,41 @@ def test_without_a_working_compiler_the_install_goes_through_and_says_so(tmp_pat
     assert list((tmp_path / "dist").glob("*.whl"))
 
 
+def toolkit_of_setup(nvcc: Path, **variables: str) -> str:
+    """CUDA_HOME as setup.py leaves it, with this nvcc first on the PATH."""
+    code = (
+        "import os, runpy, setuptools\n"
+        "setuptools.setup = lambda **_: None\n"
+        "runpy.run_path('setup.py')\n"
+        "print(os.environ.get('CUDA_HOME'))"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
+    env |= {"PATH": f"{nvcc.parent}{os.pathsep}{env['PATH']}", **variables}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def script(path: Path, line: str) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_toolkit_is_that_of_the_compiler_and_not_of_a_script_that_calls_it(tmp_path):
+    toolkit = tmp_path / "cuda"
+    (toolkit / "lib64").mkdir(parents=True)
+    (toolkit / "lib64" / "libcudart.so").touch()
+    real = script(toolkit / "bin" / "nvcc", f"echo '#$ TOP={toolkit}/bin/..' >&2")
+    wrapper = script(tmp_path / "bin" / "nvcc", f'exec {real} "$@"')
+    assert toolkit_of_setup(wrapper) == str(toolkit)
+    assert toolkit_of_setup(real) == str(toolkit)
+    assert toolkit_of_setup(wrapper, CUDA_HOME="/chosen") == "/chosen"
+
+
 @pytest.mark.skipif(not BUILT, reason="the C++ operators are not built")
 def test_the_tensor_library_binds_to_the_stable_interface_alone():
     library = next(path for path in BUILT if path.name.startswith("_C"))
