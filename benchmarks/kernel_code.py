@@ -22,7 +22,6 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 ARCHITECTURES = (80, 90, 100)
 ELEMENT_SIZE = {"bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
-VOCAB = 152064  # the tiling chosen is that of a large vocabulary
 KERNELS = ("statistics", "loss and gradient", "gradient", "weighted sum", "scale")
 FLAGS = ("smoothed", "capped", "weighted", "shifted")
 FACTS = ("registers", "local_bytes", "local_in_loops", "wide_loads", "wide_stores")
@@ -33,20 +32,12 @@ def request(kernel: str, arch: int, dtype: str = "bf16", **flags: int) -> dict:
 
 
 def every_request() -> list[dict]:
-    """All combinations that differ in code: without smoothing the gradient knows no class weights;
-    of the clusters, where Triton compiles them, one vocabulary for each shape."""
-    from percbal_ops.kernels.cluster import CLUSTERS_COMPILE
-
+    """All that differ in code: without smoothing the gradient knows no class weights."""
     return [
         request(kernel, arch, dtype, **dict(zip(FLAGS, flags, strict=True)))
         for kernel, arch, dtype in itertools.product(KERNELS[:3], ARCHITECTURES, ELEMENT_SIZE)
         for flags in itertools.product((False, True), repeat=len(FLAGS))
         if kernel != "gradient" or flags[0] or not flags[2]
-    ] + [
-        request("cluster", arch, dtype, vocab=vocab)
-        for arch, dtype in itertools.product((90, 100), ("bf16", "fp16", "fp32"))
-        for vocab in (16400, 32000, 50304, 128256, 152064, 196608, 262144)
-        if CLUSTERS_COMPILE
     ]
 
 
@@ -80,13 +71,12 @@ def write_csv(facts: list[dict]) -> Path:
     import triton
 
     path = RESULTS / "kernel_code.csv"
-    names = ("kernel", "arch", "dtype", *FLAGS, "vocab", *FACTS)
+    names = ("kernel", "arch", "dtype", *FLAGS, *FACTS)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*names, "triton"])
         for fact in facts:
-            line = ({"vocab": VOCAB} | fact).get
-            values = (line(name, 0) for name in names)
+            values = (fact.get(name, 0) for name in names)
             writer.writerow(
                 [int(v) if isinstance(v, bool) else v for v in values] + [triton.__version__]
             )
@@ -97,8 +87,8 @@ def write_csv(facts: list[dict]) -> Path:
 
 
 def signature(asked: dict) -> tuple:
-    """The jitted function, the types of its arguments, its constants, its warps and programs."""
-    from percbal_ops.kernels import cluster, cross_entropy, scalar_passes, two_pass
+    """The jitted function, the types of its arguments, its constants and its warps."""
+    from percbal_ops.kernels import cross_entropy, scalar_passes, two_pass
 
     dtype, kernel = asked["dtype"], asked["kernel"]
     size, smoothed = ELEMENT_SIZE[dtype], asked.get("smoothed", False)
@@ -110,26 +100,22 @@ def signature(asked: dict) -> tuple:
     integers = "vocab row_stride target_stride row_weight_stride row_grad_stride ignore_index"
     types |= dict.fromkeys(integers.split(), "i32")
     if kernel == "weighted sum":
-        return scalar_passes.weighted_sum_kernel, types, work, {"BLOCK": 1024}, 8, 1
+        return scalar_passes.weighted_sum_kernel, types, work, {"BLOCK": 1024}, 8
     if kernel == "scale":
-        return scalar_passes.scale_kernel, types, work, {"BLOCK": 4096}, 8, 1
+        return scalar_passes.scale_kernel, types, work, {"BLOCK": 4096}, 8
     constants = {"SMOOTHED": smoothed, "CAPPED": asked.get("capped", False)}
     constants |= {"SHIFTED": shifted, "PACKED": True}
     if not asked.get("weighted", False):
         constants |= {"class_weight_ptr": None, "weight_sum_ptr": None}
-    if kernel == "cluster":
-        shape = cluster.cluster_shape(asked.get("vocab", VOCAB))
-        constants |= {"FIRST": shape.first, "SECOND": shape.second}
-        return cluster.cluster_kernel, types, work, constants, shape.warps, shape.programs
     if kernel == "gradient":
-        block, warps = cross_entropy.tiling(VOCAB, size, size == 8, False)
-        return two_pass.gradient_kernel, types, work, constants | {"BLOCK": block}, warps, 1
+        block, warps = cross_entropy.tiling(size, size == 8)
+        return two_pass.gradient_kernel, types, work, constants | {"BLOCK": block}, warps
     two = kernel == "loss and gradient"
     heavy = smoothed or constants["CAPPED"]
-    block, warps = cross_entropy.tiling(VOCAB, size, heavy, two)
+    block, warps = cross_entropy.tiling(size, heavy)
     absent = ("stats_ptr",) if two else ("row_weight_ptr", "dlogits_ptr")
     constants |= {"BLOCK": block} | dict.fromkeys(absent)
-    return two_pass.loss_kernel, types, work, constants, warps, 1
+    return two_pass.loss_kernel, types, work, constants, warps
 
 
 def compiled(asked: dict) -> dict:
@@ -137,7 +123,7 @@ def compiled(asked: dict) -> dict:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function, types, work, constants, warps, programs = signature(asked)
+    function, types, work, constants, warps = signature(asked)
     names = function.arg_names
     constants = {name: value for name, value in constants.items() if name in names}
     arguments = {n: "constexpr" if n in constants else types.get(n, work) for n in names}
@@ -151,10 +137,9 @@ def compiled(asked: dict) -> dict:
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in aligned},
     )
     target = GPUTarget("cuda", asked["arch"], 32)
-    options = {"num_warps": warps, "num_ctas": programs, "enable_fp_fusion": True}
+    options = {"num_warps": warps, "enable_fp_fusion": True}
     binary = triton.compile(source, target=target, options=options).asm["cubin"]
-    columns = sum(constants.get(name, 0) for name in ("BLOCK", "FIRST", "SECOND"))
-    return facts_of(binary) | {"columns_per_thread": columns // (32 * warps * programs)}
+    return facts_of(binary) | {"columns_per_thread": constants["BLOCK"] // (32 * warps)}
 
 
 def facts_of(cubin: bytes) -> dict:
@@ -214,8 +199,6 @@ def main() -> None:
         print(json.dumps([compiled(asked) for asked in json.load(sys.stdin)]))
         return
     requests = every_request()
-    if not any(asked["kernel"] == "cluster" for asked in requests):
-        print("without the cluster kernel, which this Triton cannot compile")
     facts = [asked | fact for asked, fact in zip(requests, compile_all(requests), strict=True)]
     print(f"{len(facts)} kernels written to {write_csv(facts)}")
 

@@ -13,13 +13,14 @@ from types import ModuleType
 import torch
 
 CUDA_BACKENDS = ("triton", "cuda", "reference")
+CUDA_CPP = ("weighted_cross_entropy", "weighted_cross_entropy_")  # what the C++ kernel serves
 _chosen = os.environ.get("PERCBAL_BACKEND")
 
 
 @contextmanager
 def use_cuda_backend(name: str) -> Iterator[None]:
-    """Serve CUDA tensors by "triton", by "cuda" (the C++ kernel for Hopper where it applies, else
-    Triton) or by the plain-torch "reference" inside the block."""
+    """Serve CUDA tensors by "cuda" (the default where it is built: the C++ kernel for Hopper where
+    it applies, else Triton), by "triton" alone or by the plain-torch "reference" in the block."""
     global _chosen
     before, _chosen = _chosen, _checked(name)
     try:
@@ -31,17 +32,21 @@ def use_cuda_backend(name: str) -> Iterator[None]:
 def _checked(name: str) -> str:
     if name not in CUDA_BACKENDS:
         raise ValueError(f"unknown CUDA backend {name!r}; known are {', '.join(CUDA_BACKENDS)}")
-    if name == "cuda" and not hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"):
+    if name == "cuda" and not _cuda_is_built():
         raise ValueError(
             "the CUDA backend 'cuda' is not built: it needs nvcc and a CUDA build of torch"
         )
     return name
 
 
+def _cuda_is_built() -> bool:
+    return hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out")
+
+
 @functools.cache
 def _default() -> str:
     if importlib.util.find_spec("triton") is not None:
-        return "triton"
+        return "cuda" if _cuda_is_built() else "triton"
     warnings.warn("percbal_ops: triton is not installed; CUDA calls use plain torch", stacklevel=3)
     return "reference"
 
@@ -68,9 +73,13 @@ def cuda_kernels() -> ModuleType:
 
 def implementation(op: str, device: str) -> str:
     """Who serves `percbal::<op>` on `device`: on "cpu" "cpp" or "reference"; on "cuda" "triton",
-    "cuda" (where its kernel applies) or "reference"."""
+    "cuda" (on Hopper, where its kernel applies) or "reference"."""
     if device == "cuda":
         name = _current()
-        return "triton" if name == "cuda" and op != "weighted_cross_entropy" else name
+        return "triton" if name == "cuda" and not (op in CUDA_CPP and _on_hopper()) else name
     compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"percbal::{op}", device.upper())
     return "cpp" if compiled else "reference"
+
+
+def _on_hopper() -> bool:
+    return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] == 9

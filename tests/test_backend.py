@@ -64,10 +64,21 @@ print("served")
     assert done.stdout.strip() == "served", done.stderr
 
 
-def test_cuda_calls_go_to_triton_unless_told_otherwise():
-    assert percbal_ops.implementation("weighted_cross_entropy", "cuda") == "triton"
+def test_cuda_calls_go_to_cpp_where_it_is_built_on_hopper_else_to_triton(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    built = hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capability, cpp in (((8, 0), False), ((9, 0), built), ((10, 0), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
+        for op in ("weighted_cross_entropy", "weighted_cross_entropy_"):
+            assert percbal_ops.implementation(op, "cuda") == ("cuda" if cpp else "triton")
+        assert percbal_ops.implementation("token_cross_entropy", "cuda") == "triton"
     kernels = backend.cuda_kernels()
-    assert kernels.__name__ == "percbal_ops.kernels.cross_entropy"
+    name = "cuda_cross_entropy" if built else "cross_entropy"
+    assert kernels.__name__ == f"percbal_ops.kernels.{name}"
+    with percbal_ops.use_cuda_backend("triton"):
+        assert backend.cuda_kernels().__name__ == "percbal_ops.kernels.cross_entropy"
     with percbal_ops.use_cuda_backend("reference"):
         assert backend.cuda_kernels() is reference
         assert percbal_ops.implementation("weighted_cross_entropy", "cuda") == "reference"

@@ -72,7 +72,7 @@ def test_sources_compile_for_gpus_before_hopper(compiled: Compile, source: str) 
 
 @needs_nvcc
 def test_rows_travel_by_bulk_copies(compiled: Compile) -> None:
-    """One bulk copy in and one out per block; shared memory 128 bits at a time."""
+    """One bulk copy in and one out per chunk; shared memory 128 bits at a time."""
     disassembler = shutil.which("cuobjdump") or Path(NVCC).with_name("cuobjdump")
     if not Path(disassembler).exists():
         import triton
@@ -134,6 +134,9 @@ def test_kernel_agrees_with_triton_on_hopper(dtype: torch.dtype, vocab: int, z_l
         torch.testing.assert_close(got, wanted, rtol=rtol, atol=0, equal_nan=True)
     rtol = max(2 * torch.finfo(dtype).eps, 4e-6)  # a probability is such an exponential too
     torch.testing.assert_close(ours[3], expected[3], rtol=rtol, atol=1e-9, equal_nan=True)
+    over = logits.clone(memory_format=torch.contiguous_format)
+    sums = cuda_cross_entropy.weighted_cross_entropy_(over, *call[1:-1])
+    torch.testing.assert_close((*sums, over), ours[1:], rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_test_on_hopper_is_not_skipped_where_this_file_runs_alone(tmp_path: Path) -> None:

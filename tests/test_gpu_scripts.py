@@ -37,7 +37,7 @@ def test_the_limits_of_the_steps_add_up_to_what_the_script_promises(script: str)
     text = (GPU / f"{script}.sh").read_text()
     limits = [int(found) for found in re.findall(r"^step \w+ (\d+)", text, re.MULTILINE)]
     assert re.search(rf"^begin {script} {MINUTES[script]} ", text, re.MULTILINE)
-    assert len(limits) == 7 and sum(limits) <= 60 * MINUTES[script]
+    assert len(limits) >= 6 and sum(limits) <= 60 * MINUTES[script]
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in GPU.glob("*.sh")))

@@ -10,14 +10,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from kernel_code import (  # noqa: E402
     ARCHITECTURES,
-    ELEMENT_SIZE,
     KERNELS,
     compile_all,
     every_request,
     request,
 )
-
-from percbal_ops.kernels.cluster import CLUSTERS_COMPILE  # noqa: E402
 
 USUAL = [request(kernel, arch) for kernel in KERNELS for arch in ARCHITECTURES] + [
     request("statistics", 90, "fp32"),
@@ -27,8 +24,6 @@ USUAL = [request(kernel, arch) for kernel in KERNELS for arch in ARCHITECTURES] 
     request("loss and gradient", 90, "fp64", smoothed=True, capped=True, weighted=True),
     request("gradient", 90, "bf16", shifted=True),
 ]
-if CLUSTERS_COMPILE:
-    USUAL += [request("cluster", 90), request("cluster", 90, "fp32"), request("cluster", 100)]
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +72,6 @@ def test_statistics_take_one_exponential_per_logit(usual: list[dict]) -> None:
         (loop,) = (loop for loop in fact["loops"] if loop["exponentials"])
         # one more for the rescale of the whole tile
         assert loop["exponentials"] == fact["columns_per_thread"] + 1, fact
-
-
-@pytest.mark.skipif(not CLUSTERS_COMPILE, reason="needs Triton 3.8")
-def test_a_cluster_reads_and_writes_each_logit_once(usual: list[dict]) -> None:
-    for fact in select(usual, "cluster"):
-        wide = fact["columns_per_thread"] * ELEMENT_SIZE[fact["dtype"]] // 16
-        # the other half of the stores: zeros for an ignored row
-        assert (fact["wide_loads"], fact["wide_stores"]) == (wide, 2 * wide), fact
-        assert not any(loop["loads"] for loop in fact["loops"])
 
 
 @pytest.mark.slow

@@ -85,12 +85,6 @@ def adversarial() -> tuple[Tensor, Tensor]:
     return logits, torch.tensor([5, 6, 7, 8, 4099])
 
 
-def long_rows() -> Tensor:
-    """Rows whose sums over tiles of 4096 and of 8192 columns differ in the last bit."""
-    torch.manual_seed(7)
-    return torch.randn(2, 50257) * 3
-
-
 def slice_of_rows() -> Tensor:
     """Rows that start anywhere: a view with an odd stride and an odd offset."""
     return (torch.randn(4, 1031) * 3)[:, 5:1009]
@@ -101,7 +95,7 @@ CASES = [
     Case("aligned, tiles", randn(2, 8192), BF16),
     Case("odd, one tile", randn(3, 997), F16),
     Case("odd, tiles", randn(3, 9001), BF16),
-    Case("GPT-2's vocabulary", long_rows, BF16),
+    Case("GPT-2's vocabulary", randn(2, 50257), BF16),
     Case("one class", randn(2, 1)),
     Case("two classes", randn(3, 2)),
     Case("float64", randn(3, 3001), F64),
@@ -252,97 +246,12 @@ def test_weighted_operator_agrees_with_the_token_operator(inputs: Inputs) -> Non
     same = {"rtol": 0, "atol": 0, "equal_nan": True}
     torch.testing.assert_close(without[1:3], token[:2], **same)
     assert without[3].numel() == 0
-    # A row that is read twice may have larger tiles, and so sums in another order: see below.
-    size, heavy = inputs.logits.element_size(), inputs.options[1] != 0 or inputs.options[3] != 0
-    tilings = {kernels.tiling(inputs.logits.shape[1], size, heavy, again) for again in (0, 1)}
-    ulps = 0 if len(tilings) == 1 else FEW_ULPS
-    for ours, expected in zip(with_grad[1:], (*token[:2], dlogits), strict=True):
-        rtol = ulps * torch.finfo(token[0].dtype).eps
-        if ulps:  # and values that nearly round alike may not
-            rtol = max(rtol, torch.finfo(ours.dtype).eps)
-        torch.testing.assert_close(ours, expected, rtol=rtol, atol=0, equal_nan=True)
-
-
-FEW_ULPS = 8
-
-
-@pytest.mark.skipif(not INTERPRETED, reason="which rows differ was measured in the interpreter")
-def test_sums_of_two_tilings_differ_in_the_last_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Why a call that is tiled differently cannot be asked for equal bits."""
-    logits = torch.randn(100, 9001) * 3
-    target = torch.randint(9001, (100,))
-
-    def loss_and_norm(tiling: kernels.Tiling) -> Tensor:
-        monkeypatch.setattr(kernels, "tiling", lambda *_: tiling)
-        return torch.stack(kernels.token_cross_entropy(logits, target, None, *PLAIN)[:2])
-
-    narrow, wide = (loss_and_norm(kernels.Tiling(32 * warps * 16, warps)) for warps in (8, 16))
-    assert 0 < (narrow != wide).sum() < 100
-    few = FEW_ULPS * torch.finfo(F32).eps
-    torch.testing.assert_close(narrow, wide, rtol=few, atol=0)
-
-
-has_clusters = pytest.mark.skipif(not kernels.CLUSTERS_COMPILE, reason="needs Triton 3.8")
-
-
-@has_clusters
-@pytest.mark.parametrize(
-    "dtype, vocab", [(BF16, 16400), (F32, 32000), (BF16, 152064)], ids=["short", "fp32", "Qwen"]
-)
-def test_cluster_kernel_agrees_with_the_two_pass_kernel(dtype: torch.dtype, vocab: int) -> None:
-    if not INTERPRETED and torch.cuda.get_device_capability() < (9, 0):
-        pytest.skip("clusters need compute capability 9.0")
-    logits = (torch.randn(5, vocab + 16) * 3).to(DEVICE, dtype)[:, :vocab]
-    logits[1, : vocab // 2] = -INF
-    logits[2, 100] = 40.0
-    target = torch.tensor([vocab - 1, vocab - 2, 100, IGNORE, vocab], device=DEVICE)
-    row_weight = torch.randn(1, device=DEVICE).expand(5)
-    weight = torch.rand(vocab, device=DEVICE)
-    options = Options(z_loss=1e-3)
-    two_pass = kernels.weighted_cross_entropy(logits, target, row_weight, weight, *options, True)
-    outputs = tuple(torch.full_like(x, NAN) for x in two_pass[1:])
-    kernels._launch_cluster(logits, target, row_weight, weight, outputs, options)
-    for ours, expected in zip(outputs[:2], two_pass[1:3], strict=True):
-        torch.testing.assert_close(ours, expected, rtol=2e-6, atol=0, equal_nan=True)
-    ulp = torch.finfo(dtype).eps
-    torch.testing.assert_close(outputs[2], two_pass[3], rtol=2 * ulp, atol=1e-9, equal_nan=True)
-
-
-@has_clusters
-def test_cluster_kernel_serves_only_what_it_can_and_when_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    logits = torch.empty(1, 32000, device=DEVICE)
-    monkeypatch.delenv("PERCBAL_CLUSTER", raising=False)
-    assert not kernels._takes_cluster(logits, PLAIN)
-    monkeypatch.setenv("PERCBAL_CLUSTER", "1")
-    able = DEVICE == "cuda" and torch.cuda.get_device_capability() >= (9, 0)
-    assert kernels._takes_cluster(logits, PLAIN) == able
-    for options in (Options(label_smoothing=0.1), Options(softcap=5.0)):
-        assert not kernels._takes_cluster(logits, options)
-    for short, odd in ((logits[:, :1024], logits[:, :31999]),):
-        assert not kernels._takes_cluster(short, PLAIN) and not kernels._takes_cluster(odd, PLAIN)
-
-
-def test_clusters_are_refused_where_triton_cannot_compile_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    logits = torch.empty(1, 32000, device=DEVICE)
-    monkeypatch.delenv("PERCBAL_CLUSTER", raising=False)
-    monkeypatch.setattr(kernels, "CLUSTERS_COMPILE", False)
-    assert not kernels._takes_cluster(logits, PLAIN)
-    monkeypatch.setenv("PERCBAL_CLUSTER", "1")
-    with pytest.raises(RuntimeError, match="PERCBAL_CLUSTER=1 needs Triton 3.8 or newer"):
-        kernels._takes_cluster(logits, PLAIN)
-
-
-def test_cluster_shapes_cover_the_row_without_waste() -> None:
-    for vocab in range(kernels.SHORTEST + 16, kernels.LONGEST + 1, 16):
-        shape = kernels.cluster_shape(vocab)
-        columns = shape.first + shape.second
-        assert vocab <= columns <= vocab * 4 / 3 and shape.first >= shape.second
-        assert 32 <= columns / (shape.programs * shape.warps * 32) <= 48
-        assert 2 <= shape.programs <= 16
+    torch.testing.assert_close(with_grad[1:3], token[:2], **same)
+    # The gradient is made by two kernels, in which a compiler may fuse different operations; and
+    # values that nearly round alike may not.
+    ulps = 8 * torch.finfo(token[0].dtype).eps
+    rtol = max(ulps, torch.finfo(dlogits.dtype).eps)
+    torch.testing.assert_close(with_grad[3], dlogits, rtol=rtol, atol=0, equal_nan=True)
 
 
 def test_in_place_operator_writes_the_same_gradient_over_the_logits(inputs: Inputs) -> None:

@@ -64,7 +64,7 @@ def main() -> None:
     for vocab in VOCABS:
         rows = make_rows(vocab)
         for name in KERNELS:
-            if name == "CUDA C++ cluster" and vocab % 8:
+            if name.startswith("CUDA C++") and vocab % 8:
                 continue  # its rows start on 16 bytes
             facts.measure(f"{name}, {rows}", lambda n=name, r=rows: check(n, r))
     facts.exit()

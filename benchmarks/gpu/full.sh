@@ -3,8 +3,7 @@
 #   bash benchmarks/gpu/full.sh [--minutes 5]
 . "$(dirname "$0")/steps.sh"
 begin full 5 "$@"
-step sft 65 "$PYTHON" -m gpu.train sft
-step grpo 45 "$PYTHON" -m gpu.train grpo
+step train 110 "$PYTHON" -m gpu.train sft grpo
 step sweep 45 "$PYTHON" -m gpu.kernels sweep
 step quack 50 bash benchmarks/gpu/quack.sh
 step counters 30 bash benchmarks/gpu/counters.sh

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpu.facts import DEVICE, REHEARSAL, NeedsGpu
 from percbal_ops.kernels import cross_entropy as triton_kernels
+from percbal_ops.kernels import cuda_cross_entropy
 
 ROWS = 8 if REHEARSAL else 8192
 PLAIN = (-100, 0.0, 0.0, 0.0)  # ignore_index, label_smoothing, z_loss, softcap
@@ -45,24 +46,36 @@ def two_pass(rows: Rows) -> Outputs:
 
 
 def in_place(rows: Rows) -> Outputs:
-    """On a copy; `time_in_place` in kernels.py leaves the copy out."""
+    """On a copy, which the times of kernels.py leave out."""
     logits = rows.logits.clone()
     loss, square = triton_kernels.weighted_cross_entropy_(logits, *rows[1:], None, *PLAIN)
     return loss, square, logits
 
 
 def cluster(rows: Rows) -> Outputs:
-    from percbal_ops.kernels import cuda_cross_entropy
+    must_apply(rows)
+    return cuda_cross_entropy.weighted_cross_entropy(*rows, None, *PLAIN, True)[1:]
 
+
+def cluster_in_place(rows: Rows) -> Outputs:
+    """On a copy, as `in_place`."""
+    must_apply(rows)
+    logits = rows.logits.clone()
+    loss, square = cuda_cross_entropy.weighted_cross_entropy_(logits, *rows[1:], None, *PLAIN)
+    return loss, square, logits
+
+
+def must_apply(rows: Rows) -> None:
+    """Raises where Triton would serve the call instead."""
     if REHEARSAL:
         raise NeedsGpu("the CUDA C++ kernel runs on a Hopper GPU")
     if not cuda_cross_entropy.applies(rows.logits, 0.0, 0.0):
         raise ValueError(f"the CUDA C++ kernel does not serve {rows}")
-    return cuda_cross_entropy.weighted_cross_entropy(*rows, None, *PLAIN, True)[1:]
 
 
 KERNELS: dict[str, Callable[[Rows], Outputs]] = {
     "Triton two-pass": two_pass,
     "Triton in place": in_place,
     "CUDA C++ cluster": cluster,
+    "CUDA C++ cluster in place": cluster_in_place,
 }

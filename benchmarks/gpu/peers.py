@@ -6,9 +6,7 @@ once. It raises ImportError where its package is missing, Unsuitable where it ca
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -59,17 +57,6 @@ def check_kernels(provider: str, kernels: list[str]) -> None:
     wanted = OUR_KERNELS.get(provider)
     if wanted is not None and not REHEARSAL and not any(wanted in name for name in kernels):
         raise Unsuitable(f"{wanted} did not run, but {', '.join(kernels)}")
-
-
-@contextlib.contextmanager
-def environment(**values: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 @torch.no_grad()
@@ -126,35 +113,12 @@ def percbal(inputs: Inputs, work: str) -> Run:
     return run
 
 
-def percbal_cluster(inputs: Inputs, work: str) -> Run:
-    from percbal_ops.kernels.cluster import CLUSTERS_COMPILE
-
-    if not CLUSTERS_COMPILE:
-        raise Unsuitable("the cluster kernel needs Triton 3.8")
-    if work == "loss and norms" or inputs.logits.shape[1] % 16:
-        raise Unsuitable("the cluster kernel serves gradients of aligned rows")
-    if torch.cuda.get_device_capability() < (9, 0):
-        raise Unsuitable("clusters need compute capability 9.0")
+def percbal_triton(inputs: Inputs, work: str) -> Run:
+    """What serves GPUs other than Hopper, and rows that the CUDA C++ kernel does not take."""
     plain = percbal(inputs, work)
 
     def run() -> object:
-        with environment(PERCBAL_CLUSTER="1"):
-            return plain()
-
-    return run
-
-
-def percbal_cuda(inputs: Inputs, work: str) -> Run:
-    from percbal_ops.kernels.cuda_cross_entropy import applies
-
-    if work == "loss and norms" or not applies(inputs.logits, 0.0, 0.0):
-        raise Unsuitable("the CUDA C++ kernel serves gradients of aligned rows on Hopper")
-    if not hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out"):
-        raise Unsuitable("the CUDA C++ kernel is not built")
-    plain = percbal(inputs, work)
-
-    def run() -> object:
-        with percbal_ops.use_cuda_backend("cuda"):
+        with percbal_ops.use_cuda_backend("triton"):
             return plain()
 
     return run
@@ -222,9 +186,8 @@ def flash_attn(inputs: Inputs, work: str) -> Run:
 
 
 PROVIDERS: dict[str, Callable[[Inputs, str], Run]] = {
-    "percbal Triton": percbal,
-    "percbal Triton cluster": percbal_cluster,
-    "percbal CUDA": percbal_cuda,
+    "percbal": percbal,
+    "percbal Triton": percbal_triton,
     "torch eager": torch_eager,
     "torch.compile": torch_compiled,
     "liger-kernel": liger,
@@ -233,8 +196,4 @@ PROVIDERS: dict[str, Callable[[Inputs, str], Run]] = {
     "flash-attn Triton": flash_attn,
 }
 
-OUR_KERNELS = {
-    "percbal Triton": "loss_kernel",
-    "percbal Triton cluster": "cluster_kernel",
-    "percbal CUDA": "cluster_kernel",
-}
+OUR_KERNELS = {"percbal Triton": "loss_kernel"}

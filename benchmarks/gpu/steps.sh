@@ -10,7 +10,7 @@ mkdir -p "$RESULTS" "$SCRATCH"
 export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 export TRITON_CACHE_DIR=$SCRATCH/triton TORCHINDUCTOR_CACHE_DIR=$SCRATCH/inductor
 export PYTHONPATH=$PWD:$PWD/python:$PWD/benchmarks${PYTHONPATH:+:$PYTHONPATH}
-unset PERCBAL_BACKEND PERCBAL_CLUSTER PERCBAL_CLUSTER_BLOCKS
+unset PERCBAL_BACKEND PERCBAL_CLUSTER_BLOCKS
 if [ "${PERCBAL_GPU_REHEARSAL:-}" = 1 ]; then export TRITON_INTERPRET=1; else unset TRITON_INTERPRET; fi
 PYTEST=("$PYTHON" -m pytest -q -p no:cacheprovider -p gpu.pytest_facts -rfE -n "${WORKERS:-12}")
 "$PYTHON" -c 'import pytest_timeout' 2>/dev/null && PYTEST+=(--timeout 60)

@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
       expect_bytes(&arrived[i], bytes);
       bulk_load(slice + begin, from + begin, bytes, &arrived[i], policy);
     }
-    expect_bytes(&told, blocks * sizeof(Share));
+    if (blocks > 1) expect_bytes(&told, blocks * sizeof(Share));
     if (known && args.class_weight) w_y = args.class_weight[target];
     upstream = args.row_weight[row * args.row_weight_stride];
   }
@@ -196,9 +196,14 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
   const Sums sums = slice_sums(slice, packs, peak, scratch);
 
   cluster_wait();  // all blocks run and have set up `told`
-  if (threadIdx.x < blocks) send(&shares[rank], &told, threadIdx.x, Share{sums, z_y});
+  if (blocks == 1) {  // alone, it has nobody to send to; the memory checker insists on it
+    if (threadIdx.x == 0) shares[0] = {sums, z_y};
+  } else if (threadIdx.x < blocks) {
+    send(&shares[rank], &told, threadIdx.x, Share{sums, z_y});
+  }
   if (threadIdx.x == 0) {
-    wait_for_cluster_bytes(&told);  // after this no block writes here, and this one may leave
+    // after this no block writes here, and this one may leave
+    if (blocks > 1) wait_for_cluster_bytes(&told);
     Sums total = shares[0].sums;
     for (int block = 1; block < blocks; ++block) total.merge(shares[block].sums);
     const float logit = known ? shares[static_cast<int>(target) / Pack<T>::size / each].z_y : NAN;

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 
-from percbal_ops.kernels.cluster import (
-    CLUSTERS_COMPILE,
-    LONGEST,
-    SHORTEST,
-    cluster_kernel,
-    cluster_shape,
-)
 from percbal_ops.kernels.scalar_passes import scale_kernel, weighted_sum_kernel
 from percbal_ops.kernels.two_pass import gradient_kernel, loss_kernel
 from percbal_ops.reference import accumulate_dtype
 
+WARPS = 4  # of a program that reads a row
 SCALE_PROGRAMS = 1024  # enough to fill any GPU, few enough to cost nothing where they leave at once
 
 
@@ -31,18 +24,14 @@ class Tiling(NamedTuple):
     warps: int
 
 
-def tiling(vocab: int, itemsize: int, heavy: bool, two_pass: bool) -> Tiling:
-    """Sixteen columns a thread: enough loads in flight, and two sums of each stay in registers.
-    Half of it where a row is heavy, with six sums of each by smoothing or a slope of each by
-    softcap, and where float64 takes two registers.
-
-    A long row that is read twice gets a program so large that one fills a multiprocessor: fewer
-    rows are then in flight, and the second read finds more of its row in the L2 cache.
+def tiling(itemsize: int, heavy: bool) -> Tiling:
+    """Four warps, since each tile's maximum makes a program's warps wait for one another; sixteen
+    columns a thread: enough loads in flight, and two sums of each stay in registers. Half of it
+    where a row is heavy, with six sums of each by smoothing or a slope of each by softcap, and
+    where float64 takes two registers. From the sweep in docs/gpu.md.
     """
-    wide = itemsize == 8
-    warps = 16 if two_pass and vocab > 32768 and not wide else 8 if vocab > 1024 else 4
-    columns = 16 // (2 if heavy else 1) // (2 if wide else 1)
-    return Tiling(32 * warps * columns, warps)
+    columns = 16 // (2 if heavy else 1) // (2 if itemsize == 8 else 1)
+    return Tiling(32 * WARPS * columns, WARPS)
 
 
 def token_cross_entropy(
@@ -80,7 +69,7 @@ def token_cross_entropy_backward(
     dlogits = logits.new_empty(logits.shape)
     if n_rows == 0:
         return dlogits
-    block, warps = tiling(vocab, logits.element_size(), logits.dtype == torch.float64, False)
+    block, warps = tiling(logits.element_size(), logits.dtype == torch.float64)
     options = (ignore_index, label_smoothing, z_loss, softcap)
     flags = _flags(logits, options)
     columns = vocab + 15 if flags["SHIFTED"] else vocab
@@ -125,11 +114,8 @@ def weighted_cross_entropy(
     grad_sq = torch.empty_like(loss)
     dlogits = logits.new_empty(logits.shape if need_grad else 0)
     options = (ignore_index, label_smoothing, z_loss, softcap)
-    if need_grad and _takes_cluster(logits, options):
-        _launch_cluster(logits, target, row_weight, weight, (loss, grad_sq, dlogits), options)
-    else:
-        outputs = (loss, grad_sq, None, dlogits if need_grad else None)
-        _launch_loss(logits, target, row_weight if need_grad else None, weight, outputs, options)
+    outputs = (loss, grad_sq, None, dlogits if need_grad else None)
+    _launch_loss(logits, target, row_weight if need_grad else None, weight, outputs, options)
     return weighted_sum(loss, target, row_weight, ignore_index), loss, grad_sq, dlogits
 
 
@@ -184,7 +170,7 @@ def _launch_loss(
         return
     flags = _flags(logits, options)
     heavy = flags["SMOOTHED"] or flags["CAPPED"]
-    block, warps = tiling(vocab, logits.element_size(), heavy, row_weight is not None)
+    block, warps = tiling(logits.element_size(), heavy)
     with _on(logits):
         loss_kernel[(n_rows,)](
             logits,
@@ -200,61 +186,6 @@ def _launch_loss(
             **flags,
             BLOCK=block,
             num_warps=warps,
-            enable_fp_fusion=True,
-        )
-
-
-def _takes_cluster(logits: Tensor, options: tuple[int, float, float, float]) -> bool:
-    """Whether the kernel of one read and one write applies, and was asked for: until it has been
-    measured on a GPU, PERCBAL_CLUSTER=1 is how to ask."""
-    if os.environ.get("PERCBAL_CLUSTER") != "1":
-        return False
-    if not CLUSTERS_COMPILE:
-        raise RuntimeError(
-            f"PERCBAL_CLUSTER=1 needs Triton 3.8 or newer, this is {triton.__version__}"
-        )
-    flags = _flags(logits, options)
-    return (
-        not (flags["SMOOTHED"] or flags["CAPPED"] or flags["SHIFTED"])
-        and SHORTEST < logits.shape[1] <= LONGEST
-        and logits.dtype != torch.float64
-        and logits.data_ptr() % 16 == 0
-        and logits.is_cuda
-        and torch.version.cuda is not None
-        and torch.cuda.get_device_capability(logits.device) >= (9, 0)
-    )
-
-
-def _launch_cluster(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    outputs: tuple[Tensor, Tensor, Tensor],
-    options: tuple[int, float, float, float],
-) -> None:
-    n_rows, vocab = logits.shape
-    if n_rows == 0:
-        return
-    shape = cluster_shape(vocab)
-    ignore_index, _, z_loss, _ = options
-    with _on(logits):
-        cluster_kernel[(n_rows,)](
-            logits,
-            target,
-            row_weight,
-            *_class_weights(weight),
-            *outputs,
-            vocab,
-            logits.stride(0),
-            target.stride(0),
-            row_weight.stride(0),
-            ignore_index,
-            z_loss,
-            FIRST=shape.first,
-            SECOND=shape.second,
-            num_ctas=shape.programs,
-            num_warps=shape.warps,
             enable_fp_fusion=True,
         )
 

@@ -10,7 +10,6 @@ from percbal_ops.kernels.cross_entropy import (
     scale_,
     token_cross_entropy,
     token_cross_entropy_backward,
-    weighted_cross_entropy_,
 )
 
 __all__ = [
@@ -40,8 +39,42 @@ def weighted_cross_entropy(
         return triton_kernels.weighted_cross_entropy(
             logits, target, row_weight, weight, *options, need_grad
         )
+    dlogits = logits.new_empty(logits.shape)
+    loss, grad_sq = _launch(logits, target, row_weight, weight, ignore_index, z_loss, dlogits)
+    total = triton_kernels.weighted_sum(loss, target, row_weight, ignore_index)
+    return total, loss, grad_sq, dlogits
+
+
+def weighted_cross_entropy_(
+    logits: Tensor,
+    target: Tensor,
+    row_weight: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+) -> tuple[Tensor, Tensor]:
+    """As Triton's: the gradient takes the logits' place. No block writes before every block of its
+    row has read its slice."""
+    options = (ignore_index, label_smoothing, z_loss, softcap)
+    if not (logits.is_contiguous() and applies(logits, label_smoothing, softcap)):
+        return triton_kernels.weighted_cross_entropy_(logits, target, row_weight, weight, *options)
+    return _launch(logits, target, row_weight, weight, ignore_index, z_loss, logits)
+
+
+def _launch(
+    logits: Tensor,
+    target: Tensor,
+    row_weight: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    z_loss: float,
+    dlogits: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Loss (N,) and squared gradient norm (N,); the gradient goes to dlogits (N, V)."""
     loss = logits.new_empty(logits.shape[0], dtype=torch.float32)
-    grad_sq, dlogits = torch.empty_like(loss), logits.new_empty(logits.shape)
+    grad_sq = torch.empty_like(loss)
     torch.ops.percbal_cuda.weighted_cross_entropy_out(
         logits,
         target.long(),
@@ -53,8 +86,7 @@ def weighted_cross_entropy(
         ignore_index,
         z_loss,
     )
-    total = triton_kernels.weighted_sum(loss, target, row_weight, ignore_index)
-    return total, loss, grad_sq, dlogits
+    return loss, grad_sq
 
 
 def applies(logits: Tensor, label_smoothing: float, softcap: float) -> bool:
