@@ -40,7 +40,10 @@ def predictions(known: Known) -> Table:
         cards = {card: said for card, said in entry["predicted"].items() if card in device}
         said = ", ".join(f"{k}: {v}" for k, v in (cards or entry["predicted"]).items())
         found = known(entry["part"]).get(entry["key"], {})
-        rows.append([entry["what"], said, entry["from"], number(found.get(entry["field"]))])
+        value = found.get(entry["field"])
+        if value is not None and "over" in entry:
+            value = float(value) / float(found[entry["over"]])  # type: ignore[arg-type]
+        rows.append([entry["what"], said, entry["from"], number(value)])
     return "Predicted and measured", ["what", "predicted", "because", "measured"], rows
 
 
@@ -57,6 +60,9 @@ def ceilings(known: Known) -> Table:
     return "Ceilings", heads, rows
 
 
+READ = 0.9  # of the rows: the others are ignored, whose gradient is written all the same
+
+
 def kernels(known: Known) -> Table:
     """Each kernel alone, and the share of a copy's bandwidth that its least bytes make."""
     heads = ["rows", "kernel", "ms", "share of a copy's rate"]
@@ -69,14 +75,14 @@ def kernels(known: Known) -> Table:
             continue
         shape, size = key.removeprefix("times "), float(line["logits_gb"])
         named = {
-            "statistics": (line["statistics_ms"], 1),
-            "gradient from statistics": (line["gradient_ms"], 2),
-            "Triton two-pass": (line["two_pass_ms"], 2),
-            "Triton in place": (line["in_place_ms"], 2),
+            "statistics": (line["statistics_ms"], READ),
+            "gradient from statistics": (line["gradient_ms"], READ + 1),
+            "Triton two-pass": (line["two_pass_ms"], READ + 1),
+            "Triton in place": (line["in_place_ms"], READ + 1),
         }
-        chosen = facts.get(f"cluster of its choice, {shape}", {})
-        if "ms" in chosen:
-            named["CUDA C++ cluster"] = (chosen["ms"], 2)
+        for key, name in (("of its choice", "CUDA C++"), ("in place", "CUDA C++ in place")):
+            if "ms" in (found := facts.get(f"cluster {key}, {shape}", {})):
+                named[name] = (found["ms"], READ + 1)
         for name, (ms, passes) in named.items():
             share = "-" if rate is None else f"{passes * size / float(ms) * 1e3 / rate:.0%}"
             rows.append([shape, name, number(ms), share])
