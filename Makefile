@@ -17,8 +17,9 @@ $(VENV)/ready: pyproject.toml setup.py csrc/sources.txt .ci/setup.sh $(shell fin
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" VENV="$(VENV)" bash .ci/setup.sh
 	touch $@
 
+# make test TESTS=sft runs the tests of one package, those in tests/sft/.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests/$(TESTS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from common import QUICK, Row, print_table, write_csv
 
-from percbal_ops import text_reference
 from percbal_ops.agreement import group_agreement
-from percbal_ops.coupling import reward_coupling
-from percbal_ops.text import DEFAULT_TAGS, SPANS, score_text
-from percbal_ops.text_grammars import read_grid
+from percbal_ops.coupling.api import reward_coupling
+from percbal_ops.text import reference as text_reference
+from percbal_ops.text.api import DEFAULT_TAGS, SPANS, score_text
+from percbal_ops.text.grammars import read_grid
 
 ROLLOUTS = 100_000 if QUICK else 1_000_000
 REPEATS = 3 if QUICK else 20

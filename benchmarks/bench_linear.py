@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from common import QUICK, Row, print_table, write_csv
 from torch import Tensor
 
-from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
-from percbal_ops.logprob import linear_token_logprob
+from percbal_ops.linear.api import linear_cross_entropy, linear_segment_cross_entropy
+from percbal_ops.linear.logprob import linear_token_logprob
 
 SHAPE = (128, 64, 5000) if QUICK else (1024, 1024, 152064)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

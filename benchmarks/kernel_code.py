@@ -3,7 +3,7 @@
     python benchmarks/kernel_code.py      # every combination -> results/kernel_code.csv
 
 The compilation runs in processes of its own, where TRITON_INTERPRET is not set; on two cores it
-takes some six minutes. tests/test_triton_aot.py asserts what the table shows.
+takes some six minutes. tests/losses/test_triton_aot.py asserts what the table shows.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def write_csv(facts: list[dict]) -> Path:
 
 def signature(asked: dict) -> tuple:
     """The jitted function, the types of its arguments, its constants and its warps."""
-    from percbal_ops.kernels import cross_entropy, scalar_passes, two_pass
+    from percbal_ops.losses.triton import launch as cross_entropy
+    from percbal_ops.losses.triton import scalar_passes, two_pass
 
     dtype, kernel = asked["dtype"], asked["kernel"]
     size, smoothed = ELEMENT_SIZE[dtype], asked.get("smoothed", False)

@@ -1,14 +1,14 @@
 """Operators that see segments of tokens: weighted losses, gradient norms, reward coupling."""
 
 from percbal_ops.agreement import group_agreement
-from percbal_ops.backend import implementation, use_cuda_backend
-from percbal_ops.coupling import CouplingStats, RewardCoupling, group_advantage, reward_coupling
-from percbal_ops.functional import SegmentOutput, cross_entropy, segment_cross_entropy
-from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
-from percbal_ops.logprob import linear_token_logprob
-from percbal_ops.memory import empty_cache
-from percbal_ops.text import TextScores, score_text
-from percbal_ops.vocab_parallel import (
+from percbal_ops.coupling.api import CouplingStats, RewardCoupling, group_advantage, reward_coupling
+from percbal_ops.dispatch import implementation, use_cuda_backend
+from percbal_ops.linear.api import linear_cross_entropy, linear_segment_cross_entropy
+from percbal_ops.linear.logprob import linear_token_logprob
+from percbal_ops.losses.api import SegmentOutput, cross_entropy, segment_cross_entropy
+from percbal_ops.losses.memory import empty_cache
+from percbal_ops.text.api import TextScores, score_text
+from percbal_ops.vocab_parallel.api import (
     vocab_parallel_cross_entropy,
     vocab_parallel_segment_cross_entropy,
 )

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from percbal_ops import coupling_library  # noqa: F401  defines group_layout
+from percbal_ops.coupling import library as coupling_library  # noqa: F401  defines group_layout
 
 KINDS = ("edit", "exact", "set")
 

@@ -19,10 +19,10 @@ from transformers import (
 )
 from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProcessor
 
-from percbal.collate import EncodedDataset, SegmentCollator, encode_examples
-from percbal.loading import load_vlm
-from percbal.sft import BalancedSFTConfig, BalancedSFTTrainer
-from percbal.tinyvlm import build_tiny_vlm, initialise
+from percbal.models.loading import load_vlm
+from percbal.models.tiny import build_tiny_vlm, initialise
+from percbal.sft.collate import EncodedDataset, SegmentCollator, encode_examples
+from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
 
 WORDS = [f"w{i}" for i in range(24)]
 TAG_WORDS = "<perception> </perception> <reasoning> </reasoning> <answer> </answer>".split()

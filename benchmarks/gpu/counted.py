@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpu.facts import REHEARSAL, Facts, NeedsGpu
 from gpu.inputs import PLAIN, cluster, make_rows, two_pass
-from percbal_ops.kernels import cross_entropy as triton_kernels
+from percbal_ops.losses.triton import launch as triton_kernels
 
 ORDER = ("statistics", "two-pass", "cluster")
 

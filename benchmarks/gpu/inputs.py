@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gpu.facts import DEVICE, REHEARSAL, NeedsGpu
-from percbal_ops.kernels import cross_entropy as triton_kernels
-from percbal_ops.kernels import cuda_cross_entropy
+from percbal_ops.losses.triton import hopper as cuda_cross_entropy
+from percbal_ops.losses.triton import launch as triton_kernels
 
 ROWS = 8 if REHEARSAL else 8192
 PLAIN = (-100, 0.0, 0.0, 0.0)  # ignore_index, label_smoothing, z_loss, softcap

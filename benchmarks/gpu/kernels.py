@@ -17,9 +17,9 @@ import percbal_ops
 from gpu.clock import eager_ms, graph_ms, median_ms
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found
 from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, must_apply, two_pass
-from percbal_ops.kernels import cross_entropy as triton_kernels
-from percbal_ops.kernels import cuda_cross_entropy
-from percbal_ops.kernels.cross_entropy import Tiling
+from percbal_ops.losses.triton import hopper as cuda_cross_entropy
+from percbal_ops.losses.triton import launch as triton_kernels
+from percbal_ops.losses.triton.launch import Tiling
 
 VOCABS = (4096,) if REHEARSAL else (152064, 128256, 50264, 50257, 32000, 16384, 8192)
 HEAD = (64, 16, 512) if REHEARSAL else (8192, 3584, 152064)  # N, D, V of Qwen2.5-VL-7B

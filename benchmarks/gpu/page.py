@@ -1,7 +1,7 @@
 """docs/gpu.md from the lines that GPUs gave: `python benchmarks/gpu/page.py`.
 
 Reads results/<machine>/facts.jsonl, and notes.md beside it (what follows, by hand), and
-predictions.json, which is older than any of them. tests/test_gpu_page.py holds the page to them.
+predictions.json, which is older than any of them. tests/gpu/ holds the page to them.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from gpu.clock import synchronize
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found
 from percbal import BalancedGRPOConfig, BalancedGRPOTrainer, BalancedSFTConfig, BalancedSFTTrainer
-from percbal.loading import load_vlm
-from percbal.tinyvlm import build_tiny_vlm
+from percbal.models.loading import load_vlm
+from percbal.models.tiny import build_tiny_vlm
 
 TAGS = ["<perception>", "</perception>"]
 WORDS = [f"w{i}" for i in range(50 if REHEARSAL else 150_000)]

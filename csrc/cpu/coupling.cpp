@@ -1,6 +1,6 @@
 // CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling_library.py.
-#include "core/coupling_layout.h"
-#include "core/coupling_summary.h"
+#include "core/coupling/coupling_layout.h"
+#include "core/coupling/coupling_summary.h"
 #include "cpu/coupling_columns.h"
 
 namespace percbal {

@@ -1,7 +1,7 @@
 // The arguments of the coupling and agreement operators as the core's views, checked; on any device.
 #pragma once
-#include "core/agreement.h"
-#include "core/coupling_stats.h"
+#include "core/agreement/agreement.h"
+#include "core/coupling/coupling_stats.h"
 #include "cpu/stable_tensor.h"
 
 namespace percbal {

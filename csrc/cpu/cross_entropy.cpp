@@ -1,5 +1,5 @@
 // The cross-entropy operators for the CPU key; schemas in percbal_ops/library.py.
-#include "core/cross_entropy.h"
+#include "core/losses/cross_entropy.h"
 
 #include <optional>
 #include <tuple>

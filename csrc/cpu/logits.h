@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "checks.h"
-#include "core/cross_entropy.h"
+#include "core/losses/cross_entropy.h"
 
 namespace percbal {
 

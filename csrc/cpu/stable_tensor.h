@@ -10,7 +10,7 @@
 #include <tuple>
 #include <vector>
 
-#include "core/parallel.h"
+#include "core/simd/parallel.h"
 
 namespace percbal {
 

@@ -1,5 +1,5 @@
 // Rows of token log-probabilities for the CPU key; schemas in percbal_ops/logprob.py.
-#include "core/token_logprob.h"
+#include "core/logprob/token_logprob.h"
 
 #include <tuple>
 

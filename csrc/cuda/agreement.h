@@ -1,6 +1,6 @@
 // Launch of the group_agreement kernels; pointers are on the device.
 #pragma once
-#include "core/agreement.h"
+#include "core/agreement/agreement.h"
 
 namespace percbal::cuda {
 

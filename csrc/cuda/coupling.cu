@@ -1,5 +1,5 @@
 // One warp per group and candidate: lanes stride over the rollouts, shuffles add them up, and the
-// formulas that fold a group into the sums are the CPU's own (core/coupling_fields.h).
+// formulas that fold a group into the sums are the CPU's own (core/coupling/coupling_fields.h).
 #include "cuda/coupling.h"
 
 #include <cuda_runtime.h>

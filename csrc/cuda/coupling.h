@@ -1,6 +1,6 @@
 // Launches of the reward-coupling kernels; pointers are on the device.
 #pragma once
-#include "core/coupling_stats.h"
+#include "core/coupling/coupling_stats.h"
 
 namespace percbal::cuda {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "check.h"
-#include "core/agreement.h"
+#include "core/agreement/agreement.h"
 #include "threads.h"
 
 using namespace percbal;

@@ -5,7 +5,7 @@
 #define PERCBAL_LANES 8
 #define PERCBAL_TARGET __attribute__((target("avx2,fma,popcnt")))
 #endif
-#include "core/coupling_chunk.h"
+#include "core/coupling/coupling_chunk.h"
 
 #include <algorithm>
 #include <limits>
@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "check.h"
-#include "core/coupling_layout.h"
+#include "core/coupling/coupling_layout.h"
 #include "threads.h"
 
 using namespace percbal;

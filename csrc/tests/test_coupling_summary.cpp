@@ -1,10 +1,10 @@
 // The numbers of reward coupling from its sums: quantiles against SciPy's, one batch by hand.
-#include "core/coupling_summary.h"
+#include "core/coupling/coupling_summary.h"
 
 #include <vector>
 
 #include "check.h"
-#include "core/coupling_stats.h"
+#include "core/coupling/coupling_stats.h"
 #include "threads.h"
 
 using namespace percbal;

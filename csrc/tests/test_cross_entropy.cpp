@@ -8,8 +8,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/cross_entropy.h"
-#include "core/float16.h"
+#include "core/losses/cross_entropy.h"
+#include "core/simd/float16.h"
 #include "tests/check.h"
 
 using namespace percbal;

@@ -1,7 +1,7 @@
 // Tags and checks shared by the test and the fuzz target of the text scorer.
 #pragma once
 #include "check.h"
-#include "core/text_score.h"
+#include "core/text/text_score.h"
 
 inline const percbal::Tags& default_tags() {
   static const percbal::Tags tags{{{"<perception>", "</perception>"},

@@ -4,7 +4,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/parallel.h"
+#include "core/simd/parallel.h"
 
 inline percbal::Parallel threads(int count) {
   return [count](int64_t tasks, const std::function<void(int64_t)>& task) {

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "core/text_score.h"
+#include "core/text/text_score.h"
 #include "text/utf8.h"
 
 namespace py = pybind11;

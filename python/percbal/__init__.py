@@ -5,21 +5,23 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from percbal import moved  # noqa: F401  old dotted paths
+
 _HOME = {  # public name -> the module that defines it; imported on first use
-    "BalancedGRPOConfig": "grpo_config",
-    "BalancedGRPOTrainer": "grpo",
-    "BalancedSFTConfig": "sft_config",
-    "BalancedSFTTrainer": "sft",
-    "Diagnosis": "diagnose",
-    "EncodedDataset": "collate",
-    "NGDiff": "balance",
-    "SegmentCollator": "collate",
-    "Tags": "segments",
-    "build_tiny_vlm": "tinyvlm",
-    "encode_examples": "collate",
-    "load_vlm": "loading",
-    "paired_difference": "metrics",
-    "wilson_interval": "metrics",
+    "BalancedGRPOConfig": "grpo.config",
+    "BalancedGRPOTrainer": "grpo.trainer",
+    "BalancedSFTConfig": "sft.config",
+    "BalancedSFTTrainer": "sft.trainer",
+    "Diagnosis": "evaluate.diagnose",
+    "EncodedDataset": "sft.collate",
+    "NGDiff": "objective.balance",
+    "SegmentCollator": "sft.collate",
+    "Tags": "segments.tagged",
+    "build_tiny_vlm": "models.tiny",
+    "encode_examples": "sft.collate",
+    "load_vlm": "models.loading",
+    "paired_difference": "evaluate.intervals",
+    "wilson_interval": "evaluate.intervals",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from percbal_ops import score_text
-from percbal_ops.text import SPANS
+from percbal_ops.text.api import SPANS
 
 LONGEST = 4096  # words of a perception; longer ones earn nothing
 WORD = re.compile(r"""[^\s,;"'`\[\](){}]+""")

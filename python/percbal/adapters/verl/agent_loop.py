@@ -9,8 +9,8 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
 
 from percbal.adapters.verl.token_rewards import NO_SPAN, write
-from percbal.generated_segments import segment_completions
-from percbal.segments import PERCEPTION
+from percbal.segments.sampled import segment_completions
+from percbal.segments.tagged import PERCEPTION
 
 
 class SegmentOutput(AgentLoopOutput):

@@ -1,0 +1,17 @@
+// The kernels of token log-probability for every processor.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "core/losses/cross_entropy_row.h"
+#include "core/simd/float16.h"
+#include "core/logprob/token_logprob.h"
+
+#define PERCBAL_LEVEL portable
+#define PERCBAL_VECTOR_BYTES 16
+#include "core/simd/simd.h"
+// in this order: each builds on the one before
+#include "core/simd/simd_memory.h"
+#include "core/losses/cross_entropy_rows.h"
+#include "core/losses/cross_entropy_general.h"
+#include "core/logprob/token_logprob_level.h"

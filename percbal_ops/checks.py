@@ -1,0 +1,126 @@
+"""Every check of the operators' arguments: shapes, dtypes, options, ranges; one sentence each.
+
+May import: torch. Shapes and dtypes are looked at in every call; values only where that is free.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def must_check(x: Tensor) -> bool:
+    """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing."""
+    if torch.compiler.is_compiling() or x.numel() == 0:
+        return False
+    return x.device.type == "cpu" or os.environ.get("PERCBAL_CHECK") == "1"
+
+
+def check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:
+    """Whether every row is known to count, at no further cost."""
+    if not must_check(index):
+        return False
+    least, most = (int(x) for x in torch.aminmax(index))
+    if least >= 0 and most < classes:
+        return not least <= ignore_index <= most
+    wrong = ((index < 0) | (index >= classes)) & (index != ignore_index)
+    if wrong.any():
+        raise IndexError(f"Target {int(index[wrong][0])} is out of bounds.")
+    return False
+
+
+def check_ids(ids: Tensor, segments: int) -> None:
+    if must_check(ids) and int(ids.max()) >= segments:
+        raise IndexError(
+            f"segment_ids holds {int(ids.max())}, but segment_weights has {segments} entries"
+        )
+
+
+def check_segments(
+    logits: Tensor,
+    target: Tensor,
+    segment_ids: Tensor,
+    segment_weights: Tensor,
+    segment_counts: Tensor | None,
+    weight: Tensor | None,
+) -> None:
+    if logits.dtype not in FLOATS:
+        raise ValueError(f"logits must be floating point, got {logits.dtype}")
+    if logits.dim() < 2:
+        raise ValueError(f"logits must be (..., V), got shape {tuple(logits.shape)}")
+    check_integers(logits.shape[:-1], target=target, segment_ids=segment_ids)
+    check_segment_vectors(segment_weights, segment_counts)
+    if weight is not None and weight.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"weight must have shape {tuple(logits.shape[-1:])}, got {tuple(weight.shape)}"
+        )
+
+
+def check_options(label_smoothing: float, z_loss: float, softcap: float | None) -> None:
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
+    if z_loss < 0.0:
+        raise ValueError(f"z_loss must not be negative, got {z_loss}")
+    if softcap is not None and not softcap > 0.0:
+        raise ValueError(f"softcap must be positive, got {softcap}")
+
+
+def check_integers(shape: torch.Size, **ids: Tensor) -> None:
+    """Each of `ids` holds one integer for each token; `shape` is that of the tokens."""
+    for name, values in ids.items():
+        if values.shape != shape:
+            raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(values.shape)}")
+        if values.dtype.is_floating_point or values.dtype == torch.bool:
+            raise ValueError(f"{name} must hold integers, got {values.dtype}")
+
+
+def check_segment_vectors(segment_weights: Tensor, segment_counts: Tensor | None) -> None:
+    if segment_weights.dim() != 1 or not segment_weights.dtype.is_floating_point:
+        raise ValueError(
+            "segment_weights must be (S,) and floating point, got shape "
+            f"{tuple(segment_weights.shape)} of {segment_weights.dtype}"
+        )
+    if segment_weights.requires_grad:
+        raise ValueError("segment_weights must not require grad; it is taken as a constant")
+    if segment_counts is not None and segment_counts.shape != segment_weights.shape:
+        raise ValueError(
+            f"segment_counts must have shape {tuple(segment_weights.shape)}, "
+            f"got {tuple(segment_counts.shape)}"
+        )
+
+
+def check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tensor) -> None:
+    if hidden.dtype not in FLOATS:
+        raise ValueError(f"hidden must be floating point, got {hidden.dtype}")
+    if hidden.dim() < 2 or head.dim() != 2 or hidden.shape[-1] != head.shape[1]:
+        raise ValueError(
+            "hidden must be (..., D) and weight (V, D), "
+            f"got {tuple(hidden.shape)} and {tuple(head.shape)}"
+        )
+    if head.shape[0] == 0:
+        raise ValueError("weight must have at least one class, got shape (0, D)")
+    if head.dtype != hidden.dtype:
+        raise ValueError(f"hidden and weight must have one dtype, got {hidden.dtype}, {head.dtype}")
+    if bias is not None and (bias.shape != head.shape[:1] or bias.dtype != head.dtype):
+        raise ValueError(
+            f"bias must be {tuple(head.shape[:1])} of {head.dtype}, "
+            f"got {tuple(bias.shape)} of {bias.dtype}"
+        )
+    check_integers(hidden.shape[:-1], **ids)
+
+
+def check_shard(logits: Tensor, weight: Tensor | None, **ids: Tensor) -> None:
+    if logits.dtype not in FLOATS:
+        raise ValueError(f"logits_shard must be floating point, got {logits.dtype}")
+    if logits.dim() < 2 or logits.shape[-1] == 0:
+        raise ValueError(f"logits_shard must be (..., V_r) with V_r > 0, got {tuple(logits.shape)}")
+    if weight is not None and weight.shape != logits.shape[-1:]:
+        raise ValueError(
+            f"weight must be {tuple(logits.shape[-1:])}, a weight for each class of logits_shard, "
+            f"got {tuple(weight.shape)}"
+        )
+    check_integers(logits.shape[:-1], **ids)

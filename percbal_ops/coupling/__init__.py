@@ -1,0 +1,22 @@
+"""What an outcome reward tells a policy about its perception, in batch.
+
+May import: torch, numpy. Never: losses, linear, text.
+"""
+
+from percbal_ops.coupling.api import (
+    CouplingStats,
+    GroupAdvantage,
+    GroupTable,
+    RewardCoupling,
+    group_advantage,
+    reward_coupling,
+)
+
+__all__ = [
+    "CouplingStats",
+    "GroupAdvantage",
+    "GroupTable",
+    "RewardCoupling",
+    "group_advantage",
+    "reward_coupling",
+]

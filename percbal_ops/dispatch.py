@@ -1,0 +1,85 @@
+"""Which implementation serves a call: one environment variable, one context manager, one query."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import torch
+
+CUDA_BACKENDS = ("triton", "cuda", "reference")
+CUDA_CPP = ("weighted_cross_entropy", "weighted_cross_entropy_")  # what the C++ kernel serves
+_chosen = os.environ.get("PERCBAL_BACKEND")
+
+
+@contextmanager
+def use_cuda_backend(name: str) -> Iterator[None]:
+    """Serve CUDA tensors by "cuda" (the default where it is built: the C++ kernel for Hopper where
+    it applies, else Triton), by "triton" alone or by the plain-torch "reference" in the block."""
+    global _chosen
+    before, _chosen = _chosen, _checked(name)
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def _checked(name: str) -> str:
+    if name not in CUDA_BACKENDS:
+        raise ValueError(f"unknown CUDA backend {name!r}; known are {', '.join(CUDA_BACKENDS)}")
+    if name == "cuda" and not _cuda_is_built():
+        raise ValueError(
+            "the CUDA backend 'cuda' is not built: it needs nvcc and a CUDA build of torch"
+        )
+    return name
+
+
+def _cuda_is_built() -> bool:
+    return hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out")
+
+
+@functools.cache
+def _default() -> str:
+    if importlib.util.find_spec("triton") is not None:
+        return "cuda" if _cuda_is_built() else "triton"
+    warnings.warn("percbal_ops: triton is not installed; CUDA calls use plain torch", stacklevel=3)
+    return "reference"
+
+
+def _current() -> str:
+    return _checked(_chosen) if _chosen else _default()
+
+
+def cuda_kernels() -> ModuleType:
+    """The module whose functions implement the operators for CUDA tensors."""
+    name = _current()
+    if name == "reference":
+        from percbal_ops.losses import reference
+
+        return reference
+    if name == "cuda":
+        from percbal_ops.losses.triton import hopper as cuda_cross_entropy
+
+        return cuda_cross_entropy
+    from percbal_ops.losses.triton import launch as cross_entropy
+
+    return cross_entropy
+
+
+def implementation(op: str, device: str) -> str:
+    """Who serves `percbal::<op>` on `device`: on "cpu" "cpp" or "reference"; on "cuda" "triton",
+    "cuda" (on Hopper, where its kernel applies) or "reference"."""
+    if device == "cuda":
+        name = _current()
+        return "triton" if name == "cuda" and not (op in CUDA_CPP and _on_hopper()) else name
+    compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"percbal::{op}", device.upper())
+    return "cpp" if compiled else "reference"
+
+
+def _on_hopper() -> bool:
+    return torch.cuda.is_available() and torch.cuda.get_device_capability()[0] == 9

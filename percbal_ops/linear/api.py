@@ -1,0 +1,218 @@
+"""Losses that start from hidden states: the logits (N, V) never exist as a whole.
+
+Three GEMMs when a gradient is needed (logits, dX, dW), one when not. Peak extra memory, and what
+each device drops: docs/linear.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from percbal_ops.checks import (
+    FLOATS,
+    check_ids,
+    check_linear,
+    check_options,
+    check_segment_vectors,
+    check_targets,
+)
+from percbal_ops.linear import library  # noqa: F401  defines the operators used here
+from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share
+from percbal_ops.losses.reference import accumulate_dtype
+from percbal_ops.losses.segments import segment_sums, split
+
+LEVELS = ("logits", "hidden", "head")
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of ``F.linear(input, linear_weight, linear_bias)`` without holding it.
+
+    Equal to ``F.linear_cross_entropy(input, linear_weight, target, ...)`` of torch 2.13, also where
+    torch lacks it: ``F.cross_entropy(F.linear(input, linear_weight, linear_bias), target, ...)``.
+    "mean" and "sum" take three GEMMs, the gradient being computed in the forward pass;
+    reduction="none" computes the logits again in its backward pass, four in all. Backward may run
+    twice (the second time recomputes); differentiating twice raises RuntimeError.
+
+    input: (D,) or (N, D) float; linear_weight: (V, D); linear_bias, weight: (V,); target: int64 (),
+    (N,). The result has the dtype of `input` (float32 under autocast). Weights (V, d1, ..., D),
+    probability targets and inputs torch would refuse take the plain way, errors included.
+    """
+    if not _is_row_problem(input, linear_weight, target, linear_bias, weight, reduction):
+        return _with_whole_logits(
+            input,
+            linear_weight,
+            target,
+            linear_bias,
+            dict(
+                weight=weight,
+                reduction=reduction,
+                ignore_index=ignore_index,
+                label_smoothing=label_smoothing,
+            ),
+        )
+    check_options(label_smoothing, 0.0, None)
+    out_dtype = input.dtype
+    if torch.is_autocast_enabled(input.device.type):
+        out_dtype = accumulate_dtype(input)
+    rows, head, bias = cast_as_linear(input, linear_weight, linear_bias)
+    rows, index = (rows, target) if rows.dim() == 2 else (rows[None], target[None])
+    check_targets(index, head.shape[0], ignore_index)
+    dtype = accumulate_dtype(rows)
+    class_weight = None if weight is None else weight.detach().to(dtype)
+    options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
+    if reduction == "none":
+        loss = torch.ops.percbal.linear_token_cross_entropy(rows, head, bias, index, *options)
+        return loss.to(out_dtype).reshape(target.shape)
+    share = mean_share(index, class_weight, ignore_index, dtype) if reduction == "mean" else None
+    row_weight = rows.new_ones((), dtype=dtype) if share is None else share
+    row_weight = row_weight.expand(index.shape)
+    total = torch.ops.percbal.linear_weighted_cross_entropy(
+        rows, head, bias, index, row_weight, None, *options, "logits", 0, *_needs(rows, head, bias)
+    )[0]
+    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
+    return (total if share is None else total + 0.0 * share).to(out_dtype)
+
+
+def linear_segment_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    segment_ids: Tensor,
+    segment_weights: Tensor,
+    *,
+    bias: Tensor | None = None,
+    grad_norm: str | None = "logits",
+    segment_counts: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+) -> SegmentOutput:
+    """`segment_cross_entropy` of ``F.linear(hidden, weight, bias)`` without holding it; (M6), (M8).
+
+    hidden: (..., D) float; weight: (V, D) of the same dtype; bias: (V,); the rest as in
+    `segment_cross_entropy`, where tokens of no segment are never multiplied (CPU).
+    grad_norm says what segment_grad_norm is the gradient with respect to, (M7), (M9), (M10):
+
+    - "logits": ``torch.autograd.grad(segment_loss[s], logits)[0].norm()``, free;
+    - "hidden": the same for `hidden`: free where `hidden` needs a gradient, else one GEMM;
+    - "head": the same for `weight`: no GEMM more on the CPU; on CUDA, where the segments' sizes
+      would have to be waited for, S - 1 GEMMs and S float32 buffers (V, D) more;
+    - None: not computed, NaN.
+
+    Backward may run twice (the second time recomputes); differentiating twice raises RuntimeError.
+    Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target or
+    segment id out of range (on CUDA only with PERCBAL_CHECK=1).
+    """
+    hidden, weight, bias = cast_as_linear(hidden, weight, bias)
+    check_linear(hidden, weight, bias, target=target, segment_ids=segment_ids)
+    check_segment_vectors(segment_weights, segment_counts)
+    check_options(label_smoothing, z_loss, softcap)
+    if grad_norm is not None and grad_norm not in LEVELS:
+        raise ValueError(f"grad_norm must be None or one of {LEVELS}, got {grad_norm!r}")
+    rows, index, ids = hidden.flatten(0, -2), target.reshape(-1), segment_ids.reshape(-1)
+    check_targets(index, weight.shape[0], ignore_index)
+    check_ids(ids, segment_weights.shape[0])
+    dtype = accumulate_dtype(rows)
+    parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
+    total, loss, square, *_ = torch.ops.percbal.linear_weighted_cross_entropy(
+        rows,
+        weight,
+        bias,
+        parts.target,
+        parts.row_weight,
+        parts.ids,
+        None,
+        ignore_index,
+        label_smoothing,
+        z_loss,
+        softcap or 0.0,
+        grad_norm or "logits",
+        segment_weights.shape[0],
+        *_needs(rows, weight, bias),
+    )
+    if grad_norm != "head":
+        square = segment_sums(square, parts)
+    norm = (square.double().sqrt() * parts.inverse).to(dtype)
+    return SegmentOutput(
+        total,
+        (segment_sums(loss, parts) * parts.inverse).to(dtype),
+        parts.counts,
+        torch.full_like(norm, torch.nan) if grad_norm is None else norm,
+    )
+
+
+def cast_as_linear(
+    hidden: Tensor, head: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What F.linear would multiply under autocast; without it, the tensors themselves."""
+    device = hidden.device.type
+    if not torch.is_autocast_enabled(device) or hidden.dtype == torch.float64:
+        return hidden, head, bias
+    dtype = torch.get_autocast_dtype(device)
+    return hidden.to(dtype), head.to(dtype), None if bias is None else bias.to(dtype)
+
+
+def _needs(hidden: Tensor, head: Tensor, bias: Tensor | None) -> tuple[bool, bool, bool]:
+    if not torch.is_grad_enabled():
+        return False, False, False
+    return hidden.requires_grad, head.requires_grad, bias is not None and bias.requires_grad
+
+
+def _is_row_problem(
+    input: Tensor,
+    head: Tensor,
+    target: Tensor,
+    bias: Tensor | None,
+    weight: Tensor | None,
+    reduction: str,
+) -> bool:
+    """Whether this is a call the chunks compute; everything else is torch's, errors included."""
+    if torch.overrides.has_torch_function_variadic(input, head, target, bias, weight):
+        return False
+    if input.dim() not in (1, 2) or head.dim() != 2:
+        return False
+    same = torch.is_autocast_enabled(input.device.type) or input.dtype == head.dtype
+    floats = [t for t in (input, head, bias) if t is not None]
+    return (
+        all(t.dtype in FLOATS and t.device == input.device for t in floats)
+        and same
+        and (bias is None or (bias.shape == head.shape[:1] and bias.dtype == head.dtype))
+        and input.shape[-1] == head.shape[1]
+        and head.numel() > 0
+        and target.dtype == torch.int64
+        and target.device == input.device
+        and target.shape == input.shape[:-1]
+        and (weight is None or (weight.shape == head.shape[:1] and weight.device == input.device))
+        and reduction in ("none", "mean", "sum")
+    )
+
+
+def _with_whole_logits(
+    input: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, options: dict[str, Any]
+) -> Tensor:
+    if hasattr(F, "linear_cross_entropy"):
+        # torch takes None for the default: it refuses an ignore_index beside probabilities
+        if options["ignore_index"] == -100:
+            options = options | {"ignore_index": None}
+        return F.linear_cross_entropy(input, head, target, linear_bias=bias, **options)
+    sites = head.shape[1:-1]
+    flat = None if bias is None else bias.reshape(-1)
+    logits = F.linear(input, head.reshape(-1, head.shape[-1]), flat)
+    return cross_entropy(
+        logits.reshape(*input.shape[:-1], head.shape[0], *sites), target, **options
+    )

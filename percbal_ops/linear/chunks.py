@@ -1,0 +1,254 @@
+"""Cross-entropy from hidden states: chunks of rows, one logits buffer, gradients in the forward.
+
+Per chunk (M8): logits z = x W^T (first GEMM), residuals in place of z, dX = residuals W (second),
+dW += residuals^T x (third). No more than one chunk of logits is ever alive. On the CPU, rows that
+fit into the head's gradient take no buffer at all: linear_room.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from percbal_ops.linear.norms import HeadGradient, MaskedParts, SortedParts, fresh
+from percbal_ops.linear.plan import Chunk, Part, Plan, buffer_rows, make_plan, room_rows
+from percbal_ops.linear.room import Options, through_room
+from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
+
+
+class LinearResult(NamedTuple):
+    """N rows, V classes, D features, S segments. Gradients not asked for are empty."""
+
+    total: Tensor  # () = sum_t row_weight_t loss_t
+    loss: Tensor  # (N,) of each row, unweighted
+    square: Tensor  # squared gradient norms of unweighted rows: (N,); (S,) at level "head"
+    unit: Tensor  # (): the gradients below are to be multiplied by it
+    dhidden: Tensor  # (N, D)
+    dhead: Tensor  # (V, D)
+    dbias: Tensor  # (V,)
+
+
+def linear_weighted_cross_entropy(
+    hidden: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    row_weight: Tensor,
+    segment: Tensor | None,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+    level: str,
+    segments: int,
+    need_hidden: bool,
+    need_head: bool,
+    need_bias: bool,
+) -> LinearResult:
+    """sum_t row_weight_t loss_t and its gradients; hidden (N, D), head (V, D), bias (V,).
+
+    level: what `square` is the norm with respect to: "logits", "hidden" or "head". At "head",
+    `segment` (N,) holds the segment of each row, and a segment's rows share one row weight.
+    """
+    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
+    needs = (need_hidden, need_head, need_bias)
+    with torch.autocast(hidden.device.type, enabled=False):
+        valid = target != ignore_index
+        unit = _unit(row_weight, valid, hidden.dtype)
+        relative = row_weight / unit
+        plan = make_plan(
+            valid,
+            relative,
+            segment,
+            level,
+            segments,
+            buffer_rows(hidden, head, need_head),
+            room_rows(head, need_head, level),
+        )
+        weights = (relative, unit)
+        work = _Work(hidden, head, bias, target, weights, segment, plan, level, segments, needs)
+        for chunk in plan.chunks:
+            if plan.parts is None:
+                work.run(chunk, options)
+            else:
+                work.run_in_room(chunk, plan.parts, options)
+        return work.result(weighted_sum(row_weight, work.loss, valid))
+
+
+def linear_token_cross_entropy(
+    hidden: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
+) -> Tensor:
+    """Loss of each row (N,); one GEMM."""
+    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
+    ones = torch.ones((), device=hidden.device, dtype=accumulate_dtype(hidden))
+    return linear_weighted_cross_entropy(
+        hidden,
+        head,
+        bias,
+        target,
+        ones.expand(target.shape),
+        None,
+        *options,
+        "logits",
+        0,
+        False,
+        False,
+        False,
+    ).loss
+
+
+class _Work:
+    """Inputs, results and the one logits buffer of a call."""
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        head: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        weights: tuple[Tensor, Tensor],
+        segment: Tensor | None,
+        plan: Plan,
+        level: str,
+        segments: int,
+        needs: tuple[bool, bool, bool],
+    ) -> None:
+        self.hidden, self.head, self.bias = hidden, head, bias
+        self.target, self.segment, self.level = target, segment, level
+        self.need_hidden, self.need_head, self.need_bias = needs
+        n, vocab = hidden.shape[0], head.shape[0]
+        dtype = accumulate_dtype(hidden)
+        relative, self.unit = weights
+        # A row of weight 0 still has a norm: its residual is taken at weight 1 and kept apart.
+        self.probed = level != "logits"
+        self.kept = (relative != 0) & plan.valid
+        self.masked = self.probed or not plan.exact
+        self.fold = torch.where(self.kept, relative, 1.0) if self.probed else relative
+        self.loss = torch.zeros(n, dtype=dtype, device=hidden.device)
+        in_room = plan.parts is not None
+        self.square = self.loss.new_zeros(segments if in_room and level == "head" else n)
+        self.dhidden = torch.zeros_like(hidden) if self.need_hidden else hidden.new_empty(0)
+        self.dbias = torch.zeros(vocab if self.need_bias else 0, dtype=dtype, device=hidden.device)
+        self.buffer = fresh(hidden, (0 if in_room else plan.longest, vocab), hidden.dtype)
+        low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head") and not in_room
+        self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.need_head else None
+        self.head_parts: SortedParts | MaskedParts | None = None
+        if level == "head" and not in_room:
+            parts = SortedParts if plan.exact else MaskedParts
+            self.head_parts = parts(head, dtype, segments, self.dhead)
+
+    def run(self, chunk: Chunk, options: Options) -> None:
+        """One chunk of n rows: losses, squares, and its share of every gradient asked for."""
+        x, target, fold = (chunk.take(t) for t in (self.hidden, self.target, self.fold))
+        logits = self.buffer[: x.shape[0]]
+        if self.bias is None:
+            torch.mm(x, self.head.t(), out=logits)
+        else:
+            torch.addmm(self.bias, x, self.head.t(), out=logits)
+        wanted = self.need_hidden or self.need_head or self.need_bias or self.probed
+        if not (wanted and chunk.gradient):
+            _, loss, square, _ = torch.ops.percbal.weighted_cross_entropy(
+                logits, target, fold, *options, False
+            )
+        else:
+            loss, square = torch.ops.percbal.weighted_cross_entropy_(logits, target, fold, *options)
+        chunk.put(self.loss, loss)
+        if chunk.gradient:
+            square = self._gradients(chunk, x, logits, fold, square)
+        chunk.put(self.square, square)
+
+    def run_in_room(self, chunk: Chunk, parts: list[Part], options: Options) -> None:
+        """All rows at once; dW is room and result."""
+        assert self.dhead is not None
+        x, target, fold, kept = (
+            chunk.take(t) for t in (self.hidden, self.target, self.fold, self.kept)
+        )
+        # "logits" needs no dX of rows without weight, which come last
+        rows = len(x) if self.probed else sum(p.stop - p.start for p in parts if p.kept)
+        found = through_room(
+            self.dhead.sum,
+            x,
+            self.head,
+            self.bias,
+            target,
+            fold,
+            options,
+            parts,
+            hidden_rows=rows if self.need_hidden or self.level == "hidden" else 0,
+            need_bias=self.need_bias,
+            part_norms=self.level == "head",
+        )
+        self.dhead.empty = False
+        chunk.put(self.loss, found.loss)
+        if self.level == "head":
+            for part, square in zip(parts, found.part_squares, strict=True):
+                self.square[part.segment] = square / fold[part.start].double() ** 2
+        elif self.level == "hidden":
+            norm = torch.linalg.vector_norm(found.dx, dim=1)
+            chunk.put(self.square, (norm / fold) ** 2)
+        else:
+            chunk.put(self.square, found.square)
+        if self.need_hidden and rows:
+            order = None if chunk.order is None else chunk.order[:rows]
+            dx = found.dx.masked_fill_(~kept[:rows, None], 0.0)
+            chunk._replace(order=order).put(self.dhidden, dx.to(x.dtype))
+        if self.need_bias:
+            self.dbias = found.dbias
+
+    def _gradients(
+        self, chunk: Chunk, x: Tensor, residual: Tensor, fold: Tensor, square: Tensor
+    ) -> Tensor:
+        """Third and second GEMM; residual (n, V) at weights `fold`. Returns the squares (n,)."""
+        kept = chunk.take(self.kept)[:, None] if self.masked else None
+        if self.need_hidden or self.level == "hidden":
+            dx = torch.mm(residual, self.head)
+            if self.level == "hidden":
+                norm = torch.linalg.vector_norm(dx, dim=1, dtype=square.dtype)
+                square = (norm / fold) ** 2
+            if self.need_hidden:
+                chunk.put(self.dhidden, dx if kept is None else torch.where(kept, dx, 0.0))
+        if self.need_bias:
+            rows = residual if kept is None else torch.where(kept, residual, 0.0)
+            self.dbias += rows.sum(0, dtype=self.dbias.dtype)
+        if self.head_parts is not None:
+            assert self.segment is not None
+            self.head_parts.add(
+                chunk, residual, x, fold, chunk.take(self.kept), chunk.take(self.segment)
+            )
+        elif self.dhead is not None:
+            self.dhead.add(residual, x if kept is None else torch.where(kept, x, 0.0))
+        return square
+
+    def result(self, total: Tensor) -> LinearResult:
+        dtype, nothing = self.head.dtype, self.head.new_empty(0)
+        square = self.square if self.head_parts is None else self.head_parts.finish()
+        return LinearResult(
+            total,
+            self.loss,
+            square,
+            self.unit,
+            self.dhidden,
+            nothing if self.dhead is None else self.dhead.finish(dtype),
+            self.dbias.to(dtype),
+        )
+
+
+def _unit(row_weight: Tensor, valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """(): 1, but for fp16 the largest row weight: 1 / N would underflow in an fp16 residual, and no
+    loss scale can reach a gradient that is computed before the backward pass."""
+    one = row_weight.new_ones(())
+    if dtype != torch.float16 or len(valid) == 0:
+        return one
+    largest = torch.where(valid, row_weight.abs(), 0.0).amax()
+    return torch.where((largest > 0) & largest.isfinite(), largest, one)

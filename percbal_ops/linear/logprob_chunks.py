@@ -1,0 +1,105 @@
+"""Log-probability and entropy from hidden states, by chunks of rows, and their gradients; (M11).
+
+Forward: one GEMM. Backward: the logits again, dX, dW. Four in all, because the upstream gradient of
+a token (an advantage times a ratio) is known only after the log-probabilities are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from percbal_ops.linear.norms import HeadGradient, fresh
+from percbal_ops.linear.plan import Plan, buffer_rows, make_plan
+from percbal_ops.losses.reference import accumulate_dtype
+
+
+def linear_token_logprob(
+    hidden: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    ignore_index: int,
+    temperature: float,
+    softcap: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probability (N,), entropy (N,), and the statistics (N, 5) that backward needs."""
+    n, dtype = hidden.shape[0], accumulate_dtype(hidden)
+    with torch.autocast(hidden.device.type, enabled=False):
+        plan = _plan(hidden, head, target != ignore_index, False)
+        results = [hidden.new_zeros(shape, dtype=dtype) for shape in ((n,), (n,), (n, 5))]
+        buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
+        for chunk in plan.chunks:
+            logits = _logits(chunk.take(hidden), head, bias, buffer)
+            valid = chunk.take(plan.valid)
+            index = torch.where(valid, chunk.take(target), 0)
+            rows = torch.ops.percbal.token_logprob_rows(logits, index, temperature, softcap)
+            for result, values in zip(results, rows, strict=True):
+                counts = valid if values.dim() == 1 else valid[:, None]
+                chunk.put(result, torch.where(counts, values, 0.0))
+    logprob, entropy, stats = results
+    return logprob, entropy, stats
+
+
+def linear_token_logprob_backward(
+    grad_logprob: Tensor,
+    grad_entropy: Tensor,
+    hidden: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    stats: Tensor,
+    ignore_index: int,
+    temperature: float,
+    softcap: float,
+    need_hidden: bool,
+    need_head: bool,
+    need_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dX (N, D), dW (V, D), db (V,), or empty tensors; rows without upstream are dropped (CPU)."""
+    dtype = accumulate_dtype(hidden)
+    dhidden = torch.zeros_like(hidden) if need_hidden else hidden.new_empty(0)
+    dbias = torch.zeros(head.shape[0] if need_bias else 0, dtype=dtype, device=hidden.device)
+    with torch.autocast(hidden.device.type, enabled=False):
+        valid = (target != ignore_index) & ((grad_logprob != 0) | (grad_entropy != 0))
+        plan = _plan(hidden, head, valid, need_head)
+        low = dtype != hidden.dtype and len(plan.chunks) > 1
+        dhead = HeadGradient(head, dtype if low else head.dtype) if need_head else None
+        buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
+        for chunk in plan.chunks:
+            valid, x, saved = (chunk.take(t) for t in (plan.valid, hidden, stats))
+            index = torch.where(valid, chunk.take(target), 0)
+            up = [torch.where(valid, chunk.take(g), 0.0) for g in (grad_logprob, grad_entropy)]
+            if not plan.exact:
+                # logits made of zeros may lie far above the row's peak: below +inf nothing does
+                x, saved = (torch.where(valid[:, None], t, 0.0) for t in (x, saved))
+                saved[:, 0].masked_fill_(~valid, torch.inf)
+            logits = _logits(x, head, bias, buffer)
+            torch.ops.percbal.token_logprob_gradient_(
+                logits, index, saved, *up, temperature, softcap
+            )
+            if need_hidden:
+                chunk.put(dhidden, torch.mm(logits, head))
+            if need_bias:
+                dbias += logits.sum(0, dtype=dtype)
+            if dhead is not None:
+                dhead.add(logits, x)
+        nothing = head.new_empty(0)
+        return (
+            dhidden,
+            nothing if dhead is None else dhead.finish(head.dtype),
+            dbias.to(head.dtype),
+        )
+
+
+def _plan(hidden: Tensor, head: Tensor, valid: Tensor, need_head: bool) -> Plan:
+    ones = torch.ones((), device=hidden.device).expand(valid.shape)
+    return make_plan(valid, ones, None, "logits", 0, buffer_rows(hidden, head, need_head))
+
+
+def _logits(x: Tensor, head: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:
+    """x (n, D) -> (n, V), in the buffer."""
+    logits = buffer[: x.shape[0]]
+    if bias is None:
+        return torch.mm(x, head.t(), out=logits)
+    return torch.addmm(bias, x, head.t(), out=logits)

@@ -1,0 +1,90 @@
+"""Log-probability and entropy of a chunk of rows, and their joint gradient, in plain PyTorch; (M2),
+(M11). The C++ library has the same two operators for the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from percbal_ops.losses.reference import accumulate_dtype
+
+BLOCK = 1 << 22  # logits worked on at once: bounds the fp32 copies of them
+# exp of it is 0 in float64; 0 * -1000 is 0 where 0 * -inf would be NaN
+FLOOR = -1000.0
+
+
+def token_logprob_rows(
+    logits: Tensor, target: Tensor, temperature: float, softcap: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """logits (n, V), target (n,) in [0, V) -> log-probability (n,), entropy (n,), float32 (float64
+    for float64 logits), and what the gradient needs (n, 5): m before the temperature, q / S1, q,
+    L - m - H, dH/du_y."""
+    dtype = accumulate_dtype(logits)
+    logprob, entropy = (logits.new_empty(len(logits), dtype=dtype) for _ in range(2))
+    stats = logits.new_empty(len(logits), 5, dtype=dtype)
+    for rows in _blocks(logits):
+        u = _capped(logits[rows], softcap)[0]
+        logprob[rows], entropy[rows], stats[rows] = _statistics(u, target[rows], temperature)
+    return logprob, entropy, stats
+
+
+def _statistics(u: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    index = target[:, None]
+    u_y = u.gather(1, index)[:, 0]
+    rivals = u.scatter(1, index, -torch.inf)
+    peak = rivals.amax(1)
+    peak = torch.where(peak == -torch.inf, 0.0, peak)
+    gaps = rivals.sub_(peak[:, None]).div_(temperature).clamp_(min=FLOOR)
+    exps = gaps.exp()
+    total = exps.sum(1)  # S1; 0 where the target is alone or all its rivals are at -inf
+    sunk = -exps.mul_(gaps).sum(1)  # S5
+    ahead = (u_y - peak) / temperature
+    lead = torch.where(u_y == torch.inf, torch.nan, ahead - total.log())
+    nll = -F.logsigmoid(lead)
+    rest = torch.where(total == 0, ahead + nll, total.log() - F.logsigmoid(-lead))  # L - m
+    miss, hit = torch.sigmoid(-lead), torch.sigmoid(lead)
+    depth = torch.where(total == 0, 0.0, sunk / total)
+    entropy = torch.where(hit == 0, 0.0, hit * nll)
+    entropy = entropy + torch.where(miss == 0, 0.0, miss * (rest + depth))
+    ratio = torch.where(miss == 0, 0.0, miss / total)
+    pull = hit * miss * (nll - rest - depth)
+    at_target = torch.where((hit == 0) | (miss == 0), 0.0, pull)
+    return -nll, entropy, torch.stack((peak, ratio, miss, rest - entropy, at_target), 1)
+
+
+def token_logprob_gradient_(
+    logits: Tensor,
+    target: Tensor,
+    stats: Tensor,
+    grad_logprob: Tensor,
+    grad_entropy: Tensor,
+    temperature: float,
+    softcap: float,
+) -> None:
+    """d(sum_t a_t logprob_t + b_t H_t) / d logits (n, V), written over them; a, b (n,)."""
+    a, b = grad_logprob[:, None], grad_entropy[:, None]
+    for rows in _blocks(logits):
+        peak, ratio, miss, level, pull = stats[rows].unsqueeze(2).unbind(1)
+        u, slope = _capped(logits[rows], softcap)
+        gaps = u.sub(peak).div_(temperature).clamp_(min=FLOOR)
+        grad = gaps.exp().mul_(ratio).mul_(gaps.mul_(-b[rows]).add_(b[rows] * level - a[rows]))
+        grad.scatter_(1, target[rows, None], a[rows] * miss + b[rows] * pull)
+        logits[rows] = grad.mul_(slope / temperature)
+
+
+def _capped(logits: Tensor, softcap: float) -> tuple[Tensor, Tensor | float]:
+    """u and s of (M1), in fp32 or fp64"""
+    u = logits.to(accumulate_dtype(logits))
+    if not softcap:
+        return u, 1.0
+    u = u / softcap
+    return softcap * torch.tanh(u), torch.cosh(u) ** -2
+
+
+def _blocks(logits: Tensor) -> Iterator[slice]:
+    rows = max(1, BLOCK // logits.shape[1])
+    for start in range(0, logits.shape[0], rows):
+        yield slice(start, start + rows)

@@ -1,0 +1,122 @@
+"""Cross-entropy from hidden states in the room of the head's gradient; (M8).
+
+dW (V, D) is a result and has to be there. Up to D rows of logits fit into it, tile by tile: the
+logits of n rows for the classes [a, b) take n (b - a) <= D (b - a) entries of dW[a:b]. Residuals
+replace them in place, and at last the tile's gradient replaces its residuals. Nothing of size
+(n, V) is ever allocated, and nothing is summed over chunks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from percbal_ops.linear import norms as linear_norms
+from percbal_ops.linear.norms import fresh, square_norm, tiles
+from percbal_ops.linear.plan import Part
+from percbal_ops.losses.reference import accumulate_dtype
+
+Options = tuple[Tensor | None, int, float, float, float]
+
+
+class RoomResult(NamedTuple):
+    """Of n rows in P parts; dx and dbias as accumulated."""
+
+    loss: Tensor  # (n,)
+    square: Tensor  # (n,) of each row's gradient with respect to its logits, unweighted
+    dx: Tensor  # (m, D) of the first m rows, m = 0 if not wanted
+    dbias: Tensor  # (V,), or empty
+    part_squares: Tensor  # (P,) fp64: ||residual^T x||^2 of each part, if wanted
+
+
+def through_room(
+    room: Tensor,
+    x: Tensor,
+    head: Tensor,
+    bias: Tensor | None,
+    target: Tensor,
+    row_weight: Tensor,
+    options: Options,
+    parts: list[Part],
+    *,
+    hidden_rows: int,
+    need_bias: bool,
+    part_norms: bool,
+) -> RoomResult:
+    """Losses and gradients of n <= D rows; leaves dW in `room` (V, D), whose content is lost.
+
+    x (n, D), head (V, D), target and row_weight (n,); `parts` are slices of the rows, of which
+    those that are kept make dW. The first `hidden_rows` rows get their dx.
+    """
+    n, dtype = x.shape[0], accumulate_dtype(x)
+
+    def logits(classes: slice) -> Tensor:
+        tile = room[classes]
+        return tile.view(-1)[: n * len(tile)].view(n, len(tile))
+
+    for classes in tiles(room):
+        columns = head[classes].t()
+        if bias is None:
+            torch.mm(x, columns, out=logits(classes))
+        else:
+            torch.addmm(bias[classes], x, columns, out=logits(classes))
+    loss, square = torch.ops.percbal.tiled_weighted_cross_entropy_(
+        room, target, row_weight, *options, linear_norms.TILE
+    )
+    result = RoomResult(
+        loss,
+        square,
+        x.new_zeros(hidden_rows, x.shape[1], dtype=dtype),
+        x.new_zeros(len(head) if need_bias else 0, dtype=dtype),
+        x.new_zeros(len(parts), dtype=torch.float64),
+    )
+    # residuals leave their place before the gradient takes it
+    copy = fresh(x, (n * min(linear_norms.TILE, len(room)),), x.dtype)
+    kept = [part.rows for part in parts if part.kept]
+    by_parts = _GradientByParts(x, parts, result.part_squares) if part_norms else None
+    for classes in tiles(room):
+        there = logits(classes)
+        residual = copy[: there.numel()].view_as(there).copy_(there)
+        if hidden_rows:
+            _add_product(result.dx, residual[:hidden_rows], head[classes])
+        if need_bias:
+            for rows in kept:
+                result.dbias[classes] += residual[rows].sum(0, dtype=dtype)
+        if by_parts is not None:
+            room[classes] = by_parts(residual)
+        elif kept:
+            (rows,) = kept  # those with a weight
+            torch.mm(residual[rows].t(), x[rows], out=room[classes])
+        else:
+            room[classes].zero_()
+    return result
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b, in the dtype of the total."""
+    if total.dtype == a.dtype:
+        torch.addmm(total, a, b, out=total)
+    else:
+        total += torch.mm(a, b)
+
+
+class _GradientByParts:
+    """residual (n, t) -> (t, D), the sum over kept parts of residual^T x; adds to all squares."""
+
+    def __init__(self, x: Tensor, parts: list[Part], squares: Tensor) -> None:
+        self.x, self.parts, self.squares = x, parts, squares
+        shape = (linear_norms.TILE, x.shape[1])
+        self.product = fresh(x, shape, x.dtype)
+        self.total = fresh(x, shape, accumulate_dtype(x))
+
+    def __call__(self, residual: Tensor) -> Tensor:
+        product, total = (buffer[: residual.shape[1]] for buffer in (self.product, self.total))
+        total.zero_()
+        for i, part in enumerate(self.parts):
+            torch.mm(residual[part.rows].t(), self.x[part.rows], out=product)
+            self.squares[i] += square_norm(product)
+            if part.kept:
+                total += product
+        return total

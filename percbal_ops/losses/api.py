@@ -1,0 +1,220 @@
+"""The functions users call: checked at the edge, documented by equivalence."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn._reduction import legacy_get_string as legacy_reduction
+
+from percbal_ops.checks import FLOATS, check_ids, check_options, check_segments, check_targets
+from percbal_ops.losses import library
+from percbal_ops.losses.inplace import weighted_over_logits
+from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
+from percbal_ops.losses.segments import segment_sums, split
+
+
+class SegmentOutput(NamedTuple):
+    """Result of a segment loss. All float32 (float64 for float64 logits), counts int64."""
+
+    loss: Tensor  # (), differentiable: sum_s segment_weights[s] * segment_loss[s]
+    segment_loss: Tensor  # (S,): mean loss of each segment
+    segment_count: Tensor  # (S,): tokens of each segment in this call
+    segment_grad_norm: Tensor  # (S,): norm of d segment_loss[s] / d logits (M7)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    *,
+    inplace: bool = False,
+) -> Tensor:
+    """`torch.nn.functional.cross_entropy`, computed in one pass over the logits.
+
+    Same signature, shapes, reductions, errors and gradients as
+    ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under
+    autocast). Sums run in float32 (float64 for float64 input) and keep their digits where the
+    target is nearly certain (M2).
+
+    input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
+    Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
+    out of range gives a NaN loss instead of a device assertion, or an IndexError with
+    PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
+    supported, and backward raises where `input` was written to after the call, which
+    F.cross_entropy allows.
+
+    inplace: let the gradient take the place of the logits, so that forward and backward need next
+    to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:
+    it then holds other numbers. An operation that saved `input` for its own backward makes that
+    backward raise, and so does a second backward of the loss; the operation that made `input` must
+    not have saved it (a matrix product does not). It takes "mean" or "sum", float64, float32 or
+    bfloat16, and logits that are neither a leaf nor part of a larger tensor, contiguous with the
+    classes last (an input of (N, C, d1, ...) is a `movedim` of such logits); it breaks a
+    graph under torch.compile. Where no gradient is wanted nothing is written.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce)
+    takes = _takes_index_targets(input, target, weight, reduction, label_smoothing)
+    if inplace and (reduction == "none" or not takes):
+        raise ValueError(
+            'inplace=True needs index targets and reduction "mean" or "sum", '
+            f"got target of {target.dtype} and {reduction!r}"
+        )
+    if not takes:
+        return F.cross_entropy(
+            input,
+            target,
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+    logits, index = input, target
+    if input.dim() != 2:  # (N, C, d1, ...) -> (N, d1, ..., C), a view
+        logits = input.movedim(1, -1) if input.dim() > 1 else input[None]
+        index = target.reshape(-1)
+    all_count = check_targets(index, logits.shape[-1], ignore_index)
+    dtype = accumulate_dtype(logits)
+    class_weight = None if weight is None else weight.to(dtype)
+    options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
+    out_dtype = dtype if torch.is_autocast_enabled(input.device.type) else input.dtype
+    if reduction == "none":
+        rows = logits.flatten(0, -2)
+        loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
+        return loss.to(out_dtype).reshape(target.shape)
+    if reduction == "sum" or (all_count and class_weight is None):
+        share = 1.0 if reduction == "sum" else 1.0 / index.shape[0]
+        row_weight = logits.new_full((), share, dtype=dtype).expand(index.shape)
+        return _weighted(logits, index, row_weight, *options, inplace=inplace)[0].to(out_dtype)
+    inverse = mean_share(index, class_weight, ignore_index, dtype)
+    total = _weighted(logits, index, inverse.expand(index.shape), *options, inplace=inplace)[0]
+    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
+    return (total + 0.0 * inverse).to(out_dtype)
+
+
+def segment_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    segment_ids: Tensor,
+    segment_weights: Tensor,
+    *,
+    segment_counts: Tensor | None = None,
+    ignore_index: int = -100,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    softcap: float | None = None,
+    inplace: bool = False,
+) -> SegmentOutput:
+    """Cross-entropy averaged within each segment of tokens, then weighted over segments; (M6).
+
+    Equal, for every segment s, to ::
+
+        nll = F.cross_entropy(logits.float().flatten(0, -2), target.flatten(), reduction="none")
+        segment_loss[s] = nll[segment_ids.flatten() == s].sum() / segment_counts[s]
+        loss = (segment_weights * segment_loss).sum()
+        segment_grad_norm[s] = torch.autograd.grad(segment_loss[s], logits)[0].norm()
+
+    in one pass over the logits, which also yields the gradient. Only `loss` is differentiable.
+
+    logits: (..., V) float; target, segment_ids: (...) int; segment_weights: (S,) float.
+    A token with a negative segment id or an ignored target is in no segment.
+    segment_counts: (S,), default the tokens in this call. A trainer gives the count over all
+    micro-batches and ranks; then losses add up over micro-batches, and so do squared norms.
+    weight: (V,) class weights; z_loss: coefficient of the squared logsumexp; softcap: c of (M1).
+    inplace: write the gradient over the logits, on the terms of `cross_entropy`.
+    An empty segment contributes 0; if all are empty the loss is 0 and still has a gradient (zeros).
+
+    Raises ValueError for shapes, dtypes and options that do not fit; IndexError for a target or
+    segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the device: without
+    it such a target gives a NaN loss, such a segment id counts as no segment).
+    """
+    check_segments(logits, target, segment_ids, segment_weights, segment_counts, weight)
+    check_options(label_smoothing, z_loss, softcap)
+    index, ids = target.reshape(-1), segment_ids.reshape(-1)
+    check_targets(index, logits.shape[-1], ignore_index)
+    check_ids(ids, segment_weights.shape[0])
+    dtype = accumulate_dtype(logits)
+    parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
+    total, loss, grad_sq = _weighted(
+        logits if inplace else logits.flatten(0, -2),
+        parts.target,
+        parts.row_weight,
+        None if weight is None else weight.detach().to(dtype),
+        ignore_index,
+        label_smoothing,
+        z_loss,
+        softcap or 0.0,
+        inplace=inplace,
+    )
+    return SegmentOutput(
+        total,
+        (segment_sums(loss, parts) * parts.inverse).to(dtype),
+        parts.counts,
+        (segment_sums(grad_sq, parts).sqrt() * parts.inverse).to(dtype),
+    )
+
+
+def _weighted(
+    logits: Tensor, index: Tensor, row_weight: Tensor, *options: Any, inplace: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """sum row_weight * loss (), differentiable; loss (N,) and squared gradient norm (N,), not.
+    logits (N, V), or (..., V) in place."""
+    need_grad = logits.requires_grad and torch.is_grad_enabled()
+    if inplace and need_grad:
+        return weighted_over_logits(logits, index, row_weight, *options)
+    rows = logits.flatten(0, -2) if logits.dim() != 2 else logits
+    if need_grad and rows.dtype == torch.float16:
+        # A gradient made before the loss scale is known would underflow: row weights are 1 / N.
+        loss, grad_sq, _ = torch.ops.percbal.token_cross_entropy(rows, index, *options)
+        total = weighted_sum(row_weight, loss, index != options[1])
+        return total, loss.detach(), grad_sq
+    return library.weighted_cross_entropy(rows, index, row_weight, *options, need_grad)[:3]
+
+
+def _takes_index_targets(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
+) -> bool:
+    """Whether this is a call the kernels compute; everything else is torch's, errors included."""
+    if torch.overrides.has_torch_function_variadic(input, target, weight):
+        return False
+    if input.dim() == 0:
+        return False
+    classes = input.shape[min(input.dim(), 2) - 1]
+    shape = input.shape[:1] + input.shape[2:] if input.dim() > 1 else torch.Size()
+    return (
+        input.dtype in FLOATS
+        and input.numel() > 0
+        and target.dtype == torch.int64
+        and target.shape == shape
+        and target.device == input.device
+        and (
+            weight is None
+            or (
+                weight.shape == (classes,)
+                and weight.dtype == input.dtype
+                and weight.device == input.device
+                and not weight.requires_grad
+            )
+        )
+        and reduction in ("none", "mean", "sum")
+        and 0.0 <= smoothing <= 1.0
+    )
+
+
+def mean_share(
+    index: Tensor, weight: Tensor | None, ignore_index: int, dtype: torch.dtype
+) -> Tensor:
+    """() = 1 / sum of the target's class weights over the rows that count."""
+    valid = index != ignore_index
+    if weight is None:
+        return 1 / valid.sum().to(dtype)
+    return 1 / torch.where(valid, weight[torch.where(valid, index, 0)], 0.0).sum()

@@ -1,0 +1,177 @@
+"""Schemas, shapes under tracing, gradients: the one user of torch.library.
+
+Each operator is defined here, with the reference behind it everywhere (CompositeExplicitAutograd).
+The C++ library overrides the CPU key when it is there; `dispatch` picks what serves the CUDA key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from percbal_ops import dispatch
+from percbal_ops.losses import reference
+from percbal_ops.losses.reference import accumulate_dtype
+
+OPTIONS = "Tensor? weight, int ignore_index, float label_smoothing, float z_loss, float softcap"
+SCHEMAS = {
+    "token_cross_entropy": (
+        f"(Tensor logits, Tensor target, {OPTIONS}) -> (Tensor loss, Tensor grad_sq, Tensor stats)"
+    ),
+    "token_cross_entropy_backward": (
+        "(Tensor row_grad, Tensor logits, Tensor target, Tensor? weight, Tensor stats, "
+        "int ignore_index, float label_smoothing, float z_loss, float softcap) -> Tensor"
+    ),
+    "weighted_cross_entropy": (
+        f"(Tensor logits, Tensor target, Tensor row_weight, {OPTIONS}, bool need_grad) "
+        "-> (Tensor total, Tensor loss, Tensor grad_sq, Tensor dlogits)"
+    ),
+    "weighted_cross_entropy_": (
+        f"(Tensor(a!) logits, Tensor target, Tensor row_weight, {OPTIONS}) "
+        "-> (Tensor loss, Tensor grad_sq)"
+    ),
+    "scale_": "(Tensor(a!) x, Tensor factor) -> ()",
+}
+# No tensor in it, so no device: the C++ library overrides it whole.
+EMPTY_CACHE = "empty_cache() -> int"
+
+_library = torch.library.Library("percbal", "DEF")
+
+
+def _on_cuda(name: str) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        return getattr(dispatch.cuda_kernels(), name)(*args)
+
+    return run
+
+
+for _name, _schema in SCHEMAS.items():
+    _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
+    _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
+    _library.impl(_name, _on_cuda(_name), "CUDA")
+
+_library.define(EMPTY_CACHE)
+_library.impl("empty_cache", lambda: 0, "CompositeExplicitAutograd")
+
+# Loading the extension registers its kernels under the CPU key.
+with contextlib.suppress(ImportError):
+    from percbal_ops import _C  # type: ignore[attr-defined] # noqa: F401
+
+
+@torch.library.register_fake("percbal::token_cross_entropy")
+def _(logits: Tensor, target: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    rows = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    return rows, torch.empty_like(rows), rows.new_empty(logits.shape[0], 4)
+
+
+@torch.library.register_fake("percbal::token_cross_entropy_backward")
+def _(row_grad: Tensor, logits: Tensor, *rest: Any) -> Tensor:
+    return logits.new_empty(logits.shape)
+
+
+@torch.library.register_fake("percbal::weighted_cross_entropy")
+def _(
+    logits: Tensor, target: Tensor, row_weight: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    rows = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
+    need_grad = options[-1]
+    dlogits = logits.new_empty(logits.shape if need_grad else 0)
+    return rows.new_empty(()), rows, torch.empty_like(rows), dlogits
+
+
+@torch.library.register_fake("percbal::weighted_cross_entropy_")
+def _(logits: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    loss = logits.new_empty(target.shape[0], dtype=accumulate_dtype(logits))
+    return loss, torch.empty_like(loss)
+
+
+@torch.library.register_fake("percbal::scale_")
+def _(x: Tensor, factor: Tensor) -> None:
+    return None
+
+
+def _setup_token(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, target, weight, *ctx.options = inputs
+    _, grad_sq, stats = output
+    ctx.mark_non_differentiable(grad_sq, stats)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(logits, target, weight, stats)
+
+
+def _backward_token(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    nothing = (None,) * (2 + len(ctx.options))
+    if grad is None:
+        return (None, *nothing)
+    logits, target, weight, stats = ctx.saved_tensors
+    if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
+        dlogits = reference.logit_gradient(grad, logits, target, weight, *ctx.options)
+    else:
+        dlogits = torch.ops.percbal.token_cross_entropy_backward(
+            grad, logits, target, weight, stats, *ctx.options
+        )
+    return (dlogits, *nothing)
+
+
+def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    logits, target, row_weight, weight, *options, _ = inputs
+    _, loss, grad_sq, dlogits = output
+    ctx.options = options
+    ctx.mark_non_differentiable(loss, grad_sq, dlogits)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(logits, target, row_weight, weight)
+    # Not saved as a tensor of the graph: the first backward scales it in place and gives it away.
+    ctx.dlogits = dlogits
+
+
+def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    nothing = (None,) * (4 + len(ctx.options))
+    if grad is None:
+        return (None, *nothing)
+    dlogits, ctx.dlogits = ctx.dlogits, None
+    logits, target, row_weight, weight = ctx.saved_tensors
+    if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
+        row_grad = grad * row_weight
+        return (reference.logit_gradient(row_grad, logits, target, weight, *ctx.options), *nothing)
+    if dlogits is None:  # a second backward over the same graph: the same kernel, the same bits
+        dlogits = torch.ops.percbal.weighted_cross_entropy(
+            logits, target, row_weight, weight, *ctx.options, True
+        )[3]
+    if type(dlogits) is Tensor:
+        torch.ops.percbal.scale_(dlogits, grad)
+    else:  # traced: a compiled graph must not write over what its forward returned
+        dlogits = (dlogits * grad).to(dlogits.dtype)
+    return (dlogits, *nothing)
+
+
+torch.library.register_autograd(
+    "percbal::token_cross_entropy", _backward_token, setup_context=_setup_token
+)
+torch.library.register_autograd(
+    "percbal::weighted_cross_entropy", _backward_weighted, setup_context=_setup_weighted
+)
+
+
+class _Weighted(torch.autograd.Function):
+    """The same gradient without the generic wrapper, which reads the schema in every call: two
+    thirds of its host time."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, ...]:
+        output = torch.ops.percbal.weighted_cross_entropy.default(*args)
+        _setup_weighted(ctx, args, output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _backward_weighted(ctx, *grads)
+
+
+def weighted_cross_entropy(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """torch.ops.percbal.weighted_cross_entropy, by the shortest way."""
+    if torch.compiler.is_compiling() or not args[-1]:
+        return torch.ops.percbal.weighted_cross_entropy(*args)
+    return _Weighted.apply(*args)

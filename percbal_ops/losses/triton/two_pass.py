@@ -1,0 +1,156 @@
+"""Triton kernels for every GPU: statistics of a row in one read, its gradient in a second one.
+
+Where both are wanted, the second read follows the first at once and backwards, so that what the L2
+cache still holds is met first. No program reads what another wrote: results are deterministic.
+"""
+
+# mypy: allow-untyped-defs
+# Triton reads the annotations of a kernel as the types of its arguments.
+
+import triton
+import triton.language as tl
+
+from percbal_ops.losses.triton.online_softmax import (
+    accumulate_dtype,
+    finish_row,
+    gradient_tile,
+    load_tile,
+    rival_sums,
+    row_begin,
+    target_weights,
+)
+
+# Strides of the vectors and the ignored class gain nothing from being known to the compiler.
+UNSPECIALIZED = ["target_stride", "ignore_index"]
+
+
+@triton.jit(do_not_specialize=[*UNSPECIALIZED, "row_weight_stride"])
+def loss_kernel(
+    logits_ptr,  # (N, V)
+    target_ptr,  # (N,)
+    row_weight_ptr,  # (N,), or None without dlogits
+    class_weight_ptr,  # (V,) or None
+    weight_sum_ptr,  # (): sum of the class weights, or None
+    loss_ptr,  # (N,)
+    grad_sq_ptr,  # (N,)
+    stats_ptr,  # (N, 4) or None
+    dlogits_ptr,  # (N, V) contiguous, or None
+    vocab,  # sizes and strides, in elements
+    row_stride,
+    target_stride,
+    row_weight_stride,
+    ignore_index,  # options
+    smoothing: tl.float64,
+    z_loss: tl.float64,
+    softcap: tl.float64,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+    SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
+    PACKED: tl.constexpr,  # rows of logits and dlogits start at the same offsets
+    BLOCK: tl.constexpr,
+):
+    """One program per row: (M2), (M3), (M5), and row_weight times (M4) where dlogits is given."""
+    dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
+    EVICT: tl.constexpr = "evict_first" if dlogits_ptr is None else "evict_last"
+    row = tl.program_id(0).to(tl.int64)
+    begin, first = row_begin(row, row_stride, SHIFTED)
+    last = first + vocab
+    # Aligned as the row that is read, where the compiler can know it.
+    out = begin if PACKED else row * vocab - first
+    target = tl.load(target_ptr + row * target_stride).to(tl.int64)
+    if target == ignore_index:
+        nothing = (0.0, 0.0, 0.0, 0.0)
+        store_row(row, 0.0, 0.0, nothing, loss_ptr, grad_sq_ptr, stats_ptr)
+        if dlogits_ptr is not None:
+            store_zeros(dlogits_ptr + out, first, last, BLOCK)
+        return
+    # A target out of range excludes nothing and is not read; its NaN makes the whole row NaN.
+    known = (target >= 0) & (target < vocab)
+    y = tl.where(known, target, -1).to(tl.int32) + first
+    z_y = tl.load(logits_ptr + begin + y, mask=known, other=float("nan")).to(dtype)
+    options = tl.full([], smoothing, dtype), tl.full([], z_loss, dtype), tl.full([], softcap, dtype)
+    softcap = options[2]
+    sums = rival_sums(
+        logits_ptr + begin, class_weight_ptr, first, last, y, softcap,
+        BLOCK, SMOOTHED, CAPPED, EVICT,
+    )  # fmt: skip
+    weights = target_weights(class_weight_ptr, weight_sum_ptr, y - first, known, vocab, z_y)
+    loss, grad_sq, stats = finish_row(z_y, sums, weights, options, vocab, SMOOTHED, CAPPED)
+    store_row(row, loss, grad_sq, stats, loss_ptr, grad_sq_ptr, stats_ptr)
+    if dlogits_ptr is not None:
+        upstream = tl.load(row_weight_ptr + row * row_weight_stride).to(dtype)
+        tiles = tl.cdiv(last, BLOCK)
+        for i in range(tiles):
+            start = (tiles - 1 - i) * BLOCK
+            z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
+            gradient_tile(
+                z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
+                upstream, stats, options[0] / vocab, softcap, SMOOTHED, CAPPED, BLOCK,
+            )  # fmt: skip
+
+
+@triton.jit
+def store_row(row, loss, grad_sq, stats, loss_ptr, grad_sq_ptr, stats_ptr):
+    tl.store(loss_ptr + row, loss)
+    tl.store(grad_sq_ptr + row, grad_sq)
+    if stats_ptr is not None:
+        for i in tl.static_range(4):
+            tl.store(stats_ptr + row * 4 + i, stats[i])
+
+
+@triton.jit
+def store_zeros(out_ptr, first, last, BLOCK: tl.constexpr):
+    """Zero gradient for columns [first, last)."""
+    zeros = tl.zeros([BLOCK], out_ptr.dtype.element_ty)
+    for start in range(0, last, BLOCK):
+        columns = start + tl.arange(0, BLOCK)
+        tl.store(out_ptr + columns, zeros, mask=(columns >= first) & (columns < last))
+
+
+@triton.jit(do_not_specialize=[*UNSPECIALIZED, "row_grad_stride"])
+def gradient_kernel(
+    row_grad_ptr,  # (N,)
+    logits_ptr,  # (N, V)
+    target_ptr,  # (N,)
+    class_weight_ptr,  # (V,) or None
+    stats_ptr,  # (N, 4)
+    dlogits_ptr,  # (N, V) contiguous
+    vocab,  # sizes and strides, in elements
+    row_stride,
+    target_stride,
+    row_grad_stride,
+    ignore_index,  # options
+    smoothing: tl.float64,
+    softcap: tl.float64,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+    SHIFTED: tl.constexpr,
+    PACKED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One program per tile of a row: (M4) times row_grad, from the saved statistics."""
+    dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
+    # a row that starts early may need one tile more than vocab says; it then finds nothing to do
+    tiles = tl.cdiv(vocab + 15, BLOCK) if SHIFTED else tl.cdiv(vocab, BLOCK)
+    row = tl.program_id(0).to(tl.int64) // tiles
+    start = (tl.program_id(0) % tiles) * BLOCK
+    begin, first = row_begin(row, row_stride, SHIFTED)
+    last = first + vocab
+    out = begin if PACKED else row * vocab - first
+    target = tl.load(target_ptr + row * target_stride).to(tl.int64)
+    if target == ignore_index:
+        columns = start + tl.arange(0, BLOCK)
+        zeros = tl.zeros([BLOCK], dlogits_ptr.dtype.element_ty)
+        tl.store(dlogits_ptr + out + columns, zeros, mask=(columns >= first) & (columns < last))
+        return
+    z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
+    known = (target >= 0) & (target < vocab)
+    y = tl.where(known, target, -1).to(tl.int32) + first
+    saved = stats_ptr + row * 4
+    stats = tl.load(saved), tl.load(saved + 1), tl.load(saved + 2), tl.load(saved + 3)
+    upstream = tl.load(row_grad_ptr + row * row_grad_stride).to(dtype)
+    gradient_tile(
+        z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
+        upstream, stats, tl.full([], smoothing, dtype) / vocab, tl.full([], softcap, dtype),
+        SMOOTHED, CAPPED, BLOCK,
+    )  # fmt: skip

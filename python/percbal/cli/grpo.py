@@ -1,0 +1,66 @@
+"""``percbal grpo``: parse, load, train, save."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import TrlParser
+
+from percbal.cli.training import TrainArguments, read_dataset, train_and_save
+from percbal.grpo.config import BalancedGRPOConfig
+from percbal.grpo.trainer import BalancedGRPOTrainer
+from percbal.models.loading import load_vlm
+from percbal.models.lora import LoRAArguments
+
+
+@dataclass(kw_only=True)
+class GRPOArguments(TrainArguments):
+    """What ``percbal grpo`` takes besides ``BalancedGRPOConfig``."""
+
+    dataset: str = field(
+        metadata={
+            "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
+            "dataset with images, prompt (or messages) and the columns that the rewards read."
+        }
+    )
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["percbal.rewards.outcome", "percbal.rewards.perception"],
+        metadata={"help": "Dotted paths of reward functions; outcome_reward and others name them."},
+    )
+
+
+def run_grpo(arguments: list[str]) -> None:
+    """Train as the arguments say; the model and its processor end up in output_dir."""
+    parser = TrlParser([GRPOArguments, LoRAArguments, BalancedGRPOConfig], prog="percbal grpo")  # type: ignore[list-item]
+    script, lora, config = parser.parse_args_and_config(arguments)
+    adapters = lora.config()
+    functions = [reward_function(path) for path in script.reward_funcs]
+    dataset = read_dataset(script.dataset, script.split, completions=False)
+    model, processor = load_vlm(script.model, dtype=script.dtype)
+    trainer = BalancedGRPOTrainer(
+        model,
+        functions,
+        config,
+        train_dataset=dataset,
+        processing_class=processor,
+        peft_config=adapters,
+    )
+    train_and_save(trainer, processor, resume=script.resume)
+
+
+def reward_function(path: str) -> Callable[..., Any]:
+    """The function at a dotted path, ``package.module.function``.
+
+    Raises ValueError naming the part that is not there.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, ValueError, AttributeError) as problem:
+        raise ValueError(f"there is no reward function {path}: {problem}") from None
+    if not callable(found):
+        raise ValueError(f"{path} is no function but {type(found).__name__}")
+    return found

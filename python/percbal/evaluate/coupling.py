@@ -1,0 +1,179 @@
+"""`percbal coupling FILE...`: what saved rewards tell a policy about its perception."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from percbal.evaluate.rollout_files import Columns, RolloutTable, column_names, read_rollouts
+from percbal_ops.coupling.api import RewardCoupling, reward_coupling
+from percbal_ops.coupling.summary import Correlation
+
+SHOWN_BAD_ROWS = 20  # on the terminal; the JSON has all of them
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help=".jsonl, .parquet, or a folder of completions that TRL saved (log_completions)",
+    )
+    parser.add_argument(
+        "--outcome",
+        action="append",
+        metavar="COLUMN",
+        help="a reward to examine; repeat to rank several (default: outcome)",
+    )
+    parser.add_argument(
+        "--perception", default="perception", metavar="COLUMN", help="true perception reward"
+    )
+    parser.add_argument(
+        "--reasoning",
+        metavar="COLUMN",
+        help="true reasoning reward (default: the column reasoning, if there is one)",
+    )
+    parser.add_argument(
+        "--group",
+        action="append",
+        metavar="COLUMN",
+        help="columns that together name a prompt's group (default: group, else step and prompt)",
+    )
+    parser.add_argument(
+        "--group-size",
+        type=int,
+        metavar="N",
+        help="instead: every N rows of a file are a group, as TRL saves them (num_generations)",
+    )
+    parser.add_argument(
+        "--right-at", type=float, default=1.0, help="perception is right from this value on"
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write every number here")
+    parser.add_argument(
+        "--plot", type=Path, metavar="OUT", help="draw the correlations (.png, .svg)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit status: 0, or 2 with a sentence on stderr for files that cannot be used."""
+    try:
+        names, table, result = _measure(args)
+    except ValueError as problem:
+        print(f"percbal coupling: {problem}", file=sys.stderr)
+        return 2
+    print(format_table(names, result))
+    _report_bad_rows(table.bad_rows)
+    if args.json:
+        report = {
+            "outcomes": names,
+            "rollouts": len(table.group),
+            "bad_rows": table.bad_rows,
+            **result.to_dict(),
+        }
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    if args.plot:
+        draw(names, result, args.plot)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardCoupling]:
+    names = args.outcome or ["outcome"]
+    reasoning = args.reasoning
+    if reasoning is None and "reasoning" in column_names(args.files):
+        reasoning = "reasoning"
+    if args.group_size is not None and args.group_size < 1:
+        raise ValueError(f"--group-size must be at least 1, got {args.group_size}")
+    if args.group_size is not None and args.group:
+        raise ValueError(f"--group-size and --group exclude each other, got {args.group} as well")
+    columns = Columns(names, args.perception, reasoning, args.group, args.group_size)
+    table = read_rollouts(args.files, columns)
+    result = reward_coupling(
+        table.outcomes, table.perception, table.reasoning, table.group, right_at=args.right_at
+    )
+    return names, table, result
+
+
+def _report_bad_rows(bad: list[str]) -> None:
+    if not bad:
+        return
+    print(f"{len(bad)} bad rows were left out:", file=sys.stderr)
+    for row in bad[:SHOWN_BAD_ROWS]:
+        print(f"  {row}", file=sys.stderr)
+    if len(bad) > SHOWN_BAD_ROWS:
+        print(f"  and {len(bad) - SHOWN_BAD_ROWS} more (all are in --json)", file=sys.stderr)
+
+
+def format_table(names: list[str], result: RewardCoupling) -> str:
+    """Best within-group correlation with perception first."""
+    order = sorted(range(len(names)), key=lambda i: -_rank(result.perception.within.r[i]))
+    width = max(len("reward"), *(len(name) for name in names))
+    lines = [
+        f"{'reward':{width}}  target      within-group r          pooled r                "
+        "echo    rollouts  groups"
+    ]
+    for i in order:
+        for target in ("perception", "reasoning"):
+            coupled = getattr(result, target)
+            if coupled is None:
+                continue
+            lines.append(
+                f"{names[i]:{width}}  {target:10}  {_interval(coupled.within, i):22}  "
+                f"{_interval(coupled.pooled, i):22}  {_number(coupled.pooled.echo[i]):6}  "
+                f"{int(coupled.pooled.count[i]):8}  {int(coupled.within.groups[i]):6}"
+            )
+    signal = result.signal
+    lines.append("")
+    lines.append(
+        f"{'reward':{width}}  conflict  blamed right  praised wrong  mass on wrong  silent groups"
+    )
+    for i in order:
+        lines.append(
+            f"{names[i]:{width}}  {_share(signal.conflict_rate[i]):>8}  "
+            f"{_share(signal.blamed_right[i]):>12}  {_share(signal.praised_wrong[i]):>13}  "
+            f"{_share(signal.share_wrong[i]):>13}  {_share(signal.silent_groups[i]):>13}"
+        )
+    return "\n".join(lines)
+
+
+def _rank(r: Tensor) -> float:
+    return float(r) if r == r else float("-inf")
+
+
+def _number(value: Tensor) -> str:
+    return f"{float(value):.3f}" if value == value else "-"
+
+
+def _share(value: Tensor) -> str:
+    return f"{100 * float(value):.1f}%" if value == value else "-"
+
+
+def _interval(c: Correlation, i: int) -> str:
+    return f"{_number(c.r[i])} [{_number(c.low[i])}, {_number(c.high[i])}]"
+
+
+def draw(names: list[str], result: RewardCoupling, path: Path) -> None:
+    """Correlations with their intervals, one row per reward; needs matplotlib."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 1.5 + 0.6 * len(names)), layout="constrained")
+    axes: Any = figure.subplots()
+    series = [("perception", "within"), ("perception", "pooled"), ("reasoning", "within")]
+    shown = [(t, k) for t, k in series if getattr(result, t) is not None]
+    for s, (target, kind) in enumerate(shown):
+        c: Correlation = getattr(getattr(result, target), kind)
+        rows = [i + 0.2 * (s - (len(shown) - 1) / 2) for i in range(len(names))]
+        # an interval that does not exist is drawn with no width
+        reach = [(c.r - c.low).nan_to_num(0).tolist(), (c.high - c.r).nan_to_num(0).tolist()]
+        axes.errorbar(c.r.tolist(), rows, xerr=reach, fmt="o", label=f"{target}, {kind}")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.7", zorder=0)
+    axes.set_xlabel("correlation, 95% interval over groups")
+    axes.legend(fontsize="small")
+    figure.savefig(path)

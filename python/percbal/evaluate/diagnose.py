@@ -1,0 +1,204 @@
+"""Measure where a vision-language model fails: in seeing or in reasoning.
+
+Three accuracies on the same held-out instances, all by greedy decoding:
+a    end to end: the answer from the image is right,
+a_p  perception: the perceived text of that same response is exactly right,
+a_r  reasoning: the answer is right when the response is made to begin with the true perception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
+
+from percbal.evaluate.intervals import Interval, wilson_interval
+
+if TYPE_CHECKING:
+    from percbal.tasks.base import Instance, Task
+
+METRICS = ("a", "a_p", "a_r")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One instance: the two completions and how each of them scored."""
+
+    index: int
+    completion: str  # from the image
+    reasoned: str  # from the image and the true perception, which it begins with
+    a: bool
+    a_p: bool
+    a_r: bool
+    perception_f1: float
+    parsed: bool
+    reason: str  # why the first completion could not be read, if so
+    truth: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The three accuracies with 95% Wilson intervals, and every instance behind them."""
+
+    n: int
+    split: str
+    seed: int
+    a: Interval
+    a_p: Interval
+    a_r: Interval
+    perception_f1: float  # mean
+    parse_failures: int  # of the completions from the image
+    records: list[Record]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON; intervals as [value, low, high]."""
+        return asdict(self)
+
+    def summary(self) -> str:
+        """One line for people."""
+        parts = [
+            f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
+            for name, (value, low, high) in (("a", self.a), ("a_p", self.a_p), ("a_r", self.a_r))
+        ]
+        return f"{'  '.join(parts)}  n = {self.n}, {self.parse_failures} unreadable"
+
+
+def diagnose(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    task: Task,
+    *,
+    n: int,
+    split: str = "test",
+    seed: int = 0,
+    batch_size: int = 128,
+    progress: bool = True,
+) -> Diagnosis:
+    """Measure a, a_p and a_r on instances ``0 .. n - 1`` of a split.
+
+    a and a_p come from one generation from the image, a_r from a second one that is given
+    ``task.oracle_prefix``. Each may use half as many tokens again as the longest true response.
+    The model is put in evaluation mode and left as it was found.
+    progress: show a bar on stderr.
+    Raises ValueError for n < 1.
+    """
+    if n < 1 or batch_size < 1:
+        raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
+    was_training = model.training
+    model.eval()
+    records: list[Record] = []
+    bar = tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress)
+    try:
+        for instances in _batches(task, n, split, seed, batch_size):
+            completions = complete(model, processor, instances, [""] * len(instances))
+            bar.update(len(instances))
+            prefixes = [task.oracle_prefix(instance) for instance in instances]
+            reasoned = complete(model, processor, instances, prefixes)
+            bar.update(len(instances))
+            for row in zip(instances, completions, reasoned, strict=True):
+                records.append(_record(task, *row))
+    finally:
+        bar.close()
+        model.train(was_training)
+    records.sort(key=lambda record: record.index)
+    return Diagnosis(
+        n=n,
+        split=split,
+        seed=seed,
+        a=wilson_interval(sum(r.a for r in records), n),
+        a_p=wilson_interval(sum(r.a_p for r in records), n),
+        a_r=wilson_interval(sum(r.a_r for r in records), n),
+        perception_f1=sum(r.perception_f1 for r in records) / n,
+        parse_failures=sum(not r.parsed for r in records),
+        records=records,
+    )
+
+
+@torch.no_grad()
+def complete(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    instances: Sequence[Instance],
+    prefixes: Sequence[str],
+    *,
+    sample: bool = False,
+) -> list[str]:
+    """Completions of the instances' prompts, each beginning with its prefix.
+
+    Greedy, or, with ``sample``, drawn from the model's own distribution (temperature 1).
+    """
+    prompts = [_prompt(processor, instance) for instance in instances]
+    inputs = processor(
+        images=[[instance.image] for instance in instances],
+        text=[prompt + prefix for prompt, prefix in zip(prompts, prefixes, strict=True)],
+        padding=True,
+        padding_side="left",  # so that every row's next token is in the same place
+        add_special_tokens=False,  # the chat template has them
+        return_tensors="pt",
+    ).to(model.device)
+    tokenizer = processor.tokenizer
+    start = inputs["input_ids"].shape[1]
+    generate: Any = model.generate
+    output = generate(
+        **inputs,
+        do_sample=sample,
+        **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}),
+        max_new_tokens=_token_budget(tokenizer, instances),
+        pad_token_id=tokenizer.pad_token_id,
+        # a growing cache is copied at every token, which on the CPU takes half of the time
+        cache_implementation="static" if model._can_compile_fullgraph else None,
+        disable_compile=True,
+    )
+    prefix_ids = tokenizer(list(prefixes), add_special_tokens=False)["input_ids"]
+    # decoded together: a word-level tokenizer puts spaces between the ids that it is given
+    whole = [
+        [*prefix, *new] for prefix, new in zip(prefix_ids, output[:, start:].tolist(), strict=True)
+    ]
+    return tokenizer.batch_decode(whole, skip_special_tokens=True)
+
+
+def _prompt(processor: ProcessorMixin, instance: Instance) -> str:
+    content: Any = [{"type": "image"}, {"type": "text", "text": instance.query}]
+    return processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+
+
+def _token_budget(tokenizer: Any, instances: Sequence[Instance]) -> int:
+    responses = [instance.response for instance in instances]
+    longest = max(len(ids) for ids in tokenizer(responses, add_special_tokens=False)["input_ids"])
+    return longest + longest // 2 + 1
+
+
+def _record(task: Task, instance: Instance, completion: str, reasoned: str) -> Record:
+    seen = task.score(completion, instance.truth)
+    told = task.score(reasoned, instance.truth)
+    return Record(
+        index=instance.index,
+        completion=completion,
+        reasoned=reasoned,
+        a=seen.answer is True,
+        a_p=seen.perception is True,
+        a_r=told.answer is True,
+        perception_f1=seen.perception_f1,
+        parsed=seen.parsed,
+        reason=seen.reason,
+        truth=instance.truth,
+    )
+
+
+def _batches(
+    task: Task, n: int, split: str, seed: int, batch_size: int
+) -> Iterator[list[Instance]]:
+    """All instances, those with responses of similar length together.
+
+    A batch runs until its last row ends, so rows should end at about the same time.
+    """
+    instances = [task.generate(index, split, seed) for index in range(n)]
+    instances.sort(key=lambda instance: len(instance.response))
+    for start in range(0, n, batch_size):
+        yield instances[start : start + batch_size]

@@ -1,0 +1,116 @@
+"""What a policy does on held-out instances: greedily, and as it samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, ProcessorMixin
+
+from percbal.evaluate.diagnose import METRICS, complete, diagnose
+from percbal_ops import reward_coupling
+
+if TYPE_CHECKING:
+    from percbal.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Right or wrong, 0 or 1, of every completion.
+
+    sampled, (n, samples) each: ``a`` and ``a_p`` from the image, ``a_r`` given the true
+    perception, ``own`` right for what the completion itself perceived (NaN where that cannot be
+    read). greedy, (n,) each: a, a_p, a_r.
+    """
+
+    sampled: dict[str, list[list[float]]]
+    greedy: dict[str, list[float]]
+
+    def right(self) -> dict[str, dict[str, str]]:
+        """As it is kept: of each instance one digit, how many of its completions were right.
+
+        Samples, of which there are at most 9, and the greedy completion: "0212..." of length n.
+        """
+        return {
+            "sampled": {name: _digits(self.sampled[name]) for name in METRICS},
+            "greedy": {name: _digits([[x] for x in self.greedy[name]]) for name in METRICS},
+        }
+
+    @classmethod
+    def joined(cls, *parts: Evaluation) -> Evaluation:
+        """Of the instances of all parts."""
+        first = parts[0]
+        return cls(
+            {name: [row for part in parts for row in part.sampled[name]] for name in first.sampled},
+            {name: [x for part in parts for x in part.greedy[name]] for name in first.greedy},
+        )
+
+    def coupling(self) -> dict[str, float]:
+        """Correlation of the outcome with perception and with reasoning over the samples.
+
+        Pooled over all samples, and within the samples of an instance.
+        """
+        a, p, own = (torch.tensor(self.sampled[name]) for name in ("a", "a_p", "own"))
+        group = torch.arange(len(a)).repeat_interleave(a.shape[1])
+        found = reward_coupling(a.flatten(), p.flatten(), own.flatten(), group)
+        assert found.reasoning is not None
+        return {
+            "pooled_perception": float(found.perception.pooled.r),
+            "pooled_reasoning": float(found.reasoning.pooled.r),
+            "within_perception": float(found.perception.within.r),
+            "within_reasoning": float(found.reasoning.within.r),
+            "conflict_rate": float(found.signal.conflict_rate),
+        }
+
+
+def evaluate(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    task: Task,
+    *,
+    n: int,
+    samples: int,
+    split: str,
+    instance_seed: int,
+    sample_seed: int = 0,
+    batch_size: int = 256,
+) -> Evaluation:
+    """Evaluate on instances ``0 .. n - 1`` of a split; the same model gives the same samples."""
+    found = diagnose(
+        model,
+        processor,
+        task,
+        n=n,
+        split=split,
+        seed=instance_seed,
+        batch_size=batch_size,
+        progress=False,
+    )
+    greedy = {name: [float(getattr(record, name)) for record in found.records] for name in METRICS}
+    instances = [task.generate(index, split, instance_seed) for index in range(n)]
+    repeated = [instance for instance in instances for _ in range(samples)]
+    scores: dict[str, list[float]] = {"a": [], "a_p": [], "own": [], "a_r": []}
+    was_training = model.training
+    model.eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(sample_seed)
+        for start in range(0, len(repeated), batch_size):
+            batch = repeated[start : start + batch_size]
+            prefixes = [task.oracle_prefix(instance) for instance in batch]
+            seen = complete(model, processor, batch, [""] * len(batch), sample=True)
+            told = complete(model, processor, batch, prefixes, sample=True)
+            for instance, from_image, from_truth in zip(batch, seen, told, strict=True):
+                score = task.score(from_image, instance.truth)
+                scores["a"].append(float(score.answer is True))
+                scores["a_p"].append(float(score.perception is True))
+                scores["own"].append(np.nan if score.reasoning is None else float(score.reasoning))
+                scores["a_r"].append(float(task.score(from_truth, instance.truth).answer is True))
+    model.train(was_training)
+    sampled = {k: np.reshape(values, (n, samples)).tolist() for k, values in scores.items()}
+    return Evaluation(sampled, greedy)
+
+
+def _digits(rows: list[list[float]]) -> str:
+    return "".join(str(int(sum(row))) for row in rows)

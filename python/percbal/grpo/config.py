@@ -1,0 +1,160 @@
+"""The options of perception-aware GRPO, beside TRL's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trl import GRPOConfig
+
+from percbal.objective.alpha import CouplingAlpha, FixedAlpha
+from percbal.objective.balance import Fixed, TokenMean
+from percbal.objective.credit import CREDITS
+from percbal.segments.tagged import Tags
+
+
+@dataclass
+class BalancedGRPOConfig(GRPOConfig):
+    """``trl.GRPOConfig``, which rewards mean what, and which tokens answer for them."""
+
+    credit: str = field(
+        default="same_perception",
+        metadata={
+            "help": "scalar (one mixed reward for all tokens), normalized (the same after each "
+            "reward's own z-score), segment (reasoning tokens answer for the outcome alone), "
+            "same_perception (and only against rollouts that perceived the same)."
+        },
+    )
+    alpha: float = field(
+        default=0.5, metadata={"help": "Weight of the perception reward; the outcome has the rest."}
+    )
+    alpha_rule: str = field(
+        default="fixed", metadata={"help": "fixed, or coupling: as the measured coupling asks."}
+    )
+    alpha_min: float = field(default=0.1, metadata={"help": "Least alpha of the coupling rule."})
+    alpha_max: float = field(default=0.6, metadata={"help": "Largest alpha of the coupling rule."})
+    alpha_target: float = field(
+        default=0.7,
+        metadata={"help": "Within-group correlation with perception that the rule wants."},
+    )
+    outcome_reward: str = field(
+        default="outcome", metadata={"help": "Name of the reward function for the answer."}
+    )
+    perception_reward: str | None = field(
+        default="perception",
+        metadata={"help": "Name of the reward function for perception, true or a surrogate."},
+    )
+    true_perception: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name of a function that is only measured: the truth a surrogate stands for."
+        },
+    )
+    true_reasoning: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name of a function that is only measured: right for what was perceived."
+        },
+    )
+    measured: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Names of further functions that are logged and never rewarded."},
+    )
+    balance: str | None = field(
+        default=None,
+        metadata={
+            "help": "token_mean (TRL's average over all tokens) or fixed (lam). Default: fixed for "
+            "credit segment and same_perception, else token_mean."
+        },
+    )
+    lam: float = field(
+        default=0.5, metadata={"help": "Weight of perception's mean policy loss under fixed."}
+    )
+    perception_tags: list[str] = field(
+        default_factory=lambda: list(Tags().perception),
+        metadata={"help": "Opening and closing tag of the perception part of a completion."},
+    )
+    blind_samples: int = field(
+        default=1, metadata={"help": "Blind answers per perception, for the reward blind_reanswer."}
+    )
+    blind_from: str = field(
+        default="text",
+        metadata={
+            "help": "text: ask again with the perception as text and no image; continue: go on "
+            "from the perception with the image made grey."
+        },
+    )
+    logprobs: str = field(
+        default="percbal",
+        metadata={"help": "Log-probabilities by percbal_ops (percbal) or by TRL's kernel (trl)."},
+    )
+    reward_timeout: float | None = field(
+        default=600.0, metadata={"help": "Seconds that a reward function may take; None: no limit."}
+    )
+    on_reward_error: str = field(
+        default="raise",
+        metadata={"help": "raise: save and stop; skip: count it and go on without that reward."},
+    )
+    log_completions: bool = field(
+        default=True, metadata={"help": "Save rollouts, for `percbal coupling`."}
+    )
+    num_completions_to_print: int | None = field(
+        default=0, metadata={"help": "Rollouts shown on the terminal at every log."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choices = {
+            "credit": CREDITS,
+            "alpha_rule": ("fixed", "coupling"),
+            "balance": (None, "token_mean", "fixed"),
+            "blind_from": ("text", "continue"),
+            "logprobs": ("percbal", "trl"),
+            "on_reward_error": ("raise", "skip"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                shown = ", ".join(str(choice) for choice in allowed if choice)
+                raise ValueError(f"{name} must be one of {shown}, got {getattr(self, name)!r}")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be between 0 and 1, got {self.alpha}")
+        if self.outcome_reward == self.perception_reward:
+            raise ValueError(
+                f"outcome_reward and perception_reward are both {self.outcome_reward!r}; they must "
+                "be two functions, or perception_reward null with alpha 0"
+            )
+        self.make_alpha()  # so that impossible bounds are found before a model is loaded
+        self.make_balance()
+        if self.blind_samples < 1:
+            raise ValueError(f"blind_samples must be at least 1, got {self.blind_samples}")
+        if self.reward_timeout is not None and not self.reward_timeout > 0:
+            raise ValueError(f"reward_timeout must be positive, got {self.reward_timeout}")
+        if len(self.perception_tags) != 2:
+            raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
+
+    def make_alpha(self) -> FixedAlpha | CouplingAlpha:
+        """The controller that the options name."""
+        if self.alpha_rule == "fixed":
+            return FixedAlpha(self.alpha)
+        return CouplingAlpha(
+            self.alpha, target=self.alpha_target, low=self.alpha_min, high=self.alpha_max
+        )
+
+    def make_balance(self) -> TokenMean | Fixed:
+        """The weights of the segments' mean policy losses."""
+        by_segment = self.credit in ("segment", "same_perception")
+        name = self.balance or ("fixed" if by_segment else "token_mean")
+        return Fixed(self.lam) if name == "fixed" else TokenMean()
+
+    def tags(self) -> Tags:
+        opening, closing = self.perception_tags
+        return Tags(perception=(opening, closing))
+
+    def roles(self) -> dict[str, Any]:
+        """The named reward functions, by what they are for."""
+        return {
+            "outcome_reward": self.outcome_reward,
+            "perception_reward": self.perception_reward,
+            "true_perception": self.true_perception,
+            "true_reasoning": self.true_reasoning,
+        }

@@ -1,0 +1,83 @@
+"""What the GRPO trainer does not support, said before it trains."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from percbal.grpo.config import BalancedGRPOConfig
+
+ROWS_LOOKED_AT = 256  # of a training set, for images inside prompts: rows may have them or not
+
+
+def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
+    """Raise one sentence for an option that segment advantages do not support."""
+    refusals = {
+        "multi_objective_aggregation": (
+            args.multi_objective_aggregation != "sum_then_normalize",
+            "credit says how rewards are combined (normalized is normalize_then_sum)",
+        ),
+        "tools": (bool(kwargs.get("tools")), "tool results are in no segment"),
+        "environment_factory": (
+            kwargs.get("environment_factory") is not None,
+            "its observations are in no segment",
+        ),
+        "rollout_func": (
+            kwargs.get("rollout_func") is not None,
+            "what it adds to a completion is in no segment",
+        ),
+        "use_liger_kernel": (args.use_liger_kernel, "it was not tried"),
+    }
+    by_token = args.credit in ("segment", "same_perception") or args.balance == "fixed"
+    if by_token:
+        why = "it needs one advantage per rollout, and segments have their own"
+        refusals |= {
+            "loss_type='vespo'": (args.loss_type == "vespo", why),
+            "loss_type='luspo'": (args.loss_type == "luspo", why),
+            "importance_sampling_level='sequence'": (
+                args.importance_sampling_level == "sequence",
+                why,
+            ),
+            "off_policy_mask_threshold": (args.off_policy_mask_threshold is not None, why),
+        }
+    for name, (asked_for, reason) in refusals.items():
+        if asked_for:
+            raise ValueError(
+                f"BalancedGRPOTrainer with credit={args.credit!r} does not support {name}: {reason}"
+            )
+
+
+def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
+    """TRL hands vLLM prompts whose image tokens are expanded already; vLLM expands them again.
+
+    huggingface/trl#6294: rollouts then come from a prompt that training never sees, or fail.
+    """
+    if not args.use_vllm:
+        return
+    # a stream may not know its columns before its first row
+    columns: Any = dataset.column_names or next(iter(dataset), {})
+    rows = islice(dataset, ROWS_LOOKED_AT)
+    if {"image", "images"} & set(columns) or any(_has_image(row.get("prompt")) for row in rows):
+        raise ValueError(
+            "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
+            "image tokens (huggingface/trl#6294), so samples and training see different prompts; "
+            "generate with transformers, or train with verl (docs/scale.md)"
+        )
+
+
+def _has_image(prompt: Any) -> bool:
+    """Whether a prompt carries an image among the parts of its messages."""
+    messages = prompt if isinstance(prompt, list) else []
+    contents = [m.get("content") for m in messages if isinstance(m, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, dict) and part.get("type") == "image" for part in parts)
+
+
+def refuse_split_groups(args: BalancedGRPOConfig, names: list[str], processes: int) -> None:
+    """A reward function sees the rollouts of its own process; agreement needs whole groups."""
+    rollouts = args.per_device_train_batch_size * (args.steps_per_generation or 1)
+    if "group_agreement" in names and processes > 1 and rollouts % (args.num_generations or 1):
+        raise ValueError(
+            f"group_agreement needs whole groups on each process: {rollouts} rollouts per process "
+            f"are no multiple of num_generations={args.num_generations}"
+        )

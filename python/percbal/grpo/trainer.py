@@ -1,0 +1,282 @@
+"""GRPO in which perception tokens and reasoning tokens answer for what they caused.
+
+``BalancedGRPOTrainer`` is TRL's ``GRPOTrainer`` with other advantages: (B, T) instead of (B,),
+from an outcome and a perception reward, by ``percbal.objective.credit``. Sampling, clipping, the
+KL term and everything else are TRL's. docs/grpo.md explains the options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel, ProcessorMixin
+from trl import GRPOTrainer
+
+from percbal.grpo.blind_signals import blind_answers, image_dependence
+from percbal.grpo.config import BalancedGRPOConfig
+from percbal.grpo.coupling_log import CouplingLog, within_group
+from percbal.grpo.failures import settle_failures
+from percbal.grpo.guard import guard
+from percbal.grpo.logprob_head import use_token_logprob
+from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
+from percbal.grpo.roles import SURROGATES, Columns, RewardRoles
+from percbal.grpo.text_key import text_key
+from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
+from percbal.models.output_head import inner_model, unsupported_head
+from percbal.objective.balance import TokenMean
+from percbal.objective.credit import (
+    NO_PERCEPTION,
+    Advantages,
+    Credit,
+    Scale,
+    assign_credit,
+    segment_scale,
+    token_advantages,
+)
+from percbal.rewards import EndpointReanswer
+from percbal.segments.sampled import GeneratedSegments, segment_completions
+from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
+
+
+class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
+    """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
+
+    reward_funcs: TRL reward functions, ``percbal.rewards`` among them; ``args`` says by name which
+        is the outcome, which the perception, and which are only measured.
+    train_dataset: conversational ``prompt``, ``image`` or ``images``, and the columns that the
+        reward functions read.
+    Other arguments are TRL's. Logged beside TRL's numbers: see docs/grpo.md.
+
+    Raises ValueError, one sentence, for options that do not go together; RewardError where a
+    reward function fails while training (``args.on_reward_error``).
+    """
+
+    args: BalancedGRPOConfig
+    model: PreTrainedModel
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: Sequence[Any],
+        args: BalancedGRPOConfig,
+        *,
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        processing_class: ProcessorMixin,
+        **kwargs: Any,
+    ) -> None:
+        refuse_unsupported(args, kwargs)
+        refuse_vllm_with_images(args, train_dataset)
+        functions: list[Any] = list(reward_funcs)  # TRL writes into it
+        _never_sample_images(args, processing_class)
+        super().__init__(
+            model=model,
+            reward_funcs=functions,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.alpha = args.make_alpha()
+        self.balance = args.make_balance()
+        self.roles = RewardRoles(
+            self.reward_func_names,
+            args.roles(),
+            args.measured,
+            self.reward_weights.tolist(),
+            self.alpha.value,
+        )
+        refuse_split_groups(args, self.reward_func_names, self.accelerator.num_processes)
+        self._asks_policy_blindly = any(
+            name == "blind_reanswer" and not isinstance(function, EndpointReanswer)
+            for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)
+        )
+        self.reward_funcs = [
+            guard(function, name, args.reward_timeout)
+            for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
+        ]
+        followed = [args.outcome_reward]
+        followed += [
+            name
+            for name in self.reward_func_names
+            if name in SURROGATES or name == self.roles.roles["perception_reward"]
+        ]
+        truth = self.roles.roles["true_perception"]
+        self._followed = [name for name in dict.fromkeys(followed) if name != truth]
+        self._coupling = {
+            mode: CouplingLog(
+                self._followed, has_reasoning=self.roles.roles["true_reasoning"] is not None
+            )
+            for mode in ("train", "eval")
+        }
+        if args.logprobs == "percbal":
+            self._use_token_logprob()
+        self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
+        self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
+        self._batches = 0  # of rollouts, in training and evaluation
+
+    def _use_token_logprob(self) -> None:
+        for model in (self.model, self.ref_model):
+            if model is None:
+                continue
+            inner = inner_model(self.accelerator, model)
+            if (reason := unsupported_head(inner, self.args.cast_lm_head_to_fp32)) is not None:
+                raise ValueError(
+                    f"logprobs='percbal' is not possible, set logprobs='trl': {reason}"
+                )
+            use_token_logprob(inner, self.temperature)
+
+    # --- rewards -------------------------------------------------------------------------------
+
+    def _calculate_rewards(
+        self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
+    ) -> Tensor:
+        self._segmented = segment_completions(
+            self._tokenizer, completion_ids_list, self.args.tags()
+        )
+        columns = self._label_free_columns(prompts, completion_ids_list)
+        inputs = [
+            {**row, **{name: values[i] for name, values in columns.items()}}
+            for i, row in enumerate(inputs)
+        ]
+        self._log_completion_extra("group", self._group_names(len(prompts)))
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        settle_failures(self, prompts, completions, rewards)
+        self._rewards = rewards
+        self.reward_weights = self.roles.weights(self.alpha.value)  # what TRL logs as `reward`
+        return rewards
+
+    def _group_names(self, rows: int) -> list[str]:
+        """For the saved rollouts, whose prompts may differ in the image alone."""
+        self._batches += 1  # one step can sample several batches, and evaluate
+        first = self.accelerator.process_index * rows
+        numbers = [(first + i) // self._group_size() for i in range(rows)]
+        return [f"{self.state.global_step}-{self._batches}-{number}" for number in numbers]
+
+    def _group_size(self) -> int:
+        training = self.model.training
+        return cast(int, self.num_generations if training else self.num_generations_eval)
+
+    def _label_free_columns(self, prompts: Any, ids: Any) -> dict[str, list[Any]]:
+        """Columns that the surrogate rewards read and only the policy can make."""
+        columns: dict[str, list[Any]] = {}
+        if self._asks_policy_blindly:
+            assert self._segmented is not None
+            columns["blind_answers"] = blind_answers(
+                self,
+                prompts,
+                ids,
+                self._segmented,
+                samples=self.args.blind_samples,
+                blind_from=self.args.blind_from,
+            )
+        if "masked_image_kl" in self.reward_func_names:
+            columns["masked_image_kl"] = image_dependence(self, prompts, ids).tolist()
+        return columns
+
+    # --- credit --------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        batch = super()._generate_and_score_completions(inputs)
+        assert self._segmented is not None
+        mode = "train" if self.model.training else "eval"
+        group_size = self._group_size()
+        rewards = self.roles.split(self._rewards)
+        keys = self._perception_keys()
+        advantages = assign_credit(
+            cast(Credit, self.args.credit),
+            rewards.outcome,
+            rewards.perception,
+            keys,
+            alpha=self.alpha.value,
+            group_size=group_size,
+            scale=cast(Scale, self.args.scale_rewards),
+        )
+        rows = len(batch["completion_ids"])
+        first = self.accelerator.process_index * rows
+        local = Advantages(*(values[first : first + rows] for values in advantages))
+        batch["advantages"] = self._per_token(local, batch, mode)
+        parse_fail = (keys == NO_PERCEPTION).float().mean()
+        self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
+        self._record(mode, rewards, group_size)
+        return batch
+
+    def _perception_keys(self) -> Tensor:
+        """(R,) int64 of all ranks: equal where the perceived texts are."""
+        assert self._segmented is not None
+        keys = [NO_PERCEPTION if p is None else text_key(p) for p in self._segmented.perception]
+        return self.accelerator.gather(torch.tensor(keys, device=self.accelerator.device))
+
+    def _per_token(self, advantages: Advantages, batch: dict[str, Any], mode: str) -> Tensor:
+        """(B, T), or (B,) where all tokens of a rollout have the same advantage."""
+        assert self._segmented is not None
+        whole = self.args.credit in ("scalar", "normalized")
+        balanced = not isinstance(self.balance, TokenMean)
+        if whole and not balanced:
+            return advantages.perception
+        segments = [torch.as_tensor(s) for s in self._segmented.segments]
+        width = batch["completion_ids"].shape[1]
+        ids = pad_sequence(segments, batch_first=True, padding_value=REASONING)
+        ids = nn.functional.pad(ids, (0, width - ids.shape[1]), value=REASONING)
+        ids = ids.to(batch["completion_ids"].device)
+        mask = batch["completion_mask"].bool()
+        counts = torch.stack([(mask & (ids == s)).sum(-1) for s in range(N_SEGMENTS)], -1)  # (B, S)
+        of_all = self.accelerator.reduce(counts.sum(0), "sum")  # (S,) of all ranks
+        self._metrics[mode]["segments/perception_share"].append(
+            float(of_all[PERCEPTION] / of_all.sum().clamp(min=1))
+        )
+        if not balanced:
+            return token_advantages(advantages, ids)
+        if self.args.loss_type not in ("grpo", "sapo"):  # these average each rollout first
+            counts = of_all
+        weights = self.balance.weights(counts)
+        return token_advantages(advantages, ids, segment_scale(weights, counts))
+
+    # --- logs ----------------------------------------------------------------------------------
+
+    def _record(self, mode: str, rewards: Columns, group_size: int) -> None:
+        self._metrics[mode]["alpha"].append(self.alpha.value)
+        if rewards.true_perception is not None:
+            columns = [self.reward_func_names.index(name) for name in self._followed]
+            self._coupling[mode].update(
+                self._rewards[:, columns],
+                rewards.true_perception,
+                rewards.true_reasoning,
+                group_size,
+            )
+        if rewards.perception is not None and mode == "train":
+            self.alpha.update(*within_group(rewards.outcome, rewards.perception, group_size))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = "train" if self.model.training else "eval"
+        for name, value in self._coupling[mode].drain().items():
+            self._metrics[mode][name].append(value)
+        # TRL keeps its last rollouts, and would write them again if no others come before a log
+        saved = self.log_completions
+        self.log_completions = saved and bool(self._logs["prompt"])
+        super().log(logs, start_time)
+        self.log_completions = saved
+        kept: dict[str, Any] = self._logs
+        for rollouts in kept.values():
+            rollouts.clear()
+
+    # --- checkpoints ---------------------------------------------------------------------------
+
+    def _controller(self) -> tuple[Any, str]:
+        return self.alpha, ALPHA_FILE
+
+
+def _never_sample_images(args: BalancedGRPOConfig, processor: Any) -> None:
+    """A sampled image token would stand for an image that is not there; the forward pass fails."""
+    names = ("image_token_id", "video_token_id")
+    ids = [getattr(processor, name, None) for name in names]
+    banned = [i for i in ids if isinstance(i, int)]
+    given: dict[str, Any] = dict(args.generation_kwargs or {})  # type: ignore[arg-type]
+    if banned and not args.use_vllm:
+        given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *banned})
+        args.generation_kwargs = given

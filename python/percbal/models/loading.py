@@ -1,0 +1,117 @@
+"""Load a vision-language model and its processor, from a directory or from the hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import find_adapter_config_file
+
+from percbal.models.lora import base_of, merged
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
+
+
+class LoadingError(ValueError):
+    """A directory or a hub name without what is needed; the message is one sentence."""
+
+
+def load_vlm(
+    model: str | Path, *, dtype: torch.dtype | str = torch.float32
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Model and processor from a directory that ``save_pretrained`` wrote, or by hub name.
+
+    Equal to ``AutoModelForImageTextToText.from_pretrained(model, dtype=dtype)`` and
+    ``AutoProcessor.from_pretrained(model)``, with errors that say what is missing.
+    dtype: of the weights, also by name, or "auto" for the one they were saved in.
+    Low-rank adapters give the model that they belong to with them merged into it.
+    Raises LoadingError if there is no such model, for one that takes no images, and without a
+    processor.
+    """
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise LoadingError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    source = _source(model)
+    return _load_model(source, dtype), load_processor(source)
+
+
+def _source(model: str | Path) -> str:
+    """What transformers is to load from: adapters remember it."""
+    if Path(model).is_dir():
+        return str(Path(model).resolve())
+    if HUB_NAME.fullmatch(str(model)):
+        return str(model)
+    raise LoadingError(
+        f"{model} is not a directory; give one that save_pretrained wrote, or a name on the hub"
+    )
+
+
+def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
+    try:
+        adapters = find_adapter_config_file(source)
+    except OSError as error:
+        raise _not_on_the_hub(source, error) from error
+    if adapters is None:
+        _check_model(source)
+        return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+    try:
+        base = base_of(Path(adapters))
+    except ValueError as error:
+        raise LoadingError(str(error)) from error
+    try:
+        below = _load_model(_source(base), dtype)
+    except LoadingError as error:
+        raise LoadingError(f"the adapters in {source} need their model: {error}") from error
+    model = merged(below, source)
+    model.name_or_path = source  # adapters on top of these belong to both
+    return model
+
+
+def load_processor(source: str | Path) -> ProcessorMixin:
+    """The processor in a directory or of a hub name, or LoadingError."""
+    try:
+        processor = AutoProcessor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise LoadingError(
+            f"{source} has no usable processor: processor_config.json or the tokenizer's files "
+            "are missing or cannot be read"
+        ) from error
+    if not isinstance(processor, ProcessorMixin):  # a lone tokenizer, where there is no more
+        raise LoadingError(
+            f"{source} has a {type(processor).__name__} but no processor for images "
+            "(processor_config.json)"
+        )
+    return processor
+
+
+def _check_model(source: str) -> None:
+    local = Path(source).is_dir()
+    if local and not (Path(source) / "config.json").is_file():
+        raise LoadingError(f"{source} holds no model: it has no config.json")
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        if not local:
+            raise _not_on_the_hub(source, error) from error
+        raise LoadingError(
+            f"{source}/config.json cannot be read: {str(error).splitlines()[0]}"
+        ) from error
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise LoadingError(
+            f"{source} holds a {config.model_type} model, which takes no images; "
+            "a vision-language model is needed"
+        )
+
+
+def _not_on_the_hub(name: str, error: Exception) -> LoadingError:
+    why = str(error).splitlines()[0]
+    return LoadingError(f"{name}, no directory, cannot be had by name: {why}")

@@ -1,0 +1,175 @@
+"""Which tokens of a rollout answer for which reward: the advantages of GRPO, by segment.
+
+An advantage is a reward minus what the same prompt's other rollouts got, divided by their spread.
+Plain GRPO has one for all tokens of a rollout. But the tokens before a reasoning step cannot be
+its effect, and a wrong perception is not the fault of the reasoning after it: perception tokens
+and reasoning tokens can have advantages of their own. docs/grpo.md compares the four credits.
+
+All functions take rewards of whole groups, (R,) with R a multiple of the group size, in the order
+in which TRL gathers them. NaN is a rollout that was not scored: it is left out of its group's
+statistics and has advantage 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from trl.trainer.utils import nanstd
+
+from percbal.segments.tagged import PERCEPTION, REASONING
+
+Credit = Literal["scalar", "normalized", "segment", "same_perception"]
+CREDITS = ("scalar", "normalized", "segment", "same_perception")
+Scale = Literal["group", "batch", "none"]
+EPS = 1e-4  # TRL's, added to every standard deviation
+NO_PERCEPTION = -1  # key of a rollout without a readable perception
+
+
+class Advantages(NamedTuple):
+    """One advantage per rollout and segment, (R,) each."""
+
+    perception: Tensor
+    reasoning: Tensor
+
+
+def mix(outcome: Tensor, perception: Tensor | None, alpha: float) -> Tensor:
+    """``alpha * perception + (1 - alpha) * outcome``, (R,): the reward of arXiv:2605.29496.
+
+    Without a perception reward it is the outcome. NaN where a reward is that has any weight.
+    """
+    if perception is None or alpha == 0:
+        return outcome
+    return perception if alpha == 1 else alpha * perception + (1 - alpha) * outcome
+
+
+def group_advantages(rewards: Tensor, group_size: int, scale: Scale = "group") -> Tensor:
+    """(R,) ``(r - mean of its group) / (std + 1e-4)``, bit for bit as ``trl.GRPOTrainer``.
+
+    scale: "group" divides by the unbiased standard deviation of the group, "batch" by that of all
+    rewards, "none" by nothing.
+    """
+    groups = rewards.view(-1, group_size)
+    mean = torch.nanmean(groups, dim=1).repeat_interleave(group_size, dim=0)
+    advantages = rewards - mean
+    if scale == "group":
+        std = nanstd(groups, dim=1).repeat_interleave(group_size, dim=0)
+        advantages = advantages / (std + EPS)
+    elif scale == "batch":
+        advantages = advantages / (nanstd(rewards) + EPS)
+    return advantages.nan_to_num(0.0)
+
+
+def normalized_advantages(
+    outcome: Tensor, perception: Tensor | None, alpha: float, group_size: int
+) -> Tensor:
+    """(R,): each reward's own group z-score, mixed, then standardised over the batch.
+
+    A rare success of one reward keeps its size whatever the spread of the other. GDPO,
+    arXiv:2601.05242; TRL's ``multi_objective_aggregation="normalize_then_sum"``.
+    """
+    mixed = mix(
+        _z_or_nan(outcome, group_size),
+        None if perception is None else _z_or_nan(perception, group_size),
+        alpha,
+    )
+    return ((mixed - torch.nanmean(mixed)) / (nanstd(mixed) + EPS)).nan_to_num(0.0)
+
+
+def same_perception_advantages(
+    outcome: Tensor, key: Tensor, group_size: int, scale: Scale = "group"
+) -> Tensor:
+    """(R,) advantages of the outcome among the rollouts of a group that perceived the same.
+
+    With one perception in common, what differs is the reasoning: the baseline no longer holds a
+    wrong perception against it. A rollout that is alone with its perception, or has none, gets 0.
+
+    key: (R,) int64, equal where the perceived texts are, ``NO_PERCEPTION`` where there is none.
+    """
+    groups, keys = outcome.view(-1, group_size), key.view(-1, group_size)
+    scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (P, G)
+    # (P, G, G): is sibling j in the baseline of rollout i
+    same = (keys[:, :, None] == keys[:, None, :]) & scored[:, :, None] & scored[:, None, :]
+    count = same.sum(-1)
+    values = groups.nan_to_num(0.0)[:, None, :]  # (P, 1, G)
+    mean = (same * values).sum(-1) / count.clamp(min=1)
+    advantages = torch.where(count > 1, groups - mean, 0.0)
+    if scale == "group":
+        square = (same * (values - mean[:, :, None]) ** 2).sum(-1)
+        advantages = advantages / ((square / (count - 1).clamp(min=1)).sqrt() + EPS)
+    elif scale == "batch":
+        advantages = advantages / (nanstd(outcome) + EPS)
+    return advantages.nan_to_num(0.0).view(-1)
+
+
+def assign_credit(
+    credit: Credit,
+    outcome: Tensor,
+    perception: Tensor | None,
+    key: Tensor,
+    *,
+    alpha: float,
+    group_size: int,
+    scale: Scale = "group",
+) -> Advantages:
+    """The advantages of both segments.
+
+    scalar: that of ``mix`` for all tokens (the paper).
+    normalized: that of ``normalized_advantages`` for all tokens.
+    segment: perception tokens have that of ``mix``, reasoning tokens that of the outcome.
+    same_perception: reasoning tokens have that of ``same_perception_advantages``; but a rollout
+        without a readable perception is judged whole, by ``mix``: it has nothing in common with
+        any other.
+    """
+    if credit == "normalized":
+        whole = normalized_advantages(outcome, perception, alpha, group_size)
+        return Advantages(whole, whole)
+    whole = group_advantages(mix(outcome, perception, alpha), group_size, scale)
+    if credit == "scalar":
+        return Advantages(whole, whole)
+    if credit == "segment":
+        return Advantages(whole, group_advantages(outcome, group_size, scale))
+    if credit == "same_perception":
+        among = same_perception_advantages(outcome, key, group_size, scale)
+        return Advantages(whole, torch.where(key == NO_PERCEPTION, whole, among))
+    raise ValueError(f"credit must be one of {', '.join(CREDITS)}, got {credit!r}")
+
+
+def token_advantages(
+    advantages: Advantages, segment_ids: Tensor, segment_scale: Tensor | None = None
+) -> Tensor:
+    """(B, T): each token has its segment's advantage, times the segment's scale if given.
+
+    advantages: (B,) each; segment_ids: (B, T); segment_scale: (S,) or (B, S).
+    """
+    is_perception = segment_ids == PERCEPTION
+    per_token = torch.where(
+        is_perception, advantages.perception[:, None], advantages.reasoning[:, None]
+    )
+    if segment_scale is None:
+        return per_token
+    scale = segment_scale.expand(len(segment_ids), -1)
+    return per_token * torch.where(
+        is_perception, scale[:, PERCEPTION, None], scale[:, REASONING, None]
+    )
+
+
+def segment_scale(weights: Tensor, counts: Tensor) -> Tensor:
+    """(..., S) factors that turn a mean over all tokens into the weighted sum of segment means.
+
+    ``sum_t f[s_t] x_t / N = sum_s weights[s] * mean of x over segment s``, so
+    ``f[s] = weights[s] * N / N_s``, and 0 for an empty segment. All policy losses of TRL that are
+    supported are homogeneous in the advantage, so the factor can ride on it.
+
+    weights: (S,); counts: (..., S) tokens of each segment, in the batch or in each rollout.
+    """
+    counts = counts.to(weights.dtype)
+    total = counts.sum(-1, keepdim=True)
+    return torch.where(counts > 0, weights * total / counts.clamp(min=1), 0.0)
+
+
+def _z_or_nan(rewards: Tensor, group_size: int) -> Tensor:
+    """Group z-scores that stay NaN where the reward is."""
+    scores = group_advantages(rewards, group_size)
+    return torch.where(rewards.isnan(), rewards, scores)

@@ -1,0 +1,175 @@
+"""Which tokens of a generated completion are perception, from the ids that were sampled.
+
+A model may sample any of the many id sequences that decode to one text, so the text is never
+tokenised again: the span is found in the decoded text, and its borders are carried back to the
+ids. (`segments.py` does the same for text that is tokenised for fine-tuning.)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+from tokenizers import decoders, pre_tokenizers
+
+from percbal.segments.tagged import PERCEPTION, REASONING, Tags
+from percbal_ops import score_text
+from percbal_ops.text.api import SPANS, STATUS
+
+OK, UNCLOSED = STATUS.index("ok"), STATUS.index("unclosed")
+DEFAULT_TAGS = Tags()
+BYTE_ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())  # one character for each byte
+
+
+@dataclass(frozen=True)
+class GeneratedSegments:
+    """One entry per completion, in order."""
+
+    segments: list[np.ndarray]  # (T_i,) int64 of PERCEPTION and REASONING, never OTHER
+    text: list[str]  # decoded without special tokens
+    perception: list[str | None]  # the text between the tags, None where ``failed``
+    failed: np.ndarray  # (B,) bool: no well-formed perception span
+
+
+def segment_completions(
+    tokenizer: Any,
+    completion_ids: Sequence[Sequence[int]],
+    tags: Tags = DEFAULT_TAGS,
+    *,
+    unclosed: Literal["reasoning", "perception"] = "reasoning",
+) -> GeneratedSegments:
+    """Cut sampled completions into perception, tags included, and reasoning.
+
+    The perception span counts where `percbal_ops.score_text` calls it ok: each of its two tags
+    occurs once, in order, with no tag in between, and the spans that are found come in the order
+    perception, reasoning, answer. Elsewhere every token is reasoning and ``failed`` is set, so
+    that no rule has to guess which of two spans was meant. Other tags need not be there, and a
+    completion that the length limit cut after its perception is well formed.
+
+    A token that straddles a border of the span is perception. A token without characters (a special
+    token, or the first bytes of a character) is perception strictly inside the span.
+
+    Args:
+        tokenizer: fast or slow; the tags must not be special tokens of it, since decoding drops
+            those.
+        completion_ids: (B, T_i) ids without the prompt; <eos> and padding anywhere.
+        tags: the strings around each part.
+        unclosed: what the tokens are from an opening tag that is never closed, as in a
+            completion cut by the length limit, up to the next tag or the end; it is ``failed``
+            either way.
+
+    Raises ValueError for an unknown ``unclosed``, or tags that are special tokens or unusable.
+    """
+    if unclosed not in ("reasoning", "perception"):
+        raise ValueError(f'unclosed must be "reasoning" or "perception", got {unclosed!r}')
+    ids = [[int(i) for i in row] for row in completion_ids]
+    text = tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
+    found = score_text(
+        text, [""] * len(text), "text", tags={name: getattr(tags, name) for name in SPANS}
+    )
+    status = found.span_status[:, 0].tolist()
+    inner = found.char_spans[:, 0].tolist()
+    borders = _Borders(tokenizer, ids, tags)
+    segments, perception = [], []
+    for row, words, state, (start, end) in zip(ids, text, status, inner, strict=True):
+        segment = np.full(len(row), REASONING, dtype=np.int64)
+        if state == OK:
+            span = start - len(tags.perception[0]), end + len(tags.perception[1])
+            segment[borders.closed(row, words, *span)] = PERCEPTION
+        elif state == UNCLOSED and unclosed == "perception":
+            segment[borders.of(row, words, *_open_span(words, tags))] = PERCEPTION
+        segments.append(segment)
+        perception.append(words[start:end] if state == OK else None)
+    failed = np.array([state != OK for state in status], dtype=bool)
+    return GeneratedSegments(segments, text, perception, failed)
+
+
+class _Borders:
+    """The tokens of one batch that cover some characters, by the fastest way that is exact."""
+
+    def __init__(self, tokenizer: Any, ids: list[list[int]], tags: Tags) -> None:
+        self.tokenizer = tokenizer
+        self.tag_ids = _ids_of_tags(tokenizer, tags)
+        self.byte_lengths = _byte_lengths(tokenizer, ids)
+
+    def closed(self, row: list[int], text: str, start: int, end: int) -> slice:
+        """The span between the only opening and the only closing tag of ``text``."""
+        if self.tag_ids and all(row.count(tag) == 1 for tag in self.tag_ids):
+            opening, closing = self.tag_ids
+            return slice(row.index(opening), row.index(closing) + 1)
+        return self.of(row, text, start, end)
+
+    def of(self, row: list[int], text: str, start: int, end: int) -> slice:
+        """Tokens that hold any of ``text[start:end]``, and those without characters between."""
+        if self.byte_lengths is not None:
+            lengths = np.array([self.byte_lengths[i] for i in row])
+            ends = lengths.cumsum()  # (T,) where each token ends, in bytes
+            # bytes that are not UTF-8 became U+FFFD, of another length: then the sums differ
+            if ends[-1] == len(text.encode()):
+                first, last = len(text[:start].encode()), len(text[:end].encode())
+                return slice(
+                    int(np.searchsorted(ends, first, side="right")),
+                    int(np.searchsorted(ends - lengths, last, side="left")),
+                )
+        first = self._decoded_by(row, text[: start + 1]) - 1
+        return slice(first, self._decoded_by(row, text[:end]))
+
+    def _decoded_by(self, row: list[int], beginning: str) -> int:
+        """How many tokens it takes until their decoded text begins so: log2(T) decodes.
+
+        Whole prefixes are decoded, never single tokens, whose text may be half a character or
+        lack the space before it.
+        """
+
+        def reached(n: int) -> bool:
+            return self.tokenizer.decode(row[:n], skip_special_tokens=True).startswith(beginning)
+
+        return bisect_left(range(len(row)), True, key=reached)
+
+
+def _open_span(text: str, tags: Tags) -> tuple[int, int]:
+    """From the opening tag to the next tag, or to the end."""
+    start = text.index(tags.perception[0])
+    inside = start + len(tags.perception[0])
+    others = (text.find(tag, inside) for tag in (*tags.reasoning, *tags.answer))
+    return start, min((at for at in others if at >= 0), default=len(text))
+
+
+def _ids_of_tags(tokenizer: Any, tags: Tags) -> list[int] | None:
+    """The ids of the two perception tags where each is one token, as in a word-level tokenizer."""
+    every = {tag for name in SPANS for tag in getattr(tags, name)}
+    special = every.intersection(
+        str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
+    )
+    if special:
+        raise ValueError(
+            f"{min(special)} is a special token, which decoding drops: add the tags to the "
+            "tokenizer as ordinary tokens, or not at all"
+        )
+    ids = tokenizer.convert_tokens_to_ids(list(tags.perception))
+    whole = all(
+        i is not None and tokenizer.decode([i]) == tag
+        for i, tag in zip(ids, tags.perception, strict=True)
+    )
+    return ids if whole else None
+
+
+def _byte_lengths(tokenizer: Any, ids: list[list[int]]) -> dict[int, int] | None:
+    """Bytes of text behind each id of the batch, where the tokenizer is byte-level BPE."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or not isinstance(backend.decoder, decoders.ByteLevel):
+        return None
+    added = tokenizer.added_tokens_decoder
+    used = sorted(set(chain.from_iterable(ids)))
+    lengths = {}
+    for i, token in zip(used, tokenizer.convert_ids_to_tokens(used), strict=True):
+        # no token: the head of a model may be larger than its vocabulary
+        if token is None or (i in added and added[i].special):
+            lengths[i] = 0
+        else:  # an added token may be plain text instead
+            lengths[i] = len(token if BYTE_ALPHABET.issuperset(token) else token.encode())
+    return lengths

@@ -1,0 +1,80 @@
+"""The options of balanced fine-tuning, beside TRL's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from transformers import ProcessorMixin
+from trl import SFTConfig
+
+from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
+from percbal.segments.tagged import Tags
+from percbal.sft.collate import SegmentCollator
+
+
+@dataclass
+class BalancedSFTConfig(SFTConfig):
+    """``trl.SFTConfig`` and how to weigh the segments."""
+
+    balance: str = field(
+        default="fixed",
+        metadata={"help": "token_mean (plain fine-tuning), fixed (lam), or ngdiff (dynamic)."},
+    )
+    lam: float = field(
+        default=0.5,
+        metadata={"help": "Weight of perception's mean loss; ngdiff starts from it."},
+    )
+    ngdiff_decay: float = field(
+        default=0.0,
+        metadata={"help": "Exponential mean of ngdiff's log-odds over steps; 0 is none."},
+    )
+    ngdiff_min: float = field(default=0.0, metadata={"help": "Least lambda of ngdiff."})
+    ngdiff_max: float = field(default=1.0, metadata={"help": "Largest lambda of ngdiff."})
+    perception_tags: list[str] = field(
+        default_factory=lambda: list(Tags().perception),
+        metadata={"help": "Opening and closing tag of the perception part of a response."},
+    )
+    tag_tokens: str = field(
+        default="segment",
+        metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
+    )
+    chunked_logits: bool = field(
+        default=False,
+        metadata={
+            "help": "Compute the loss from hidden states, a chunk of logits at a time: memory for "
+            "a large vocabulary. Token accuracies are then not logged."
+        },
+    )
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "Cut sequences there. None, unlike TRL's 1024, never cuts an image."},
+    )
+
+    def make_balance(self) -> Balance:
+        """The controller that the options name."""
+        if self.balance == "token_mean":
+            return TokenMean()
+        if self.balance == "fixed":
+            return Fixed(self.lam)
+        if self.balance == "ngdiff":
+            return NGDiff(
+                lam=self.lam,
+                decay=self.ngdiff_decay,
+                lam_min=self.ngdiff_min,
+                lam_max=self.ngdiff_max,
+            )
+        raise ValueError(f"balance must be token_mean, fixed or ngdiff, got {self.balance!r}")
+
+    def make_collator(self, processor: ProcessorMixin) -> SegmentCollator:
+        """The collator for raw examples."""
+        if len(self.perception_tags) != 2:
+            raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
+        if self.tag_tokens not in ("segment", "other"):
+            raise ValueError(f"tag_tokens must be segment or other, got {self.tag_tokens!r}")
+        opening, closing = self.perception_tags
+        return SegmentCollator(
+            processor,
+            Tags(perception=(opening, closing)),
+            tag_tokens=self.tag_tokens,  # type: ignore[arg-type]
+            max_length=self.max_length,
+        )

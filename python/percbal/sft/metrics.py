@@ -1,0 +1,124 @@
+"""Sums of what the SFT trainer logs, kept on the device until a log is due."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from percbal.segments.tagged import N_SEGMENTS
+from percbal_ops import SegmentOutput
+
+
+class SegmentMetrics:
+    """Accumulates per-segment sums without waiting for the device; ``drain`` reads them once.
+
+    Token sums are added over micro-batches, steps and ranks and divided last, so that every
+    logged mean is a mean over tokens and not a mean of means.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        # mode -> name -> sum; those of tokens are this rank's, those of steps are all ranks'
+        self._token_sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
+        self._step_sums: dict[str, Tensor] = {}
+        self._tokens_seen = 0.0
+
+    def add_batch(
+        self,
+        mode: str,
+        result: SegmentOutput,
+        counts: Tensor,
+        attention_mask: Tensor,
+    ) -> None:
+        """A micro-batch's result with ``segment_counts=counts``, (S,), of the accumulated batch."""
+        sums = {
+            "nll": result.segment_loss.float() * counts,
+            "tokens": result.segment_count.float(),
+            "squared_norm": result.segment_grad_norm.float().square(),
+            "seen": attention_mask.sum().float()[None],
+        }
+        _add(self._token_sums[mode], sums)
+
+    def add_top_one(self, mode: str, logits: Tensor, target: Tensor, segment_ids: Tensor) -> None:
+        """Its tokens whose most likely value is right: logits (B, T, V), the others (B, T)."""
+        right = logits.argmax(-1) == target
+        segments = torch.arange(N_SEGMENTS, device=target.device)[:, None, None]
+        _add(
+            self._token_sums[mode],
+            {"right": ((segment_ids == segments) & right).sum((1, 2)).float()},
+        )
+
+    def add_step(self, weights: Tensor, counts: Tensor) -> None:
+        """An optimizer step with these weights (S,) and global counts (S,)."""
+        sums = {"weights": weights, "counts": counts.float(), "steps": weights.new_ones(1)}
+        _add(self._step_sums, sums)
+
+    def add_gradient_norms(self, norms: Tensor) -> None:
+        """Norms (S,) over all parameters, of an optimizer step."""
+        _add(self._step_sums, {"norms": norms})
+
+    def drain(self, mode: str) -> dict[str, float]:
+        """Means since the last call, over all ranks; empty if there was no batch since.
+
+        A segment without tokens in that time has no entries.
+        """
+        if not self._token_sums[mode]:
+            return {}
+        tokens = self._read(self._token_sums.pop(mode), reduce=True)
+        steps = {}
+        if mode == "train":
+            steps = self._read(self._step_sums, reduce=False)
+            self._step_sums = {}
+            self._tokens_seen += tokens["seen"][0]
+        logs = _token_means(tokens)
+        logs["num_tokens"] = self._tokens_seen
+        if steps:
+            logs |= _step_means(steps, tokens, logs)
+        return logs
+
+    def _read(self, sums: dict[str, Tensor], *, reduce: bool) -> dict[str, list[float]]:
+        """All sums at once: one reduction over ranks and one copy to the host."""
+        flat = torch.cat(list(sums.values()))
+        if reduce:
+            flat = self.accelerator.reduce(flat, "sum")
+        parts = flat.cpu().split([len(value) for value in sums.values()])
+        return {name: part.tolist() for name, part in zip(sums, parts, strict=True)}
+
+
+def _token_means(tokens: dict[str, list[float]]) -> dict[str, float]:
+    logs = {}
+    right = tokens.get("right")  # None: the logits were not there to look at
+    if right is not None:
+        logs["mean_token_accuracy"] = sum(right) / max(sum(tokens["tokens"]), 1.0)
+    for i, name in enumerate("pr"):
+        if tokens["tokens"][i] > 0:
+            logs[f"loss_{name}"] = tokens["nll"][i] / tokens["tokens"][i]
+            if right is not None:
+                logs[f"token_accuracy_{name}"] = right[i] / tokens["tokens"][i]
+    return logs
+
+
+def _step_means(
+    steps: dict[str, list[float]], tokens: dict[str, list[float]], means: dict[str, float]
+) -> dict[str, float]:
+    n = steps["steps"][0]
+    weights = [weight / n for weight in steps["weights"]]
+    logs = {"lambda": weights[0]}
+    for i, name in enumerate("pr"):
+        logs[f"n_{name}"] = steps["counts"][i] / n
+        logs[f"grad_norm_logits_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
+        if "norms" in steps:
+            logs[f"grad_norm_{name}"] = steps["norms"][i] / n
+    logs["token_share_p"] = logs["n_p"] / max(logs["n_p"] + logs["n_r"], 1.0)
+    if "loss_p" in means and "loss_r" in means:
+        parts = [weights[0] * means["loss_p"], weights[1] * means["loss_r"]]
+        logs["loss_share_p"] = parts[0] / max(sum(parts), 1e-30)
+    return logs
+
+
+def _add(sums: dict[str, Tensor], new: dict[str, Tensor]) -> None:
+    for name, value in new.items():
+        sums[name] = sums[name] + value if name in sums else value

@@ -1,0 +1,83 @@
+"""What the SFT trainer does not support, said before it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trl import SFTConfig, SFTTrainer
+
+from percbal.objective.balance import Balance
+from percbal.sft.config import BalancedSFTConfig
+
+
+def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:
+    """Raise one sentence for an option that the segment loss does not support."""
+    refusals = {
+        "packing": (args.packing or bool(args.eval_packing), "it drops the segment of each token"),
+        "padding_free": (args.padding_free, "it drops the segment of each token"),
+        "use_liger_kernel": (args.use_liger_kernel, "Liger replaces the loss"),
+        "assistant_only_loss": (args.assistant_only_loss, "only completions have segments"),
+        "completion_only_loss=False": (
+            args.completion_only_loss is False,
+            "only completions have segments",
+        ),
+        "label_smoothing_factor": (args.label_smoothing_factor > 0, "it is another loss"),
+        f"loss_type={args.loss_type!r}": (args.loss_type != "nll", "it is another loss"),
+        "compute_loss_func": (kwargs.get("compute_loss_func") is not None, "it is another loss"),
+        "formatting_func": (kwargs.get("formatting_func") is not None, "only raw columns are read"),
+    }
+    if args.chunked_logits:
+        refusals["compute_metrics with chunked_logits"] = (
+            kwargs.get("compute_metrics") is not None,
+            "there are no logits to compute them from",
+        )
+    for name, (asked_for, why) in refusals.items():
+        if asked_for:
+            raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")
+    if balance.needs_gradient_norms:
+        _refuse_for_ngdiff(args)
+
+
+def _refuse_for_ngdiff(args: SFTConfig) -> None:
+    if args.fp16:
+        raise ValueError(
+            "balance='ngdiff' does not support fp16: its loss scaler sees one gradient; use bf16"
+        )
+    checkpointing = args.gradient_checkpointing_kwargs
+    if (
+        args.gradient_checkpointing
+        and isinstance(checkpointing, dict)
+        and checkpointing.get("use_reentrant")
+    ):
+        raise ValueError(
+            "balance='ngdiff' does not support reentrant gradient checkpointing: it allows one "
+            "backward pass; set use_reentrant to false"
+        )
+
+
+def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
+    """The same for what is known only once TRL has set up the accelerator and the model."""
+    parallelism = trainer.accelerator.parallelism_config
+    for kind in ("cp", "sp", "tp"):
+        if parallelism is not None and getattr(parallelism, f"{kind}_enabled"):
+            raise ValueError(
+                f"BalancedSFTTrainer does not support {kind}_size > 1: it would split a sequence "
+                "without its segments"
+            )
+    if trainer.aux_loss_enabled:
+        raise ValueError(
+            "BalancedSFTTrainer does not support the auxiliary loss of mixture-of-experts models; "
+            "set router_aux_loss_coef=0.0"
+        )
+    if not balance.needs_gradient_norms:
+        return
+    if trainer.is_deepspeed_enabled:
+        raise ValueError(
+            "balance='ngdiff' does not support DeepSpeed, which keeps only one gradient; use FSDP2 "
+            "or DDP, or balance='fixed'"
+        )
+    if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
+        raise ValueError(
+            "balance='ngdiff' does not support FSDP 1: a second backward pass through its flat "
+            "parameters is wrong; set fsdp_version to 2"
+        )

@@ -1,0 +1,293 @@
+"""Supervised fine-tuning in which perception and reasoning tokens are weighed apart.
+
+``BalancedSFTTrainer`` is TRL's ``SFTTrainer`` with another loss,
+``lambda * L_p + (1 - lambda) * L_r``, whose token counts are those of the whole accumulated batch
+over all ranks. A mean per micro-batch would be another, wrong, loss: segments have unequal
+lengths, and the mean of means is not the mean.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+import transformers
+from packaging.version import Version
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, ProcessorMixin
+from trl import SFTTrainer
+
+from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
+from percbal.models.output_head import inner_model, unsupported_head
+from percbal.objective.balance import NGDiff
+from percbal.segments.tagged import N_SEGMENTS
+from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
+from percbal.sft.config import BalancedSFTConfig
+from percbal.sft.metrics import SegmentMetrics
+from percbal.sft.order import LengthGroupedSampler
+from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup
+from percbal.sft.segment_head import SegmentLosses, use_segment_losses
+from percbal.sft.two_gradients import make_two_gradients
+from percbal_ops import SegmentOutput
+
+
+class ForwardPass(NamedTuple):
+    """What the model returned when it was asked for these losses."""
+
+    losses: SegmentLosses
+    outputs: Any  # with logits (B, T, V), or a list of () losses to differentiate
+
+    @property
+    def logits(self) -> Tensor | None:
+        return getattr(self.outputs, "logits", None)
+
+    def loss(self, i: int) -> SegmentOutput:
+        if self.logits is not None:
+            return self.losses.of_logits(self.logits, i)
+        return self.losses.results[i]._replace(loss=self.outputs[i])
+
+
+class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
+    """``trl.SFTTrainer`` on ``lambda * L_p + (1 - lambda) * L_r``.
+
+    train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
+        or ``images``, and optionally ``segments``; or an ``EncodedDataset``.
+    Other arguments are TRL's. Logged beside TRL's numbers: see docs/sft.md.
+
+    Raises ValueError, one sentence, for every option whose combination with a segment loss is
+    not supported.
+    """
+
+    args: BalancedSFTConfig
+    model: PreTrainedModel
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        args: BalancedSFTConfig,
+        *,
+        train_dataset: Any,
+        eval_dataset: Any = None,
+        processing_class: ProcessorMixin,
+        data_collator: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        self.balance = args.make_balance()
+        refuse_unsupported(args, self.balance, kwargs)
+        if data_collator is None:
+            data_collator = _default_collator(args, train_dataset, processing_class)
+        args.remove_unused_columns = False  # the collator reads columns that no model knows
+        encoded = isinstance(train_dataset, EncodedDataset)
+        if eval_dataset is not None and isinstance(eval_dataset, EncodedDataset) != encoded:
+            raise ValueError(
+                "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
+                f"{type(train_dataset).__name__} and {type(eval_dataset).__name__}"
+            )
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=data_collator,
+            train_dataset=EncodedDataset.stand_in() if encoded else train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.train_dataset: Dataset = train_dataset
+        refuse_unsupported_setup(self, self.balance)
+        if args.chunked_logits:
+            self._use_segment_losses()
+        self._claim_scaled_loss()
+        self._segment_metrics = SegmentMetrics(self.accelerator)
+        self._two_gradients = make_two_gradients(self.accelerator)
+        self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
+
+    def _use_segment_losses(self) -> None:
+        model = inner_model(self.accelerator, self.model)
+        if (reason := unsupported_head(model)) is not None:
+            raise ValueError(f"chunked_logits=True is not possible: {reason}")
+        use_segment_losses(model)
+
+    def _claim_scaled_loss(self) -> None:
+        """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
+        if Version(transformers.__version__) >= Version("5.19.0.dev0"):
+            self.loss_is_scaled_for_ga = True  # type: ignore[assignment]
+        else:
+            self.model_accepts_loss_kwargs = True
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        grouped = self.args.train_sampling_strategy == "group_by_length"
+        if not (grouped and isinstance(dataset, EncodedDataset)):
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(dataset.lengths(), batch * self.args.world_size, seed)
+
+    # --- counts of the whole accumulated batch -------------------------------------------------
+
+    def get_batch_samples(
+        self, epoch_iterator: Any, num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.zeros(N_SEGMENTS, dtype=torch.int64, device=device)
+        for batch in batches:
+            counts += segment_counts(batch["labels"], batch["segment_ids"]).to(device)
+        self._counts = self.accelerator.reduce(counts, "sum")
+        # a count, where the model class gives none, keeps the Trainer from dividing again
+        return batches, self._counts.sum() if items is None else items
+
+    # --- loss ----------------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        training = self.model.training
+        counts = self._counts if training else None
+        if counts is None:
+            counts = segment_counts(inputs["labels"], inputs["segment_ids"])
+        weights = self.balance.weights(counts)
+        target, segment_ids = _shifted(inputs)
+        passed = self._forward(
+            model, inputs, SegmentLosses(segment_ids, counts, [(target, weights)])
+        )
+        result = passed.loss(0)
+        self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
+        # ranks' gradients are averaged, and the counts already run over all ranks
+        loss = result.loss * self.accelerator.num_processes if training else result.loss
+        return (loss, passed.outputs) if return_outputs else loss
+
+    def _forward(
+        self, model: nn.Module, inputs: dict[str, Any], losses: SegmentLosses
+    ) -> ForwardPass:
+        fields = {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
+        if self.args.chunked_logits:
+            fields["segment_losses"] = losses
+        return ForwardPass(losses, model(**fields, use_cache=False))
+
+    def _record(
+        self,
+        inputs: dict[str, Any],
+        logits: Tensor | None,
+        target: Tensor,
+        segment_ids: Tensor,
+        result: SegmentOutput,
+        weights: Tensor,
+        counts: Tensor,
+    ) -> None:
+        mode = "train" if self.model.training else "eval"
+        self._segment_metrics.add_batch(mode, result, counts, inputs["attention_mask"])
+        if logits is not None:
+            self._segment_metrics.add_top_one(mode, logits.detach(), target, segment_ids)
+        if mode == "train" and self.accelerator.sync_gradients:
+            self._segment_metrics.add_step(weights, counts)
+
+    def prediction_step(
+        self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> Any:
+        loss_only = prediction_loss_only or self.args.chunked_logits  # there are no logits
+        return super().prediction_step(model, inputs, loss_only, ignore_keys)
+
+    # --- NGDiff: two gradients, kept apart until their norms are known --------------------------
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        if not self.balance.needs_gradient_norms:
+            return super().training_step(model, inputs, num_items_in_batch)
+        assert isinstance(self.balance, NGDiff) and self._counts is not None
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        counts = self._counts
+        target, segment_ids = _shifted(inputs)
+        alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids))
+        with self.maybe_activation_offload_context, self.compute_loss_context_manager():
+            passed, results = self._two_gradients.backward(
+                model,
+                lambda: self._forward(model, inputs, alone),
+                lambda passed, segment: passed.loss(segment),
+            )
+        if self.accelerator.sync_gradients:
+            norms = self._two_gradients.reduce()
+            self.balance.update(norms)
+            self._segment_metrics.add_gradient_norms(norms)
+        weights = self.balance.weights(counts)
+        result = _joined(results, weights)
+        self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
+        if self.accelerator.sync_gradients:
+            losses = self._two_gradients.combine(weights)
+            return (weights * losses).sum() * self.accelerator.num_processes
+        return torch.zeros((), device=counts.device)  # the last micro-batch reports for all
+
+    # --- logs ----------------------------------------------------------------------------------
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = "train" if self.model.training else "eval"
+        for name, value in self._segment_metrics.drain(mode).items():
+            self._metrics[mode][name].append(value)
+        super().log(logs, start_time)
+
+    @cached_property
+    def _parameters_for_flos(self) -> int:
+        return self.model.num_parameters(exclude_embeddings=True)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        # the Trainer's own walks over all modules at every step
+        return 6 * inputs["input_ids"].numel() * self._parameters_for_flos
+
+    # --- checkpoints ---------------------------------------------------------------------------
+
+    def _controller(self) -> tuple[Any, str]:
+        return self.balance, BALANCE_FILE
+
+
+def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:
+    """Tokens that each segment is trained on: (S,) int64 from labels and segment_ids (B, T).
+
+    The first token of a sequence is predicted by nothing and does not count.
+    """
+    trained = (labels[:, 1:] != IGNORE_INDEX) & (segment_ids[:, 1:] >= 0)
+    ids = torch.where(trained, segment_ids[:, 1:], N_SEGMENTS).reshape(-1)
+    return torch.stack([(ids == segment).sum() for segment in range(N_SEGMENTS)])
+
+
+def _each_alone(target: Tensor, segment_ids: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Targets (B, T) and weights (S,) of the mean loss of each segment without the others."""
+    weights = torch.eye(N_SEGMENTS, device=target.device)
+    return [
+        (target.masked_fill(segment_ids != segment, IGNORE_INDEX), weights[segment])
+        for segment in range(N_SEGMENTS)
+    ]
+
+
+def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
+    if isinstance(dataset, EncodedDataset):
+        return PaddingCollator(dataset.pad_token_id)
+    return args.make_collator(processor)
+
+
+def _shifted(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Next-token targets and their segments, (B, T) both.
+
+    The targets are shifted, not the logits: a slice of the logits would be a copy.
+    """
+    return _shift_left(inputs["labels"], IGNORE_INDEX), _shift_left(inputs["segment_ids"], -1)
+
+
+def _shift_left(values: Tensor, last: int) -> Tensor:
+    """(B, T) moved one token to the left; ``last`` fills the end."""
+    return torch.cat((values[:, 1:], values.new_full((len(values), 1), last)), dim=1)
+
+
+def _joined(results: list[SegmentOutput], weights: Tensor) -> SegmentOutput:
+    """One output from those of each segment alone, whose other entries are zero."""
+    loss, count, norm = (
+        torch.stack([getattr(result, name)[i] for i, result in enumerate(results)])
+        for name in ("segment_loss", "segment_count", "segment_grad_norm")
+    )
+    return SegmentOutput((weights * loss).sum(), loss, count, norm)

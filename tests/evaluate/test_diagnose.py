@@ -1,0 +1,256 @@
+"""Facts about the diagnosis: what a, a_p and a_r measure, and what batching must not change."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import vlm_fixtures as vlm
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import stats
+
+from percbal.evaluate.diagnose import complete, diagnose
+from percbal.evaluate.intervals import paired_difference, wilson_interval
+from percbal.models.loading import load_vlm
+from percbal.models.tiny import build_tiny_vlm, pixel_statistics
+from percbal.tasks.base import Instance, Score, find_spans, tagged
+
+NUMBERS = [f"n{i}" for i in range(4)]
+TAGS = "<perception> </perception> <reasoning> </reasoning> <answer> </answer>".split()
+
+
+class Brightness:
+    """See which of four greys the image is; the answer is the next one."""
+
+    name = "brightness"
+
+    def generate(self, index: int, split: str, seed: int) -> Instance:
+        level = int(np.random.default_rng([index, seed, split == "test"]).integers(4))
+        return Instance(
+            task=self.name,
+            index=index,
+            image=Image.new("RGB", (32, 32), (20 + 70 * level,) * 3),
+            query="look",
+            perception=NUMBERS[level],
+            reasoning=" ".join(["so"] * (1 + index % 3)),  # responses of unequal length
+            answer=NUMBERS[(level + 1) % 4],
+            truth={"level": level},
+        )
+
+    def score(self, completion: str, truth: dict) -> Score:
+        spans = find_spans(completion)
+        level = truth["level"]
+        seen = None if spans.perception is None else spans.perception.split() == [NUMBERS[level]]
+        answer = NUMBERS[(level + 1) % 4]
+        right = None if spans.answer is None else spans.answer.split() == [answer]
+        return Score(
+            right, seen, float(seen is True), None, spans.complete, "".join(spans.problems)
+        )
+
+    def oracle_prefix(self, instance: Instance) -> str:
+        return tagged("perception", instance.perception)
+
+    def vocabulary(self) -> list[str]:
+        return [*TAGS, "look", "so", *NUMBERS]
+
+
+@dataclass
+class Blind(Brightness):
+    """The same with images that say nothing: every one is equally grey."""
+
+    def generate(self, index: int, split: str, seed: int) -> Instance:
+        seeing = super().generate(index, split, seed)
+        return Instance(**(seeing.__dict__ | {"image": Image.new("RGB", (32, 32), (90, 90, 90))}))
+
+
+def trained(task: Brightness, path) -> tuple:
+    instances = [task.generate(i, "train", 0) for i in range(64)]
+    stats_ = pixel_statistics(
+        [instance.image for instance in instances[:-1]] + [Image.new("L", (8, 8))]
+    )
+    sizes = {"image_size": 32, "hidden": 32, "layers": 1, "mlp": 64}
+    directory = build_tiny_vlm(path / "model", task.vocabulary(), pixel_stats=stats_, **sizes)
+    model, processor = load_vlm(directory)
+    examples = [
+        {
+            "image": instance.image,
+            "prompt": [{"role": "user", "content": instance.query}],
+            "completion": [{"role": "assistant", "content": instance.response}],
+        }
+        for instance in instances
+    ]
+    args = vlm.config(
+        path / "out", optim="adamw_torch", learning_rate=5e-3, max_steps=120, logging_steps=120
+    )
+    vlm.train(model, processor, vlm.encoded(processor, examples), args)
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory):
+    return trained(Brightness(), tmp_path_factory.mktemp("seeing"))
+
+
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory):
+    return trained(Blind(), tmp_path_factory.mktemp("blind"))
+
+
+def test_a_model_that_sees_and_reasons_is_right_in_all_three(seeing):
+    result = diagnose(*seeing, Brightness(), n=20, progress=False)
+    assert (result.a.value, result.a_p.value, result.a_r.value) == (1.0, 1.0, 1.0)
+    assert result.parse_failures == 0
+    assert result.perception_f1 == 1.0
+
+
+def test_a_blind_model_that_reasons_has_a_r_alone(blind):
+    """The pattern that the whole diagnosis is there to tell apart."""
+    result = diagnose(*blind, Blind(), n=40, progress=False)
+    assert result.a_r.value == 1.0
+    assert result.a_p.value < 0.6
+    assert result.a.value == result.a_p.value  # it reasons rightly from what it guessed
+
+
+def test_an_untrained_model_is_unreadable_and_wrong(tmp_path):
+    task = Brightness()
+    model, processor = load_vlm(
+        build_tiny_vlm(tmp_path, task.vocabulary(), image_size=32, hidden=16, layers=1)
+    )
+    result = diagnose(model, processor, task, n=6, progress=False)
+    assert result.parse_failures == 6
+    assert result.a.value == result.a_p.value == 0.0
+    assert all(record.reason for record in result.records)
+
+
+def test_neither_batch_size_nor_padding_changes_a_completion(seeing):
+    """Rows of unequal length, padded on the left, against one row at a time."""
+    model, processor = seeing
+    model.eval()
+    task = Brightness()
+    instances = [task.generate(i, "test", 1) for i in range(6)]
+    prefixes = [task.oracle_prefix(x) if x.index % 2 else "" for x in instances]
+    together = complete(model, processor, instances, prefixes)
+    alone = [
+        complete(model, processor, [instance], [prefix])[0]
+        for instance, prefix in zip(instances, prefixes, strict=True)
+    ]
+    assert together == alone
+
+
+def test_completions_equal_greedy_decoding_written_out(seeing):
+    model, processor = seeing
+    model.eval()
+    task = Brightness()
+    instance = task.generate(3, "test", 0)
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "look"}]}]
+    prompt = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    prefix = task.oracle_prefix(instance)
+    inputs = processor(
+        images=[instance.image],
+        text=[prompt + prefix],
+        return_tensors="pt",
+        add_special_tokens=False,
+    )
+    ids = inputs.pop("input_ids")
+    inputs.pop("attention_mask")
+    start = ids.shape[1] - len(prefix.split())
+    while ids[0, -1] != processor.tokenizer.eos_token_id:
+        with torch.no_grad():
+            logits = model(input_ids=ids, **inputs).logits
+        ids = torch.cat((ids, logits[:, -1:].argmax(-1)), dim=1)
+    expected = processor.tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+    assert complete(model, processor, [instance], [prefix]) == [expected]
+
+
+def test_records_are_in_order_and_survive_json(seeing):
+    result = diagnose(*seeing, Brightness(), n=7, batch_size=3, seed=2, progress=False)
+    assert [record.index for record in result.records] == list(range(7))
+    read = json.loads(json.dumps(result.to_dict()))
+    assert read["a"] == list(result.a)
+    assert read["records"][0]["truth"] == result.records[0].truth
+    task = Brightness()
+    for record in result.records:
+        assert record.truth == task.generate(record.index, "test", 2).truth
+
+
+def test_accuracies_are_means_over_the_records(blind):
+    result = diagnose(*blind, Blind(), n=15, progress=False)
+    for name in ("a", "a_p", "a_r"):
+        hits = [getattr(record, name) for record in result.records]
+        assert getattr(result, name) == wilson_interval(sum(hits), 15)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_in_its_mode(seeing, training):
+    seeing[0].train(training)
+    diagnose(*seeing, Brightness(), n=1, progress=False)
+    assert seeing[0].training is training
+
+
+def test_progress_is_shown_on_request(seeing, capsys):
+    diagnose(*seeing, Brightness(), n=2, progress=True)
+    assert "4/4" in capsys.readouterr().err
+
+
+def test_no_instances_is_an_error(seeing):
+    with pytest.raises(ValueError, match="n and batch_size must be at least 1, got 0 and 128"):
+        diagnose(*seeing, Brightness(), n=0)
+
+
+# --- intervals ---------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilson_is_scipys(n, data):
+    k = data.draw(st.integers(0, n))
+    expected = stats.binomtest(k, n).proportion_ci(method="wilson")
+    value, low, high = wilson_interval(k, n)
+    assert value == k / n
+    assert low == pytest.approx(expected.low, abs=1e-6)
+    assert high == pytest.approx(expected.high, abs=1e-6)
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 0), (-1, 3), (4, 3)])
+def test_impossible_counts_are_refused(k, n):
+    with pytest.raises(ValueError, match="need 0 <= successes <= n"):
+        wilson_interval(k, n)
+
+
+def test_paired_interval_is_the_normal_one_for_many_instances():
+    rng = np.random.default_rng(0)
+    ours, base = rng.random(2000) < 0.7, rng.random(2000) < 0.6
+    value, low, high = paired_difference(ours, base)
+    difference = ours.astype(float) - base
+    error = difference.std() / len(difference) ** 0.5
+    assert value == pytest.approx(difference.mean())
+    assert low == pytest.approx(value - 1.96 * error, abs=0.1 * error)
+    assert high == pytest.approx(value + 1.96 * error, abs=0.1 * error)
+
+
+def test_pairing_cancels_what_both_models_find_hard():
+    rng = np.random.default_rng(0)
+    base = rng.random(400) < 0.5
+    ours = base | (rng.random(400) < 0.1)
+    paired = paired_difference(ours, base)
+    assert paired.high - paired.low < 0.06
+    assert paired.low > 0.0
+
+
+def test_runs_that_disagree_widen_the_interval():
+    rng = np.random.default_rng(0)
+    base = rng.random((4, 300)) < 0.5
+    steady = paired_difference(base | (rng.random((4, 300)) < 0.2), base)
+    gains = np.array([0.0, 0.0, 0.4, 0.4])[:, None]
+    erratic = paired_difference(base | (rng.random((4, 300)) < gains), base)
+    assert erratic.value == pytest.approx(steady.value, abs=0.03)
+    assert erratic.high - erratic.low > 2 * (steady.high - steady.low)
+
+
+def test_unpaired_arrays_are_refused():
+    with pytest.raises(ValueError, match=r"one shape .* got \(3,\) and \(2,\)"):
+        paired_difference([1, 0, 1], [1, 0])

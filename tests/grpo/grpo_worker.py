@@ -1,0 +1,93 @@
+"""Run by test_grpo_ranks.py under torchrun: two ranks train on halves of a batch, then save.
+
+python -m torch.distributed.run --nproc-per-node=2 grpo_worker.py DIRECTORY ddp|fsdp2
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import rl_fixtures as rl
+import torch
+from fsdp_on_cpu import OPTIONS as FSDP_OPTIONS
+from fsdp_on_cpu import ShardedOnCPU
+
+from percbal.grpo.trainer import BalancedGRPOTrainer
+from percbal.models.loading import load_vlm
+
+directory, engine = Path(sys.argv[1]), sys.argv[2]
+
+
+class ShardedTrainer(ShardedOnCPU, BalancedGRPOTrainer):
+    pass
+
+
+def counted(completions, completion_ids, **_):
+    """A reward that does not depend on who asks."""
+    return [float(sum(ids) % 7) for ids in completion_ids]
+
+
+counted.__name__ = "outcome"
+
+
+def fails_on_one_rank(completions, **_):
+    if trainer.accelerator.process_index == 1:
+        raise KeyError("grid")
+    return [1.0] * len(completions)
+
+
+fails_on_one_rank.__name__ = "perception"
+
+
+def make(out, perception, **options):
+    policy = load_vlm(directory / "model")
+    options = {"per_device_train_batch_size": 4, "ddp_backend": "gloo"} | options
+    kind = BalancedGRPOTrainer
+    if engine == "fsdp2":
+        kind, options = ShardedTrainer, options | FSDP_OPTIONS
+    return rl.trainer(policy, directory / out, [counted, perception], kind, **options)
+
+
+trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)
+rank = trainer.accelerator.process_index
+if engine == "ddp":
+    torch.manual_seed(rank)  # ranks sample for themselves
+    rows = [row for row in rl.prompts(2) for _ in range(4)]  # groups of 4, one to a rank
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(rows[4 * rank : 4 * rank + 4])
+    torch.save(
+        {
+            "advantages": batch["advantages"],
+            "segments": trainer._segmented.segments,
+            "perception": trainer._segmented.perception,
+            "rewards": trainer._rewards,
+            "mask": batch["completion_mask"],
+        },
+        directory / f"rank{rank}.pt",
+    )
+    trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)
+trainer.train()
+trainer.save_model(str(directory / engine))
+if trainer.is_world_process_zero():
+    (directory / f"{engine}.json").write_text(json.dumps(trainer.state.log_history))
+if engine == "ddp":
+    torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
+
+# a head that was gathered for sampling is sharded again after the first backward pass
+trainer = make(
+    f"{engine}-parts",
+    rl.perception,
+    per_device_train_batch_size=2,
+    gradient_accumulation_steps=2,
+    max_steps=1,
+)
+trainer.train()
+trainer.save_model(str(directory / f"{engine}-parts"))
+
+trainer = make("failing", fails_on_one_rank)
+try:
+    trainer.train()
+except RuntimeError as error:
+    (directory / f"error{rank}.txt").write_text(str(error))

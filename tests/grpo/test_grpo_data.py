@@ -1,0 +1,72 @@
+"""Facts about the data sets of GRPO: held out for evaluation, streamed, and without images."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import rl_fixtures as rl
+import torch
+import vlm_fixtures as vlm
+from datasets import IterableDataset
+
+from percbal.grpo.config import BalancedGRPOConfig
+from percbal.grpo.trainer import BalancedGRPOTrainer
+from percbal.rewards import masked_image_kl
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory):
+    return rl.tiny_policy(tmp_path_factory.mktemp("policy"))
+
+
+def trainer(policy, out, rewards, data, held_out=None, **options) -> BalancedGRPOTrainer:
+    torch.manual_seed(0)
+    return BalancedGRPOTrainer(
+        copy.deepcopy(policy[0]),
+        rewards,
+        BalancedGRPOConfig(str(out), **(rl.OPTIONS | options)),
+        train_dataset=data,
+        eval_dataset=held_out,
+        processing_class=policy[1],
+    )
+
+
+def test_evaluation_has_groups_of_its_own_and_moves_nothing(policy, tmp_path):
+    sizes = []
+
+    def outcome(completions, prompts, **columns):
+        sizes.append(len(completions))
+        return rl.outcome(completions, **columns)
+
+    options = {"num_generations_eval": 2, "per_device_eval_batch_size": 6, "loss_type": "grpo"}
+    evaluating = trainer(
+        policy,
+        tmp_path,
+        [outcome, rl.perception],
+        rl.prompts(),
+        rl.prompts(6),
+        alpha_rule="coupling",
+        **options,
+    )
+    found = evaluating.evaluate()
+    assert sizes == [6, 6], "six prompts, two rollouts of each, six at a time"
+    assert 0 <= found["eval_coupling/silent_groups"] <= 1 and found["eval_alpha"] == 0.5
+    assert evaluating.alpha.means is None and evaluating.alpha.value == 0.5
+    assert vlm.largest_difference(evaluating.model, policy[0]) == 0.0
+
+
+def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
+    def rows():
+        for i in range(64):
+            asked = [{"role": "user", "content": "look yes" if i % 2 else "look no"}]
+            yield {"prompt": asked, "answer": rl.WORDS[i % 2]}
+
+    data = IterableDataset.from_generator(rows)
+    assert data.column_names is None
+    rewards = [rl.outcome, rl.perception, masked_image_kl]
+    streaming = trainer(policy, tmp_path, rewards, data, measured=["masked_image_kl"], max_steps=2)
+    streaming.train()
+    entries = [e for e in streaming.state.log_history if "alpha" in e]
+    assert [e["rewards/masked_image_kl/mean"] for e in entries] == [0, 0]
+    assert vlm.largest_difference(streaming.model, policy[0]) > 1e-3

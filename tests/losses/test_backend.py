@@ -1,0 +1,98 @@
+"""What serves a call is what we say serves it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import percbal_ops
+from percbal_ops import dispatch as backend
+from percbal_ops.losses import reference
+
+OPS = ("token_cross_entropy", "token_cross_entropy_backward", "weighted_cross_entropy", "scale_")
+needs_cpp = pytest.mark.skipif(
+    percbal_ops.implementation("weighted_cross_entropy", "cpu") != "cpp",
+    reason="the C++ operators are not built",
+)
+
+
+def batch():
+    return torch.randn(4, 9, requires_grad=True), torch.tensor([0, 3, 8, -100])
+
+
+@needs_cpp
+@pytest.mark.parametrize("op", OPS)
+def test_cpp_is_registered_for_every_operator(op):
+    assert percbal_ops.implementation(op, "cpu") == "cpp"
+
+
+@needs_cpp
+def test_cpp_serves_cpu_calls_and_the_reference_never_runs():
+    """In a process of its own: the registration keeps the functions that it was given."""
+    program = """
+import torch
+from percbal_ops.losses import reference
+def never(*_): raise AssertionError("the reference ran")
+for name in ("token_cross_entropy", "token_cross_entropy_backward", "weighted_cross_entropy",
+             "scale_", "logit_gradient", "_rows"):
+    setattr(reference, name, never)
+import percbal_ops
+x, t = torch.randn(4, 9, requires_grad=True), torch.tensor([0, 3, 8, -100])
+percbal_ops.cross_entropy(x, t).backward(torch.tensor(0.5))
+percbal_ops.cross_entropy(x, t, reduction="none").sum().backward()
+percbal_ops.segment_cross_entropy(x, t, torch.tensor([0, 1, 1, 0]), torch.ones(2)).loss.backward()
+print("served")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "served", done.stderr
+
+
+def test_the_reference_serves_where_nothing_is_compiled():
+    program = """
+import sys
+sys.modules["percbal_ops._C"] = None
+import torch, percbal_ops
+assert percbal_ops.implementation("weighted_cross_entropy", "cpu") == "reference"
+x, t = torch.randn(4, 9, requires_grad=True), torch.tensor([0, 3, 8, -100])
+percbal_ops.cross_entropy(x, t).backward()
+torch.testing.assert_close(x.grad[3], torch.zeros(9))
+print("served")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "served", done.stderr
+
+
+def test_cuda_calls_go_to_cpp_where_it_is_built_on_hopper_else_to_triton(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    built = hasattr(torch.ops.percbal_cuda, "weighted_cross_entropy_out")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capability, cpp in (((8, 0), False), ((9, 0), built), ((10, 0), False)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda c=capability: c)
+        for op in ("weighted_cross_entropy", "weighted_cross_entropy_"):
+            assert percbal_ops.implementation(op, "cuda") == ("cuda" if cpp else "triton")
+        assert percbal_ops.implementation("token_cross_entropy", "cuda") == "triton"
+    kernels = backend.cuda_kernels()
+    name = "hopper" if built else "launch"
+    assert kernels.__name__ == f"percbal_ops.losses.triton.{name}"
+    with percbal_ops.use_cuda_backend("triton"):
+        assert backend.cuda_kernels().__name__ == "percbal_ops.losses.triton.launch"
+    with percbal_ops.use_cuda_backend("reference"):
+        assert backend.cuda_kernels() is reference
+        assert percbal_ops.implementation("weighted_cross_entropy", "cuda") == "reference"
+    assert backend.cuda_kernels() is kernels
+
+
+def test_the_in_place_operator_has_a_kernel_of_its_own_on_cuda():
+    name = "percbal::weighted_cross_entropy_"
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
+    assert hasattr(backend.cuda_kernels(), "weighted_cross_entropy_")
+
+
+def test_unknown_backend_is_named():
+    with pytest.raises(ValueError, match="unknown CUDA backend 'cutlass'; known are"):
+        with percbal_ops.use_cuda_backend("cutlass"):
+            pass

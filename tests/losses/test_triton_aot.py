@@ -1,0 +1,91 @@
+"""Facts about the machine code of every Triton kernel, compiled ahead of time: no GPU is needed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from kernel_code import (  # noqa: E402
+    ARCHITECTURES,
+    KERNELS,
+    compile_all,
+    every_request,
+    request,
+)
+
+USUAL = [request(kernel, arch) for kernel in KERNELS for arch in ARCHITECTURES] + [
+    request("statistics", 90, "fp32"),
+    request("statistics", 90, "bf16", shifted=True),
+    request("loss and gradient", 90, "bf16", shifted=True),
+    request("loss and gradient", 90, "bf16", smoothed=True, capped=True, weighted=True),
+    request("loss and gradient", 90, "fp64", smoothed=True, capped=True, weighted=True),
+    request("gradient", 90, "bf16", shifted=True),
+]
+
+
+@pytest.fixture(scope="module")
+def usual() -> list[dict]:
+    return [asked | facts for asked, facts in zip(USUAL, compile_all(USUAL), strict=True)]
+
+
+def select(facts: list[dict], *kernels: str, **wanted: object) -> list[dict]:
+    found = [
+        fact
+        for fact in facts
+        if fact["kernel"] in kernels and all(fact.get(k, False) == v for k, v in wanted.items())
+    ]
+    assert found, f"nothing compiled for {kernels} {wanted}"
+    return found
+
+
+def test_nothing_spills(usual: list[dict]) -> None:
+    assert [fact for fact in usual if fact["local_bytes"] or fact["local_accesses"]] == []
+
+
+def test_registers_stay_in_budget(usual: list[dict]) -> None:
+    """128 by 512 threads fill a multiprocessor; float64, for tests, may take its two programs."""
+    budget = {"fp64": 168}
+    assert [fact for fact in usual if fact["registers"] > budget.get(fact["dtype"], 128)] == []
+
+
+def test_statistics_leave_room_for_three_programs_on_hopper(usual: list[dict]) -> None:
+    (fact,) = select(usual, "statistics", arch=90, dtype="bf16", shifted=False)
+    assert fact["registers"] <= 65536 // (3 * 256) // 8 * 8
+
+
+def test_aligned_rows_are_read_and_written_128_bits_at_a_time(usual: list[dict]) -> None:
+    for fact in select(usual, "statistics", "loss and gradient", shifted=False, weighted=False):
+        for loop in fact["loops"]:
+            assert set(loop["loads"]) | set(loop["stores"]) <= {"128"}, fact
+    for fact in usual:
+        if fact["kernel"] in ("statistics", "loss and gradient", "scale"):
+            assert any("128" in loop["loads"] for loop in fact["loops"]), fact
+    for fact in select(usual, "gradient"):
+        assert fact["wide_loads"] and fact["wide_stores"], fact
+
+
+def test_statistics_take_one_exponential_per_logit(usual: list[dict]) -> None:
+    for fact in select(usual, "statistics"):
+        (loop,) = (loop for loop in fact["loops"] if loop["exponentials"])
+        # one more for the rescale of the whole tile
+        assert loop["exponentials"] == fact["columns_per_thread"] + 1, fact
+
+
+@pytest.mark.slow
+def test_every_combination_stays_in_registers_and_reads_128_bits_at_a_time() -> None:
+    """Six minutes on two cores. With softcap the assembler likes to leave up to 16 bytes of what no
+    loop needs in memory, where that lets twice as many programs run."""
+    asked = every_request()
+    facts = [one | fact for one, fact in zip(asked, compile_all(asked), strict=True)]
+    assert [fact for fact in facts if fact["local_in_loops"] or fact["local_bytes"] > 16] == []
+    assert [fact for fact in facts if fact["local_bytes"] and not fact.get("capped")] == []
+    # float64 is for tests; float32 with every option has two programs of 256 threads all the same
+    budget = {"fp64": 168, "fp32": 136}
+    assert [fact for fact in facts if fact["registers"] > budget.get(fact["dtype"], 128)] == []
+    for fact in facts:
+        in_loops = any("128" in loop["loads"] for loop in fact["loops"])
+        looping = fact["kernel"] in ("statistics", "loss and gradient")
+        assert in_loops if looping else fact["wide_loads"], fact

@@ -1,0 +1,121 @@
+"""Who may import whom, read from the sources: the walls of docs/design.md."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"percbal_ops": ROOT / "percbal_ops", "percbal": ROOT / "python" / "percbal"}
+TRAINING = ("transformers", "trl", "accelerate", "datasets")
+
+
+def modules() -> dict[str, set[str]]:
+    """Module name -> every module it imports, functions' own imports too."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in folder.rglob("*.py"):
+            parts = (package, *path.relative_to(folder).with_suffix("").parts)
+            name = ".".join(part for part in parts if part != "__init__")
+            found[name] = set(_imports(ast.parse(path.read_text()), name))
+    return found
+
+
+def _imports(tree: ast.AST, name: str):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} uses a relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+MODULES = modules()
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+# Package -> those of its own distribution that it may import, from the ground floor up.
+FLOORS = {
+    "percbal_ops": {
+        "checks": "",
+        "losses": "checks dispatch",
+        "dispatch": "losses",  # when first used
+        "linear": "checks losses",
+        "vocab_parallel": "checks losses",
+        "coupling": "",
+        "agreement": "coupling",
+        "text": "",
+    },
+    "percbal": {
+        "tasks": "",
+        "segments": "",
+        "objective": "segments",
+        "rewards": "",
+        "models": "",
+        "sft": "models objective segments",
+        "grpo": "models objective segments rewards",
+        "evaluate": "tasks",
+        "study": "sft grpo models segments rewards evaluate tasks",
+        "report": "study evaluate tasks",
+        "cli": "report study evaluate sft grpo models tasks",
+        "adapters": "segments",
+        "moved": "",
+    },
+}
+NEVER = {  # package -> what it may not import of others
+    "percbal_ops": ("percbal", *TRAINING),
+    "percbal.tasks": ("torch", "percbal_ops", *TRAINING),
+    "percbal.segments": TRAINING,
+    "percbal.objective": ("transformers", "accelerate", "datasets", "trl.GRPOTrainer"),
+    "percbal.rewards": TRAINING,
+    "percbal": ("percbal_ops.losses.triton", "percbal_ops.losses.library"),
+}
+
+
+@pytest.mark.parametrize("package", [f"{d}.{p}" for d, floors in FLOORS.items() for p in floors])
+def test_a_package_imports_what_its_floor_allows(package: str) -> None:
+    distribution, _, own = package.partition(".")
+    allowed = {own, *FLOORS[distribution][own].split()}
+    for name, imports in MODULES.items():
+        if within(name, package):
+            others = {m.split(".")[1] for m in imports if m.startswith(distribution + ".")}
+            wrong = (others & FLOORS[distribution].keys()) - allowed
+            assert not wrong, f"{name} imports {wrong}"
+
+
+def test_every_module_is_on_a_floor() -> None:
+    for name in MODULES:
+        distribution, _, rest = name.partition(".")
+        at_the_door = rest in ("", "__main__")
+        assert at_the_door or rest.split(".")[0] in FLOORS[distribution], name
+
+
+@pytest.mark.parametrize("who", NEVER)
+def test_never_imports(who: str) -> None:
+    for name, imports in MODULES.items():
+        if within(name, who):
+            wrong = [other for other in imports if within(other, *NEVER[who])]
+            assert not wrong, f"{name} imports {wrong}"
+
+
+@pytest.mark.parametrize("folder", PACKAGES.values(), ids=PACKAGES)
+def test_every_package_says_what_lives_in_it(folder: Path) -> None:
+    for path in folder.rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_importing_the_operators_loads_no_training_library_and_no_triton():
+    program = (
+        "import sys, percbal_ops; "
+        f"print([m for m in {('triton', *TRAINING)!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

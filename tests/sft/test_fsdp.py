@@ -1,0 +1,108 @@
+"""Facts about sharded training (FSDP2, two gloo processes on the CPU): it is the same training."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import vlm_fixtures as vlm
+from accelerate import Accelerator
+from two_processes import two_processes
+
+from percbal.models.checkpoint import VLMCheckpoints
+from percbal.models.loading import load_vlm
+from percbal.sft.two_gradients import WholeTwoGradients, make_two_gradients
+
+HERE = Path(__file__).parent
+RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
+STATE_DICTS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
+
+
+def saved_model(directory: Path) -> tuple:
+    model, processor = load_vlm(vlm.tiny_llava(directory / "base", layers=2))
+    model.save_pretrained(directory / "model")
+    processor.save_pretrained(directory / "model")
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Directory, the initial model and its processor; all balances trained under FSDP2."""
+    directory = tmp_path_factory.mktemp("fsdp")
+    model, processor = saved_model(directory)
+    two_processes(HERE / "ddp_worker.py", directory, "fsdp2", *RUNS)
+    return directory, model, processor
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_two_sharded_processes_equal_one(trained, run, tmp_path):
+    """2 processes x 2 micro-batches x 2 examples = 8 examples at once, of unequal segments.
+
+    The one process holds its logits whole, also where the two do not.
+    """
+    directory, model, processor = trained
+    balance = run.partition("+")[0]
+    data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
+    args = vlm.config(tmp_path, balance=balance)
+    whole = vlm.train(copy.deepcopy(model), processor, data, args)
+    whole.evaluate(data)
+    sharded = type(model).from_pretrained(directory / run)
+    assert vlm.largest_difference(whole.model, model) > 1e-3
+    assert vlm.largest_difference(whole.model, sharded) < 1e-6
+    theirs = json.loads((directory / f"{run}.json").read_text())
+    names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
+    names += ["eval_loss_p", "eval_loss_r"]
+    for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
+        ours, others = (
+            [entry[name] for entry in logs if name in entry]
+            for logs in (whole.state.log_history, theirs)
+        )
+        assert ours == pytest.approx(others, rel=1e-5), name
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("resume")
+    model, _ = saved_model(directory)
+    two_processes(HERE / "fsdp_worker.py", directory, *STATE_DICTS)
+    return directory, model
+
+
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_a_sharded_run_resumes_where_it_stopped(resumed, kind):
+    directory, initial = resumed
+    whole, rest = (
+        type(initial).from_pretrained(directory / kind / run / "final") for run in ("whole", "rest")
+    )
+    assert vlm.largest_difference(whole, initial) > 1e-3
+    assert vlm.largest_difference(whole, rest) == 0.0
+    lambdas = [
+        [entry["lambda"] for entry in json.loads(text)["log_history"] if "lambda" in entry]
+        for text in (
+            (directory / kind / run / "state.json").read_text() for run in ("whole", "rest")
+        )
+    ]
+    assert lambdas[0] == lambdas[1] and len(set(lambdas[0])) == 4
+
+
+@pytest.mark.parametrize("kind", STATE_DICTS)
+def test_a_checkpoint_of_the_other_engine_is_refused(resumed, kind, tmp_path):
+    """Without its optimizer's state the run would go on otherwise than it began."""
+    directory, model = resumed
+    plain = SimpleNamespace(model=model, is_fsdp_enabled=False, is_deepspeed_enabled=False)
+    written = directory / kind / "whole" / "checkpoint-2"
+    with pytest.raises(ValueError, match="was written under FSDP and cannot be resumed without it"):
+        VLMCheckpoints._load_from_checkpoint(plain, str(written))
+    sharded = SimpleNamespace(model=model, is_fsdp_enabled=True, is_deepspeed_enabled=False)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="was written without FSDP and cannot be resumed under it"):
+        VLMCheckpoints._load_from_checkpoint(sharded, str(tmp_path))
+
+
+def test_unsharded_training_takes_one_forward_pass():
+    assert isinstance(make_two_gradients(Accelerator(cpu=True)), WholeTwoGradients)
+    assert not torch.distributed.is_initialized()

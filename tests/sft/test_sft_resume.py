@@ -1,0 +1,134 @@
+"""Facts about checkpoints: a resumed run is the run that was never interrupted."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+
+import pytest
+import torch
+import vlm_fixtures as vlm
+from safetensors.torch import load_file, save_file
+
+from percbal.models.checkpoint import BALANCE_FILE, last_checkpoint, load_state, load_weights
+from percbal.objective.balance import NGDiff
+from percbal.sft.trainer import BalancedSFTTrainer
+
+EXAMPLES = [vlm.example_at(i) for i in range(16)]
+
+
+@pytest.fixture(scope="module", params=["llava", "qwen"])
+def vlm_and_data(request, tmp_path_factory):
+    return vlm.model_and_data(request.param, tmp_path_factory.mktemp("model"), EXAMPLES)
+
+
+def make(vlm_and_data, out, **options) -> BalancedSFTTrainer:
+    model, processor, data = vlm_and_data
+    options = {"optim": "adamw_torch", "learning_rate": 1e-2, "max_steps": 4} | options
+    options = {"save_steps": 2, "train_sampling_strategy": "random"} | options
+    options |= {"save_strategy": "steps"}
+    return BalancedSFTTrainer(
+        copy.deepcopy(model),
+        vlm.config(out, **options),
+        train_dataset=data,
+        eval_dataset=data,
+        processing_class=processor,
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"balance": "fixed"}, {"balance": "ngdiff", "ngdiff_decay": 0.9}]
+)
+def test_resumed_run_equals_the_uninterrupted_one(vlm_and_data, options, tmp_path):
+    whole = make(vlm_and_data, tmp_path / "whole", **options)
+    whole.train()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "rest" / "checkpoint-2")
+    resumed = make(vlm_and_data, tmp_path / "rest", **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 4
+    assert vlm.largest_difference(whole.model, vlm_and_data[0]) > 1e-3
+    assert vlm.largest_difference(whole.model, resumed.model) == 0.0
+    for name in ("loss", "loss_p", "lambda"):
+        values = [
+            [entry[name] for entry in trainer.state.log_history if name in entry]
+            for trainer in (whole, resumed)
+        ]
+        assert values[0] == values[1], name
+
+
+def test_resume_within_a_later_epoch_sees_the_same_length_grouped_batches(vlm_and_data, tmp_path):
+    """16 examples in batches of 4: step 6 is in the second epoch."""
+    options = {
+        "balance": "fixed",
+        "max_steps": 8,
+        "save_steps": 6,
+        "per_device_train_batch_size": 4,
+        "train_sampling_strategy": "group_by_length",
+    }
+    whole = make(vlm_and_data, tmp_path / "whole", **options)
+    whole.train()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-6", tmp_path / "rest" / "checkpoint-6")
+    torch.manual_seed(123)  # whatever else drew random numbers meanwhile
+    resumed = make(vlm_and_data, tmp_path / "rest", **options)
+    resumed.train(resume_from_checkpoint=last_checkpoint(tmp_path / "rest"))
+    assert vlm.largest_difference(whole.model, resumed.model) == 0.0
+
+
+def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path):
+    for step, files in ((2, ("trainer_state.json",)), (4, ("model.safetensors",))):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        for name in files:
+            (tmp_path / f"checkpoint-{step}" / name).touch()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    assert last_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_weights_that_lack_a_parameter_are_refused(vlm_and_data, tmp_path):
+    model = vlm_and_data[0]
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    gone = next(name for name in tensors if "q_proj.weight" in name)
+    save_file({k: v for k, v in tensors.items() if k != gone}, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="lacks 1 of the model's parameters: .*q_proj.weight"):
+        load_weights(copy.deepcopy(model), tmp_path)
+
+
+def test_ngdiff_refuses_the_checkpoint_of_another_balance():
+    with pytest.raises(ValueError, match="was not trained with ngdiff"):
+        NGDiff().load_state_dict({})
+
+
+def test_checkpoint_keeps_the_lambda_of_ngdiff(vlm_and_data, tmp_path):
+    trainer = make(vlm_and_data, tmp_path, balance="ngdiff", ngdiff_decay=0.5)
+    trainer.train()
+    restored = NGDiff(decay=0.5)
+    restored.load_state_dict(load_state(tmp_path / "checkpoint-4", BALANCE_FILE))
+    counts = torch.tensor([1, 1])
+    assert torch.equal(restored.weights(counts), trainer.balance.weights(counts))
+    assert float(restored.weights(counts)[0]) != pytest.approx(0.5)
+
+
+def test_best_model_is_loaded_at_the_end(vlm_and_data, tmp_path):
+    trainer = make(
+        vlm_and_data,
+        tmp_path,
+        eval_strategy="steps",
+        eval_steps=2,
+        load_best_model_at_end=True,
+        greater_is_better=True,  # so that the first checkpoint is the best
+    )
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
+    best = copy.deepcopy(vlm_and_data[0])
+    load_weights(best, trainer.state.best_model_checkpoint)
+    assert vlm.largest_difference(trainer.model, best) == 0.0
+
+
+def test_a_directory_without_weights_is_refused(vlm_and_data, tmp_path):
+    with pytest.raises(ValueError, match="holds no checkpoint: it has none of model.safetensors"):
+        load_weights(vlm_and_data[0], tmp_path)
+
+
+def test_checkpoint_of_another_trainer_has_no_balance(tmp_path):
+    assert load_state(tmp_path, BALANCE_FILE) is None
