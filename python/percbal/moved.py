@@ -16,7 +16,7 @@ MOVED = {  # without "percbal."; to go with 0.2
     "balance": "objective.balance",
     "checkpoint": "models.checkpoint",
     "collate": "sft.collate",
-    "coupling": "evaluate.coupling",
+    "coupling": "cli.coupling",
     "credit": "objective.credit",
     "generated_segments": "segments.sampled",
     "grpo_config": "grpo.config",

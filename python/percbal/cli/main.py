@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from percbal.tasks import TASKS, Task, get_task
-
-RUNS = Path("runs")
+from percbal.cli import coupling, diagnose, study, tasks
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,56 +43,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Find and fix the perception-reasoning imbalance of vision-language models.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_study(commands)
+    study.add(commands)
     _add_sft(commands)
     _add_grpo(commands)
-    _add_diagnose(commands)
-    _add_coupling(commands)
-    _add_tasks(commands)
+    diagnose.add(commands)
+    coupling.add(commands)
+    tasks.add(commands)
     return parser
-
-
-def _add_study(commands: Any) -> None:
-    from percbal.study.presets import PRESETS
-    from percbal.study.rl_presets import RL_PRESETS
-
-    presets: list[Any] = [*PRESETS.values(), *RL_PRESETS.values()]
-    parser = commands.add_parser(
-        "study",
-        help="train a tiny VLM with and without balancing, measure both, write a report",
-        description="Train a tiny vision-language model from scratch by every arm of a preset, "
-        "from the same weights on the same batches, and measure seeing and reasoning apart. "
-        "Started again, it goes on where it stopped.",
-        epilog="presets: " + "; ".join(f"{p.name}: {p.about}" for p in presets),
-    )
-    parser.add_argument("--preset", choices=[p.name for p in presets], default="quick")
-    parser.add_argument("--name", help="directory below --out (default: the preset's name)")
-    parser.add_argument("--out", type=Path, default=RUNS, help="default: %(default)s")
-    parser.add_argument("--jobs", type=int, help="processes at once (default: one per core)")
-    parser.set_defaults(run=_study)
-
-
-def _study(args: argparse.Namespace) -> None:
-    from percbal.study.presets import PRESETS
-    from percbal.study.rl_presets import RL_PRESETS
-
-    study: Any = (PRESETS | RL_PRESETS)[args.preset]
-    root = args.out / (args.name or study.name)
-    print(
-        f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
-    )
-    if args.preset in RL_PRESETS:
-        from percbal.study.rl_runner import run_rl_study
-
-        print(run_rl_study(study, root, jobs=args.jobs).table())
-        print(f"\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
-        return
-    from percbal.report.page import write_report
-    from percbal.study.runner import run_study
-
-    results = run_study(study, root, jobs=args.jobs)
-    report = write_report(study, results, root)
-    print(f"\n{results.table()}\n\nreport: {report}\nnumbers: {root / 'results.json'}")
 
 
 def _add_sft(commands: Any) -> None:
@@ -133,115 +86,3 @@ def _grpo(rest: list[str]) -> None:
     from percbal.cli.grpo import run_grpo
 
     run_grpo(rest)
-
-
-def _add_diagnose(commands: Any) -> None:
-    parser = commands.add_parser(
-        "diagnose",
-        help="measure a, a_p and a_r of a model on a task",
-        description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
-        "perception (a_r), by greedy decoding on a held-out split.",
-    )
-    parser.add_argument("model", help="directory or hub name of a vision-language model")
-    parser.add_argument("--dtype", default="float32", help="of the weights, or auto: as saved")
-    _add_task_options(parser)
-    parser.add_argument("--n", type=int, default=256, help="instances (default: %(default)s)")
-    parser.add_argument("--split", default="test", choices=("test", "train"))
-    parser.add_argument("--seed", type=int, default=0, help="of the instances")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--out", type=Path, help="write everything, every completion too, as JSON")
-    parser.set_defaults(run=_diagnose)
-
-
-def _diagnose(args: argparse.Namespace) -> None:
-    import torch
-
-    from percbal.evaluate.diagnose import diagnose
-    from percbal.models.loading import load_vlm
-
-    task = _task(args)
-    if args.out is not None and not args.out.parent.is_dir():
-        raise ValueError(f"--out: there is no directory {args.out.parent}")
-    model, processor = load_vlm(args.model, dtype=args.dtype)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(device)  # type: ignore[arg-type]
-    result = diagnose(
-        model,
-        processor,
-        task,
-        n=args.n,
-        split=args.split,
-        seed=args.seed,
-        batch_size=args.batch_size,
-    )
-    print(result.summary())
-    if args.out is not None:
-        args.out.write_text(json.dumps(result.to_dict()))
-
-
-def _add_coupling(commands: Any) -> None:
-    from percbal.evaluate import coupling
-
-    parser = commands.add_parser(
-        "coupling",
-        help="measure what saved rewards tell a policy about its perception",
-        description="Correlations of a reward with perception and reasoning over saved rollouts, "
-        "as GRPO sees them: within groups. docs/coupling.md says how to read them.",
-    )
-    coupling.add_arguments(parser)
-    parser.set_defaults(run=lambda args: sys.exit(coupling.run(args)))
-
-
-def _add_tasks(commands: Any) -> None:
-    parser = commands.add_parser(
-        "tasks",
-        help="list the diagnostic tasks, look at one, or export it for any training engine",
-        description="Without --preview or --export: the tasks and what their options do.",
-    )
-    _add_task_options(parser)
-    parser.add_argument("--preview", type=Path, metavar="FILE.png", help="write a contact sheet")
-    parser.add_argument("--export", type=Path, metavar="DIRECTORY", help="write images and JSONL")
-    parser.add_argument("--n", type=int, default=8, help="instances (default: %(default)s)")
-    parser.add_argument("--split", default="train", choices=("train", "test"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.set_defaults(run=_tasks)
-
-
-def _tasks(args: argparse.Namespace) -> None:
-    from percbal.tasks.preview import export_jsonl, save_preview
-
-    if args.preview is None and args.export is None:
-        for name, make in TASKS.items():
-            print(f"{name}\n{make.__doc__}\nby default: {get_task(name).describe()}")
-        return
-    task = _task(args)
-    if args.preview is not None:
-        print(save_preview(task, args.n, args.preview))
-    if args.export is not None:
-        print(export_jsonl(task, args.split, args.n, args.export, seed=args.seed))
-
-
-def _add_task_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", default="sudoku", help="default: %(default)s")
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the task, the value as JSON, e.g. --option size=9; repeatable",
-    )
-
-
-def _task(args: argparse.Namespace) -> Task:
-    return get_task(args.task, **dict(_option(text) for text in args.option))
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--option takes NAME=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value

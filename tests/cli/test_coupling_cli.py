@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from percbal.evaluate import coupling
+from percbal.cli import coupling
 from percbal_ops.coupling.api import reward_coupling
 
 

@@ -17,6 +17,17 @@ from percbal_ops.coupling.summary import Correlation
 SHOWN_BAD_ROWS = 20  # on the terminal; the JSON has all of them
 
 
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "coupling",
+        help="measure what saved rewards tell a policy about its perception",
+        description="Correlations of a reward with perception and reasoning over saved rollouts, "
+        "as GRPO sees them: within groups. docs/coupling.md says how to read them.",
+    )
+    add_arguments(parser)
+    parser.set_defaults(run=lambda args: sys.exit(run(args)))
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
