@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_never_imports(who: str) -> None:
 def test_every_package_says_what_lives_in_it(folder: Path) -> None:
     for path in folder.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+TABLE = re.findall(
+    r"^\| [^|]+ \| `([\w/.]+)` \| `(\w+)` \|$",
+    (ROOT / "docs" / "design.md").read_text(),
+    re.MULTILINE,
+)
+
+
+def test_the_design_says_where_twenty_rules_live() -> None:
+    assert len(TABLE) >= 20
+
+
+@pytest.mark.parametrize("path, name", TABLE)
+def test_a_rule_lives_where_the_design_says(path: str, name: str) -> None:
+    """Defined there, not imported there."""
+    nodes = ast.parse((ROOT / path).read_text()).body
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    targets = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets]
+    defined |= {t.id for t in targets if isinstance(t, ast.Name)}
+    assert name in defined
 
 
 def test_importing_the_operators_loads_no_training_library_and_no_triton():
