@@ -12,7 +12,8 @@ export TRITON_CACHE_DIR=$SCRATCH/triton TORCHINDUCTOR_CACHE_DIR=$SCRATCH/inducto
 export PYTHONPATH=$PWD:$PWD/python:$PWD/benchmarks${PYTHONPATH:+:$PYTHONPATH}
 unset PERCBAL_BACKEND PERCBAL_CLUSTER_BLOCKS
 if [ "${PERCBAL_GPU_REHEARSAL:-}" = 1 ]; then export TRITON_INTERPRET=1; else unset TRITON_INTERPRET; fi
-PYTEST=("$PYTHON" -m pytest -q -p no:cacheprovider -p gpu.pytest_facts -rfE -n "${WORKERS:-12}")
+PYTEST=("$PYTHON" -m pytest -q -p no:cacheprovider -p gpu.pytest_facts -rfE)
+"$PYTHON" -c 'import xdist' 2>/dev/null && PYTEST+=(-n "${WORKERS:-12}")
 "$PYTHON" -c 'import pytest_timeout' 2>/dev/null && PYTEST+=(--timeout 60)
 REHEARSAL_SLACK=${REHEARSAL_SLACK:-5}
 VOCAB=152064 MODEL=Qwen2.5-VL-7B
