@@ -22,12 +22,16 @@ export VOCAB MODEL
 
 begin() { # name, minutes, and the script's own arguments
   SCRIPT=$1 minutes=$2
-  [ "${3:-}" = --minutes ] && minutes=$4
+  [ "${3:-}" = --minutes ] && minutes=${4:?--minutes takes a number}
   BEGAN=$(date +%s)
   DEADLINE=$(awk "BEGIN { print int($BEGAN + 60 * $minutes) }")
   if [ "${PERCBAL_GPU_REHEARSAL:-}" != 1 ]; then
-    "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
-      echo "no GPU: nothing measured"; exit 0; }
+    "$PYTHON" -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
+    case $? in
+      0) ;;
+      3) echo "no GPU: nothing measured"; exit 0 ;;
+      *) exit 1 ;;
+    esac
   fi
 }
 
