@@ -24,7 +24,11 @@ def find_toolkit():
     if nvcc is None or os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"):
         return
     # a dry run reads no source and says where the compiler itself lives
-    said = subprocess.run([nvcc, "--dryrun", "-c", "no.cu"], capture_output=True, text=True).stderr
+    command = [nvcc, "--dryrun", "-c", "no.cu"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True).stderr
+    except OSError:  # no program of this machine: the build will say so and leave CUDA out
+        return
     real = re.findall(r"^#\$ TOP=(.+)$", said, re.MULTILINE)
     for root in (Path(nvcc).parents[1], *map(Path, real), Path("/usr/local/cuda")):
         if any((root / lib / "libcudart.so").exists() for lib in ("lib64", "lib")):

@@ -37,6 +37,10 @@ Found = dict[str, object]
 UNKNOWN = {"error", "skipped", "needs_gpu"}  # such a line is tried again
 
 
+class Unsuitable(Exception):
+    """This implementation cannot do this work here; the message says why."""
+
+
 class NeedsGpu(RuntimeError):
     """Raised in a rehearsal by what has no small form on the CPU."""
 
@@ -77,6 +81,8 @@ class Facts:
             file.write(("\n" if cut else "") + text + "\n")  # a line cut short stays by itself
 
     def _failure(self, error: Exception) -> Found:
+        if isinstance(error, Unsuitable):
+            return {"skipped": str(error)}
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         if REHEARSAL and (isinstance(error, NeedsGpu) or any(x in said for x in NO_GPU)):
             return {"needs_gpu": f"{_place(error)}: {said[:160]}"}

@@ -6,7 +6,7 @@ begin full 5 "$@"
 step train 80 "$PYTHON" -m gpu.train sft grpo
 step sweep 45 "$PYTHON" -m gpu.kernels sweep
 step quack 115 bash benchmarks/gpu/quack.sh
-step counters 20 bash benchmarks/gpu/counters.sh
+step counters 25 bash benchmarks/gpu/counters.sh
 step logprob 12 "$PYTHON" -m gpu.kernels logprob
-step memory 25 bash benchmarks/gpu/memory.sh
+step memory 22 bash benchmarks/gpu/memory.sh
 finish

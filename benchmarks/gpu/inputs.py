@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gpu.facts import DEVICE, REHEARSAL, NeedsGpu
+from gpu.facts import DEVICE, REHEARSAL, NeedsGpu, Unsuitable
 from percbal_ops.losses.triton import hopper as cuda_cross_entropy
 from percbal_ops.losses.triton import launch as triton_kernels
 
@@ -70,7 +70,7 @@ def must_apply(rows: Rows) -> None:
     if REHEARSAL:
         raise NeedsGpu("the CUDA C++ kernel runs on a Hopper GPU")
     if not cuda_cross_entropy.applies(rows.logits, 0.0, 0.0):
-        raise ValueError(f"the CUDA C++ kernel does not serve {rows}")
+        raise Unsuitable(f"the CUDA C++ kernel does not serve {rows} on this device")
 
 
 KERNELS: dict[str, Callable[[Rows], Outputs]] = {

@@ -15,7 +15,7 @@ import torch
 
 import percbal_ops
 from gpu.clock import eager_ms, graph_ms, median_ms
-from gpu.facts import DEVICE, REHEARSAL, Facts, Found
+from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, must_apply, two_pass
 from percbal_ops.losses.triton import hopper as cuda_cross_entropy
 from percbal_ops.losses.triton import launch as triton_kernels
@@ -137,7 +137,7 @@ def cluster_of(rows: Rows, blocks: int) -> Found:
     except RuntimeError as error:
         if "no cluster of blocks" not in str(error):
             raise
-        return {"skipped": "no cluster of this size can hold a row"}
+        raise Unsuitable("no cluster of this size can hold a row") from error
     finally:
         cuda_cross_entropy.SHORTEST = shortest
         del os.environ["PERCBAL_CLUSTER_BLOCKS"]

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 
 from gpu.clock import median_ms, peak_bytes
-from gpu.facts import DEVICE, REHEARSAL, Facts, Found
+from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.linear_peers import PROVIDERS, LinearInputs
-from gpu.peers import Unsuitable, longest_kernels
+from gpu.peers import longest_kernels
 
 
 class Shape(NamedTuple):

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gpu.clock import Run
-from gpu.facts import REHEARSAL, NeedsGpu
-from gpu.peers import Unsuitable, norms_by_softmax
-from percbal_ops.linear.api import linear_cross_entropy, linear_segment_cross_entropy
+from gpu.facts import REHEARSAL, NeedsGpu, Unsuitable
+from gpu.peers import norms_by_softmax
+from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
 
 CHUNK = 2048  # rows of logits of those who need them again for the norms
 Losses = Callable[[Tensor, Tensor, Tensor], Tensor]  # hidden, head, target -> () or (N,)

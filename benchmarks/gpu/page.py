@@ -1,7 +1,7 @@
 """docs/gpu.md from the lines that GPUs gave: `python benchmarks/gpu/page.py`.
 
 Reads results/<machine>/facts.jsonl, and notes.md beside it (what follows, by hand), and
-predictions.json, which is older than any of them. tests/gpu/ holds the page to them.
+predictions.json, each older than the line it predicts. tests/gpu/ holds the page to them.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def kernels(known: Known) -> Table:
             "Triton two-pass": (line["two_pass_ms"], READ + 1),
             "Triton in place": (line["in_place_ms"], READ + 1),
         }
-        for key, name in (("of its choice", "CUDA C++"), ("in place", "CUDA C++ in place")):
-            if "ms" in (found := facts.get(f"cluster {key}, {shape}", {})):
+        for which, name in (("of its choice", "CUDA C++"), ("in place", "CUDA C++ in place")):
+            if "ms" in (found := facts.get(f"cluster {which}, {shape}", {})):
                 named[name] = (found["ms"], READ + 1)
         for name, (ms, passes) in named.items():
             share = "-" if rate is None else f"{passes * size / float(ms) * 1e3 / rate:.0%}"

@@ -15,11 +15,7 @@ from torch import Tensor
 
 import percbal_ops
 from gpu.clock import Run, synchronize
-from gpu.facts import REHEARSAL
-
-
-class Unsuitable(Exception):
-    """This implementation cannot do this work; the message says why."""
+from gpu.facts import REHEARSAL, Unsuitable
 
 
 class Inputs(NamedTuple):

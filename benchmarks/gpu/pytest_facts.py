@@ -1,7 +1,6 @@
 """A pytest plugin: `-p gpu.pytest_facts` writes a line for each test file and each failed test.
 
-Counts of a file are written as soon as a test of it has failed, and all of them at the end, also
-after an interrupt.
+A failed test is written at once, the counts of every file at the end, also after an interrupt.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from gpu.facts import Facts
 facts = Facts("tests")
 outcomes: dict[str, Counter[str]] = defaultdict(Counter)
 seconds: Counter[str] = Counter()
-
-
 WORKER = "PYTEST_XDIST_WORKER" in os.environ  # its controller hears the same reports
 
 

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import torch
 
 from gpu.clock import median_ms, peak_bytes
-from gpu.facts import DEVICE, REHEARSAL, Facts, Found
-from gpu.peers import PROVIDERS, Inputs, Unsuitable, check_kernels, longest_kernels
+from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
+from gpu.peers import PROVIDERS, Inputs, check_kernels, longest_kernels
 
 VOCABS = (152064, 50257, 128256, 151936, 32000, 262144)
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}

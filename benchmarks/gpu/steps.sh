@@ -12,7 +12,8 @@ export TRITON_CACHE_DIR=$SCRATCH/triton TORCHINDUCTOR_CACHE_DIR=$SCRATCH/inducto
 export PYTHONPATH=$PWD:$PWD/python:$PWD/benchmarks${PYTHONPATH:+:$PYTHONPATH}
 unset PERCBAL_BACKEND PERCBAL_CLUSTER_BLOCKS
 if [ "${PERCBAL_GPU_REHEARSAL:-}" = 1 ]; then export TRITON_INTERPRET=1; else unset TRITON_INTERPRET; fi
-PYTEST=("$PYTHON" -m pytest -q -p no:cacheprovider -p gpu.pytest_facts -rfE -n "${WORKERS:-12}")
+PYTEST=("$PYTHON" -m pytest -q -p no:cacheprovider -p gpu.pytest_facts -rfE)
+"$PYTHON" -c 'import xdist' 2>/dev/null && PYTEST+=(-n "${WORKERS:-12}")
 "$PYTHON" -c 'import pytest_timeout' 2>/dev/null && PYTEST+=(--timeout 60)
 REHEARSAL_SLACK=${REHEARSAL_SLACK:-5}
 VOCAB=152064 MODEL=Qwen2.5-VL-7B
@@ -21,12 +22,16 @@ export VOCAB MODEL
 
 begin() { # name, minutes, and the script's own arguments
   SCRIPT=$1 minutes=$2
-  [ "${3:-}" = --minutes ] && minutes=$4
+  [ "${3:-}" = --minutes ] && minutes=${4:?--minutes takes a number}
   BEGAN=$(date +%s)
   DEADLINE=$(awk "BEGIN { print int($BEGAN + 60 * $minutes) }")
   if [ "${PERCBAL_GPU_REHEARSAL:-}" != 1 ]; then
-    "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || {
-      echo "no GPU: nothing measured"; exit 0; }
+    "$PYTHON" -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)'
+    case $? in
+      0) ;;
+      3) echo "no GPU: nothing measured"; exit 0 ;;
+      *) exit 1 ;;
+    esac
   fi
 }
 

@@ -47,7 +47,7 @@ SIZE: dict[str, Any] = (
 RESPONSE = 8 if REHEARSAL else 300  # words, of which a tenth is perception
 BATCH, STEPS = 8, 5
 COMMON: dict[str, Any] = {
-    "output_dir": tempfile.mkdtemp(),
+    "output_dir": os.path.join(tempfile.gettempdir(), "percbal_gpu_train"),
     "per_device_train_batch_size": BATCH,
     "learning_rate": 1e-4,
     "bf16": not REHEARSAL,

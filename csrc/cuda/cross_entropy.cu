@@ -249,11 +249,9 @@ struct Launch {
   }
 
   // How many rows the device holds at once; 0 if it cannot place such a cluster.
-  int rows_at_once() {
-    int device = 0, limit = 0, clusters = 0;
-    cudaGetDevice(&device);
-    cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-    const bool fits = config.dynamicSmemBytes + 1024 <= static_cast<size_t>(limit);
+  int rows_at_once(int most_bytes) {
+    int clusters = 0;
+    const bool fits = config.dynamicSmemBytes <= static_cast<size_t>(most_bytes);
     if (!fits || cudaOccupancyMaxActiveClusters(&clusters, cluster_kernel<T>, &config)) {
       cudaGetLastError();  // not an error of the caller's
       return 0;
@@ -278,21 +276,24 @@ int cluster_size(const CrossEntropyArgs& args, cudaStream_t stream) {
   cudaGetDevice(&device);
   const std::lock_guard<std::mutex> lock(mutex);
   const int requested = requested_cluster();
-  const auto [entry, fresh] = known.try_emplace({device, args.classes, requested}, 0);
-  if (!fresh) return entry->second;
+  const std::tuple<int, int, int> key{device, args.classes, requested};
+  if (const auto entry = known.find(key); entry != known.end()) return entry->second;
+  int limit = 0;
+  cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  limit -= 1024;  // for the static variables
+  // the same for all lengths: two threads may launch rows of two lengths at once
+  cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, limit);
   cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributePreferredSharedMemoryCarveout, 100);
-  int most = 1;
+  cudaGetLastError();
+  int most = 1, best = 0;
   for (const int blocks : {1, 2, 4, 8, kMaxCluster}) {
     if (requested != 0 && blocks != requested) continue;
-    Launch<T> launch(args, blocks, stream);
-    const auto bytes = static_cast<int>(launch.config.dynamicSmemBytes);
-    if (cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes))
-      cudaGetLastError();
-    const int rows = launch.rows_at_once();
-    if (rows >= most) most = rows, entry->second = blocks;
+    const int rows = Launch<T>(args, blocks, stream).rows_at_once(limit);
+    if (rows >= most) most = rows, best = blocks;
   }
-  return entry->second;
+  if (best != 0) known[key] = best;  // what fails may pass the next time
+  return best;
 }
 
 template <class T>
@@ -300,10 +301,7 @@ const char* launch(const CrossEntropyArgs& args, cudaStream_t stream) {
   const int blocks = cluster_size<T>(args, stream);
   if (blocks == 0) return "no cluster of blocks can hold a row of these logits";
   Launch<T> launch(args, blocks, stream);
-  const auto bytes = static_cast<int>(launch.config.dynamicSmemBytes);
-  cudaError_t error =
-      cudaFuncSetAttribute(cluster_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  if (!error) error = cudaLaunchKernelEx(&launch.config, cluster_kernel<T>, args);
+  const cudaError_t error = cudaLaunchKernelEx(&launch.config, cluster_kernel<T>, args);
   return error ? cudaGetErrorString(error) : nullptr;
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from gpu.facts import Facts, NeedsGpu, latest, lines  # noqa: E402
 from gpu.rehearsal import limits, summary  # noqa: E402
 
 MINUTES = {"quick": 7, "full": 5}
+needs_timeout = pytest.mark.skipif(not shutil.which("timeout"), reason="no GNU timeout")
 
 
 def bash(code: str, tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +56,7 @@ def test_the_steps_name_files_and_modules_that_exist() -> None:
     assert all(f"def {name}(" in cuda for name in re.findall(r"sources\.py::(\w+)", text))
 
 
+@needs_timeout
 def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path: Path) -> None:
     code = f"""
     . {GPU}/steps.sh
@@ -71,6 +74,7 @@ def test_a_step_that_fails_or_hangs_does_not_stop_the_next(tmp_path: Path) -> No
     assert found["trial: hangs"]["seconds"] <= 6
 
 
+@needs_timeout
 def test_a_step_gets_no_more_than_the_minutes_that_are_left(tmp_path: Path) -> None:
     code = f"""
     . {GPU}/steps.sh
@@ -85,7 +89,7 @@ def test_a_step_gets_no_more_than_the_minutes_that_are_left(tmp_path: Path) -> N
 
 
 def test_an_in_place_build_is_found_without_an_install(tmp_path: Path) -> None:
-    """-I and -S leave the installed packages out of the path, but for torch's folder."""
+    """-S leaves what an install links to out of the path."""
     import torch
 
     site = Path(torch.__file__).parents[1]
@@ -118,6 +122,32 @@ def test_a_fact_is_measured_once_and_a_failure_again(tmp_path: Path) -> None:
     assert Facts("other", tmp_path).known() == {}
     errors = [line.get("error") for line in lines(first.path)]
     assert errors == ["RuntimeError: first failure", None]
+
+
+def test_what_a_device_cannot_do_is_a_skip_and_no_failure(tmp_path: Path) -> None:
+    def run() -> dict[str, object]:
+        raise facts_module.Unsuitable("not on this device")
+
+    facts = Facts("part", tmp_path)
+    assert facts.measure("key", run) is None and not facts.failed
+    assert facts.known()["key"]["skipped"] == "not on this device"
+    assert facts.measure("key", lambda: {"ms": 2.0})["ms"] == 2.0
+
+
+def test_where_ncu_counts_nothing_the_counters_are_no_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    from gpu import counted
+
+    (tmp_path / "counters.csv").write_text("other output\n")
+    monkeypatch.setattr(counted, "Facts", lambda part: Facts(part, tmp_path))
+    monkeypatch.setattr(sys, "argv", ["counted", "--read", str(tmp_path / "counters.csv")])
+    with pytest.raises(SystemExit, match="0"):
+        counted.main()
+    found = latest(tmp_path / "facts.jsonl", "counters")
+    assert list(found) == list(counted.ORDER)
+    assert all(line["skipped"].startswith("ncu is not installed") for line in found.values())
 
 
 def test_a_line_cut_in_the_middle_is_measured_again(tmp_path: Path) -> None:
@@ -162,8 +192,10 @@ def test_no_line_of_a_rehearsal_is_among_the_results() -> None:
 
 
 def test_every_prediction_has_a_place_in_the_page(tmp_path: Path) -> None:
-    """Each names a line that a run writes: with such lines the page has no dash left."""
+    """Each names a line that a run wrote: with its field the page has no dash left."""
     found = json.loads((GPU / "predictions.json").read_text())
+    for entry in found:
+        assert entry["key"] in latest(GPU / "results" / "h200" / "facts.jsonl", entry["part"])
     folder = tmp_path / "card"
     for entry in found:
         facts = Facts(entry["part"], folder)

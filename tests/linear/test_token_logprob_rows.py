@@ -11,7 +11,6 @@ import pytest
 import torch
 from cases import CASES, IGNORE
 
-from percbal_ops import dispatch as backend
 from percbal_ops.linear import logprob_rows
 from percbal_ops.linear.logprob import linear_token_logprob  # noqa: F401  defines the operators
 

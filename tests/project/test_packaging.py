@@ -74,6 +74,12 @@ def test_the_toolkit_is_that_of_the_compiler_and_not_of_a_script_that_calls_it(t
     assert toolkit_of_setup(wrapper, CUDA_HOME="/chosen") == "/chosen"
 
 
+def test_a_compiler_of_another_machine_does_not_stop_the_install(tmp_path):
+    nvcc = script(tmp_path / "bin" / "nvcc", "")
+    nvcc.write_bytes(b"\x7fELF of another machine")
+    assert toolkit_of_setup(nvcc) == "None"
+
+
 @pytest.mark.skipif(not BUILT, reason="the C++ operators are not built")
 def test_the_tensor_library_binds_to_the_stable_interface_alone():
     library = next(path for path in BUILT if path.name.startswith("_C"))

@@ -19,6 +19,7 @@ __all__ = [
     "weighted_cross_entropy",
     "weighted_cross_entropy_",
 ]
+BLOCK_BYTES = 196608  # of a row in one block, at most
 SHORTEST = 8192  # where two passes take the same time (H200): the second finds its row in a cache
 
 
@@ -91,16 +92,24 @@ def _launch(
 
 def applies(logits: Tensor, label_smoothing: float, softcap: float) -> bool:
     """The kernel's limits: compute capability 9.x, rows on 16 bytes, no smoothing, no softcap."""
-    size = logits.element_size()
     return (
         label_smoothing == 0.0
         and softcap == 0.0
-        and logits.dtype != torch.float64
+        and takes_rows(logits)
+        and logits.is_cuda
+        and torch.cuda.get_device_capability(logits.device)[0] == 9
+    )
+
+
+def takes_rows(logits: Tensor) -> bool:
+    """Rows that begin and end on 16 bytes, and fit into eight blocks: a cluster of so many can be
+    placed on every such device, of sixteen not."""
+    size = logits.element_size()
+    return (
+        logits.dtype != torch.float64
         and logits.stride(1) == 1
-        and SHORTEST < logits.shape[1] <= 16 * 196608 // size
+        and SHORTEST < logits.shape[1] <= 8 * BLOCK_BYTES // size
         and logits.shape[1] * size % 16 == 0
         and logits.stride(0) * size % 16 == 0
         and logits.data_ptr() % 16 == 0
-        and logits.is_cuda
-        and torch.cuda.get_device_capability(logits.device)[0] == 9
     )

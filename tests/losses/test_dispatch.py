@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import percbal_ops
-from percbal_ops import dispatch as backend
+from percbal_ops import dispatch
 from percbal_ops.losses import reference
 
 OPS = ("token_cross_entropy", "token_cross_entropy_backward", "weighted_cross_entropy", "scale_")
@@ -75,21 +75,43 @@ def test_cuda_calls_go_to_cpp_where_it_is_built_on_hopper_else_to_triton(
         for op in ("weighted_cross_entropy", "weighted_cross_entropy_"):
             assert percbal_ops.implementation(op, "cuda") == ("cuda" if cpp else "triton")
         assert percbal_ops.implementation("token_cross_entropy", "cuda") == "triton"
-    kernels = backend.cuda_kernels()
+    kernels = dispatch.cuda_kernels()
     name = "hopper" if built else "launch"
     assert kernels.__name__ == f"percbal_ops.losses.triton.{name}"
     with percbal_ops.use_cuda_backend("triton"):
-        assert backend.cuda_kernels().__name__ == "percbal_ops.losses.triton.launch"
+        assert dispatch.cuda_kernels().__name__ == "percbal_ops.losses.triton.launch"
     with percbal_ops.use_cuda_backend("reference"):
-        assert backend.cuda_kernels() is reference
+        assert dispatch.cuda_kernels() is reference
         assert percbal_ops.implementation("weighted_cross_entropy", "cuda") == "reference"
-    assert backend.cuda_kernels() is kernels
+    assert dispatch.cuda_kernels() is kernels
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, takes",
+    [
+        ((2, 8200), torch.bfloat16, True),
+        ((2, 8192), torch.bfloat16, False),  # as short as Triton serves as well
+        ((2, 50257), torch.bfloat16, False),  # ends anywhere
+        ((2, 50260), torch.float32, True),
+        ((2, 50264), torch.float64, False),
+        ((2, 786432), torch.float16, True),  # what eight blocks hold
+        ((2, 786440), torch.float16, False),
+        ((2, 393220), torch.float32, False),
+    ],
+)
+def test_rows_that_the_cpp_kernel_takes(shape, dtype, takes):
+    pytest.importorskip("triton")
+    from percbal_ops.losses.triton.hopper import takes_rows
+
+    logits = torch.empty(shape, dtype=dtype)
+    assert takes_rows(logits) == takes
+    assert not takes_rows(logits[:, 1:]) and not takes_rows(logits.t())
 
 
 def test_the_in_place_operator_has_a_kernel_of_its_own_on_cuda():
     name = "percbal::weighted_cross_entropy_"
     assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
-    assert hasattr(backend.cuda_kernels(), "weighted_cross_entropy_")
+    assert hasattr(dispatch.cuda_kernels(), "weighted_cross_entropy_")
 
 
 def test_unknown_backend_is_named():
