@@ -15,7 +15,7 @@ from percbal_ops.linear import logprob_rows
 from percbal_ops.linear.logprob import linear_token_logprob  # noqa: F401  defines the operators
 
 compiled = pytest.mark.skipif(
-    backend.implementation("token_logprob_rows", "cpu") != "cpp",
+    dispatch.implementation("token_logprob_rows", "cpu") != "cpp",
     reason="the C++ operators are not built",
 )
 # around the lengths where a vector, a step and a block end, for every width of vector
