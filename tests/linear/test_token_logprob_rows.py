@@ -11,11 +11,12 @@ import pytest
 import torch
 from cases import CASES, IGNORE
 
+from percbal_ops import implementation
 from percbal_ops.linear import logprob_rows
 from percbal_ops.linear.logprob import linear_token_logprob  # noqa: F401  defines the operators
 
 compiled = pytest.mark.skipif(
-    dispatch.implementation("token_logprob_rows", "cpu") != "cpp",
+    implementation("token_logprob_rows", "cpu") != "cpp",
     reason="the C++ operators are not built",
 )
 # around the lengths where a vector, a step and a block end, for every width of vector
