@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from percbal.presets import PRESETS, Arm, Study
 from percbal.report import write_report
 from percbal.study import run_study
 from percbal.study_arm import run_directory
-from percbal.study_results import collect
+from percbal.study_results import Results, collect
 
 SMOKE = PRESETS["smoke"]
 
@@ -100,6 +101,14 @@ def test_the_report_is_one_file_that_stands_alone(finished):
     for arm in results.arms:
         assert arm.name in report
     assert "not told apart from 0" in report  # four steps teach nothing
+
+
+def test_the_documented_table_is_that_of_the_committed_numbers():
+    docs = Path(__file__).parent.parent / "docs"
+    committed = docs / "results" / "study_quick.json"
+    results = Results.load(committed)
+    assert json.loads(json.dumps(results.to_dict())) == json.loads(committed.read_text())
+    assert results.table() in (docs / "study.md").read_text()
 
 
 def test_presets_survive_a_round_trip_and_duplicate_arms_are_refused(tmp_path):

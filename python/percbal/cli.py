@@ -88,15 +88,17 @@ def _study(args: argparse.Namespace) -> None:
     if args.preset in RL_PRESETS:
         from percbal.rl_study import run_rl_study
 
-        print(run_rl_study(study, root, jobs=args.jobs).table())
-        print(f"\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
+        run_rl_study(study, root, jobs=args.jobs)
+        print((root / "results.md").read_text())
+        print(f"table: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
         return
     from percbal.report import write_report
     from percbal.study import run_study
 
     results = run_study(study, root, jobs=args.jobs)
     report = write_report(study, results, root)
-    print(f"\n{results.table()}\n\nreport: {report}\nnumbers: {root / 'results.json'}")
+    print(f"\n{results.table()}\n\n{results.note()}")
+    print(f"\nreport: {report}\nnumbers: {root / 'results.json'}")
 
 
 def _add_sft(commands: Any) -> None:
