@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,13 @@ from PIL import Image
 from scipy import stats
 
 from percbal.evaluate.diagnose import complete, diagnose
-from percbal.evaluate.intervals import paired_difference, wilson_interval
+from percbal.evaluate.intervals import (
+    detectable,
+    paired_difference,
+    t_interval,
+    t_power,
+    wilson_interval,
+)
 from percbal.models.loading import load_vlm
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
 from percbal.tasks.base import Instance, Score, find_spans, tagged
@@ -254,3 +261,30 @@ def test_runs_that_disagree_widen_the_interval():
 def test_unpaired_arrays_are_refused():
     with pytest.raises(ValueError, match=r"one shape .* got \(3,\) and \(2,\)"):
         paired_difference([1, 0, 1], [1, 0])
+
+
+def test_t_interval_of_three_runs_by_hand():
+    """With two degrees of freedom the quantile is closed: .95 sqrt(2 / (4 * .975 * .025))."""
+    half = 0.95 * (2 / (4 * 0.975 * 0.025)) ** 0.5 * 1.0 / 3**0.5  # standard deviation 1
+    assert t_interval([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2.0 - half, 2.0 + half))
+
+
+def test_t_interval_of_two_runs_by_hand():
+    """With one degree of freedom, Cauchy's, it is tan(.475 pi): 12.7 times half the difference."""
+    value, low, high = t_interval([0.033, 0.244])
+    assert value == pytest.approx(0.1385)
+    assert high - value == value - low == pytest.approx(math.tan(0.475 * math.pi) * 0.211 / 2)
+
+
+@pytest.mark.parametrize("values", [[1.0], [], [[1.0, 2.0]], 1.0])
+def test_t_interval_needs_two_runs(values):
+    with pytest.raises(ValueError, match="a t interval needs two runs or more"):
+        t_interval(values)
+
+
+def test_power_is_how_often_the_t_interval_lies_above_zero():
+    runs = np.random.default_rng(0).normal(3.0, 1.0, (4000, 3))
+    found = np.mean([t_interval(three).low > 0 for three in runs])
+    assert t_power(3.0, 1.0, 3) == pytest.approx(found, abs=0.02)
+    assert t_power(0.0, 1.0, 3) == pytest.approx(0.025)
+    assert t_power(detectable(1.3, 4), 1.3, 4) == pytest.approx(0.8)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from percbal.evaluate.intervals import t_interval
 from percbal.evaluate.sampled import Evaluation
 from percbal.study.arm import write_json
 from percbal.study.rl_arm import arm_directory, signals
+from percbal.study.rl_limits import limits, outcome_left
 from percbal.study.rl_presets import RL_PRESETS
-from percbal.study.rl_results import collect
+from percbal.study.rl_results import RLResults, collect
+from percbal.study.rl_runner import write_results
 
 STUDY = RL_PRESETS["rl-smoke"]
 START = STUDY.starts.arms[0].name
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def evaluation(a: list[list[float]], p: list[list[float]], history=()) -> dict:
@@ -90,3 +96,71 @@ def test_the_coupling_is_that_of_the_samples(results):
 
 def test_the_results_survive_json(results):
     assert json.loads(json.dumps(results.to_dict()))["rows"][0]["arm"] == "start"
+
+
+def test_one_seed_has_no_t_interval(tmp_path, results):
+    save(tmp_path, "same perception 0", evaluation([[0.0, 1.0]] * 8, [[1.0, 1.0]] * 8))
+    table = write_results(STUDY, tmp_path).table()
+    assert "±" not in table and "same perception 0 minus outcome (1)" in table
+    assert (tmp_path / "results.md").read_text().startswith(table)
+
+
+# --- the committed studies ---------------------------------------------------------------------
+
+
+@pytest.fixture(params=["rl", "rl_checks"])
+def committed(request):
+    return DOCS / "results" / f"{request.param}.json"
+
+
+def test_what_is_read_is_what_was_written(committed):
+    found = json.loads(json.dumps(RLResults.load(committed).to_dict()))
+    assert found == json.loads(committed.read_text())
+
+
+def test_the_documented_tables_are_those_of_the_committed_numbers(committed):
+    results = RLResults.load(committed)
+    text = (DOCS / "rl_study.md").read_text()
+    assert results.table() in text
+    for table in limits(RL_PRESETS[results.study], results).split("\n\n"):
+        assert table in text
+
+
+def test_differences_by_seed_have_the_mean_of_the_bootstrap():
+    results = RLResults.load(DOCS / "results" / "rl.json")
+    for pair in results.differences:
+        for metric, interval in pair.sampled.items():
+            over_seeds = results.over_seeds(pair, metric)
+            assert over_seeds.value == pytest.approx(interval.value, abs=1e-12)
+
+
+def test_no_arm_is_significantly_better_than_the_outcome_reward():
+    """What docs/rl_study.md and README.md say first: by t over seeds, and fine-tuning apart."""
+    results = RLResults.load(DOCS / "results" / "rl.json")
+    for row in results.rows:
+        if row.arm in ("start", "outcome"):
+            continue
+        gain = t_interval(results.by_seed(row.start, row.arm, "outcome", "a"))
+        assert (gain.low > 0) == (row.arm == "SFT fixed 0.5"), row.arm
+
+
+# --- dilution ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_dilution_is_the_weight_of_the_outcomes_z_in_that_of_the_mix(alpha):
+    """Least squares of z(mix) on z(a) and z(p) over rollouts."""
+    rng = np.random.default_rng(0)
+    p = (rng.random(4000) < 0.4).astype(float)
+    a = p * (rng.random(4000) < 0.7)
+    z = [(x - x.mean()) / x.std() for x in (a, p, alpha * p + (1 - alpha) * a)]
+    weights = np.linalg.lstsq(np.stack(z[:2], 1), z[2], rcond=None)[0]
+    left = outcome_left(alpha, a.std(), p.std(), np.corrcoef(a, p)[0, 1])
+    assert left == pytest.approx(weights[0], abs=1e-9)
+
+
+def test_dilution_by_hand():
+    assert outcome_left(0.5, 1.0, 1.0, 0.0) == pytest.approx(0.5**0.5)
+    assert outcome_left(0.5, 1.0, 1.0, 1.0) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="the mixed reward does not vary"):
+        outcome_left(0.5, 0.0, 0.0, 0.5)

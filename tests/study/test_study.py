@@ -6,16 +6,17 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from percbal.cli.main import main
+from percbal.cli import main
 from percbal.evaluate.diagnose import METRICS
 from percbal.report.page import write_report
 from percbal.study.arm import run_directory
 from percbal.study.presets import PRESETS, Arm, Study
-from percbal.study.results import collect
+from percbal.study.results import Results, collect
 from percbal.study.runner import run_study
 
 SMOKE = PRESETS["smoke"]
@@ -100,6 +101,14 @@ def test_the_report_is_one_file_that_stands_alone(finished):
     for arm in results.arms:
         assert arm.name in report
     assert "not told apart from 0" in report  # four steps teach nothing
+
+
+def test_the_documented_table_is_that_of_the_committed_numbers():
+    docs = Path(__file__).parents[2] / "docs"
+    committed = docs / "results" / "study_quick.json"
+    results = Results.load(committed)
+    assert json.loads(json.dumps(results.to_dict())) == json.loads(committed.read_text())
+    assert results.table() in (docs / "study.md").read_text()
 
 
 def test_presets_survive_a_round_trip_and_duplicate_arms_are_refused(tmp_path):

@@ -41,12 +41,14 @@ def run(args: argparse.Namespace) -> None:
     if args.preset in RL_PRESETS:
         from percbal.study.rl_runner import run_rl_study
 
-        print(run_rl_study(study, root, jobs=args.jobs).table())
-        print(f"\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
+        run_rl_study(study, root, jobs=args.jobs)
+        print((root / "results.md").read_text())
+        print(f"table: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
         return
     from percbal.report.page import write_report
     from percbal.study.runner import run_study
 
     results = run_study(study, root, jobs=args.jobs)
     report = write_report(study, results, root)
-    print(f"\n{results.table()}\n\nreport: {report}\nnumbers: {root / 'results.json'}")
+    print(f"\n{results.table()}\n\n{results.note()}")
+    print(f"\nreport: {report}\nnumbers: {root / 'results.json'}")

@@ -1,4 +1,7 @@
-"""Intervals for accuracies and for differences between two models on the same instances."""
+"""Intervals for accuracies and for differences between two models, over instances and over seeds.
+
+SciPy comes with percbal[train]. It is imported where it is used: the other intervals do without.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +65,43 @@ def paired_difference(
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(difference.mean()), float(low), float(high))
+
+
+def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Mean of ``values``, one of each run, with Student's t interval.
+
+    ``mean +- t(n - 1) s / sqrt(n)``, s the standard deviation with n - 1 in its denominator. It
+    takes the runs for a sample of all runs and says nothing of instances, which they share. The
+    fewer runs, the wider: at 95% t is 12.7 for two, 4.3 for three, 2.3 for nine.
+
+    values: (n,) float, n > 1.
+    """
+    from scipy import stats
+
+    runs = np.asarray(values, np.float64)
+    if runs.ndim != 1 or len(runs) < 2:
+        raise ValueError(f"a t interval needs two runs or more, (n,), got {runs.shape}")
+    half = stats.t.ppf((1 + level) / 2, len(runs) - 1) * runs.std(ddof=1) / math.sqrt(len(runs))
+    return Interval(float(runs.mean()), float(runs.mean() - half), float(runs.mean() + half))
+
+
+def t_power(effect: float, sd: float, n: int, *, level: float = 0.95) -> float:
+    """Chance that the t interval over ``n`` runs lies wholly above 0.
+
+    effect > 0: the true mean; sd: the true standard deviation between runs, which are normal.
+    The mean over its standard error is then noncentral t with n - 1 degrees of freedom.
+    """
+    from scipy import stats
+
+    critical = stats.t.ppf((1 + level) / 2, n - 1)
+    return float(stats.nct.sf(critical, n - 1, effect / (sd / math.sqrt(n))))
+
+
+def detectable(sd: float, n: int, *, power: float = 0.8, level: float = 0.95) -> float:
+    """The true mean that ``t_power`` finds with the chance ``power``, in the units of ``sd``."""
+    from scipy import optimize
+
+    def missing(effect: float) -> float:
+        return t_power(effect, 1.0, n, level=level) - power
+
+    return sd * float(optimize.brentq(missing, 0.0, 100.0))

@@ -20,7 +20,7 @@ from percbal.evaluate.diagnose import METRICS
 from percbal.report.plots import accuracy_figure, share_figure, training_figure
 from percbal.study.arm import TEST_SEED, run_directory
 from percbal.study.presets import Study
-from percbal.study.results import MEANING, Results
+from percbal.study.results import MEANING, ArmResult, Results, excludes_zero
 from percbal.tasks import Instance, Task, get_task
 from percbal.tasks.base import Table
 
@@ -91,12 +91,10 @@ def headline(results: Results) -> str:
     base = results.arms[0].name
     sentences = []
     for arm in results.arms[1:]:
-        assert arm.difference is not None
         parts = []
         for metric in METRICS:
-            value, low, high = (100 * x for x in arm.difference[metric])
-            verdict = "" if low > 0 or high < 0 else ", not told apart from 0"
-            parts.append(f"{metric} {value:+.1f} points [{low:+.1f}, {high:+.1f}]{verdict}")
+            verdict = "" if _clear(results, arm, metric) else ", not told apart from 0"
+            parts.append(f"{metric} {results.points(arm, metric)} points{verdict}")
         sentences.append(
             f"<b>{html.escape(arm.name)}</b> minus {html.escape(base)}: " + "; ".join(parts)
         )
@@ -131,15 +129,13 @@ def _table(results: Results) -> str:
     head = "".join(f"<th title='{html.escape(MEANING[m])}'>{m}</th>" for m in METRICS)
     rows = []
     for arm in results.arms:
-        cells = "".join(f"<td>{_interval(arm.accuracy[m], '.1f')}</td>" for m in METRICS)
+        cells = "".join(f"<td>{_interval(arm.accuracy[m])}</td>" for m in METRICS)
         rows.append(f"<tr><td>{html.escape(arm.name)}</td>{cells}</tr>")
     for arm in results.arms[1:]:
-        assert arm.difference is not None
         cells = ""
         for metric in METRICS:
-            _, low, high = arm.difference[metric]
-            clear = " class=clear" if low > 0 or high < 0 else ""
-            cells += f"<td{clear}>{_interval(arm.difference[metric], '+.1f')}</td>"
+            clear = " class=clear" if _clear(results, arm, metric) else ""
+            cells += f"<td{clear}>{results.points(arm, metric)}</td>"
         name = f"{html.escape(arm.name)} minus {html.escape(results.arms[0].name)}"
         rows.append(f"<tr><td>{name}</td>{cells}</tr>")
     meanings = "; ".join(f"{m}: {MEANING[m]}" for m in METRICS)
@@ -149,8 +145,15 @@ def _table(results: Results) -> str:
     )
 
 
-def _interval(interval: tuple[float, float, float], form: str) -> str:
-    value, low, high = (format(100 * x, form) for x in interval)
+def _clear(results: Results, arm: ArmResult, metric: str) -> bool:
+    """Whether a difference is significant, by both of its intervals if there are both."""
+    assert arm.difference is not None
+    over_seeds = results.over_seeds(arm, metric)
+    return all(excludes_zero(x) for x in (arm.difference[metric], over_seeds) if x is not None)
+
+
+def _interval(interval: tuple[float, float, float]) -> str:
+    value, low, high = (format(100 * x, ".1f") for x in interval)
     return f"{value} <small>[{low}, {high}]</small>"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from percbal.evaluate.diagnose import METRICS
-from percbal.evaluate.intervals import Interval, paired_difference, wilson_interval
+from percbal.evaluate.intervals import Interval, paired_difference, t_interval, wilson_interval
 from percbal.study.arm import run_directory
 from percbal.study.presets import Study
 
@@ -20,6 +20,14 @@ MEANING = {
     "a_p": "perception accuracy: the perceived grid in that response is exactly right",
     "a_r": "reasoning accuracy: the answer is right when the true grid is given",
 }
+
+# how the tables of all studies show a difference
+INTERVALS = (
+    "After ± half of Student's 95% t interval over seeds, which needs two. * marks a difference "
+    "whose bootstrap interval is without 0, † one whose t interval is. Only one with both marks "
+    "is called significant: with few seeds the bootstrap covers the variation between runs too "
+    "narrowly, and t says nothing of the choice of instances."
+)
 
 
 @dataclass(frozen=True)
@@ -48,26 +56,49 @@ class Results:
         """Ready for JSON; intervals as [value, low, high]."""
         return asdict(self)
 
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        """Read the JSON that ``to_dict`` went into."""
+        fields = json.loads(path.read_text())
+        fields["seeds"] = tuple(fields["seeds"])
+        arms = []
+        for arm in fields.pop("arms"):
+            for name in ("accuracy", "difference"):
+                arm[name] = arm[name] and {m: Interval(*arm[name][m]) for m in METRICS}
+            arms.append(ArmResult(**arm))
+        return cls(arms=arms, **fields)
+
     def table(self) -> str:
-        """For a terminal: accuracies, and below them differences to the first arm, in points."""
+        """Markdown: accuracies, and below them differences to the first arm, in points."""
         rows = [["", *METRICS]]
         for arm in self.arms:
             rows.append([arm.name, *(_percent(arm.accuracy[m]) for m in METRICS)])
-        base = self.arms[0].name
-        rows.append([f"minus {base}", "", "", ""])
         for arm in self.arms[1:]:
-            assert arm.difference is not None
-            rows.append([f"  {arm.name}", *(_points(arm.difference[m]) for m in METRICS)])
-            rows.append(["    by seed", *(self._seed_differences(arm, m) for m in METRICS)])
+            name = f"{arm.name} minus {self.arms[0].name}"
+            rows.append([name, *(self.points(arm, m) for m in METRICS)])
+            rows.append(["- by seed", *(self._seed_differences(arm, m) for m in METRICS)])
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = [
-            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows
-        ]
-        return "\n".join(line.rstrip() for line in lines) + "\n" + self.note()
+        rows.insert(1, ["-" * width for width in widths])
+        return "\n".join(
+            f"| {' | '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))} |"
+            for row in rows
+        )
+
+    def points(self, arm: ArmResult, metric: str) -> str:
+        """An arm's difference to the first one with both intervals and their marks."""
+        assert arm.difference is not None
+        return points(arm.difference[metric], self.over_seeds(arm, metric))
+
+    def over_seeds(self, arm: ArmResult, metric: str) -> Interval | None:
+        """Student's t interval of an arm's difference to the first one; None for one seed."""
+        return t_interval(self._by_seed(arm, metric)) if len(self.seeds) > 1 else None
+
+    def _by_seed(self, arm: ArmResult, metric: str) -> list[float]:
+        pairs = zip(arm.by_seed[metric], self.arms[0].by_seed[metric], strict=True)
+        return [ours - base for ours, base in pairs]
 
     def _seed_differences(self, arm: ArmResult, metric: str) -> str:
-        pairs = zip(arm.by_seed[metric], self.arms[0].by_seed[metric], strict=True)
-        return ", ".join(f"{100 * (ours - base):+.1f}" for ours, base in pairs)
+        return ", ".join(f"{100 * change:+.1f}" for change in self._by_seed(arm, metric))
 
     def note(self) -> str:
         """How to read the intervals."""
@@ -75,9 +106,8 @@ class Results:
             f"Percent, greedy decoding, {self.instances} held-out instances, seeds "
             f"{', '.join(map(str, self.seeds))}. In brackets 95% intervals, by a bootstrap over "
             "instances and seeds, for accuracies at least as wide as Wilson's; differences are "
-            "paired. * marks a difference whose interval is without 0. With so few seeds the "
-            "intervals cover the choice of instances well, that of seeds too narrowly: look at "
-            "every seed."
+            f"paired. {INTERVALS} With two seeds t is 12.7, and the interval is so wide "
+            "that hardly any difference is significant: look at every seed."
         )
 
 
@@ -131,12 +161,21 @@ def _accuracy(right: NDArray[np.float64]) -> Interval:
     return Interval(mean, min(low, floor), max(high, ceiling))
 
 
+def points(interval: Interval, over_seeds: Interval | None) -> str:
+    """A difference as ``+1.9 [+0.1, +3.7]* ±2.0``; the last part with two seeds or more."""
+    value, low, high = (100 * x for x in interval)
+    shown = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{'*' if excludes_zero(interval) else ''}"
+    if over_seeds is None:
+        return shown
+    half = 100 * (over_seeds.high - over_seeds.value)
+    return f"{shown} ±{half:.1f}{'†' if excludes_zero(over_seeds) else ''}"
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether a difference is significant by its interval."""
+    return interval.low > 0 or interval.high < 0
+
+
 def _percent(interval: Interval) -> str:
     value, low, high = (100 * x for x in interval)
-    return f"{value:5.1f} [{low:4.1f}, {high:4.1f}]"
-
-
-def _points(interval: Interval) -> str:
-    value, low, high = (100 * x for x in interval)
-    mark = "*" if low > 0 or high < 0 else " "
-    return f"{value:+5.1f} [{low:+5.1f}, {high:+5.1f}]{mark}"
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]"

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from percbal.evaluate.diagnose import METRICS
-from percbal.evaluate.intervals import Interval, paired_difference
+from percbal.evaluate.intervals import Interval, paired_difference, t_interval
+from percbal.study.results import INTERVALS, points
 from percbal.study.rl_arm import HELD_OUT, arm_directory
 from percbal.study.rl_presets import RLStudy
 
@@ -62,6 +63,37 @@ class RLResults:
         """Ready for JSON; intervals as [value, low, high]."""
         return asdict(self)
 
+    @classmethod
+    def load(cls, path: Path) -> RLResults:
+        """Read the JSON that ``to_dict`` went into."""
+
+        def of(kind: type, fields: dict[str, Any]) -> Any:
+            for name in {"sampled", "greedy", "a_p"} & fields.keys():
+                fields[name] = {key: Interval(*value) for key, value in fields[name].items()}
+            return kind(**fields)
+
+        fields = json.loads(path.read_text())
+        rows = [of(RLRow, row) for row in fields.pop("rows")]
+        differences = [of(RLDifference, pair) for pair in fields.pop("differences")]
+        return cls(rows=rows, differences=differences, **fields)
+
+    def row(self, start: str, arm: str) -> RLRow:
+        """The row of an arm from a start."""
+        return next(row for row in self.rows if (row.start, row.arm) == (start, arm))
+
+    def by_seed(self, start: str, arm: str, minus: str, metric: str) -> list[float]:
+        """Sampled, one difference of two arms for each seed that both have."""
+        changes = [
+            dict(zip(row.seeds, row.by_seed[metric], strict=True))
+            for row in (self.row(start, arm), self.row(start, minus))
+        ]
+        ours, theirs = changes
+        return [ours[seed] - theirs[seed] for seed in ours if seed in theirs]
+
+    def over_seeds(self, pair: RLDifference, metric: str) -> Interval | None:
+        """Student's t interval of a difference; None for one seed."""
+        return _over_seeds(self.by_seed(pair.start, pair.arm, pair.minus, metric))
+
     def table(self) -> str:
         """Markdown: a table for each start."""
         lines = []
@@ -76,8 +108,11 @@ class RLResults:
             pairs = [pair for pair in self.differences if pair.start == start]
             if pairs:
                 lines += ["", "| difference (seeds) | a | a_p | a_r |", "|---|---|---|---|"]
-                lines += [_difference_line(pair) for pair in pairs]
-        return "\n".join(lines).strip() + "\n\n" + self.note()
+                for pair in pairs:
+                    cells = [points(pair.sampled[m], self.over_seeds(pair, m)) for m in METRICS]
+                    name = f"{pair.arm} minus {pair.minus} ({len(pair.seeds)})"
+                    lines.append(f"| {name} | {' | '.join(cells)} |")
+        return "\n".join(lines).strip()
 
     def note(self) -> str:
         """How to read it."""
@@ -86,8 +121,9 @@ class RLResults:
             "temperature 1 unless greedy; the first row is the start itself, the others changes "
             "against it. Half of the pictures are of solution grids that training draws (known), "
             "half of grids that it does not (new). In brackets 95% intervals by a paired "
-            "bootstrap over instances and seeds, which with three seeds or fewer covers the "
-            "variation between runs too narrowly; * excludes 0, as one in twenty does by chance. "
+            f"bootstrap over instances and seeds. {INTERVALS} All seeds of a start share its one "
+            "measurement, whose noise is in the brackets of a change and not after its ±; in the "
+            "difference of two arms it cancels. One interval in twenty excludes 0 by chance. "
             "r(a, a_p), r(a, own): pooled correlation of the outcome with perception, and with the "
             "answer being right for what "
             "was perceived, over the samples after training. r(agree, a_p), r(blind, a_p): "
@@ -189,28 +225,24 @@ def _signal(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
 
 
 def _line(row: RLRow) -> str:
-    show = _value if row.arm == "start" else _change
-    shown = [row.sampled[metric] for metric in METRICS]
-    shown += [row.greedy["a"], row.greedy["a_p"], row.a_p["known"], row.a_p["new"]]
-    cells = [show(interval) for interval in shown]
+    if row.arm == "start":
+        name, cells = "start", [_value(row.sampled[metric]) for metric in METRICS]
+    else:
+        name = f"{row.arm} ({len(row.seeds)})"
+        cells = [points(row.sampled[m], _over_seeds(row.by_seed[m])) for m in METRICS]
+    # of these there is no number for each seed
+    others = [row.greedy["a"], row.greedy["a_p"], row.a_p["known"], row.a_p["new"]]
+    cells += [_value(x) if row.arm == "start" else points(x, None) for x in others]
     cells += [f"{row.coupling['pooled_perception']:.2f}", f"{row.coupling['pooled_reasoning']:.2f}"]
-    for name in ("group_agreement", "blind_reanswer"):
-        thirds = row.signal.get(name)
+    for signal in ("group_agreement", "blind_reanswer"):
+        thirds = row.signal.get(signal)
         cells.append(" ".join(f"{r:.2f}" for r in thirds) if thirds else "")
-    name = row.arm if row.arm == "start" else f"{row.arm} ({len(row.seeds)})"
     return f"| {name} | {' | '.join(cells)} |"
-
-
-def _difference_line(pair: RLDifference) -> str:
-    cells = " | ".join(_change(pair.sampled[metric]) for metric in METRICS)
-    return f"| {pair.arm} minus {pair.minus} ({len(pair.seeds)}) | {cells} |"
 
 
 def _value(interval: Interval) -> str:
     return f"{100 * interval.value:.1f}"
 
 
-def _change(interval: Interval) -> str:
-    value, low, high = (100 * x for x in interval)
-    mark = "*" if low > 0 or high < 0 else ""
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{mark}"
+def _over_seeds(changes: list[float]) -> Interval | None:
+    return t_interval(changes) if len(changes) > 1 else None

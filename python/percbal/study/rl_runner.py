@@ -13,6 +13,7 @@ from pathlib import Path
 from percbal.study.arm import write_json
 from percbal.study.job_pool import Job, run_jobs
 from percbal.study.rl_arm import arm_directory
+from percbal.study.rl_limits import limits
 from percbal.study.rl_presets import RLStudy
 from percbal.study.rl_results import RLResults, collect
 from percbal.study.runner import run_study
@@ -63,5 +64,6 @@ def write_results(study: RLStudy, root: Path) -> RLResults:
     """Collect what is there into results.json and results.md."""
     results = collect(study, root)
     write_json(root / "results.json", results.to_dict())
-    (root / "results.md").write_text(results.table() + "\n")
+    sections = (results.table(), results.note(), limits(study, results))
+    (root / "results.md").write_text("\n\n".join(filter(None, sections)) + "\n")
     return results
