@@ -41,8 +41,8 @@ def cross_entropy(
 
     Same signature, shapes, reductions, errors and gradients as
     ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under
-    autocast). Sums run in float32 (float64 for float64 input) and keep their digits where the
-    target is nearly certain (M2).
+    autocast). Sums run in float32 (float64 for float64 input) and are accurate when p(target) is
+    near 1 (M2).
 
     input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
