@@ -91,3 +91,6 @@ try:
     trainer.train()
 except RuntimeError as error:
     (directory / f"error{rank}.txt").write_text(str(error))
+
+# its threads, still running as the process ends, would now and then abort it
+torch.distributed.destroy_process_group()

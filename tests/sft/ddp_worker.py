@@ -11,6 +11,7 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 import vlm_fixtures as vlm
 from fsdp_on_cpu import OPTIONS, ShardedOnCPU
 
@@ -45,3 +46,6 @@ for name in sys.argv[3:]:
     trainer.save_model(str(directory / name))  # all ranks: gathers what is sharded
     if trainer.is_world_process_zero():
         (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))
+
+# its threads, still running as the process ends, would now and then abort it
+torch.distributed.destroy_process_group()

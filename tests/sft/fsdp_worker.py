@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import torch
 import vlm_fixtures as vlm
 from fsdp_on_cpu import FSDP, OPTIONS, ShardedOnCPU
 
@@ -48,3 +49,6 @@ for kind in sys.argv[2:]:
         trainer.save_model(str(out / "final"))
         if trainer.is_world_process_zero():
             trainer.state.save_to_json(str(out / "state.json"))
+
+# its threads, still running as the process ends, would now and then abort it
+torch.distributed.destroy_process_group()
