@@ -83,8 +83,7 @@ def format(completions: Sequence[Any], **_: Any) -> Rewards:
     """
     return [
         float(
-            None not in (parts.perception, parts.reasoning, parts.answer)
-            and parts.alone
+            parts.complete
             and readable(words(parts.perception or ""))
             and bool(words(parts.answer or ""))
         )

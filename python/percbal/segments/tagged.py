@@ -9,10 +9,11 @@ the two segments together are exactly the tokens that plain supervised fine-tuni
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from percbal.responses.spans import Tags
 
 PERCEPTION = 0
 REASONING = 1
@@ -33,15 +34,6 @@ SEGMENT_OF_TYPE = {
 
 class SegmentError(ValueError):
     """A response that cannot be cut into segments; the message names the example."""
-
-
-@dataclass(frozen=True)
-class Tags:
-    """The tag strings around each part of a response, opening and closing."""
-
-    perception: tuple[str, str] = ("<perception>", "</perception>")
-    reasoning: tuple[str, str] = ("<reasoning>", "</reasoning>")
-    answer: tuple[str, str] = ("<answer>", "</answer>")
 
 
 def spans_from_tags(
@@ -132,7 +124,7 @@ def token_segments(text: str, spans: Sequence[Span], offsets: np.ndarray) -> np.
 
 def _tag_spans(text: str, tags: Tags) -> list[Span]:
     spans: list[Span] = []
-    for tag in (*tags.perception, *tags.reasoning, *tags.answer):
+    for tag in tags.words():
         start = text.find(tag)
         while start >= 0:
             spans.append((start, start + len(tag), OTHER))

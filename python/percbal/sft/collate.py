@@ -22,10 +22,10 @@ from transformers import ProcessorMixin
 from trl.data_utils import apply_chat_template, is_conversational, prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from percbal.responses.spans import Tags
 from percbal.segments.tagged import (
     OTHER,
     SegmentError,
-    Tags,
     TagTokens,
     spans_from_segments,
     spans_from_tags,
