@@ -17,7 +17,6 @@ from percbal.segments.tagged import (
     spans_from_tags,
     token_segments,
 )
-from percbal.tasks import base
 
 TEXT = "<perception> ab </perception> <reasoning> cd </reasoning> <answer> e </answer>"
 
@@ -35,13 +34,6 @@ def words(text: str, spans: list) -> dict[str, int]:
         position = start + len(word)
         offsets.append((start, position))
     return dict(zip(text.split(), token_segments(text, spans, np.array(offsets)), strict=True))
-
-
-def test_default_tags_are_those_of_the_tasks():
-    tags = Tags()
-    assert tags.perception == base.PERCEPTION_TAGS
-    assert tags.reasoning == base.REASONING_TAGS
-    assert tags.answer == base.ANSWER_TAGS
 
 
 def test_everything_but_perception_is_reasoning():
