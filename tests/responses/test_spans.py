@@ -1,4 +1,4 @@
-"""One rule of what a span is: `percbal_ops.score_text`, which cannot import it, keeps it too."""
+"""One rule of what a span is, kept by training and by `score_text`, which cannot import it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import percbal
 from percbal.responses.spans import DEFAULT_TAGS, NAMES, Tags, find_spans
 from percbal.segments import Tags as as_segments_has_it
+from percbal.segments.tagged import PERCEPTION, SegmentError, spans_from_tags
 from percbal_ops.text import api as text_api
 from percbal_ops.text.api import STATUS, score_text
 
@@ -48,6 +49,27 @@ def test_score_text_finds_the_same_spans(engine, case):
     found = find_spans(text, tags).found
     assert [span.status for span in found.values()] == [STATUS[s] for s in scored.span_status[0]]
     assert [[start, end] for _, start, end in found.values()] == scored.char_spans[0].tolist()
+
+
+@settings(max_examples=800, deadline=None)
+@given(texts(DEFAULT_TAGS))
+@example((DEFAULT_TAGS, "<perception> <answer> </perception>"))
+@example((DEFAULT_TAGS, "<reasoning> </reasoning> <perception> </perception>"))
+@example((DEFAULT_TAGS, "<perception> <perception> </perception>"))
+def test_training_refuses_what_scoring_does_not_count(case):
+    tags, text = case
+    opening, closing = tags.perception
+    try:
+        cut = spans_from_tags(text, tags)
+    except SegmentError:
+        cut = []
+    trained = [(start, end) for start, end, segment in cut if segment == PERCEPTION]
+    if len(trained) > 1:  # which training alone allows
+        assert all(find_spans(text[start:end]).perception is not None for start, end in trained)
+    else:
+        status, start, end = find_spans(text, tags).found["perception"]
+        counted = [(start - len(opening), end + len(closing))] if status == "ok" else []
+        assert trained == counted
 
 
 @given(texts(DEFAULT_TAGS) | texts(OTHER_TAGS))

@@ -63,6 +63,21 @@ def test_several_perception_parts_all_count():
         ("", "example 3 has no <perception>"),
         ("<perception> a", "example 3 opens <perception> and never closes it"),
         ("</perception> <perception> a </perception>", "closes </perception> before opening"),
+        ("a </perception>", "closes </perception> before opening"),
+        ("<perception> a <answer> b </perception> </answer>", "<answer> occurs inside"),
+        ("<perception> a <perception> b </perception>", "<perception> occurs 2 times, not once"),
+        (
+            "<answer> b </answer> <perception> a </perception>",
+            "no perception that counts, the spans are in the order answer, perception",
+        ),
+        (
+            "<answer> b </answer> <perception> a </perception> <perception> c </perception>",
+            "the spans are in the order answer, perception",
+        ),
+        (
+            "<perception> a </perception> <perception> c <reasoning> </perception>",
+            "<reasoning> occurs inside the perception span",
+        ),
     ],
 )
 def test_bad_tags_are_named_in_one_sentence(text, message):
