@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.spans import DEFAULT_TAGS
 from percbal.rewards.labelled import outcome
-from percbal.rewards.texts import copies_an_answer, read_parts, readable, words
+from percbal.rewards.texts import read_parts, readable
 
 
 def blind_messages(prompt_messages: Any, perception_text: str) -> Any:

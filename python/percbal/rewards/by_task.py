@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from percbal.responses.copied import copies_an_answer, words
 from percbal.rewards.blind import share_right
-from percbal.rewards.texts import completion_text, copies_an_answer, read_parts, words
+from percbal.rewards.texts import completion_text, read_parts
 
 Reward = Callable[..., list[float | None]]
 Truth = dict[str, Any] | str | None

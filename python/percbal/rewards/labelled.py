@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from percbal.rewards.texts import (
-    completion_text,
-    copies_an_answer,
-    read_parts,
-    readable,
-    words,
-)
+from percbal.responses.copied import copies_an_answer, words
+from percbal.rewards.texts import completion_text, read_parts, readable
 from percbal_ops import score_text
 
 Rewards = list[float | None]

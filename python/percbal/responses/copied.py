@@ -1,0 +1,38 @@
+"""What counts as a copied answer: one that stands in the perception word for word.
+
+Paying for such a perception would pay for not looking: the answer can be found first and the
+perception made up to hold it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+WORD = re.compile(r"""[^\s,;"'`\[\](){}]+""")
+AT_ENDS = ".:!?"
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words without quotes, brackets, commas and closing punctuation."""
+    stripped = (word.strip(AT_ENDS) for word in WORD.findall(text.casefold()))
+    return [word for word in stripped if word]
+
+
+def copies_an_answer(
+    perceived: list[str], answers: Iterable[str | None], truth: str | None = None
+) -> bool:
+    """Whether the perceived words contain an answer, word for word.
+
+    truth: p*, if it is known; an answer that stands in it can be perceived and is no copy.
+    """
+    shown = words(truth) if isinstance(truth, str) else []
+    for answer in answers:
+        part = words(answer) if isinstance(answer, str) else []
+        if part and _contains(perceived, part) and not _contains(shown, part):
+            return True
+    return False
+
+
+def _contains(whole: list[str], part: list[str]) -> bool:
+    return f" {' '.join(part)} " in f" {' '.join(whole)} "  # no word has a space in it
