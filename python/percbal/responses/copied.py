@@ -20,12 +20,22 @@ def words(text: str) -> list[str]:
 
 
 def copies_an_answer(
-    perceived: list[str], answers: Iterable[str | None], truth: str | None = None
+    perceived: list[str],
+    answers: Iterable[str | None],
+    truth: str | None = None,
+    *,
+    exact: bool = False,
 ) -> bool:
     """Whether the perceived words contain an answer, word for word.
 
+    answers: the response's own and the right one, as far as there are any. The own one counts
+        too: a policy may not know the right one, and still must not be paid for a guess.
     truth: p*, if it is known; an answer that stands in it can be perceived and is no copy.
+    exact: the perception is known to be p* exactly, perhaps spelt otherwise. It then says nothing
+        that the image does not show.
     """
+    if exact:
+        return False
     shown = words(truth) if isinstance(truth, str) else []
     for answer in answers:
         part = words(answer) if isinstance(answer, str) else []

@@ -51,7 +51,8 @@ def perception_f1(
     """F1 (T4) between the items, such as cells or edges, of the perception and of p*.
 
     0 for more than ``MOST_ITEMS`` times the items of p*, and for a perception that contains the
-    completion's answer, or the column ``answer``, word for word where p* does not.
+    completion's answer, or the column ``answer``, word for word where p* does not and which is
+    not p* exactly.
     """
     scores = _scores(completions, perception, grammar, "perception")
     right = answer or [None] * len(completions)
@@ -65,7 +66,8 @@ def perception_f1(
             out.append(0.0)
         else:
             perceived = words(parts.perception or "")
-            copied = copies_an_answer(perceived, (parts.answer, label), truth)
+            exact = score["exact"] == 1
+            copied = copies_an_answer(perceived, (parts.answer, label), truth, exact=exact)
             out.append(0.0 if copied else score["f1"])
     return out
 
