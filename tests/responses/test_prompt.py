@@ -10,10 +10,12 @@ import torch
 import vlm_fixtures as vlm
 from PIL import Image
 from trl import GRPOTrainer
+from trl.data_utils import apply_chat_template
 
 from percbal.evaluate.diagnose import complete
 from percbal.grpo.blind_signals import blind_answers
 from percbal.models.loading import load_processor
+from percbal.responses.prompt import render, response_text
 from percbal.segments.sampled import GeneratedSegments
 from percbal.segments.tagged import PERCEPTION, REASONING
 from percbal.sft.collate import SegmentCollator
@@ -24,7 +26,10 @@ BOS, EOS, PAD, IMAGE_ID, LOOK, OPEN, CLOSE, W1, W2, W3 = 2, 3, 0, 4, 5, 6, 7, 13
 PROMPT = [BOS, *[IMAGE_ID] * 4, LOOK, W1]
 PERCEIVED = [OPEN, W2, CLOSE]
 WITH_IMAGE = [
-    {"role": "user", "content": [{"type": "image", "image": IMAGE}, {"type": "text", "text": QUERY}]}
+    {
+        "role": "user",
+        "content": [{"type": "image", "image": IMAGE}, {"type": "text", "text": QUERY}],
+    }
 ]
 
 
@@ -88,3 +93,43 @@ def test_the_ids_of_rollouts_and_of_questions_without_the_image(processor, blind
     ids = [[*PERCEIVED, W3]]
     blind_answers(policy, [WITH_IMAGE], ids, segmented, samples=1, blind_from=blind_from)
     assert policy.asked == [expected]
+
+
+class Template:
+    """Opens a turn with a tag that a finished turn does not have, as templates for thinking do."""
+
+    def apply_chat_template(
+        self, messages, add_generation_prompt=False, continue_final_message=False, **_
+    ):
+        turns = [f"[{m['role']}]{m['content']}[end]" for m in messages]
+        text = "".join(turns) + "[assistant]<think>" * add_generation_prompt
+        return text.removesuffix("[end]") if continue_final_message else text
+
+
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize(
+    "prompt, response",
+    [
+        ([turn("user", "how many?")], "two[end]"),
+        ([turn("system", "count"), turn("user", "how many?")], "two[end]"),
+        ([turn("user", "a"), turn("assistant", "b"), turn("tool", "c")], "two[end]"),
+        # a finished turn cannot go on in another one
+        ([turn("user", "how many?"), turn("assistant", "<p>")], "[end][assistant]two[end]"),
+    ],
+)
+def test_a_response_begins_where_trl_lets_it_begin(prompt, response):
+    completion = [turn("assistant", "two")]
+    trl = apply_chat_template({"prompt": prompt, "completion": completion}, Template())
+    assert response_text(Template(), prompt, completion) == trl["completion"] == response
+
+
+def test_a_prompt_ends_where_the_model_goes_on():
+    asked = [turn("user", "how many?")]
+    assert render(Template(), asked) == "[user]how many?[end][assistant]<think>"
+    assert render(Template(), [*asked, turn("assistant", "<p>")]).endswith("[assistant]<p>")
+    assert render(Template(), asked, finished=True) == "[user]how many?[end]"
+    with pytest.raises(ValueError, match="must end with .* got one of role 'system'"):
+        render(Template(), [turn("system", "count")])
