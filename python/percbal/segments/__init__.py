@@ -1,6 +1,6 @@
 """Which token belongs to which segment: of text that is tokenised, of ids that were sampled.
 
-May import: responses, numpy. Never: trainers, tasks, rewards.
+May import: responses, numpy, tokenizers. Never: trainers, tasks, rewards.
 """
 
 from percbal.responses.spans import Tags
