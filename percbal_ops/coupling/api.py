@@ -87,6 +87,9 @@ def group_advantage(
     ``reward``: ``scaled = (r - mean) / (std + eps)`` with the unbiased std (C11) and
     ``centred = r - mean`` (C10). Both are 0 in a group whose rewards are all equal, NaN where the
     reward is, and not finite in a group that has an infinite one.
+
+    Sums are float64. A trainer that repeats TRL's float32 arithmetic bit for bit has other last
+    digits, and small numbers for 0 where the rewards of a group are all equal.
     """
     _check_columns(reward, {"group": group})
     matrix = reward.detach().to(_sum_dtype(reward))

@@ -16,7 +16,7 @@ _HOME = {  # public name -> the module that defines it; imported on first use
     "EncodedDataset": "sft.collate",
     "NGDiff": "objective.balance",
     "SegmentCollator": "sft.collate",
-    "Tags": "segments.tagged",
+    "Tags": "responses.spans",
     "build_tiny_vlm": "models.tiny",
     "encode_examples": "sft.collate",
     "load_vlm": "models.loading",

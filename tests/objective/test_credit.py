@@ -46,6 +46,14 @@ def test_group_advantages_are_those_of_the_operator():
     )
 
 
+def test_of_equal_rewards_only_the_operator_promises_exact_zeros():
+    """What differs between the two: TRL divides the float32 rounding of the mean by 1e-4."""
+    for reward in (0.1, 0.3, 0.7, 1 / 3, 1.0):
+        rewards = torch.full((8,), reward)
+        assert not group_advantage(rewards).scaled.any()
+        assert group_advantages(rewards, 8).abs().max() < 1e-3
+
+
 def test_an_unscored_rollout_moves_nobody():
     rewards = torch.tensor([1.0, 0.0, 1.0, NAN])
     ours = group_advantages(rewards, G)

@@ -17,7 +17,6 @@ from percbal.segments.tagged import (
     spans_from_tags,
     token_segments,
 )
-from percbal.tasks import base
 
 TEXT = "<perception> ab </perception> <reasoning> cd </reasoning> <answer> e </answer>"
 
@@ -35,13 +34,6 @@ def words(text: str, spans: list) -> dict[str, int]:
         position = start + len(word)
         offsets.append((start, position))
     return dict(zip(text.split(), token_segments(text, spans, np.array(offsets)), strict=True))
-
-
-def test_default_tags_are_those_of_the_tasks():
-    tags = Tags()
-    assert tags.perception == base.PERCEPTION_TAGS
-    assert tags.reasoning == base.REASONING_TAGS
-    assert tags.answer == base.ANSWER_TAGS
 
 
 def test_everything_but_perception_is_reasoning():
@@ -71,6 +63,21 @@ def test_several_perception_parts_all_count():
         ("", "example 3 has no <perception>"),
         ("<perception> a", "example 3 opens <perception> and never closes it"),
         ("</perception> <perception> a </perception>", "closes </perception> before opening"),
+        ("a </perception>", "closes </perception> before opening"),
+        ("<perception> a <answer> b </perception> </answer>", "<answer> occurs inside"),
+        ("<perception> a <perception> b </perception>", "<perception> occurs 2 times, not once"),
+        (
+            "<answer> b </answer> <perception> a </perception>",
+            "no perception that counts, the spans are in the order answer, perception",
+        ),
+        (
+            "<answer> b </answer> <perception> a </perception> <perception> c </perception>",
+            "the spans are in the order answer, perception",
+        ),
+        (
+            "<perception> a </perception> <perception> c <reasoning> </perception>",
+            "<reasoning> occurs inside the perception span",
+        ),
     ],
 )
 def test_bad_tags_are_named_in_one_sentence(text, message):

@@ -44,6 +44,7 @@ def test_a_missing_or_repeated_tag_costs_its_own_span_only(name, tag):
         ("<perception> <answer> a </perception> </answer>", set()),
         ("<perception> p </perception> <perception> q </perception>", set()),
         ("<answer> a </answer> <perception> p </perception>", set()),  # wrong order
+        ("<reasoning> <perception> p </perception> </reasoning> <answer> a </answer>", set()),
         ("<PERCEPTION> p </PERCEPTION> <answer> a </answer>", {"answer"}),
         ("< perception> p </perception>", set()),
     ],

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.intervals import Interval, wilson_interval
+from percbal.responses.prompt import render
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Instance, Task
@@ -162,10 +163,8 @@ def complete(
 
 
 def _prompt(processor: ProcessorMixin, instance: Instance) -> str:
-    content: Any = [{"type": "image"}, {"type": "text", "text": instance.query}]
-    return processor.apply_chat_template(
-        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-    )
+    content = [{"type": "image"}, {"type": "text", "text": instance.query}]
+    return render(processor, [{"role": "user", "content": content}])
 
 
 def _token_budget(tokenizer: Any, instances: Sequence[Instance]) -> int:

@@ -10,7 +10,7 @@ from trl import GRPOConfig
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Fixed, TokenMean
 from percbal.objective.credit import CREDITS
-from percbal.segments.tagged import Tags
+from percbal.responses.spans import Tags
 
 
 @dataclass

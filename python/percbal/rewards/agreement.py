@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from percbal.rewards.texts import content_text, copies_an_answer, read_parts, readable, words
+from percbal.responses.copied import copies_an_answer, words
+from percbal.rewards.texts import content_text, read_parts, readable
 from percbal_ops import group_agreement as mean_similarity
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from percbal.responses.copied import copies_an_answer, words
+from percbal.responses.spans import DEFAULT_TAGS
 from percbal.rewards.labelled import outcome
-from percbal.rewards.texts import copies_an_answer, read_parts, readable, words
+from percbal.rewards.texts import read_parts, readable
 
 
 def blind_messages(prompt_messages: Any, perception_text: str) -> Any:
@@ -19,7 +21,8 @@ def blind_messages(prompt_messages: Any, perception_text: str) -> Any:
     prompt_messages: a conversation, whose contents are strings or lists of parts, or one string.
     Returns the same kind; nothing of the input is changed.
     """
-    shown = f"<perception>{perception_text}</perception>\n"
+    opening, closing = DEFAULT_TAGS.perception
+    shown = f"{opening}{perception_text}{closing}\n"
     if isinstance(prompt_messages, str):
         return shown + prompt_messages
     has_image = any(_is_image(part) for m in prompt_messages for part in _parts(m))

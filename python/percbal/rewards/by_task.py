@@ -10,8 +10,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from percbal.responses.copied import copies_an_answer, words
 from percbal.rewards.blind import share_right
-from percbal.rewards.texts import completion_text, copies_an_answer, read_parts, words
+from percbal.rewards.texts import completion_text, read_parts
 
 Reward = Callable[..., list[float | None]]
 Truth = dict[str, Any] | str | None
@@ -43,7 +44,7 @@ class TaskRewards(NamedTuple):
 
     What a judge cannot tell is 0, since the completion is to blame; a row without a truth is None.
     A perception that contains the answer word for word, where p* (the column ``perception``) does
-    not, earns no perception_f1, reasoning or blind_reanswer.
+    not, earns no perception_f1, reasoning or blind_reanswer; the first two unless it is p* exactly.
     """
 
     outcome: Reward
@@ -57,24 +58,26 @@ def from_task(task: Judge) -> TaskRewards:
     """The rewards of one task, e.g. ``from_task(get_task("sudoku", size=9))``."""
 
     def outcome(completions: Sequence[Any], truth: Sequence[Truth], **_: Any) -> list[float | None]:
-        return _each(task, completions, truth, lambda verdict: verdict.answer is True)
+        return _each(_judged(task, completions, truth), lambda verdict: verdict.answer is True)
 
     def perception(
         completions: Sequence[Any], truth: Sequence[Truth], **_: Any
     ) -> list[float | None]:
-        return _each(task, completions, truth, lambda verdict: verdict.perception is True)
+        return _each(_judged(task, completions, truth), lambda verdict: verdict.perception is True)
 
     def perception_f1(
         completions: Sequence[Any], truth: Sequence[Truth], **columns: Any
     ) -> list[float | None]:
-        values = _each(task, completions, truth, lambda verdict: verdict.perception_f1)
-        return _without_copies(values, completions, columns)
+        verdicts = _judged(task, completions, truth)
+        values = _each(verdicts, lambda verdict: verdict.perception_f1)
+        return _without_copies(values, verdicts, completions, columns)
 
     def reasoning(
         completions: Sequence[Any], truth: Sequence[Truth], **columns: Any
     ) -> list[float | None]:
-        values = _each(task, completions, truth, lambda verdict: verdict.reasoning is True)
-        return _without_copies(values, completions, columns)
+        verdicts = _judged(task, completions, truth)
+        values = _each(verdicts, lambda verdict: verdict.reasoning is True)
+        return _without_copies(values, verdicts, completions, columns)
 
     def blind_reanswer(
         completions: Sequence[Any],
@@ -91,17 +94,18 @@ def from_task(task: Judge) -> TaskRewards:
     return TaskRewards(outcome, perception, perception_f1, reasoning, blind_reanswer)
 
 
-def _each(
-    task: Judge,
-    completions: Sequence[Any],
-    truths: Sequence[Truth],
-    value: Callable[[Verdict], float],
-) -> list[float | None]:
+def _judged(
+    task: Judge, completions: Sequence[Any], truths: Sequence[Truth]
+) -> list[Verdict | None]:
     texts = map(completion_text, completions)
     return [
-        None if truth is None else float(value(task.score(text, truth)))
+        None if truth is None else task.score(text, truth)
         for text, truth in zip(texts, map(_truth, truths), strict=True)
     ]
+
+
+def _each(verdicts: list[Verdict | None], value: Callable[[Verdict], float]) -> list[float | None]:
+    return [None if verdict is None else float(value(verdict)) for verdict in verdicts]
 
 
 def _truth(truth: Truth) -> dict[str, Any] | None:
@@ -109,20 +113,26 @@ def _truth(truth: Truth) -> dict[str, Any] | None:
 
 
 def _without_copies(
-    values: list[float | None], completions: Sequence[Any], columns: dict[str, Any]
+    values: list[float | None],
+    verdicts: list[Verdict | None],
+    completions: Sequence[Any],
+    columns: dict[str, Any],
 ) -> list[float | None]:
     """The values, 0 where the perception contains the completion's or the right answer."""
     nothing = [None] * len(completions)
     rows = zip(
         values,
+        verdicts,
         read_parts(completions),
         columns.get("answer") or nothing,
         columns.get("perception") or nothing,
         strict=True,
     )
-    return [
-        0.0
-        if value and copies_an_answer(words(parts.perception or ""), (parts.answer, answer), shown)
-        else value
-        for value, parts, answer, shown in rows
-    ]
+    out = []
+    for value, verdict, parts, answer, shown in rows:
+        exact = verdict is not None and verdict.perception is True
+        copied = value and copies_an_answer(
+            words(parts.perception or ""), (parts.answer, answer), shown, exact=exact
+        )
+        out.append(0.0 if copied else value)
+    return out

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any
 
+from percbal.responses.copied import words
 from percbal.rewards.blind import blind_messages, blind_reanswer
-from percbal.rewards.texts import content_text, read_parts, readable, words
+from percbal.rewards.texts import content_text, read_parts, readable
 
 INSTRUCTION = (
     "You cannot see the image. What it shows is given between <perception> and </perception>. "

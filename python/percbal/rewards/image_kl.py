@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal.rewards.texts import copies_an_answer, read_parts, readable, words
+from percbal.responses.copied import copies_an_answer, words
+from percbal.rewards.texts import read_parts, readable
 
 LARGEST_LOG_RATIO = 20.0
 LARGEST_TERM = 10.0  # of one token, so that a single improbable one cannot be all of the mean

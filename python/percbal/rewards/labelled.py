@@ -9,13 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from percbal.rewards.texts import (
-    completion_text,
-    copies_an_answer,
-    read_parts,
-    readable,
-    words,
-)
+from percbal.responses.copied import copies_an_answer, words
+from percbal.rewards.texts import completion_text, read_parts, readable
 from percbal_ops import score_text
 
 Rewards = list[float | None]
@@ -56,7 +51,8 @@ def perception_f1(
     """F1 (T4) between the items, such as cells or edges, of the perception and of p*.
 
     0 for more than ``MOST_ITEMS`` times the items of p*, and for a perception that contains the
-    completion's answer, or the column ``answer``, word for word where p* does not.
+    completion's answer, or the column ``answer``, word for word where p* does not and which is
+    not p* exactly.
     """
     scores = _scores(completions, perception, grammar, "perception")
     right = answer or [None] * len(completions)
@@ -70,7 +66,8 @@ def perception_f1(
             out.append(0.0)
         else:
             perceived = words(parts.perception or "")
-            copied = copies_an_answer(perceived, (parts.answer, label), truth)
+            exact = score["exact"] == 1
+            copied = copies_an_answer(perceived, (parts.answer, label), truth, exact=exact)
             out.append(0.0 if copied else score["f1"])
     return out
 
@@ -83,8 +80,7 @@ def format(completions: Sequence[Any], **_: Any) -> Rewards:
     """
     return [
         float(
-            None not in (parts.perception, parts.reasoning, parts.answer)
-            and parts.alone
+            parts.complete
             and readable(words(parts.perception or ""))
             and bool(words(parts.answer or ""))
         )

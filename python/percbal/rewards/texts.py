@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from percbal_ops import score_text
-from percbal_ops.text.api import SPANS
+from percbal.responses.spans import Spans, find_spans
 
 LONGEST = 4096  # words of a perception; longer ones earn nothing
-WORD = re.compile(r"""[^\s,;"'`\[\](){}]+""")
-AT_ENDS = ".:!?"
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The texts between the tags of one completion, None for a span that does not count."""
-
-    perception: str | None
-    reasoning: str | None
-    answer: str | None
-    alone: bool  # nothing but space around the spans that count
 
 
 def completion_text(completion: Any) -> str:
@@ -48,52 +33,11 @@ def content_text(content: Any) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def read_parts(completions: Sequence[Any]) -> list[Parts]:
-    """Find the three spans of each completion by the rules of `percbal_ops.score_text`."""
-    texts = [completion_text(completion) for completion in completions]
-    bounds = score_text(texts, [""] * len(texts), "text").char_spans.tolist()
-    return [_parts(text, spans) for text, spans in zip(texts, bounds, strict=True)]
-
-
-def _parts(text: str, spans: list[list[int]]) -> Parts:
-    perception, reasoning, answer = (
-        text[start:end] if start >= 0 else None for start, end in spans
-    )
-    found = [(start, end) for start, end in spans if start >= 0]
-    # what is left without the spans is their tags, if there is nothing else
-    edges = [0, *(edge for span in found for edge in span), len(text)]
-    around = "".join(text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
-    tags = "".join(
-        f"<{name}></{name}>" for name, (start, _) in zip(SPANS, spans, strict=True) if start >= 0
-    )
-    return Parts(perception, reasoning, answer, alone="".join(around.split()) == tags)
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words without quotes, brackets, commas and closing punctuation."""
-    stripped = (word.strip(AT_ENDS) for word in WORD.findall(text.casefold()))
-    return [word for word in stripped if word]
+def read_parts(completions: Sequence[Any]) -> list[Spans]:
+    """The three spans of each completion, by the rule of `percbal.responses.spans`."""
+    return [find_spans(completion_text(completion)) for completion in completions]
 
 
 def readable(perceived: list[str]) -> bool:
     """Whether a perception of these words may earn anything: neither empty nor enormous."""
     return 0 < len(perceived) <= LONGEST
-
-
-def copies_an_answer(
-    perceived: list[str], answers: Iterable[str | None], truth: str | None = None
-) -> bool:
-    """Whether the perceived words contain an answer, word for word.
-
-    truth: p*, if it is known; an answer that stands in it can be perceived and is no copy.
-    """
-    shown = words(truth) if isinstance(truth, str) else []
-    for answer in answers:
-        part = words(answer) if isinstance(answer, str) else []
-        if part and _contains(perceived, part) and not _contains(shown, part):
-            return True
-    return False
-
-
-def _contains(whole: list[str], part: list[str]) -> bool:
-    return f" {' '.join(part)} " in f" {' '.join(whole)} "  # no word has a space in it

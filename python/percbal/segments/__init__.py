@@ -1,8 +1,9 @@
 """Which token belongs to which segment: of text that is tokenised, of ids that were sampled.
 
-May import: percbal_ops, numpy, torch. Never: trainers, tasks, rewards.
+May import: responses, numpy, tokenizers. Never: trainers, tasks, rewards.
 """
 
-from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING, Tags
+from percbal.responses.spans import Tags
+from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 
 __all__ = ["N_SEGMENTS", "PERCEPTION", "REASONING", "Tags"]

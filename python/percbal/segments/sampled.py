@@ -2,7 +2,7 @@
 
 A model may sample any of the many id sequences that decode to one text, so the text is never
 tokenised again: the span is found in the decoded text, and its borders are carried back to the
-ids. (`segments.py` does the same for text that is tokenised for fine-tuning.)
+ids. (`tagged.py` does the same for text that is tokenised for fine-tuning.)
 """
 
 from __future__ import annotations
@@ -16,12 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from tokenizers import decoders, pre_tokenizers
 
-from percbal.segments.tagged import PERCEPTION, REASONING, Tags
-from percbal_ops import score_text
-from percbal_ops.text.api import SPANS, STATUS
+from percbal.responses.spans import DEFAULT_TAGS, Tags, find_spans
+from percbal.segments.tagged import PERCEPTION, REASONING
 
-OK, UNCLOSED = STATUS.index("ok"), STATUS.index("unclosed")
-DEFAULT_TAGS = Tags()
 BYTE_ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())  # one character for each byte
 
 
@@ -44,11 +41,10 @@ def segment_completions(
 ) -> GeneratedSegments:
     """Cut sampled completions into perception, tags included, and reasoning.
 
-    The perception span counts where `percbal_ops.score_text` calls it ok: each of its two tags
-    occurs once, in order, with no tag in between, and the spans that are found come in the order
-    perception, reasoning, answer. Elsewhere every token is reasoning and ``failed`` is set, so
-    that no rule has to guess which of two spans was meant. Other tags need not be there, and a
-    completion that the length limit cut after its perception is well formed.
+    The perception span counts by the rule of `percbal.responses.spans`. Where it does not, every
+    token is reasoning and ``failed`` is set, so that no rule has to guess which of two spans was
+    meant. Other tags need not be there, and a completion that the length limit cut after its
+    perception is well formed.
 
     A token that straddles a border of the span is perception. A token without characters (a special
     token, or the first bytes of a character) is perception strictly inside the span.
@@ -68,23 +64,19 @@ def segment_completions(
         raise ValueError(f'unclosed must be "reasoning" or "perception", got {unclosed!r}')
     ids = [[int(i) for i in row] for row in completion_ids]
     text = tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
-    found = score_text(
-        text, [""] * len(text), "text", tags={name: getattr(tags, name) for name in SPANS}
-    )
-    status = found.span_status[:, 0].tolist()
-    inner = found.char_spans[:, 0].tolist()
+    found = [find_spans(words, tags).found["perception"] for words in text]
     borders = _Borders(tokenizer, ids, tags)
     segments, perception = [], []
-    for row, words, state, (start, end) in zip(ids, text, status, inner, strict=True):
+    for row, words, (status, start, end) in zip(ids, text, found, strict=True):
         segment = np.full(len(row), REASONING, dtype=np.int64)
-        if state == OK:
+        if status == "ok":
             span = start - len(tags.perception[0]), end + len(tags.perception[1])
             segment[borders.closed(row, words, *span)] = PERCEPTION
-        elif state == UNCLOSED and unclosed == "perception":
+        elif status == "unclosed" and unclosed == "perception":
             segment[borders.of(row, words, *_open_span(words, tags))] = PERCEPTION
         segments.append(segment)
-        perception.append(words[start:end] if state == OK else None)
-    failed = np.array([state != OK for state in status], dtype=bool)
+        perception.append(words[start:end] if status == "ok" else None)
+    failed = np.array([span.status != "ok" for span in found], dtype=bool)
     return GeneratedSegments(segments, text, perception, failed)
 
 
@@ -141,8 +133,7 @@ def _open_span(text: str, tags: Tags) -> tuple[int, int]:
 
 def _ids_of_tags(tokenizer: Any, tags: Tags) -> list[int] | None:
     """The ids of the two perception tags where each is one token, as in a word-level tokenizer."""
-    every = {tag for name in SPANS for tag in getattr(tags, name)}
-    special = every.intersection(
+    special = set(tags.words()).intersection(
         str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
     )
     if special:

@@ -9,10 +9,11 @@ the two segments together are exactly the tokens that plain supervised fine-tuni
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+
+from percbal.responses.spans import Tags, find_spans
 
 PERCEPTION = 0
 REASONING = 1
@@ -35,47 +36,58 @@ class SegmentError(ValueError):
     """A response that cannot be cut into segments; the message names the example."""
 
 
-@dataclass(frozen=True)
-class Tags:
-    """The tag strings around each part of a response, opening and closing."""
-
-    perception: tuple[str, str] = ("<perception>", "</perception>")
-    reasoning: tuple[str, str] = ("<reasoning>", "</reasoning>")
-    answer: tuple[str, str] = ("<answer>", "</answer>")
-
-
 def spans_from_tags(
     text: str, tags: Tags, *, tag_tokens: TagTokens = "segment", name: str = "the response"
 ) -> list[Span]:
     """Cut a tagged response: what lies between the perception tags, and the rest.
 
+    The perception must count by the rule of `percbal.responses.spans`, so that nothing is trained
+    on as perception that scoring calls none; the other two spans need not be there. Unlike in
+    scoring, there may be several perceptions: each must then be a span by itself, the first
+    before any reasoning and answer.
+
     tag_tokens: "segment" gives each tag to the part that it encloses; "other" puts all tags in
         no segment, so that they are not trained on.
     name: what to call the response in an error, such as "example 17".
     Returns spans that cover the text from end to end without overlap.
-    Raises SegmentError where the perception tags are missing, unclosed or out of order.
+    Raises SegmentError where the perception does not count; it says why.
     """
-    opening, closing = tags.perception
     spans: list[Span] = []
     position = 0
-    while (start := text.find(opening, position)) >= 0:
-        end = text.find(closing, start)
-        if end < 0:
-            raise SegmentError(f"{name} opens {opening} and never closes it: {_excerpt(text)}")
-        end += len(closing)
+    for start, end in _perceptions(text, tags, name):
         spans += [(position, start, REASONING), (start, end, PERCEPTION)]
         position = end
-    if not spans:
-        raise SegmentError(
-            f"{name} has no {opening} .. {closing} part, so its perception tokens are unknown: "
-            f"{_excerpt(text)}"
-        )
-    if any(closing in text[start:end] for start, end, s in spans if s == REASONING):
-        raise SegmentError(f"{name} closes {closing} before opening it: {_excerpt(text)}")
     spans.append((position, len(text), REASONING))
     if tag_tokens == "other":
         spans += _tag_spans(text, tags)
     return spans
+
+
+def _perceptions(text: str, tags: Tags, name: str) -> list[tuple[int, int]]:
+    """Where each perception begins and ends, tags included."""
+    opening, closing = tags.perception
+    found: list[tuple[int, int]] = []
+    position = 0
+    while (start := text.find(opening, position)) >= 0:
+        end = text.find(closing, position)
+        if end < 0:
+            raise SegmentError(f"{name} opens {opening} and never closes it: {_excerpt(text)}")
+        if end < start:
+            break
+        position = end + len(closing)
+        found.append((start, position))
+    if closing in text[position:]:
+        raise SegmentError(f"{name} closes {closing} before opening it: {_excerpt(text)}")
+    if not found:
+        raise SegmentError(
+            f"{name} has no {opening} .. {closing} part, so its perception tokens are unknown: "
+            f"{_excerpt(text)}"
+        )
+    several = [text[: found[0][1]], *(text[start:end] for start, end in found[1:])]
+    for passage in [text] if len(found) == 1 else several:
+        if problem := find_spans(passage, tags).problem("perception"):
+            raise SegmentError(f"{name} has no perception that counts, {problem}: {_excerpt(text)}")
+    return found
 
 
 def spans_from_segments(
@@ -132,7 +144,7 @@ def token_segments(text: str, spans: Sequence[Span], offsets: np.ndarray) -> np.
 
 def _tag_spans(text: str, tags: Tags) -> list[Span]:
     spans: list[Span] = []
-    for tag in (*tags.perception, *tags.reasoning, *tags.answer):
+    for tag in tags.words():
         start = text.find(tag)
         while start >= 0:
             spans.append((start, start + len(tag), OTHER))

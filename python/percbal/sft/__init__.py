@@ -1,6 +1,7 @@
 """Balanced fine-tuning on TRL: the trainer, its options, what it refuses, what it is fed.
 
-May import: TRL, models, objective, segments, percbal_ops. Never: tasks, grpo, evaluate, study.
+May import: TRL, models, objective, responses, segments, percbal_ops. Never: tasks, grpo,
+evaluate, study.
 """
 
 from percbal.sft.config import BalancedSFTConfig

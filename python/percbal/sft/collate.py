@@ -19,13 +19,14 @@ from datasets import Dataset as HFDataset
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import ProcessorMixin
-from trl.data_utils import apply_chat_template, is_conversational, prepare_multimodal_messages
+from trl.data_utils import is_conversational, prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from percbal.responses.prompt import response_text
+from percbal.responses.spans import Tags
 from percbal.segments.tagged import (
     OTHER,
     SegmentError,
-    Tags,
     TagTokens,
     spans_from_segments,
     spans_from_tags,
@@ -98,14 +99,11 @@ class SegmentCollator:
         if not is_conversational(dict(example)):
             return example["completion"]
         images = example["images"] if "images" in example else [example["image"]]
-        rendered = apply_chat_template(
-            {
-                "prompt": prepare_multimodal_messages(example["prompt"], images=images),
-                "completion": prepare_multimodal_messages(example["completion"]),
-            },
+        return response_text(
             self.processor,
+            prepare_multimodal_messages(example["prompt"], images=images),
+            prepare_multimodal_messages(example["completion"]),
         )
-        return rendered["completion"]
 
     def _segment_ids(
         self, examples: Sequence[Example], completions: list[str], batch: Batch

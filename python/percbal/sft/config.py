@@ -8,7 +8,7 @@ from transformers import ProcessorMixin
 from trl import SFTConfig
 
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
-from percbal.segments.tagged import Tags
+from percbal.responses.spans import Tags
 from percbal.sft.collate import SegmentCollator
 
 

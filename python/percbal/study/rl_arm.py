@@ -25,7 +25,7 @@ from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.checkpoint import last_checkpoint
 from percbal.models.loading import load_vlm
-from percbal.segments.tagged import Tags
+from percbal.responses.spans import Tags
 from percbal.sft.collate import SegmentCollator, encode_examples
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.study.arm import (

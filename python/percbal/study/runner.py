@@ -17,7 +17,7 @@ import torch
 
 from percbal.models.loading import load_processor
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
-from percbal.segments.tagged import Tags
+from percbal.responses.spans import Tags
 from percbal.sft.collate import EncodedDataset, SegmentCollator, encode_examples
 from percbal.study.arm import run_directory, write_json
 from percbal.study.job_pool import Job, progress_bar, run_jobs

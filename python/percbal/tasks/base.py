@@ -11,18 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from percbal.responses.spans import DEFAULT_TAGS
+from percbal.responses.spans import Spans as Spans  # a task reads completions by these
+from percbal.responses.spans import find_spans as find_spans
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PERCEPTION_TAGS = ("<perception>", "</perception>")
-REASONING_TAGS = ("<reasoning>", "</reasoning>")
-ANSWER_TAGS = ("<answer>", "</answer>")
-SPAN_TAGS = {
-    "perception": PERCEPTION_TAGS,
-    "reasoning": REASONING_TAGS,
-    "answer": ANSWER_TAGS,
-}  # in the order in which a response has them
-TAG_WORDS = tuple(tag for pair in SPAN_TAGS.values() for tag in pair)
+SPAN_TAGS = DEFAULT_TAGS.pairs()
+TAG_WORDS = DEFAULT_TAGS.words()
 SPLITS = ("train", "test")
 
 Table = list[list[tuple[str, bool]]]  # rows of (text, is it right)
@@ -118,72 +115,3 @@ class Task(Protocol):
     def describe(self) -> str:
         """One sentence: the task and the options it was made with."""
         ...
-
-
-@dataclass(frozen=True)
-class Spans:
-    """The text inside each pair of tags, or None; ``problems`` has a sentence for each None."""
-
-    perception: str | None
-    reasoning: str | None
-    answer: str | None
-    complete: bool  # all three, in order, with only whitespace outside
-    problems: tuple[str, ...] = ()
-
-
-def find_spans(text: str) -> Spans:
-    """Read the three spans out of untrusted text, in time linear in its length.
-
-    A span counts only if each of its two tags occurs exactly once in the whole text, in order,
-    with no other tag in between: a second perception is not a correction but no perception.
-    Spans in another order than perception, reasoning, answer count for nothing at all.
-    """
-    bounds: dict[str, tuple[int, int]] = {}
-    problems = []
-    for name in SPAN_TAGS:
-        found = _find_one(text, name)
-        if isinstance(found, str):
-            problems.append(found)
-        else:
-            bounds[name] = found
-    starts = [start for start, _ in bounds.values()]
-    if starts != sorted(starts):
-        found_order = ", ".join(sorted(bounds, key=lambda name: bounds[name]))
-        return Spans(None, None, None, False, (f"the spans are in the order {found_order}",))
-    inner = {name: text[start:end] for name, (start, end) in bounds.items()}
-    return Spans(
-        perception=inner.get("perception"),
-        reasoning=inner.get("reasoning"),
-        answer=inner.get("answer"),
-        complete=not problems and _only_space_outside(text, bounds),
-        problems=tuple(problems),
-    )
-
-
-def _find_one(text: str, name: str) -> tuple[int, int] | str:
-    """Bounds of the text inside the only span ``name``, or what is wrong with it."""
-    opening, closing = SPAN_TAGS[name]
-    for tag in (opening, closing):
-        count = text.count(tag)
-        if count != 1:
-            return f"{tag} occurs {count} times, not once"
-    start, end = text.index(opening) + len(opening), text.index(closing)
-    if end < start:
-        return f"{closing} comes before {opening}"
-    inner = text[start:end]
-    inside = next((tag for tag in TAG_WORDS if tag in inner), None)
-    return (start, end) if inside is None else f"{inside} occurs inside the {name} span"
-
-
-def _only_space_outside(text: str, bounds: dict[str, tuple[int, int]]) -> bool:
-    position = 0
-    for name, (start, end) in bounds.items():
-        opening, closing = SPAN_TAGS[name]
-        if not _is_space(text[position : start - len(opening)]):
-            return False
-        position = end + len(closing)
-    return _is_space(text[position:])
-
-
-def _is_space(text: str) -> bool:
-    return not text or text.isspace()

@@ -1,6 +1,6 @@
 """percbal in verl 0.9: a reward, credit by segment, and the configurations in docs/examples.
 
-- ``compute_score`` is the reward function; importing it needs percbal_ops alone.
+- ``compute_score`` is the reward function; importing it needs no trainer.
 - ``plugin`` is what verl loads by itself (entry-point group ``verl.plugins``): an advantage
   estimator and a rollout, both named ``percbal_segment``.
 

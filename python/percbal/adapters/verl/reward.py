@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from percbal.responses.copied import copies_an_answer, words
+from percbal.responses.spans import find_spans
 from percbal_ops import score_text
 
 GRAMMARS = ("grid", "edges", "numbers", "text")  # of percbal_ops.score_text
@@ -41,8 +42,9 @@ def compute_score(
     Returns the same keys for every response, floats in [0, 1]:
         score: the mixed reward.
         outcome: 1 if the answer span is exactly right.
-        perception: 0 where the span is missing, repeated, empty or too long, or where it is not
-            exactly right and holds the answer, which the true perception does not hold.
+        perception: 0 where the span does not count, is empty or too long, or where it is not
+            exactly right and holds an answer, the response's own or the right one, which the true
+            perception does not hold (`percbal.responses.copied`, as in TRL's rewards).
         format: 1 if perception, reasoning and answer are each there once and in order; only
             measured.
 
@@ -58,32 +60,22 @@ def compute_score(
         span="answer",
         threads=1,
     )
-    exact = bool(seen.exact[0] == 1)  # NaN, not scored, is not 1
+    spans = find_spans(solution_str)
     perception = 0.0
-    if seen.exact[0] == seen.exact[0]:
-        begin, end = seen.char_spans[0, 0].tolist()
-        text = solution_str[begin:end]
+    if spans.perception is not None:
+        text, answers = spans.perception, (spans.answer, truth["answer"])
         limit = max(longest * len(truth["perception"]), SHORTEST_LIMIT)
-        if text.strip() and len(text) <= limit and (exact or not _leaks(text, truth)):
-            perception = float(seen.exact[0] if perception_score == "exact" else seen.f1[0])
-    outcome = float(said.exact[0] == 1)
+        if text.strip() and len(text) <= limit:
+            exact = bool(seen.exact[0] == 1)
+            if not copies_an_answer(words(text), answers, truth["perception"], exact=exact):
+                perception = float(seen.exact[0] if perception_score == "exact" else seen.f1[0])
+    outcome = float(said.exact[0] == 1)  # NaN, not scored, is not 1
     return {
         "score": alpha * perception + (1 - alpha) * outcome,
         "outcome": outcome,
         "perception": perception,
-        "format": float(not seen.span_status.any()),
+        "format": float(all(span.status == "ok" for span in spans.found.values())),
     }
-
-
-def _leaks(text: str, truth: Mapping[str, str]) -> bool:
-    """Whether the answer's words are in the text, in a row, and not in the true perception."""
-    answer = _words(truth["answer"])
-    return answer in _words(text) and answer not in _words(truth["perception"])
-
-
-def _words(text: str) -> str:
-    """Words and numbers only, one space around each, so that ``in`` finds whole words."""
-    return " " + " ".join(re.findall(r"[^\W_]+", text)) + " "
 
 
 def _texts(ground_truth: Mapping[str, str] | str, data_source: str) -> Mapping[str, str]:

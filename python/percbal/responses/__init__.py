@@ -1,0 +1,5 @@
+"""How a response is written and asked for: spans (the one rule of what a span is), prompt (what a
+model is asked), copied (an answer inside the perception).
+
+May import: the standard library. Never: torch, transformers, TRL, trainers, tasks, rewards.
+"""
