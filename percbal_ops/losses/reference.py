@@ -6,7 +6,7 @@ tested against. They hold several copies of the logits; the kernels hold none.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -212,9 +212,17 @@ def weighted_sum(row_weight: Tensor, loss: Tensor, valid: Tensor) -> Tensor:
 
 
 def weighted_cross_entropy_(
-    logits: Tensor, target: Tensor, row_weight: Tensor, *options: Any
+    logits: Tensor,
+    target: Tensor,
+    row_weight: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    softcap: float,
 ) -> tuple[Tensor, Tensor]:
     """Losses (N,) and squared norms (N,); the gradient (N, V) takes the place of the logits."""
+    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
     _, loss, grad_sq, dlogits = weighted_cross_entropy(logits, target, row_weight, *options, True)
     logits.copy_(dlogits)
     return loss, grad_sq
