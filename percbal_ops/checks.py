@@ -56,7 +56,7 @@ def check_segments(
     check_segment_vectors(segment_weights, segment_counts)
     if weight is not None and weight.shape != logits.shape[-1:]:
         raise ValueError(
-            f"weight must have shape {tuple(logits.shape[-1:])}, got {tuple(weight.shape)}"
+            f"class_weight must be {tuple(logits.shape[-1:])}, got {tuple(weight.shape)}"
         )
 
 
@@ -98,13 +98,13 @@ def check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tenso
         raise ValueError(f"hidden must be floating point, got {hidden.dtype}")
     if hidden.dim() < 2 or head.dim() != 2 or hidden.shape[-1] != head.shape[1]:
         raise ValueError(
-            "hidden must be (..., D) and weight (V, D), "
+            "hidden must be (..., D) and head (V, D), "
             f"got {tuple(hidden.shape)} and {tuple(head.shape)}"
         )
     if head.shape[0] == 0:
-        raise ValueError("weight must have at least one class, got shape (0, D)")
+        raise ValueError("head must have at least one class, got shape (0, D)")
     if head.dtype != hidden.dtype:
-        raise ValueError(f"hidden and weight must have one dtype, got {hidden.dtype}, {head.dtype}")
+        raise ValueError(f"hidden and head must have one dtype, got {hidden.dtype}, {head.dtype}")
     if bias is not None and (bias.shape != head.shape[:1] or bias.dtype != head.dtype):
         raise ValueError(
             f"bias must be {tuple(head.shape[:1])} of {head.dtype}, "
@@ -120,7 +120,7 @@ def check_shard(logits: Tensor, weight: Tensor | None, **ids: Tensor) -> None:
         raise ValueError(f"logits_shard must be (..., V_r) with V_r > 0, got {tuple(logits.shape)}")
     if weight is not None and weight.shape != logits.shape[-1:]:
         raise ValueError(
-            f"weight must be {tuple(logits.shape[-1:])}, a weight for each class of logits_shard, "
+            f"class_weight must be {tuple(logits.shape[-1:])}, one for each class of logits_shard, "
             f"got {tuple(weight.shape)}"
         )
     check_integers(logits.shape[:-1], **ids)

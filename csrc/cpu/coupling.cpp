@@ -1,4 +1,4 @@
-// CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling_library.py.
+// CPU kernels of the reward-coupling operators; schemas in percbal_ops/coupling/library.py.
 #include "core/coupling/coupling_layout.h"
 #include "core/coupling/coupling_summary.h"
 #include "cpu/coupling_columns.h"

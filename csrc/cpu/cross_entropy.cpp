@@ -1,4 +1,4 @@
-// The cross-entropy operators for the CPU key; schemas in percbal_ops/library.py.
+// The cross-entropy operators for the CPU key; schemas in percbal_ops/losses/library.py.
 #include "core/losses/cross_entropy.h"
 
 #include <optional>

@@ -1,4 +1,4 @@
-// Rows of token log-probabilities for the CPU key; schemas in percbal_ops/logprob.py.
+// Rows of token log-probabilities for the CPU key; schemas in percbal_ops/linear/logprob.py.
 #include "core/logprob/token_logprob.h"
 
 #include <tuple>

@@ -1,6 +1,6 @@
 // `percbal_cuda::weighted_cross_entropy_out`: the launch of the cluster kernel, on the stable ABI.
-// The operators, their schemas and their gradients are in percbal_ops/library.py; backend.py
-// chooses between this launch and Triton's.
+// The operators, their schemas and their gradients are in percbal_ops/losses/library.py;
+// dispatch.py chooses between this launch and Triton's.
 #include <cstdint>
 #include <optional>
 

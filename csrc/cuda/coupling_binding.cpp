@@ -1,5 +1,5 @@
 // CUDA kernels of the reward-coupling and agreement operators, on the stable ABI. group_layout has
-// none: on CUDA it is a few calls of torch (percbal_ops/coupling_reference.py).
+// none: on CUDA it is a few calls of torch (percbal_ops/coupling/reference.py).
 #include <torch/csrc/stable/accelerator.h>
 
 #include "cpu/coupling_columns.h"

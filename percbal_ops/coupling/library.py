@@ -1,4 +1,4 @@
-"""Schemas and shapes under tracing of the operators behind coupling.py."""
+"""Schemas and shapes under tracing of the operators behind api.py."""
 
 from __future__ import annotations
 

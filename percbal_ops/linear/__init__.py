@@ -1,6 +1,6 @@
 """The same from hidden states, without holding the logits; token log-probabilities.
 
-May import: torch, checks, dispatch, losses. Never: coupling, text.
+May import: torch, checks, losses. Never: coupling, text.
 """
 
 from percbal_ops.linear.api import linear_cross_entropy, linear_segment_cross_entropy

@@ -24,6 +24,7 @@ from percbal_ops.linear import library  # noqa: F401  defines the operators used
 from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share
 from percbal_ops.losses.reference import accumulate_dtype
 from percbal_ops.losses.segments import segment_sums, split
+from percbal_ops.renamed import renamed
 
 LEVELS = ("logits", "hidden", "head")
 
@@ -87,9 +88,10 @@ def linear_cross_entropy(
     return (total if share is None else total + 0.0 * share).to(out_dtype)
 
 
+@renamed(weight="head")
 def linear_segment_cross_entropy(
     hidden: Tensor,
-    weight: Tensor,
+    head: Tensor,
     target: Tensor,
     segment_ids: Tensor,
     segment_weights: Tensor,
@@ -102,15 +104,15 @@ def linear_segment_cross_entropy(
     z_loss: float = 0.0,
     softcap: float | None = None,
 ) -> SegmentOutput:
-    """`segment_cross_entropy` of ``F.linear(hidden, weight, bias)`` without holding it; (M6), (M8).
+    """`segment_cross_entropy` of ``F.linear(hidden, head, bias)`` without holding it; (M6), (M8).
 
-    hidden: (..., D) float; weight: (V, D) of the same dtype; bias: (V,); the rest as in
+    hidden: (..., D) float; head: (V, D) of the same dtype; bias: (V,); the rest as in
     `segment_cross_entropy`, where tokens of no segment are never multiplied (CPU).
     grad_norm says what segment_grad_norm is the gradient with respect to, (M7), (M9), (M10):
 
     - "logits": ``torch.autograd.grad(segment_loss[s], logits)[0].norm()``, free;
     - "hidden": the same for `hidden`: free where `hidden` needs a gradient, else one GEMM;
-    - "head": the same for `weight`: no GEMM more on the CPU; on CUDA, where the segments' sizes
+    - "head": the same for `head`: no GEMM more on the CPU; on CUDA, where the segments' sizes
       would have to be waited for, S - 1 GEMMs and S float32 buffers (V, D) more;
     - None: not computed, NaN.
 
@@ -118,20 +120,20 @@ def linear_segment_cross_entropy(
     Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target or
     segment id out of range (on CUDA only with PERCBAL_CHECK=1).
     """
-    hidden, weight, bias = cast_as_linear(hidden, weight, bias)
-    check_linear(hidden, weight, bias, target=target, segment_ids=segment_ids)
+    hidden, head, bias = cast_as_linear(hidden, head, bias)
+    check_linear(hidden, head, bias, target=target, segment_ids=segment_ids)
     check_segment_vectors(segment_weights, segment_counts)
     check_options(label_smoothing, z_loss, softcap)
     if grad_norm is not None and grad_norm not in LEVELS:
         raise ValueError(f"grad_norm must be None or one of {LEVELS}, got {grad_norm!r}")
     rows, index, ids = hidden.flatten(0, -2), target.reshape(-1), segment_ids.reshape(-1)
-    check_targets(index, weight.shape[0], ignore_index)
+    check_targets(index, head.shape[0], ignore_index)
     check_ids(ids, segment_weights.shape[0])
     dtype = accumulate_dtype(rows)
     parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
     total, loss, square, *_ = torch.ops.percbal.linear_weighted_cross_entropy(
         rows,
-        weight,
+        head,
         bias,
         parts.target,
         parts.row_weight,
@@ -143,7 +145,7 @@ def linear_segment_cross_entropy(
         softcap or 0.0,
         grad_norm or "logits",
         segment_weights.shape[0],
-        *_needs(rows, weight, bias),
+        *_needs(rows, head, bias),
     )
     if grad_norm != "head":
         square = segment_sums(square, parts)

@@ -2,7 +2,7 @@
 
 Per chunk (M8): logits z = x W^T (first GEMM), residuals in place of z, dX = residuals W (second),
 dW += residuals^T x (third). No more than one chunk of logits is ever alive. On the CPU, rows that
-fit into the head's gradient take no buffer at all: linear_room.py.
+fit into the head's gradient take no buffer at all: room.py.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from percbal_ops.linear import logprob_chunks, logprob_rows
 from percbal_ops.linear.api import cast_as_linear
 from percbal_ops.linear.library import TWICE
 from percbal_ops.losses.reference import accumulate_dtype
+from percbal_ops.renamed import renamed
 
 INPUTS = "Tensor hidden, Tensor head, Tensor? bias, Tensor target"
 OPTIONS = "int ignore_index, float temperature, float softcap"
@@ -36,9 +37,10 @@ SCHEMAS = {
 }
 
 
+@renamed(weight="head")
 def linear_token_logprob(
     hidden: Tensor,
-    weight: Tensor,
+    head: Tensor,
     target: Tensor,
     *,
     bias: Tensor | None = None,
@@ -50,7 +52,7 @@ def linear_token_logprob(
 
     Equal to ::
 
-        logits = F.linear(hidden, weight, bias).float()
+        logits = F.linear(hidden, head, bias).float()
         logits = softcap * torch.tanh(logits / softcap)  # if given
         logp = F.log_softmax(logits / temperature, dim=-1)
         logprob = logp.gather(-1, target[..., None])[..., 0]
@@ -60,20 +62,20 @@ def linear_token_logprob(
     backward computes the logits again, four GEMMs in all, and skips tokens whose upstream
     gradients are 0 (CPU). Differentiating twice raises RuntimeError.
 
-    hidden: (..., D) float; weight: (V, D) of the same dtype; bias: (V,); target: (...) int.
+    hidden: (..., D) float; head: (V, D) of the same dtype; bias: (V,); target: (...) int.
     A target of ignore_index gives log-probability 0 and entropy 0.
     Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target out of
     range (on CUDA only with PERCBAL_CHECK=1).
     """
-    hidden, weight, bias = cast_as_linear(hidden, weight, bias)
-    check_linear(hidden, weight, bias, target=target)
+    hidden, head, bias = cast_as_linear(hidden, head, bias)
+    check_linear(hidden, head, bias, target=target)
     check_options(0.0, 0.0, softcap)
     if not temperature > 0.0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     index = target.reshape(-1).long()
-    check_targets(index, weight.shape[0], ignore_index)
+    check_targets(index, head.shape[0], ignore_index)
     logprob, entropy, _ = torch.ops.percbal.linear_token_logprob(
-        hidden.flatten(0, -2), weight, bias, index, ignore_index, temperature, softcap or 0.0
+        hidden.flatten(0, -2), head, bias, index, ignore_index, temperature, softcap or 0.0
     )
     return logprob.reshape(target.shape), entropy.reshape(target.shape)
 

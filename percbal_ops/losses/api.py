@@ -14,6 +14,7 @@ from percbal_ops.losses import library
 from percbal_ops.losses.inplace import weighted_over_logits
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
+from percbal_ops.renamed import renamed
 
 
 class SegmentOutput(NamedTuple):
@@ -100,6 +101,7 @@ def cross_entropy(
     return (total + 0.0 * inverse).to(out_dtype)
 
 
+@renamed(weight="class_weight")
 def segment_cross_entropy(
     logits: Tensor,
     target: Tensor,
@@ -108,7 +110,7 @@ def segment_cross_entropy(
     *,
     segment_counts: Tensor | None = None,
     ignore_index: int = -100,
-    weight: Tensor | None = None,
+    class_weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     softcap: float | None = None,
@@ -129,7 +131,7 @@ def segment_cross_entropy(
     A token with a negative segment id or an ignored target is in no segment.
     segment_counts: (S,), default the tokens in this call. A trainer gives the count over all
     micro-batches and ranks; then losses add up over micro-batches, and so do squared norms.
-    weight: (V,) class weights; z_loss: coefficient of the squared logsumexp; softcap: c of (M1).
+    class_weight: (V,); z_loss: coefficient of the squared logsumexp; softcap: c of (M1).
     inplace: write the gradient over the logits, on the terms of `cross_entropy`.
     An empty segment contributes 0; if all are empty the loss is 0 and still has a gradient (zeros).
 
@@ -137,7 +139,7 @@ def segment_cross_entropy(
     segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the device: without
     it such a target gives a NaN loss, such a segment id counts as no segment).
     """
-    check_segments(logits, target, segment_ids, segment_weights, segment_counts, weight)
+    check_segments(logits, target, segment_ids, segment_weights, segment_counts, class_weight)
     check_options(label_smoothing, z_loss, softcap)
     index, ids = target.reshape(-1), segment_ids.reshape(-1)
     check_targets(index, logits.shape[-1], ignore_index)
@@ -148,7 +150,7 @@ def segment_cross_entropy(
         logits if inplace else logits.flatten(0, -2),
         parts.target,
         parts.row_weight,
-        None if weight is None else weight.detach().to(dtype),
+        None if class_weight is None else class_weight.detach().to(dtype),
         ignore_index,
         label_smoothing,
         z_loss,

@@ -17,6 +17,7 @@ from percbal_ops.losses import library  # noqa: F401  defines the namespace of t
 from percbal_ops.losses.api import SegmentOutput
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
+from percbal_ops.renamed import renamed
 from percbal_ops.vocab_parallel.shard_rows import Merged, merge, shard_gradient, shard_statistics
 
 if TYPE_CHECKING:  # a torch built without torch.distributed has the other operators
@@ -37,13 +38,14 @@ SCHEMAS = {
 TARGET_WEIGHT = Merged._fields.index("target_weight") - 2  # in `merged`
 
 
+@renamed(weight="class_weight")
 def vocab_parallel_cross_entropy(
     logits_shard: Tensor,
     target: Tensor,
     vocab_start: int,
     group: ProcessGroup | None = None,
     *,
-    weight: Tensor | None = None,
+    class_weight: Tensor | None = None,
     reduction: str = "mean",
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
@@ -54,8 +56,8 @@ def vocab_parallel_cross_entropy(
 
     logits_shard: (..., V_r) float, columns [vocab_start, vocab_start + V_r) of the vocabulary, the
     shards of the group disjoint and complete, of any sizes; target: (...) int, the same on every
-    rank, in the numbering of the whole vocabulary; weight: (V_r,) class weights of these columns,
-    on all ranks or none. Every rank returns the same loss, float32 (float64 for float64 logits): ()
+    rank, in the numbering of the whole vocabulary; class_weight: (V_r,) of these columns, on all
+    ranks or none. Every rank returns the same loss, float32 (float64 for float64 logits): ()
     or, for reduction="none", the shape of target. The gradient is that of the rank's own columns.
     One collective, in the forward pass.
 
@@ -63,7 +65,7 @@ def vocab_parallel_cross_entropy(
     an infinite loss: no rank knows the whole vocabulary.
     Raises ValueError for shapes, dtypes and options that do not fit.
     """
-    check_shard(logits_shard, weight, target=target)
+    check_shard(logits_shard, class_weight, target=target)
     check_options(label_smoothing, z_loss, softcap)
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
@@ -71,7 +73,7 @@ def vocab_parallel_cross_entropy(
     options = (label_smoothing, z_loss, softcap or 0.0)
     rows, place = logits_shard.flatten(0, -2), (vocab_start, ignore_index)
     loss, _, merged = torch.ops.percbal.vocab_parallel_rows(
-        rows, index, _detached(weight), *place, *options, _name(group)
+        rows, index, _detached(class_weight), *place, *options, _name(group)
     )
     if reduction == "none":
         return loss.reshape(target.shape)
@@ -80,6 +82,7 @@ def vocab_parallel_cross_entropy(
     return total / merged[TARGET_WEIGHT].sum() if reduction == "mean" else total
 
 
+@renamed(weight="class_weight")
 def vocab_parallel_segment_cross_entropy(
     logits_shard: Tensor,
     target: Tensor,
@@ -90,18 +93,18 @@ def vocab_parallel_segment_cross_entropy(
     *,
     segment_counts: Tensor | None = None,
     ignore_index: int = -100,
-    weight: Tensor | None = None,
+    class_weight: Tensor | None = None,
     label_smoothing: float = 0.0,
     z_loss: float = 0.0,
     softcap: float | None = None,
 ) -> SegmentOutput:
     """`segment_cross_entropy` of logits whose columns are spread over `group`; (M6), (M7), (M12).
 
-    logits_shard, target, vocab_start, group and weight as in `vocab_parallel_cross_entropy`; the
+    logits_shard, target, vocab_start, group, class_weight as in `vocab_parallel_cross_entropy`;
     segments as in `segment_cross_entropy`, the same on every rank. Every rank returns the same
     output; the norms are those of the gradient of the whole logits, not of the rank's columns.
     """
-    check_shard(logits_shard, weight, target=target, segment_ids=segment_ids)
+    check_shard(logits_shard, class_weight, target=target, segment_ids=segment_ids)
     check_segment_vectors(segment_weights, segment_counts)
     check_options(label_smoothing, z_loss, softcap)
     rows, index, ids = logits_shard.flatten(0, -2), target.reshape(-1).long(), segment_ids
@@ -113,7 +116,7 @@ def vocab_parallel_segment_cross_entropy(
     loss, grad_sq, _ = torch.ops.percbal.vocab_parallel_rows(
         rows,
         parts.target,
-        _detached(weight),
+        _detached(class_weight),
         vocab_start,
         ignore_index,
         *options,

@@ -1,4 +1,4 @@
-"""Modules under the dotted paths that they had before 0.2: they still import, with a warning."""
+"""Modules under the dotted paths that they had at first: until 0.2 these import, with a warning."""
 
 from __future__ import annotations
 

@@ -289,15 +289,15 @@ def test_gradcheck():
 
 GOOD = dict(
     hidden=torch.randn(4, 3),
-    weight=torch.randn(7, 3),
+    head=torch.randn(7, 3),
     target=torch.zeros(4, dtype=torch.long),
     segment_ids=torch.zeros(4, dtype=torch.long),
     segment_weights=torch.tensor([0.5, 0.5]),
 )
 BAD = [
-    (dict(weight=torch.randn(7, 5)), ValueError, r"got \(4, 3\) and \(7, 5\)"),
-    (dict(weight=torch.randn(7, 3).double()), ValueError, "must have one dtype"),
-    (dict(weight=torch.randn(0, 3)), ValueError, "at least one class"),
+    (dict(head=torch.randn(7, 5)), ValueError, r"got \(4, 3\) and \(7, 5\)"),
+    (dict(head=torch.randn(7, 3).double()), ValueError, "must have one dtype"),
+    (dict(head=torch.randn(0, 3)), ValueError, "at least one class"),
     (dict(hidden=torch.ones(4, 3).int()), ValueError, "floating point, got torch.int32"),
     (dict(bias=torch.zeros(3)), ValueError, r"bias must be \(7,\) of torch.float32, got \(3,\)"),
     (dict(target=torch.zeros(5).long()), ValueError, r"target must have shape \(4,\), got \(5,\)"),

@@ -259,7 +259,7 @@ def test_gradcheck_and_contract():
 @pytest.mark.parametrize(
     "change, kind, sentence",
     [
-        (dict(weight=torch.randn(7, 5)), ValueError, r"got \(4, 3\) and \(7, 5\)"),
+        (dict(head=torch.randn(7, 5)), ValueError, r"got \(4, 3\) and \(7, 5\)"),
         (dict(target=torch.zeros(5).long()), ValueError, r"target must have shape \(4,\), got \(5"),
         (dict(temperature=0.0), ValueError, "temperature must be positive, got 0.0"),
         (dict(softcap=-2.0), ValueError, "softcap must be positive, got -2.0"),
@@ -267,7 +267,7 @@ def test_gradcheck_and_contract():
     ],
 )
 def test_bad_input_gets_one_sentence(change, kind, sentence):
-    good = dict(hidden=torch.randn(4, 3), weight=torch.randn(7, 3), target=torch.zeros(4).long())
+    good = dict(hidden=torch.randn(4, 3), head=torch.randn(7, 3), target=torch.zeros(4).long())
     with pytest.raises(kind, match=sentence) as error:
         linear_token_logprob(**(good | change))
     assert "\n" not in str(error.value)

@@ -55,7 +55,7 @@ def test_equals_the_written_out_form(counts, smoothing, weighted):
         ids,
         weights,
         segment_counts=counts,
-        weight=weight,
+        class_weight=weight,
         label_smoothing=smoothing,
     )
     for name, a, b in zip(ours._fields, ours, expected, strict=True):
@@ -213,7 +213,7 @@ BAD = [
         "must not require grad",
     ),
     (dict(segment_counts=torch.ones(3)), ValueError, r"must have shape \(2,\), got \(3,\)"),
-    (dict(weight=torch.ones(6)), ValueError, r"weight must have shape \(7,\), got \(6,\)"),
+    (dict(class_weight=torch.ones(6)), ValueError, r"class_weight must be \(7,\), got \(6,\)"),
     (dict(label_smoothing=-0.1), ValueError, "between 0 and 1, got -0.1"),
     (dict(z_loss=-1.0), ValueError, "must not be negative, got -1.0"),
     (dict(softcap=0.0), ValueError, "softcap must be positive, got 0.0"),

@@ -50,7 +50,7 @@ def check_plain(rank, start, stop, logits, target):
         options = dict(reduction=reduction, label_smoothing=smoothing)
         expected = cross_entropy(whole, target, weight, **options)
         part = None if weight is None else weight[start:stop]
-        ours = vocab_parallel_cross_entropy(shard, target, start, weight=part, **options)
+        ours = vocab_parallel_cross_entropy(shard, target, start, class_weight=part, **options)
         torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-14)
         up = torch.linspace(-1, 2, expected.numel(), dtype=torch.float64).reshape(expected.shape)
         (grad,) = torch.autograd.grad(ours, shard, up)
@@ -63,10 +63,10 @@ def check_segments(rank, start, stop, logits, target, options, weight):
     shard = logits[:, start:stop].clone().requires_grad_()
     ids = torch.arange(len(target)) % 3 - 1
     weights = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    expected = segment_cross_entropy(whole, target, ids, weights, weight=weight, **options)
+    expected = segment_cross_entropy(whole, target, ids, weights, class_weight=weight, **options)
     part = None if weight is None else weight[start:stop]
     ours = vocab_parallel_segment_cross_entropy(
-        shard, target, ids, weights, start, weight=part, **options
+        shard, target, ids, weights, start, class_weight=part, **options
     )
     for name, a, b in zip(ours._fields, ours, expected, strict=True):
         torch.testing.assert_close(
@@ -87,7 +87,7 @@ def check_one_collective(rank, start, stop, logits, target):
     shard = logits[:, start:stop].clone().requires_grad_()
     dist.all_gather = counted
     try:
-        loss = vocab_parallel_cross_entropy(shard, target, start, weight=WEIGHT[start:stop])
+        loss = vocab_parallel_cross_entropy(shard, target, start, class_weight=WEIGHT[start:stop])
         assert len(calls) == 1
         loss.backward()
         assert len(calls) == 1, "backward needs no collective"
@@ -227,7 +227,7 @@ def test_blocks_of_rows_do_not_change_the_result(monkeypatch):
         (dict(target=torch.zeros(4)), "target must hold integers, got torch.float32"),
         (dict(logits_shard=torch.zeros(4, 0)), r"V_r > 0, got \(4, 0\)"),
         (dict(logits_shard=torch.ones(4, 3).int()), "floating point, got torch.int32"),
-        (dict(weight=torch.ones(4)), r"weight must be \(3,\), .* got \(4,\)"),
+        (dict(class_weight=torch.ones(4)), r"class_weight must be \(3,\), .* got \(4,\)"),
         (dict(reduction="average"), "reduction must be 'none', 'mean' or 'sum', got 'average'"),
         (dict(softcap=-1.0), "softcap must be positive, got -1.0"),
         ({}, "needs torch.distributed.init_process_group first"),

@@ -1,4 +1,4 @@
 """HTML and plots of what was measured.
 
-May import: study's results, evaluate, tasks, matplotlib. Never: trainers.
+May import: study, evaluate, tasks, matplotlib. Never: trainers.
 """

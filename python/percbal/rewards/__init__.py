@@ -1,6 +1,7 @@
 """Reward functions for TRL's GRPO, by dotted path: ``reward_funcs: [percbal.rewards.outcome]``.
 
 docs/rewards.md says what each needs, pays for and refuses.
+May import: responses, percbal_ops, torch. Never: tasks, transformers, TRL, trainers.
 """
 
 from percbal.rewards.agreement import group_agreement

@@ -3,7 +3,30 @@
 May import: responses, numpy, tokenizers. Never: trainers, tasks, rewards.
 """
 
-from percbal.responses.spans import Tags
-from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
+from percbal.segments.tagged import (
+    N_SEGMENTS,
+    OTHER,
+    PERCEPTION,
+    REASONING,
+    SEGMENT_NAMES,
+    SEGMENT_OF_TYPE,
+    SegmentError,
+    Tags,
+    spans_from_segments,
+    spans_from_tags,
+    token_segments,
+)
 
-__all__ = ["N_SEGMENTS", "PERCEPTION", "REASONING", "Tags"]
+__all__ = [
+    "N_SEGMENTS",
+    "OTHER",
+    "PERCEPTION",
+    "REASONING",
+    "SEGMENT_NAMES",
+    "SEGMENT_OF_TYPE",
+    "SegmentError",
+    "Tags",
+    "spans_from_segments",
+    "spans_from_tags",
+    "token_segments",
+]

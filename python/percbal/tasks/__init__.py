@@ -1,4 +1,7 @@
-"""Diagnostic tasks by name: ``get_task("sudoku", size=9).generate(0, "train", seed=0)``."""
+"""Diagnostic tasks by name: ``get_task("sudoku", size=9).generate(0, "train", seed=0)``.
+
+May import: responses, numpy, Pillow. Never: torch, percbal_ops, trainers.
+"""
 
 from __future__ import annotations
 
