@@ -88,8 +88,7 @@ def write_csv(facts: list[dict]) -> Path:
 
 def signature(asked: dict) -> tuple:
     """The jitted function, the types of its arguments, its constants and its warps."""
-    from percbal_ops.losses.triton import launch as cross_entropy
-    from percbal_ops.losses.triton import scalar_passes, two_pass
+    from percbal_ops.losses.triton import launch, scalar_passes, two_pass
 
     dtype, kernel = asked["dtype"], asked["kernel"]
     size, smoothed = ELEMENT_SIZE[dtype], asked.get("smoothed", False)
@@ -109,11 +108,11 @@ def signature(asked: dict) -> tuple:
     if not asked.get("weighted", False):
         constants |= {"class_weight_ptr": None, "weight_sum_ptr": None}
     if kernel == "gradient":
-        block, warps = cross_entropy.tiling(size, size == 8)
+        block, warps = launch.tiling(size, size == 8)
         return two_pass.gradient_kernel, types, work, constants | {"BLOCK": block}, warps
     two = kernel == "loss and gradient"
     heavy = smoothed or constants["CAPPED"]
-    block, warps = cross_entropy.tiling(size, heavy)
+    block, warps = launch.tiling(size, heavy)
     absent = ("stats_ptr",) if two else ("row_weight_ptr", "dlogits_ptr")
     constants |= {"BLOCK": block} | dict.fromkeys(absent)
     return two_pass.loss_kernel, types, work, constants, warps

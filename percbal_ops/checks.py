@@ -13,7 +13,7 @@ from torch import Tensor
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def must_check(x: Tensor) -> bool:
+def _must_check(x: Tensor) -> bool:
     """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing."""
     if torch.compiler.is_compiling() or x.numel() == 0:
         return False
@@ -22,7 +22,7 @@ def must_check(x: Tensor) -> bool:
 
 def check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:
     """Whether every row is known to count, at no further cost."""
-    if not must_check(index):
+    if not _must_check(index):
         return False
     least, most = (int(x) for x in torch.aminmax(index))
     if least >= 0 and most < classes:
@@ -34,7 +34,7 @@ def check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:
 
 
 def check_ids(ids: Tensor, segments: int) -> None:
-    if must_check(ids) and int(ids.max()) >= segments:
+    if _must_check(ids) and int(ids.max()) >= segments:
         raise IndexError(
             f"segment_ids holds {int(ids.max())}, but segment_weights has {segments} entries"
         )

@@ -63,12 +63,12 @@ def cuda_kernels() -> ModuleType:
 
         return reference
     if name == "cuda":
-        from percbal_ops.losses.triton import hopper as cuda_cross_entropy
+        from percbal_ops.losses.triton import hopper
 
-        return cuda_cross_entropy
-    from percbal_ops.losses.triton import launch as cross_entropy
+        return hopper
+    from percbal_ops.losses.triton import launch
 
-    return cross_entropy
+    return launch
 
 
 def implementation(op: str, device: str) -> str:

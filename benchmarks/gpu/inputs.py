@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gpu.facts import DEVICE, REHEARSAL, NeedsGpu, Unsuitable
-from percbal_ops.losses.triton import hopper as cuda_cross_entropy
+from percbal_ops.losses.triton import hopper
 from percbal_ops.losses.triton import launch as triton_kernels
 
 ROWS = 8 if REHEARSAL else 8192
@@ -54,14 +54,14 @@ def in_place(rows: Rows) -> Outputs:
 
 def cluster(rows: Rows) -> Outputs:
     must_apply(rows)
-    return cuda_cross_entropy.weighted_cross_entropy(*rows, None, *PLAIN, True)[1:]
+    return hopper.weighted_cross_entropy(*rows, None, *PLAIN, True)[1:]
 
 
 def cluster_in_place(rows: Rows) -> Outputs:
     """On a copy, as `in_place`."""
     must_apply(rows)
     logits = rows.logits.clone()
-    loss, square = cuda_cross_entropy.weighted_cross_entropy_(logits, *rows[1:], None, *PLAIN)
+    loss, square = hopper.weighted_cross_entropy_(logits, *rows[1:], None, *PLAIN)
     return loss, square, logits
 
 
@@ -69,7 +69,7 @@ def must_apply(rows: Rows) -> None:
     """Raises where Triton would serve the call instead."""
     if REHEARSAL:
         raise NeedsGpu("the CUDA C++ kernel runs on a Hopper GPU")
-    if not cuda_cross_entropy.applies(rows.logits, 0.0, 0.0):
+    if not hopper.applies(rows.logits, 0.0, 0.0):
         raise Unsuitable(f"the CUDA C++ kernel does not serve {rows} on this device")
 
 

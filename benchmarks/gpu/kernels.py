@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 import torch
 
 import percbal_ops
-from gpu.clock import eager_ms, graph_ms, median_ms
+from gpu.clock import copy_rate, eager_ms, graph_ms
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, must_apply, two_pass
-from percbal_ops.losses.triton import hopper as cuda_cross_entropy
+from percbal_ops.losses.triton import hopper
 from percbal_ops.losses.triton import launch as triton_kernels
 from percbal_ops.losses.triton.launch import Tiling
 
@@ -34,14 +34,6 @@ CLUSTER_BLOCKS = (1, 2, 4, 8, 16)
 
 def random(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, device=DEVICE, dtype=torch.bfloat16)
-
-
-def copy(vocab: int) -> Found:
-    source = random(ROWS, vocab)
-    target = torch.empty_like(source)
-    # not in a graph, whose own way to copy reached two thirds of this rate on an H200
-    ms = median_ms(lambda: target.copy_(source), cold=False)
-    return {"ms": ms, "gb_per_s": 2 * source.nbytes / ms / 1e6}
 
 
 def read(vocab: int) -> Found:
@@ -131,7 +123,7 @@ def tile(rows: Rows, work: str, block: int, warps: int) -> Found:
 def cluster_of(rows: Rows, blocks: int) -> Found:
     """blocks: 0 is the kernel's own choice. Short rows, too, which by default are Triton's."""
     os.environ["PERCBAL_CLUSTER_BLOCKS"] = str(blocks)
-    shortest, cuda_cross_entropy.SHORTEST = cuda_cross_entropy.SHORTEST, 0
+    shortest, hopper.SHORTEST = hopper.SHORTEST, 0
     try:
         return {"ms": graph_ms(lambda: cluster(rows))}
     except RuntimeError as error:
@@ -139,7 +131,7 @@ def cluster_of(rows: Rows, blocks: int) -> Found:
             raise
         raise Unsuitable("no cluster of this size can hold a row") from error
     finally:
-        cuda_cross_entropy.SHORTEST = shortest
+        hopper.SHORTEST = shortest
         del os.environ["PERCBAL_CLUSTER_BLOCKS"]
 
 
@@ -148,7 +140,7 @@ def cluster_over_logits(rows: Rows) -> Found:
     must_apply(rows)
     z, y, w = rows
     over = z.clone()
-    run = cuda_cross_entropy.weighted_cross_entropy_
+    run = hopper.weighted_cross_entropy_
     return {"ms": graph_ms(lambda: run(over, y, w, None, *PLAIN))}
 
 
@@ -171,7 +163,9 @@ def logprob(n: int, d: int, v: int) -> Found:
 
 
 def run_ceilings(facts: Facts) -> None:
-    facts.measure(f"copy {ROWS}x{VOCABS[0]}", lambda: copy(VOCABS[0]))
+    facts.measure(
+        f"copy {ROWS}x{VOCABS[0]}", lambda: copy_rate(random(ROWS, VOCABS[0]), cold=False)
+    )
     facts.measure(f"read {ROWS}x{VOCABS[0]}", lambda: read(VOCABS[0]))
     facts.measure("products {}x{}x{}".format(*HEAD), lambda: products(*HEAD))
 

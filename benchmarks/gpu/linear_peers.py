@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gpu.clock import Run
 from gpu.facts import REHEARSAL, NeedsGpu, Unsuitable
-from gpu.peers import norms_by_softmax
+from gpu.peers import norms_by_softmax, weight_of_rows
 from percbal_ops.linear import linear_cross_entropy, linear_segment_cross_entropy
 
 CHUNK = 2048  # rows of logits of those who need them again for the norms
@@ -33,9 +33,7 @@ class LinearInputs(NamedTuple):
 
     @property
     def row_weight(self) -> Tensor:
-        """(N,) w_s / N_s"""
-        count = torch.bincount(self.segment_ids, minlength=len(self.segment_weights))
-        return (self.segment_weights / count)[self.segment_ids]
+        return weight_of_rows(self.segment_ids, self.segment_weights)
 
 
 def backward(total: Tensor, inputs: LinearInputs) -> None:

@@ -28,9 +28,13 @@ class Inputs(NamedTuple):
 
     @property
     def row_weight(self) -> Tensor:
-        """(N,) w_s / N_s: what a user of reduction="none" multiplies the losses by."""
-        count = torch.bincount(self.segment_ids, minlength=len(self.segment_weights))
-        return (self.segment_weights / count)[self.segment_ids]
+        return weight_of_rows(self.segment_ids, self.segment_weights)
+
+
+def weight_of_rows(segment_ids: Tensor, segment_weights: Tensor) -> Tensor:
+    """(N,) w_s / N_s: what a user of reduction="none" multiplies the losses by."""
+    count = torch.bincount(segment_ids, minlength=len(segment_weights))
+    return (segment_weights / count)[segment_ids]
 
 
 def longest_kernels(run: Run, most: int = 3) -> list[str]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from gpu.clock import median_ms, peak_bytes
+from gpu.clock import copy_rate, median_ms, peak_bytes
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.peers import PROVIDERS, Inputs, check_kernels, longest_kernels
 
@@ -60,14 +60,6 @@ def make_inputs(vocab: int, dtype: torch.dtype, segments: int = 2) -> Inputs:
     return Inputs(logits.requires_grad_(), target, ids, torch.full((segments,), 0.5, device=DEVICE))
 
 
-def copy(logits: torch.Tensor) -> Found:
-    """Bytes read and written by a device copy of the logits, per second."""
-    source = logits.detach()
-    target = torch.empty_like(source)
-    ms = median_ms(lambda: target.copy_(source), cold=True)
-    return {"ms": ms, "gb_per_s": 2 * source.nbytes / ms / 1e6}
-
-
 def measure(case: Case, inputs: Inputs, copy_gb_per_s: float) -> Found:
     """Times of a case, or why it has none."""
     try:
@@ -93,7 +85,8 @@ def run_all(selected: list[Case], deadline: float, facts: Facts) -> None:
     for (vocab, dtype), group in itertools.groupby(selected, lambda case: case[:2]):
         inputs = make_inputs(vocab, DTYPES[dtype])
         ceiling = facts.measure(
-            f"copy: {dtype} {ROWS}x{vocab}", lambda logits=inputs.logits: copy(logits)
+            f"copy: {dtype} {ROWS}x{vocab}",
+            lambda logits=inputs.logits: copy_rate(logits.detach(), cold=True),
         )
         if ceiling is None:
             continue
