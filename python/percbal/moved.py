@@ -29,7 +29,7 @@ MOVED = {  # without "percbal."; to go with 0.2
     "reward_failures": "grpo.failures",
     "reward_guard": "grpo.guard",
     "rl_evaluate": "evaluate.sampled",
-    "rl_presets": "study.rl_presets",
+    "rl_presets": "study.presets",
     "rollout_files": "evaluate.rollout_files",
     "sampling": "sft.order",
     "sft_config": "sft.config",

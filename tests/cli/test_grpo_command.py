@@ -1,4 +1,4 @@
-"""Facts about ``percbal grpo`` and the RL study: from files to a model, and to a table."""
+"""Facts about ``percbal grpo``: from files to a model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from percbal.cli.grpo import reward_function
 from percbal.cli.main import main
 from percbal.models.tiny import build_tiny_vlm
-from percbal.study.rl_presets import RL_PRESETS, RLStudy
-from percbal.study.rl_runner import run_rl_study
 from percbal.tasks import get_task
 
 SIZES = {"hidden": 16, "layers": 1, "heads": 2, "mlp": 32}
@@ -50,19 +48,3 @@ def test_the_command_trains_from_an_export_and_its_rollouts_are_read(tmp_path, c
 def test_a_path_that_leads_nowhere_is_named(path, sentence):
     with pytest.raises(ValueError, match=sentence):
         reward_function(path)
-
-
-def test_a_study_survives_a_round_trip(tmp_path):
-    for study in RL_PRESETS.values():
-        study.save(tmp_path / "study.json")
-        assert RLStudy.load(tmp_path / "study.json") == study
-
-
-@pytest.mark.slow
-def test_the_small_study_makes_a_row_for_every_arm(tmp_path):
-    study = RL_PRESETS["rl-smoke"]
-    results = run_rl_study(study, tmp_path, jobs=2)
-    assert len(results.rows) == 2 * (1 + len(study.arms))
-    assert "| outcome (1) |" in (tmp_path / "results.md").read_text()
-    with pytest.raises(ValueError, match="holds a study with other settings"):
-        run_rl_study(RL_PRESETS["rl"], tmp_path)

@@ -5,21 +5,30 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from percbal.cli import main
 from percbal.evaluate.diagnose import METRICS
 from percbal.report.page import write_report
-from percbal.study.arm import run_directory
-from percbal.study.presets import PRESETS, Arm, Study
-from percbal.study.results import Results, collect
+from percbal.study import files
+from percbal.study.job_pool import _threads
+from percbal.study.plan import Arm, Run, Start, Study, folder
+from percbal.study.presets import PRESETS
+from percbal.study.results import collect
 from percbal.study.runner import run_study
 
 SMOKE = PRESETS["smoke"]
+
+
+def directory(root, arm, seed):
+    """Of a run of the small study, whose starts are bases."""
+    return files.run_directory(root, Run(f"seed {seed}", arm, seed))
+
+
+def diagnosis(root, arm, seed):
+    return json.loads((directory(root, arm, seed) / "diagnosis.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +43,7 @@ def test_every_arm_starts_from_the_same_weights_and_sees_the_same_batches(finish
     root, _ = finished
     first = {}
     for arm in SMOKE.arms:
-        logs = json.loads((run_directory(root, arm.name, 0) / "history.json").read_text())
+        logs = json.loads((directory(root, arm.name, 0) / "history.json").read_text())
         first[arm.name] = (logs[0]["loss_p"], logs[0]["loss_r"], logs[0]["n_p"], logs[0]["n_r"])
     one, other = first.values()
     assert one == pytest.approx(other, rel=1e-4)
@@ -49,125 +58,127 @@ def test_a_finished_study_is_not_run_again(finished, monkeypatch):
 
 def test_only_the_missing_arm_is_run_again(finished, monkeypatch):
     root, results = finished
-    missing = run_directory(root, "NGDiff", 1)
-    kept = {p: p.stat().st_mtime for p in root.rglob("diagnosis.json") if p.parent != missing}
-    (missing / "diagnosis.json").unlink()
+    missing = directory(root, "NGDiff", 1)
+    kept = {p: p.stat().st_mtime for p in root.rglob("evaluation.json") if p.parent != missing}
+    (missing / "evaluation.json").unlink()
     again = run_study(SMOKE, root, jobs=1)
     assert all(p.stat().st_mtime == time for p, time in kept.items())
-    for arm, before in zip(again.arms, results.arms, strict=True):
-        assert arm.by_seed == before.by_seed, "an arm that resumed ended elsewhere"
+    for row, before in zip(again.rows, results.rows, strict=True):
+        assert row.by_run == before.by_run, "an arm that resumed ended elsewhere"
 
 
 def test_another_study_in_the_same_place_is_refused(finished):
     root, _ = finished
-    other = Study(**{**vars(SMOKE), "steps": 5})
+    other = replace(SMOKE, sft=replace(SMOKE.sft, steps=5))
     with pytest.raises(ValueError, match="holds a study with other settings"):
         run_study(other, root)
 
 
 def test_a_failing_arm_is_named_with_its_last_words(tmp_path):
-    broken = Study(
-        **{
-            **vars(SMOKE),
-            "arms": (Arm("good", "token_mean"), Arm("bad", "no_such_balance")),
-            "seeds": (0,),
-            "train_instances": 16,
-        }
+    broken = replace(
+        SMOKE,
+        starts=SMOKE.starts[:1],
+        arms=(SMOKE.arms[0], Arm("bad", options={"balance": "no_such_balance"})),
+        compared=(),
+        sft=replace(SMOKE.sft, instances=16),
     )
-    with pytest.raises(RuntimeError, match="bad, seed 0") as error:
+    with pytest.raises(RuntimeError, match="bad from seed 0, seed 0") as error:
         run_study(broken, tmp_path / "x", jobs=1)
     assert "no_such_balance" in str(error.value)
-    assert (run_directory(tmp_path / "x", "good", 0) / "diagnosis.json").exists()
+    assert (directory(tmp_path / "x", "token-mean", 0) / "evaluation.json").exists()
+    # what there is stands in the table
+    assert "| token-mean (1) |" in (tmp_path / "x" / "results.md").read_text()
 
 
 def test_results_agree_with_the_records(finished):
     root, results = finished
-    for arm in results.arms:
+    for row in results.rows:
         for metric in METRICS:
-            seeds = [
-                json.loads((run_directory(root, arm.name, seed) / "diagnosis.json").read_text())
-                for seed in SMOKE.seeds
-            ]
-            mean = np.mean([[record[metric] for record in run["records"]] for run in seeds])
-            assert arm.accuracy[metric].value == pytest.approx(mean)
-            assert arm.accuracy[metric].low <= mean <= arm.accuracy[metric].high
+            records = [diagnosis(root, row.arm, start.seed)["records"] for start in SMOKE.starts]
+            mean = np.mean([[record[metric] for record in run] for run in records])
+            assert row.figures[metric].value == pytest.approx(mean)
+            assert row.figures[metric].low <= mean <= row.figures[metric].high
 
 
 def test_the_report_is_one_file_that_stands_alone(finished):
     root, results = finished
     report = write_report(SMOKE, collect(SMOKE, root), root).read_text()
-    assert report.count("<svg") == 3 and "data:image/png;base64" in report
+    assert report.count("<svg") == 2 and "data:image/png;base64" in report
     assert not re.findall(r"(?:src|href)=['\"]?(?!data:|#)[^'\"> ]+", report)
-    for arm in results.arms:
-        assert arm.name in report
+    for row in results.rows:
+        assert row.arm in report
     assert "not told apart from 0" in report  # four steps teach nothing
 
 
-def test_the_documented_table_is_that_of_the_committed_numbers():
-    docs = Path(__file__).parents[2] / "docs"
-    committed = docs / "results" / "study_quick.json"
-    results = Results.load(committed)
-    assert json.loads(json.dumps(results.to_dict())) == json.loads(committed.read_text())
-    assert results.table() in (docs / "study.md").read_text()
-
-
-def test_presets_survive_a_round_trip_and_duplicate_arms_are_refused(tmp_path):
+def test_presets_survive_a_round_trip(tmp_path):
     for study in PRESETS.values():
         study.save(tmp_path / "study.json")
         assert Study.load(tmp_path / "study.json") == study
-    with pytest.raises(ValueError, match="arms of a study need names of their own"):
-        Study("x", "y", arms=(Arm("a", "fixed"), Arm("a", "ngdiff")))
-    with pytest.raises(ValueError, match="no arm 'c'; its arms: token-mean, NGDiff"):
-        SMOKE.arm("c")
-
-
-def test_command_line_exports_trains_and_diagnoses(finished, tmp_path, capsys):
-    root, _ = finished
-    initial = str(root / "seed0" / "initial")
-    main(["tasks", "--export", str(tmp_path / "data"), "--n", "8"])
-    main(["tasks", "--preview", str(tmp_path / "sheet.png"), "--n", "2"])
-    (tmp_path / "sft.yaml").write_text(
-        f"model: {initial}\ndataset: {tmp_path}/data/train.jsonl\noutput_dir: {tmp_path}/out\n"
-        "balance: fixed\nlam: 0.3\nmax_steps: 2\nper_device_train_batch_size: 4\nuse_cpu: true\n"
-        "bf16: false\nreport_to: none\nsave_strategy: 'no'\n"
-    )
-    main(["sft", "--config", str(tmp_path / "sft.yaml"), "--logging_steps", "1"])
-    out = tmp_path / "diagnosis.json"
-    main(["diagnose", str(tmp_path / "out"), "--n", "2", "--out", str(out)])
-    assert (tmp_path / "sheet.png").stat().st_size > 0
-    assert len(json.loads(out.read_text())["records"]) == 2
-    assert "a_p" in capsys.readouterr().out
-    adapted = str(tmp_path / "adapted")
-    changed = ["--output_dir", adapted, "--lora_r", "2", "--lora_target", "q_proj"]
-    main(["sft", "--config", str(tmp_path / "sft.yaml"), *changed])
-    main(["diagnose", adapted, "--n", "2"])
-    assert not (tmp_path / "adapted" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(
-    "arguments, sentence",
+    "changes, sentence",
     [
-        (["diagnose", "/nowhere"], "/nowhere is not a directory"),
-        (["diagnose", ".", "--dtype", "bf16"], "float16, got 'bf16'"),
-        (["diagnose", "/nowhere", "--option", "size"], "--option takes NAME=VALUE, got 'size'"),
-        (["tasks", "--task", "chess", "--preview", "x.png"], "unknown task 'chess'"),
-        (["tasks", "--option", "size=5", "--preview", "x.png"], "size must be 4 or 9, got 5"),
-        (
-            ["sft", "--model", "x", "--dataset", "/no/such.jsonl", "--output_dir", "x"]
-            + ["--use_cpu", "--bf16", "false"],
-            "there is no file /no/such.jsonl",
-        ),
+        ({"arms": (Arm("a"), Arm("a"))}, "a study needs arms with names of their own, none of"),
+        ({"arms": (Arm("start"),)}, "none of them start, got"),
+        ({"arms": ()}, "a study needs arms with names of their own"),
+        ({"starts": (Start("a b", 0), Start("a/b", 1))}, "a study needs starts with names"),
+        ({"arms": (Arm(".."),)}, "'..' cannot be the name of a directory"),
+        ({"arms": (Arm("a", "dpo"),)}, "kind must be one of .*, got .*dpo"),
+        ({"samples": 10}, "samples must be 0 to 9, one digit, got 10"),
+        ({"compared": (("NGDiff", "nothing"),)}, "there is no arm nothing to compare"),
     ],
 )
-def test_mistakes_get_one_sentence_and_exit_status_2(arguments, sentence, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    assert sentence in capsys.readouterr().err
+def test_a_study_that_cannot_be_is_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        replace(SMOKE, **{"compared": (), **changes})
 
 
-def test_help_names_every_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "percbal", "--help"], capture_output=True, text=True
-    )
-    assert all(command in done.stdout for command in ("study", "sft", "diagnose", "tasks"))
+def test_names_that_are_not_there_are_answered_with_those_that_are():
+    with pytest.raises(ValueError, match="no arm 'c'; it has: token-mean, NGDiff"):
+        SMOKE.arm("c")
+
+
+def test_a_study_of_another_version_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "study.json").write_text('{"name": "quick", "steps": 1200, "seeds": [3, 4]}')
+    with pytest.raises(ValueError, match="study.json was written by another version"):
+        run_study(SMOKE, tmp_path)
+
+
+def test_folders_of_arms_stay_below_their_study():
+    for name in ("../x", "a/b", "./..//c", "x, lr/2"):
+        assert "/" not in folder(name) and not folder(name).startswith(".")
+
+
+def test_runs_come_seed_by_seed_and_the_slow_arms_first():
+    runs = [(run.start, run.arm, run.seed) for run in PRESETS["quick"].runs()]
+    assert runs[:2] == [("seed 3", "NGDiff", 3), ("seed 3", "token-mean", 3)]
+    assert [seed for *_, seed in runs] == [3, 3, 3, 4, 4, 4]
+    rl = PRESETS["rl"].runs()
+    assert [run.arm for run in rl[:2]] == ["start", "start"]  # once for each, not for each seed
+    assert len(rl) == 2 + 2 * 12 * 3 and len(set(rl)) == len(rl)
+
+
+def test_fine_tuning_from_a_fine_tuned_start_costs_as_much_as_the_updates():
+    rl = PRESETS["rl"]
+    recipe = rl.recipe(rl.starts[0], rl.arm("SFT fixed 0.5"))
+    assert recipe.instances is None  # fresh ones: the start has seen the others
+    assert recipe.steps * recipe.batch_size == pytest.approx(4 / 3 * 45 * 512, abs=32)
+    assert SMOKE.recipe(SMOKE.starts[0], SMOKE.arms[0]) == SMOKE.sft
+
+
+@pytest.mark.parametrize("caller, threads", [("1", 1), ("64", None), ("", None), ("x", None)])
+def test_processes_take_no_more_threads_than_the_caller_allows(monkeypatch, caller, threads):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", caller)
+    assert _threads(2) == (threads or 4)
+
+
+@pytest.mark.slow
+def test_the_small_study_of_reinforcement_makes_a_row_for_every_arm(tmp_path):
+    study = PRESETS["rl-smoke"]
+    results = run_study(study, tmp_path, jobs=2)
+    assert len(results.rows) == 2 * (1 + len(study.arms))
+    assert "| outcome (1) |" in (tmp_path / "results.md").read_text()
+    report = write_report(study, results, tmp_path).read_text()
+    assert "outcome reward" in report and report.count("<h2>Accuracies from") == 2

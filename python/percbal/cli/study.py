@@ -11,18 +11,16 @@ RUNS = Path("runs")
 
 def add(commands: Any) -> None:
     from percbal.study.presets import PRESETS
-    from percbal.study.rl_presets import RL_PRESETS
 
-    presets: list[Any] = [*PRESETS.values(), *RL_PRESETS.values()]
     parser = commands.add_parser(
         "study",
         help="train a tiny VLM with and without balancing, measure both, write a report",
         description="Train a tiny vision-language model from scratch by every arm of a preset, "
         "from the same weights on the same batches, and measure seeing and reasoning apart. "
         "Started again, it goes on where it stopped.",
-        epilog="presets: " + "; ".join(f"{p.name}: {p.about}" for p in presets),
+        epilog="presets: " + "; ".join(f"{p.name}: {p.about}" for p in PRESETS.values()),
     )
-    parser.add_argument("--preset", choices=[p.name for p in presets], default="quick")
+    parser.add_argument("--preset", choices=list(PRESETS), default="quick")
     parser.add_argument("--name", help="directory below --out (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=RUNS, help="default: %(default)s")
     parser.add_argument("--jobs", type=int, help="processes at once (default: one per core)")
@@ -30,25 +28,16 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from percbal.report.page import write_report
     from percbal.study.presets import PRESETS
-    from percbal.study.rl_presets import RL_PRESETS
+    from percbal.study.runner import run_study
 
-    study: Any = (PRESETS | RL_PRESETS)[args.preset]
+    study = PRESETS[args.preset]
     root = args.out / (args.name or study.name)
     print(
         f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
     )
-    if args.preset in RL_PRESETS:
-        from percbal.study.rl_runner import run_rl_study
-
-        run_rl_study(study, root, jobs=args.jobs)
-        print((root / "results.md").read_text())
-        print(f"table: {root / 'results.md'}\nnumbers: {root / 'results.json'}")
-        return
-    from percbal.report.page import write_report
-    from percbal.study.runner import run_study
-
     results = run_study(study, root, jobs=args.jobs)
     report = write_report(study, results, root)
-    print(f"\n{results.table()}\n\n{results.note()}")
-    print(f"\nreport: {report}\nnumbers: {root / 'results.json'}")
+    print((root / "results.md").read_text())
+    print(f"report: {report}\ntable: {root / 'results.md'}\nnumbers: {root / 'results.json'}")

@@ -9,60 +9,58 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.diagnose import METRICS, complete, diagnose
+from percbal.evaluate.diagnose import METRICS, Diagnosis, complete, diagnose
 from percbal_ops import reward_coupling
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Task
 
+Scores = dict[str, list[list[float]]]
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Right or wrong, 0 or 1, of every completion.
+    """Right or wrong, 0 or 1, of every completion to n instances.
 
-    sampled, (n, samples) each: ``a`` and ``a_p`` from the image, ``a_r`` given the true
-    perception, ``own`` right for what the completion itself perceived (NaN where that cannot be
-    read). greedy, (n,) each: a, a_p, a_r.
+    sampled, (n, samples) each: ``a`` and ``a_p`` from the image, ``a_r`` given the true perception,
+    ``own`` right for what the completion itself perceived (NaN where that cannot be read).
     """
 
-    sampled: dict[str, list[list[float]]]
-    greedy: dict[str, list[float]]
+    diagnosis: Diagnosis  # by greedy decoding
+    sampled: Scores
 
     def right(self) -> dict[str, dict[str, str]]:
         """As it is kept: of each instance one digit, how many of its completions were right.
 
-        Samples, of which there are at most 9, and the greedy completion: "0212..." of length n.
+        "greedy", and "sampled" if there are samples, of which there are at most 9: a metric's
+        "0212..." of length n.
         """
+        records = self.diagnosis.records
+        greedy = {name: _digits([[getattr(r, name)] for r in records]) for name in METRICS}
+        if not self.sampled["a"][0]:
+            return {"greedy": greedy}
         return {
+            "greedy": greedy,
             "sampled": {name: _digits(self.sampled[name]) for name in METRICS},
-            "greedy": {name: _digits([[x] for x in self.greedy[name]]) for name in METRICS},
         }
 
-    @classmethod
-    def joined(cls, *parts: Evaluation) -> Evaluation:
-        """Of the instances of all parts."""
-        first = parts[0]
-        return cls(
-            {name: [row for part in parts for row in part.sampled[name]] for name in first.sampled},
-            {name: [x for part in parts for x in part.greedy[name]] for name in first.greedy},
-        )
 
-    def coupling(self) -> dict[str, float]:
-        """Correlation of the outcome with perception and with reasoning over the samples.
+def coupling(sampled: Scores) -> dict[str, float]:
+    """Correlation of the outcome with perception and with reasoning over the samples.
 
-        Pooled over all samples, and within the samples of an instance.
-        """
-        a, p, own = (torch.tensor(self.sampled[name]) for name in ("a", "a_p", "own"))
-        group = torch.arange(len(a)).repeat_interleave(a.shape[1])
-        found = reward_coupling(a.flatten(), p.flatten(), own.flatten(), group)
-        assert found.reasoning is not None
-        return {
-            "pooled_perception": float(found.perception.pooled.r),
-            "pooled_reasoning": float(found.reasoning.pooled.r),
-            "within_perception": float(found.perception.within.r),
-            "within_reasoning": float(found.reasoning.within.r),
-            "conflict_rate": float(found.signal.conflict_rate),
-        }
+    Pooled over all samples, and within the samples of an instance.
+    """
+    a, p, own = (torch.tensor(sampled[name]) for name in ("a", "a_p", "own"))
+    group = torch.arange(len(a)).repeat_interleave(a.shape[1])
+    found = reward_coupling(a.flatten(), p.flatten(), own.flatten(), group)
+    assert found.reasoning is not None
+    return {
+        "pooled_perception": float(found.perception.pooled.r),
+        "pooled_reasoning": float(found.reasoning.pooled.r),
+        "within_perception": float(found.perception.within.r),
+        "within_reasoning": float(found.reasoning.within.r),
+        "conflict_rate": float(found.signal.conflict_rate),
+    }
 
 
 def evaluate(
@@ -78,7 +76,7 @@ def evaluate(
     batch_size: int = 256,
 ) -> Evaluation:
     """Evaluate on instances ``0 .. n - 1`` of a split; the same model gives the same samples."""
-    found = diagnose(
+    diagnosis = diagnose(
         model,
         processor,
         task,
@@ -88,7 +86,6 @@ def evaluate(
         batch_size=batch_size,
         progress=False,
     )
-    greedy = {name: [float(getattr(record, name)) for record in found.records] for name in METRICS}
     instances = [task.generate(index, split, instance_seed) for index in range(n)]
     repeated = [instance for instance in instances for _ in range(samples)]
     scores: dict[str, list[float]] = {"a": [], "a_p": [], "own": [], "a_r": []}
@@ -109,7 +106,7 @@ def evaluate(
                 scores["a_r"].append(float(task.score(from_truth, instance.truth).answer is True))
     model.train(was_training)
     sampled = {k: np.reshape(values, (n, samples)).tolist() for k, values in scores.items()}
-    return Evaluation(sampled, greedy)
+    return Evaluation(diagnosis, sampled)
 
 
 def _digits(rows: list[list[float]]) -> str:

@@ -1,12 +1,11 @@
 """Runs many Python processes, a few at once, under one progress bar.
 
-Each job keeps ``log.txt`` and ``progress.json`` ({"step": ..}) in its directory. A failed job does
-not stop the others; an interrupt ends all of them.
+Each job keeps ``log.txt`` and ``progress.json`` (the part that is done, 0 to 1) in its directory. A
+failed job does not stop the others; an interrupt ends all of them.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -17,6 +16,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from percbal.study.files import read_json, write_json
+
+TRAINED = 0.9  # a training counts in the progress bar like so much of a run that is also measured
+PROGRESS = "progress.json"
+
 
 @dataclass
 class Job:
@@ -25,11 +29,12 @@ class Job:
     label: str
     arguments: list[str]
     directory: Path
+    result: Path  # there when the job is done
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, threads: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
-        (self.directory / "progress.json").unlink(missing_ok=True)
+        (self.directory / PROGRESS).unlink(missing_ok=True)
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         with open(self.directory / "log.txt", "ab") as log:
             self.process = subprocess.Popen(
@@ -43,12 +48,9 @@ class Job:
         assert self.process is not None
         return self.process.poll()
 
-    def steps(self) -> int:
-        """Steps done, by its own account."""
-        try:
-            return int(json.loads((self.directory / "progress.json").read_text())["step"])
-        except (OSError, ValueError):
-            return 0
+    def done(self) -> float:
+        """The part that is done, by its own account."""
+        return read_json(self.directory / PROGRESS) or 0.0
 
     def tail(self, lines: int = 8) -> str:
         """Its last words."""
@@ -56,33 +58,32 @@ class Job:
         return "\n".join(log.splitlines()[-lines:])
 
 
-def run_jobs(waiting: list[Job], *, finished: int, steps: int, at_once: int, what: str) -> None:
-    """Run the waiting jobs, ``at_once`` at a time, of ``steps`` steps each.
+def run_jobs(jobs: list[Job], *, at_once: int, what: str) -> None:
+    """Run the jobs whose result is not there, ``at_once`` at a time.
 
-    finished: how many jobs of the same kind an earlier run has done already, for the bar.
     Raises RuntimeError naming the jobs that failed, once the others are done.
     """
-    waiting = list(waiting)
-    done = finished * steps
+    waiting = [job for job in jobs if not job.result.exists()]
+    done = len(jobs) - len(waiting)
     running: list[Job] = []
     failed: list[Job] = []
-    bar = progress_bar(total=done + len(waiting) * steps, initial=done, desc=what, unit="step")
+    bar = progress_bar(total=len(jobs), initial=done, desc=what, unit="run", bar_format=BAR)
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 running.append(waiting.pop(0))
-                running[-1].start(threads=max(1, (os.cpu_count() or 1) // at_once))
+                running[-1].start(_threads(at_once))
             time.sleep(0.5)
             for job in [job for job in running if job.returncode() is not None]:
                 running.remove(job)
                 if job.returncode() == 0:
-                    done += steps
+                    done += 1
                     bar.write(f"finished: {job.label}")
                 else:
                     failed.append(job)
                     bar.write(f"FAILED: {job.label}; see {job.directory / 'log.txt'}")
             bar.set_postfix_str("; ".join(job.label for job in running), refresh=False)
-            bar.update(done + sum(min(job.steps(), steps) for job in running) - bar.n)
+            bar.update(done + sum(job.done() for job in running) - bar.n)
     except KeyboardInterrupt:
         bar.write("interrupted: start the same command again to go on from the last checkpoints")
         raise
@@ -94,6 +95,22 @@ def run_jobs(waiting: list[Job], *, finished: int, steps: int, at_once: int, wha
     if failed:
         names = "; ".join(job.label for job in failed)
         raise RuntimeError(f"failed: {names}; the last lines of the first:\n{failed[0].tail()}")
+
+
+def _threads(at_once: int) -> int:
+    """For each process: its share of the cores, and no more than the caller allows."""
+    share = max(1, (os.cpu_count() or 1) // at_once)
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(allowed)) if allowed.isdigit() and int(allowed) else share
+
+
+def write_progress(directory: Path, part: float) -> None:
+    """A job's own account of itself."""
+    write_json(directory / PROGRESS, part)
+
+
+# runs are counted in fractions
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} runs [{elapsed}<{remaining}{postfix}]"
 
 
 def progress_bar(**options: Any) -> tqdm:

@@ -1,136 +1,166 @@
-"""What a study trains and measures, as data: a preset is a ``Study`` with a name."""
+"""The studies that ``percbal study --preset`` knows."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-BASE = "base"  # name of the training that all arms of a seed start from
+from percbal.study.plan import GRPO, SFT, Arm, Start, Study
 
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to weigh the segments; see ``BalancedSFTConfig``."""
-
-    name: str
-    balance: str
-    lam: float = 0.5
-    learning_rate: float | None = None  # None: the study's
-
-
-@dataclass(frozen=True)
-class Study:
-    """One model trained from the same weights on the same batches by every arm, per seed.
-
-    The weights are those of a base model: random ones, trained for ``base_steps`` on perception
-    alone, so that the arms post-train a model that sees already, if not well.
-    """
-
-    name: str
-    about: str
-    task: str = "sudoku"
-    task_options: dict[str, Any] = field(default_factory=dict)
-    model_options: dict[str, Any] = field(default_factory=dict)
-    base_instances: int = 8_000
-    base_steps: int = 500
-    base_batch_size: int = 64
-    train_instances: int = 30_000
-    test_instances: int = 512
-    steps: int = 1500
-    batch_size: int = 32
-    learning_rate: float = 3e-3
-    arms: tuple[Arm, ...] = ()
-    seeds: tuple[int, ...] = (0, 1)  # fixed in advance: none is dropped or added afterwards
-
-    def __post_init__(self) -> None:
-        names = [arm.name for arm in self.arms]
-        if len(set(names)) != len(names) or BASE in names:
-            raise ValueError(
-                f"arms of a study need names of their own, none of them {BASE!r}, "
-                f"got {', '.join(names)}"
-            )
-        if not self.arms or not self.seeds:
-            raise ValueError(f"a study needs arms and seeds, got {names} and {self.seeds}")
-
-    def arm(self, name: str) -> Arm:
-        """The arm called ``name``; ValueError names the known ones."""
-        for arm in self.arms:
-            if arm.name == name:
-                return arm
-        known = ", ".join(arm.name for arm in self.arms)
-        raise ValueError(f"study {self.name!r} has no arm {name!r}; its arms: {known}")
-
-    def save(self, path: Path) -> None:
-        """Write JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1))
-
-    @classmethod
-    def load(cls, path: Path) -> Study:
-        """Read what ``save`` wrote."""
-        fields = json.loads(path.read_text())
-        arms = tuple(Arm(**arm) for arm in fields.pop("arms"))
-        seeds = tuple(fields.pop("seeds"))
-        return cls(**fields, arms=arms, seeds=seeds)
-
-
-TOKEN_MEAN = Arm("token-mean", "token_mean")
-FIXED = Arm("fixed 0.5", "fixed", lam=0.5)
-NGDIFF = Arm("NGDiff", "ngdiff", lam=0.5)
+TOKEN_MEAN = Arm("token-mean", options={"balance": "token_mean"})
+FIXED = Arm("fixed 0.5", options={"balance": "fixed", "lam": 0.5})
+NGDIFF = Arm("NGDiff", options={"balance": "ngdiff"})
 
 # Hard enough to see that a model which has begun to read digits still misreads some after training.
 PICTURES = {"blanks": [3, 6], "noise": 0.1, "cell_jitter": 1, "grid_shift": 3}
 
-PRESETS = {
-    study.name: study
-    for study in (
-        Study(
-            name="quick",
-            about="4x4 Sudoku, 0.2M parameters, two seeds; ten minutes on two cores",
-            task_options=PICTURES,
-            base_instances=6_000,
-            base_steps=500,
-            train_instances=14_000,
-            test_instances=512,
-            steps=1200,
-            arms=(TOKEN_MEAN, FIXED, NGDIFF),
-            seeds=(3, 4),
-        ),
-        Study(
-            name="full",
-            about="the same trained longer: token-mean at three learning rates, three lambdas, "
-            "four seeds; two to three hours on two cores",
-            task_options=PICTURES,
-            base_instances=6_000,
-            base_steps=500,
-            train_instances=30_000,
-            test_instances=1024,
-            steps=2000,
-            arms=(
-                TOKEN_MEAN,
-                Arm("token-mean, lr/2", "token_mean", learning_rate=1.5e-3),
-                Arm("token-mean, 2 lr", "token_mean", learning_rate=6e-3),
-                Arm("fixed 0.3", "fixed", lam=0.3),
-                FIXED,
-                Arm("fixed 0.7", "fixed", lam=0.7),
-                NGDIFF,
-            ),
-            seeds=(11, 12, 13, 14),
-        ),
-        Study(
-            name="smoke",
-            about="a few steps of everything, to see that it runs; its numbers mean nothing",
-            model_options=dict(hidden=16, layers=1, heads=2, mlp=32),
-            base_instances=32,
-            base_steps=2,
-            base_batch_size=8,
-            train_instances=96,
-            test_instances=8,
-            steps=4,
-            batch_size=8,
-            arms=(TOKEN_MEAN, NGDIFF),
-            seeds=(0, 1),
-        ),
-    )
-}
+
+def bases(*seeds: int) -> tuple[Start, ...]:
+    """Starts that have seen no full response, repetitions of one another."""
+    return tuple(Start(f"seed {seed}", seed, population="base") for seed in seeds)
+
+
+def _fixed(lam: float) -> Arm:
+    return Arm(f"fixed {lam}", options={"balance": "fixed", "lam": lam})
+
+
+def _against(first: Arm, *arms: Arm) -> tuple[tuple[str, str], ...]:
+    return tuple((arm.name, first.name) for arm in arms)
+
+
+# --- fine-tuning -------------------------------------------------------------------------------
+
+QUICK = Study(
+    name="quick",
+    about="4x4 Sudoku, 0.2M parameters, two seeds; ten minutes on two cores",
+    starts=bases(3, 4),
+    arms=(TOKEN_MEAN, FIXED, NGDIFF),
+    compared=_against(TOKEN_MEAN, FIXED, NGDIFF),
+    task_options=PICTURES,
+    sft=SFT(1200, 32, 14_000),
+)
+
+RATES = (
+    Arm("token-mean, lr/2", options={"balance": "token_mean", "learning_rate": 1.5e-3}),
+    Arm("token-mean, 2 lr", options={"balance": "token_mean", "learning_rate": 6e-3}),
+)
+FULL_ARMS = (*RATES, _fixed(0.3), FIXED, _fixed(0.7), NGDIFF)
+FULL = Study(
+    name="full",
+    about="the same trained longer: token-mean at three learning rates, three lambdas, four seeds; "
+    "two to three hours on two cores",
+    starts=bases(11, 12, 13, 14),
+    arms=(TOKEN_MEAN, *FULL_ARMS),
+    compared=_against(TOKEN_MEAN, *FULL_ARMS),
+    task_options=PICTURES,
+    sft=SFT(2000, 32, 30_000),
+    test_instances=1024,
+)
+
+SMOKE = Study(
+    name="smoke",
+    about="a few steps of everything, to see that it runs; its numbers mean nothing",
+    starts=bases(0, 1),
+    arms=(TOKEN_MEAN, NGDIFF),
+    compared=_against(TOKEN_MEAN, NGDIFF),
+    model_options=dict(hidden=16, layers=1, heads=2, mlp=32),
+    base=SFT(2, 8, 32),
+    sft=SFT(4, 8, 96),
+    test_instances=8,
+)
+
+# --- reinforcement -----------------------------------------------------------------------------
+
+
+def _mixed(name: str, alpha: float, **options: Any) -> Arm:
+    return Arm(name, "grpo", {"credit": "scalar", "alpha": alpha, **options})
+
+
+def _credited(name: str, credit: str, alpha: float) -> Arm:
+    return Arm(name, "grpo", {"credit": credit, "alpha": alpha})
+
+
+ARMS = (  # in the order in which they run
+    _mixed("outcome", 0.0),
+    _mixed("scalar 0.5", 0.5),
+    _credited("segment 0.5", "segment", 0.5),
+    _credited("same perception 0", "same_perception", 0.0),
+    Arm("SFT fixed 0.5", options={"balance": "fixed", "lam": 0.5, "learning_rate": 1e-3}),
+    _credited("normalized 0.5", "normalized", 0.5),
+    _mixed("scalar 0.25", 0.25),
+    _mixed("scalar 0.75", 0.75),
+    # the reward of "scalar", averaged as "segment" is
+    _mixed("segment means 0.5", 0.5, balance="fixed"),
+    _mixed("agreement 0.5", 0.5, perception_reward="group_agreement"),
+    _mixed("blind 0.5", 0.5, perception_reward="blind_reanswer", blind_from="continue"),
+    _mixed("scalar auto", 0.5, alpha_rule="coupling"),
+)
+
+COMPARED = (
+    ("scalar 0.5", "outcome"),
+    ("segment 0.5", "outcome"),
+    ("same perception 0", "outcome"),
+    ("segment 0.5", "scalar 0.5"),
+    ("segment means 0.5", "scalar 0.5"),
+    ("segment 0.5", "segment means 0.5"),
+    ("normalized 0.5", "scalar 0.5"),
+    ("scalar auto", "scalar 0.5"),
+    ("agreement 0.5", "outcome"),
+    ("blind 0.5", "outcome"),
+)
+
+# Each segment alone, by the reward that is its own: what must work before the rest can.
+CHECKS = (
+    _mixed("perception alone", 1.0, max_completion_length=20),
+    replace(_mixed("reasoning alone", 0.0), oracle=True),
+)
+
+# Where seeing is the bottleneck, and where reasoning is: from one base, fine-tuned to two ends.
+STARTS = tuple(Start(arm.name, 3, arm) for arm in (_fixed(0.5), _fixed(0.9)))
+
+RL = Study(
+    name="rl",
+    about="4x4 Sudoku, 0.2M parameters: twelve arms from two starts with three seeds, 45 updates "
+    "of 512 rollouts; three hours on two cores",
+    starts=STARTS,
+    arms=ARMS,
+    compared=COMPARED,
+    seeds=(51, 52, 53),
+    task_options={**PICTURES, "blanks": [2, 3]},  # short reasoning: more rollouts in the time
+    sft=SFT(1800, 32, 14_000),
+    samples=2,
+    known=True,
+    measure_starts=True,
+)
+
+RL_CHECKS = replace(
+    RL,
+    name="rl-checks",
+    about="each segment reinforced alone, by its own reward; a quarter of an hour on two cores",
+    arms=CHECKS,
+    compared=(),
+    seeds=(31,),
+    grpo=GRPO(updates=80),
+)
+
+RL_SMOKE = replace(
+    RL,
+    name="rl-smoke",
+    about="two updates of everything, to see that it runs; its numbers mean nothing",
+    starts=tuple(Start(arm.name, 0, arm) for arm in (TOKEN_MEAN, FIXED)),
+    arms=tuple(
+        arm
+        for arm in ARMS
+        if arm.name in ("outcome", "same perception 0", "blind 0.5", "SFT fixed 0.5")
+    ),
+    compared=(("same perception 0", "outcome"),),
+    seeds=(0,),
+    task_options={},
+    model_options=SMOKE.model_options,
+    base=SMOKE.base,
+    sft=SMOKE.sft,
+    grpo=GRPO(updates=2, prompts=2, group=4, max_tokens=40),
+    test_instances=8,
+)
+
+PRESETS = {study.name: study for study in (QUICK, FULL, SMOKE, RL, RL_CHECKS, RL_SMOKE)}

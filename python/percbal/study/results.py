@@ -1,8 +1,9 @@
-"""The numbers of a study: per arm, per seed, and in pairs against the first arm."""
+"""The numbers of a study: each arm over its runs, and arms in pairs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 
 from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import Interval, paired_difference, t_interval, wilson_interval
-from percbal.study.arm import run_directory
-from percbal.study.presets import Study
+from percbal.study import files
+from percbal.study.plan import KNOWN, NEW, START, Run, Study
+
+Array = NDArray[np.float64]
+Evaluations = dict[Run, dict[str, Any]]  # as ``files.EVALUATION`` has them
 
 MEANING = {
     "a": "end-to-end accuracy: the answer from the image is right",
@@ -21,36 +25,68 @@ MEANING = {
     "a_r": "reasoning accuracy: the answer is right when the true grid is given",
 }
 
-# how the tables of all studies show a difference
-INTERVALS = (
-    "After ± half of Student's 95% t interval over seeds, which needs two. * marks a difference "
-    "whose bootstrap interval is without 0, † one whose t interval is. Only one with both marks "
-    "is called significant: with few seeds the bootstrap covers the variation between runs too "
-    "narrowly, and t says nothing of the choice of instances."
-)
+
+@dataclass(frozen=True)
+class Row:
+    """One arm from one population of starts, over the runs that are there.
+
+    figures: ``a``, ``a_p``, ``a_r``, by samples where there are any, else greedy; then, as far as
+    they were measured, ``greedy a`` .., and ``a_p known``, ``a_p new`` by kind of pictures. Means
+    over runs and pictures, as values, or as changes against each run's own start.
+    """
+
+    start: str
+    arm: str
+    runs: list[str]
+    changes: bool
+    figures: dict[str, Interval]
+    by_run: dict[str, list[float]]  # of a, a_p and a_r
+    coupling: dict[str, float]  # of the samples after training, mean over runs
+    signal: dict[str, list[float]]  # reward -> within-group r with perception, by thirds
+    seconds: float  # of training, mean
+    perception_f1: float | None = None  # mean, by greedy decoding
+    unreadable: int | None = None  # greedy completions, of all runs
 
 
 @dataclass(frozen=True)
-class ArmResult:
-    """One arm over all seeds."""
+class Difference:
+    """Of two arms from one population, over the runs that both have."""
 
-    name: str
-    accuracy: dict[str, Interval]  # metric -> mean over seeds and instances, 95% interval
-    difference: dict[str, Interval] | None  # to the first arm, paired; None for that arm
-    by_seed: dict[str, list[float]]  # metric -> one mean per seed
-    perception_f1: float
-    parse_failures: int
-    seconds: list[float]  # of training, per seed
+    start: str
+    arm: str
+    minus: str
+    runs: list[str]
+    figures: dict[str, Interval]
+    by_run: dict[str, list[float]]
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        return f"{self.arm} minus {self.minus}"
+
+    def over_runs(self, metric: str) -> Interval | None:
+        """Student's t interval; None for one run."""
+        return over_runs(self.by_run[metric])
+
+    def points(self, metric: str) -> str:
+        """With both intervals and their marks."""
+        return points(self.figures[metric], self.over_runs(metric))
+
+    def significant(self, metric: str) -> bool:
+        """By both intervals, if there are both."""
+        both = (self.figures[metric], self.over_runs(metric))
+        return all(excludes_zero(interval) for interval in both if interval is not None)
 
 
 @dataclass(frozen=True)
 class Results:
-    """A study's table."""
+    """A study's tables."""
 
     study: str
-    seeds: tuple[int, ...]
-    instances: int
-    arms: list[ArmResult]
+    instances: int  # pictures of each kind
+    samples: int
+    rows: list[Row]
+    differences: list[Difference]
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; intervals as [value, low, high]."""
@@ -59,123 +95,165 @@ class Results:
     @classmethod
     def load(cls, path: Path) -> Results:
         """Read the JSON that ``to_dict`` went into."""
+
+        def of(kind: type, fields: dict[str, Any]) -> Any:
+            found = {name: Interval(*values) for name, values in fields["figures"].items()}
+            return kind(**fields | {"figures": found})
+
         fields = json.loads(path.read_text())
-        fields["seeds"] = tuple(fields["seeds"])
-        arms = []
-        for arm in fields.pop("arms"):
-            for name in ("accuracy", "difference"):
-                arm[name] = arm[name] and {m: Interval(*arm[name][m]) for m in METRICS}
-            arms.append(ArmResult(**arm))
-        return cls(arms=arms, **fields)
+        rows = [of(Row, row) for row in fields.pop("rows")]
+        differences = [of(Difference, pair) for pair in fields.pop("differences")]
+        return cls(rows=rows, differences=differences, **fields)
 
-    def table(self) -> str:
-        """Markdown: accuracies, and below them differences to the first arm, in points."""
-        rows = [["", *METRICS]]
-        for arm in self.arms:
-            rows.append([arm.name, *(_percent(arm.accuracy[m]) for m in METRICS)])
-        for arm in self.arms[1:]:
-            name = f"{arm.name} minus {self.arms[0].name}"
-            rows.append([name, *(self.points(arm, m) for m in METRICS)])
-            rows.append(["- by seed", *(self._seed_differences(arm, m) for m in METRICS)])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        rows.insert(1, ["-" * width for width in widths])
-        return "\n".join(
-            f"| {' | '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True))} |"
-            for row in rows
-        )
+    def row(self, start: str, arm: str) -> Row:
+        """The row of an arm from a population of starts."""
+        return next(row for row in self.rows if (row.start, row.arm) == (start, arm))
 
-    def points(self, arm: ArmResult, metric: str) -> str:
-        """An arm's difference to the first one with both intervals and their marks."""
-        assert arm.difference is not None
-        return points(arm.difference[metric], self.over_seeds(arm, metric))
+    def starts(self) -> list[str]:
+        """The populations that have rows."""
+        return list(dict.fromkeys(row.start for row in self.rows))
 
-    def over_seeds(self, arm: ArmResult, metric: str) -> Interval | None:
-        """Student's t interval of an arm's difference to the first one; None for one seed."""
-        return t_interval(self._by_seed(arm, metric)) if len(self.seeds) > 1 else None
-
-    def _by_seed(self, arm: ArmResult, metric: str) -> list[float]:
-        pairs = zip(arm.by_seed[metric], self.arms[0].by_seed[metric], strict=True)
-        return [ours - base for ours, base in pairs]
-
-    def _seed_differences(self, arm: ArmResult, metric: str) -> str:
-        return ", ".join(f"{100 * change:+.1f}" for change in self._by_seed(arm, metric))
-
-    def note(self) -> str:
-        """How to read the intervals."""
-        return (
-            f"Percent, greedy decoding, {self.instances} held-out instances, seeds "
-            f"{', '.join(map(str, self.seeds))}. In brackets 95% intervals, by a bootstrap over "
-            "instances and seeds, for accuracies at least as wide as Wilson's; differences are "
-            f"paired. {INTERVALS} With two seeds t is 12.7, and the interval is so wide "
-            "that hardly any difference is significant: look at every seed."
-        )
+    def by_run(self, start: str, arm: str, minus: str, metric: str) -> list[float]:
+        """One difference of two arms for each run that both have."""
+        ours, theirs = (self.row(start, name) for name in (arm, minus))
+        base = dict(zip(theirs.runs, theirs.by_run[metric], strict=True))
+        pairs = zip(ours.runs, ours.by_run[metric], strict=True)
+        return [value - base[run] for run, value in pairs if run in base]
 
 
 def collect(study: Study, root: Path) -> Results:
-    """Read the diagnoses of a finished study."""
-    outcomes = {
-        arm.name: [_diagnosis(root, arm.name, seed) for seed in study.seeds] for arm in study.arms
+    """Read the evaluations that are there; an arm without any has no row."""
+    rows, differences = [], []
+    for start in study.populations():
+        starts = _read(root, study.runs_of(start, START)) if study.measure_starts else {}
+        found = {arm.name: _read(root, study.runs_of(start, arm.name)) for arm in study.arms}
+        base = {run.start: evaluation for run, evaluation in starts.items()}
+        if starts:
+            rows.append(_row(study, start, START, starts, {}))
+        rows += [_row(study, start, arm, runs, base) for arm, runs in found.items() if runs]
+        for arm, minus in study.compared:
+            # the runs of two arms are paired: the same start, the same seed
+            theirs = {(run.start, run.seed): e for run, e in found[minus].items()}
+            ours = {run: e for run, e in found[arm].items() if (run.start, run.seed) in theirs}
+            if ours:
+                pairs = [(e, theirs[run.start, run.seed]) for run, e in ours.items()]
+                differences.append(_difference(study, start, arm, minus, ours, pairs))
+    return Results(study.name, study.test_instances, study.samples, rows, differences)
+
+
+def _read(root: Path, runs: Iterable[Run]) -> Evaluations:
+    found = {
+        run: files.read_json(files.run_directory(root, run) / files.EVALUATION) for run in runs
     }
-    base = outcomes[study.arms[0].name]
-    return Results(
-        study=study.name,
-        seeds=study.seeds,
-        instances=study.test_instances,
-        arms=[
-            _arm_result(name, runs, None if runs is base else base)
-            for name, runs in outcomes.items()
-        ],
+    return {run: evaluation for run, evaluation in found.items() if evaluation is not None}
+
+
+def _row(
+    study: Study, start: str, arm: str, runs: Evaluations, base: dict[Any, dict[str, Any]]
+) -> Row:
+    ours = list(runs.values())
+    before = [base[run.start] for run in runs] if base else None
+    couplings = [run["coupling"] for run in ours]
+    return Row(
+        start=start,
+        arm=arm,
+        runs=[study.label(run) for run in runs],
+        changes=before is not None,
+        figures={m: _interval(m, ours, before) for m in _measured(study)},
+        by_run={m: _changes(m, ours, before).mean(1).tolist() for m in METRICS},
+        coupling={k: float(np.mean([c[k] for c in couplings])) for k in couplings[0]},
+        signal=_signal(ours),
+        seconds=float(np.mean([run["seconds"]["train"] for run in ours])),
+        perception_f1=float(np.mean([run["perception_f1"] for run in ours])),
+        unreadable=sum(run["unreadable"] for run in ours),
     )
 
 
-def _diagnosis(root: Path, arm: str, seed: int) -> dict[str, Any]:
-    return json.loads((run_directory(root, arm, seed) / "diagnosis.json").read_text())
-
-
-def _right(runs: list[dict[str, Any]], metric: str) -> NDArray[np.float64]:
-    """(seeds, instances) of 0 and 1."""
-    return np.array([[record[metric] for record in run["records"]] for run in runs], dtype=float)
-
-
-def _arm_result(
-    name: str, runs: list[dict[str, Any]], base: list[dict[str, Any]] | None
-) -> ArmResult:
-    right = {metric: _right(runs, metric) for metric in METRICS}
-    return ArmResult(
-        name=name,
-        accuracy={m: _accuracy(right[m]) for m in METRICS},
-        difference=None
-        if base is None
-        else {m: paired_difference(right[m], _right(base, m)) for m in METRICS},
-        by_seed={m: right[m].mean(1).tolist() for m in METRICS},
-        perception_f1=float(np.mean([run["perception_f1"] for run in runs])),
-        parse_failures=sum(run["parse_failures"] for run in runs),
-        seconds=[run["seconds"]["train"] for run in runs],
+def _difference(
+    study: Study,
+    start: str,
+    arm: str,
+    minus: str,
+    runs: Evaluations,
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]],
+) -> Difference:
+    ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
+    return Difference(
+        start=start,
+        arm=arm,
+        minus=minus,
+        runs=[study.label(run) for run in runs],
+        figures={m: _interval(m, ours, theirs) for m in METRICS},
+        by_run={m: _changes(m, ours, theirs).mean(1).tolist() for m in METRICS},
     )
 
 
-def _accuracy(right: NDArray[np.float64]) -> Interval:
-    """Mean of (seeds, instances). The bootstrap alone has no width at 0 and 1."""
-    mean, low, high = paired_difference(right, np.zeros_like(right))
-    _, floor, ceiling = wilson_interval(int(right.sum()), right.size)
+def _measured(study: Study) -> list[str]:
+    greedy = [f"greedy {metric}" for metric in METRICS] if study.samples else []
+    return [*METRICS, *greedy, *((f"a_p {KNOWN}", f"a_p {NEW}") if study.known else ())]
+
+
+def _interval(
+    measure: str, ours: list[dict[str, Any]], base: list[dict[str, Any]] | None
+) -> Interval:
+    """Mean over runs and pictures, or of paired changes, by the bootstrap over both. It has no
+    width where all are right or wrong, so that a mean's is at least Wilson's."""
+    values = _right(ours, measure)
+    if base is not None:
+        return paired_difference(values, _right(base, measure))
+    mean, low, high = paired_difference(values, np.zeros_like(values))
+    _, floor, ceiling = wilson_interval(round(values.sum()), values.size)
     return Interval(mean, min(low, floor), max(high, ceiling))
 
 
-def points(interval: Interval, over_seeds: Interval | None) -> str:
-    """A difference as ``+1.9 [+0.1, +3.7]* ±2.0``; the last part with two seeds or more."""
+def _changes(measure: str, ours: list[dict[str, Any]], base: list[dict[str, Any]] | None) -> Array:
+    values = _right(ours, measure)
+    return values if base is None else values - _right(base, measure)
+
+
+def _right(runs: list[dict[str, Any]], measure: str) -> Array:
+    """(runs, n): the part of the completions to each picture that are right."""
+    metric, greedy = measure, measure.startswith("greedy ")
+    kinds: tuple[str, ...] = (KNOWN, NEW)
+    if greedy:
+        metric = measure.removeprefix("greedy ")
+    elif measure not in METRICS:
+        metric, kind = measure.split()
+        kinds = (kind,)
+
+    def of_run(run: dict[str, Any]) -> Array:
+        how = "sampled" if run["samples"] and not greedy else "greedy"
+        digits = "".join(run["right"][kind][how][metric] for kind in kinds if kind in run["right"])
+        return np.array([int(digit) for digit in digits]) / (
+            run["samples"] if how == "sampled" else 1
+        )
+
+    return np.array([of_run(run) for run in runs])
+
+
+def _signal(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Mean over the runs, by thirds of the training."""
+    names = dict.fromkeys(name for run in runs for name in run["signal"])
+    return {
+        name: np.mean([run["signal"][name] for run in runs if name in run["signal"]], 0).tolist()
+        for name in names
+    }
+
+
+def over_runs(values: list[float]) -> Interval | None:
+    """Student's t interval of one value for each run; None for one run."""
+    return t_interval(values) if len(values) > 1 else None
+
+
+def points(interval: Interval, t: Interval | None) -> str:
+    """A difference as ``+1.9 [+0.1, +3.7]* ±2.0``; the last part, by t, with two runs or more."""
     value, low, high = (100 * x for x in interval)
     shown = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]{'*' if excludes_zero(interval) else ''}"
-    if over_seeds is None:
+    if t is None:
         return shown
-    half = 100 * (over_seeds.high - over_seeds.value)
-    return f"{shown} ±{half:.1f}{'†' if excludes_zero(over_seeds) else ''}"
+    return f"{shown} ±{100 * (t.high - t.value):.1f}{'†' if excludes_zero(t) else ''}"
 
 
 def excludes_zero(interval: Interval) -> bool:
     """Whether a difference is significant by its interval."""
     return interval.low > 0 or interval.high < 0
-
-
-def _percent(interval: Interval) -> str:
-    value, low, high = (100 * x for x in interval)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"

@@ -1,4 +1,4 @@
-"""The whole experiment: data, arms in parallel processes, diagnosis, table and report.
+"""The whole experiment: data, bases, starts and arms in parallel processes, then the table.
 
 Everything lies in one directory and is made in steps that are skipped when already done, so that
 an interrupted study goes on where it stopped when it is started again.
@@ -7,59 +7,55 @@ an interrupted study goes on where it stopped when it is started again.
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-
-from percbal.models.loading import load_processor
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
-from percbal.responses.spans import Tags
-from percbal.sft.collate import EncodedDataset, SegmentCollator, encode_examples
-from percbal.study.arm import run_directory, write_json
-from percbal.study.job_pool import Job, progress_bar, run_jobs
-from percbal.study.presets import BASE, Study
+from percbal.study import files
+from percbal.study.data import make_data
+from percbal.study.job_pool import Job, run_jobs
+from percbal.study.limits import limits
+from percbal.study.plan import Run, Study
 from percbal.study.results import Results, collect
-from percbal.tasks import Instance, get_task
+from percbal.study.tables import note, table
+from percbal.tasks import get_task
 
-SHARD = 1000  # training instances that a process makes at once
-DIAGNOSIS_STEPS = 0.1  # a diagnosis counts in the progress bar like so much of the training
+MODULE = "percbal.study.run"
 
 
 def run_study(study: Study, root: Path, *, jobs: int | None = None) -> Results:
-    """Run what is missing of a study in ``root``; return its results.
+    """Run what is missing of a study in ``root``; return its results, also in ``results.json``.
 
     jobs: processes at once, one thread each; default one per core. Raises RuntimeError naming the
-    arms that failed, once the others are done; ValueError if ``root`` holds another study.
+    runs that failed, once the others are done; ValueError if ``root`` holds another study.
     """
     jobs = jobs or os.cpu_count() or 1
     root.mkdir(parents=True, exist_ok=True)
     _claim(study, root)
     _make_untrained_models(study, root)
-    _make_data(study, root, jobs)
-    _train_bases(study, root, jobs)
-    _run_arms(study, root, jobs)
-    results = collect(study, root)
-    write_json(root / "results.json", results.to_dict())
+    make_data(study, root, jobs)
+    bases = [_base(root, seed) for seed in study.base_seeds()]
+    run_jobs(bases, at_once=jobs, what="teaching to see a little")
+    starts = [_start(root, study, start.name) for start in study.starts if start.arm]
+    run_jobs(starts, at_once=jobs, what="fine-tuning the starts")
+    try:
+        runs = [_arm(root, run) for run in study.runs()]
+        run_jobs(runs, at_once=jobs, what="training and measuring")
+    finally:
+        results = write_results(study, root)
     return results
 
 
-def example(instance: Instance, perception_only: bool = False) -> dict[str, object]:
-    """A task's instance as a row that the SFT collator reads."""
-    response = instance.segments[0]["text"] if perception_only else instance.response
-    return {
-        "index": instance.index,
-        "image": instance.image,
-        "prompt": [{"role": "user", "content": instance.query}],
-        "completion": [{"role": "assistant", "content": response}],
-    }
+def write_results(study: Study, root: Path) -> Results:
+    """Collect what is there into results.json and results.md."""
+    results = collect(study, root)
+    files.write_json(root / files.RESULTS, results.to_dict())
+    sections = (table(results), note(results), limits(study, results))
+    (root / "results.md").write_text("\n\n".join(filter(None, sections)) + "\n")
+    return results
 
 
 def _claim(study: Study, root: Path) -> None:
-    path = root / "study.json"
+    path = root / files.STUDY
     if path.exists() and Study.load(path) != study:
         raise ValueError(f"{root} holds a study with other settings; choose another --name")
     study.save(path)
@@ -69,115 +65,31 @@ def _make_untrained_models(study: Study, root: Path) -> None:
     """Random weights, with pixels standardised by training images."""
     task = get_task(study.task, **study.task_options)
     images = [task.generate(index, "train", 0).image for index in range(64)]
-    for seed in study.seeds:
-        path = root / f"seed{seed}" / "untrained"
+    for seed in study.base_seeds():
+        path = files.untrained(root, seed)
         if not (path / "processor_config.json").exists():
-            options = {"image_size": images[0].width, **study.model_options}
             build_tiny_vlm(
                 path,
                 task.vocabulary(),
                 pixel_stats=pixel_statistics(images),
                 seed=seed,
-                **options,
+                **{"image_size": images[0].width, **study.model_options},
             )
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """A part of the training data that one process makes."""
-
-    path: Path
-    study: Path  # its directory
-    seed: int  # of the instances
-    start: int
-    size: int
-    perception_only: bool
-
-    def make(self) -> int:
-        torch.set_num_threads(1)
-        study = Study.load(self.study / "study.json")
-        task = get_task(study.task, **study.task_options)
-        processor = load_processor(self.study / f"seed{study.seeds[0]}" / "untrained")
-        indices = range(self.start, self.start + self.size)
-        rows = (
-            example(task.generate(index, "train", self.seed), self.perception_only)
-            for index in indices
-        )
-        encoded = encode_examples(rows, SegmentCollator(processor, Tags()))
-        encoded.save(self.path.with_suffix(".partial"))
-        os.replace(self.path.with_suffix(".partial"), self.path)
-        return self.size
+def _base(root: Path, seed: int) -> Job:
+    out = files.base_directory(root, seed)
+    command = ["-m", MODULE, str(root), "base", str(seed)]
+    return Job(f"base {seed}", command, out, out / files.MODEL)
 
 
-def _make_data(study: Study, root: Path, jobs: int) -> None:
-    """data/base.pt, perceptions alone, and data/train.pt, encoded once for all arms and seeds."""
-    folder = root / "data"
-    folder.mkdir(exist_ok=True)
-    files = {
-        folder / "base.pt": (study.base_instances, 1, True),
-        folder / "train.pt": (study.train_instances, 0, False),
-    }
-    shards: dict[Path, list[_Shard]] = {}
-    for path, (n, seed, perception_only) in files.items():
-        if not path.exists():
-            shards[path] = [
-                _Shard(
-                    path.with_name(f"{path.stem}{start}.shard"),
-                    root,
-                    seed,
-                    start,
-                    min(SHARD, n - start),
-                    perception_only,
-                )
-                for start in range(0, n, SHARD)
-            ]
-    waiting = [shard for parts in shards.values() for shard in parts if not shard.path.exists()]
-    total = sum(n for n, _, _ in files.values())
-    bar = progress_bar(total=total, desc="rendering and encoding", unit="instance")
-    bar.update(total - sum(shard.size for shard in waiting))
-    with bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        for size in pool.map(_Shard.make, waiting):
-            bar.update(size)
-    for path, parts in shards.items():
-        whole = EncodedDataset.concatenate([EncodedDataset.load(part.path) for part in parts])
-        whole.save(path.with_suffix(".partial"))
-        os.replace(path.with_suffix(".partial"), path)
-        for part in parts:
-            part.path.unlink()
+def _start(root: Path, study: Study, name: str) -> Job:
+    out = files.start_directory(root, study.start(name))
+    return Job(name, ["-m", MODULE, str(root), "start", name], out, out / files.MODEL)
 
 
-def _train_bases(study: Study, root: Path, jobs: int) -> None:
-    """The common start of every seed's arms."""
-    seeds = [seed for seed in study.seeds if not (root / f"seed{seed}" / "initial").exists()]
-    run_jobs(
-        [_job(root, BASE, seed) for seed in seeds],
-        finished=len(study.seeds) - len(seeds),
-        steps=study.base_steps,
-        at_once=jobs,
-        what="teaching to see a little",
-    )
-
-
-def _run_arms(study: Study, root: Path, jobs: int) -> None:
-    """Every arm with every seed; the slow ones first, so that no core idles at the end."""
-    slow_first = sorted(study.arms, key=lambda arm: arm.balance != "ngdiff")
-    waiting = [
-        _job(root, arm.name, seed)
-        for arm, seed in product(slow_first, study.seeds)
-        if not (run_directory(root, arm.name, seed) / "diagnosis.json").exists()
-    ]
-    run_jobs(
-        waiting,
-        finished=len(study.seeds) * len(study.arms) - len(waiting),
-        steps=round(study.steps * (1 + DIAGNOSIS_STEPS)),
-        at_once=jobs,
-        what="training and diagnosing",
-    )
-
-
-def _job(root: Path, arm: str, seed: int) -> Job:
-    return Job(
-        f"{arm}, seed {seed}",
-        ["-m", "percbal.study.arm", str(root), arm, str(seed)],
-        run_directory(root, arm, seed),
-    )
+def _arm(root: Path, run: Run) -> Job:
+    out = files.run_directory(root, run)
+    command = ["-m", MODULE, str(root), "arm", run.start, run.arm, str(run.seed)]
+    label = f"{run.arm} from {run.start}, seed {run.seed}"
+    return Job(label, command, out, out / files.EVALUATION)

@@ -1,0 +1,237 @@
+"""What a study trains and measures, as data.
+
+A base model, taught to see a little; starts, which are bases or what fine-tuning made of them;
+arms, each of which goes on from every start; and what is measured at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+START = "start"  # in place of an arm: the start itself, measured and not trained
+KINDS = ("sft", "grpo")
+TEST_SEED = 20_000  # of the test instances, the same for every run
+# Pictures that no training drew: of solution grids of the test's own, and of those that training
+# draws. What was learned about the grids rather than from the pictures shows in the second alone.
+NEW, KNOWN = "new", "known"
+SPLITS = {KNOWN: "train", NEW: "test"}
+
+
+@dataclass(frozen=True)
+class SFT:
+    """A fine-tuning: AdamW, cosine decay after a fiftieth of warm-up, batches of like lengths."""
+
+    steps: int
+    batch_size: int = 32
+    instances: int | None = None  # seen again and again; None: every batch has fresh ones
+    learning_rate: float = 3e-3
+
+
+@dataclass(frozen=True)
+class GRPO:
+    """A reinforcement: an update takes ``prompts * group`` rollouts at temperature 1, once, without
+    a KL term."""
+
+    updates: int = 45
+    prompts: int = 32
+    group: int = 16
+    learning_rate: float = 2e-4
+    warmup: int = 3
+    max_tokens: int = 104
+
+    def as_fine_tuning(self, like: SFT) -> SFT:
+        """Fine-tuning on fresh instances for as much compute as the updates.
+
+        A rollout's token costs a forward pass to sample and three to train on (one forward, one
+        backward of twice its cost), a fine-tuning token three.
+        """
+        steps = round(4 / 3 * self.updates * self.prompts * self.group / like.batch_size)
+        return SFT(steps, like.batch_size, None, like.learning_rate)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to go on from a start.
+
+    options: over the study's own, those of ``BalancedSFTConfig`` or ``BalancedGRPOConfig``.
+    oracle: prompts go on with the true perception, so that only reasoning is left to the policy
+        (GRPO).
+    """
+
+    name: str
+    kind: str = "sft"
+    options: dict[str, Any] = field(default_factory=dict)
+    oracle: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """A model that arms go on from: the base of ``seed``, or what ``arm`` made of it.
+
+    population: starts of one population are repetitions of one another, and share a row.
+    """
+
+    name: str
+    seed: int
+    arm: Arm | None = None
+    population: str = ""  # default: the name, a start on its own
+
+    def of(self) -> str:
+        """Its population."""
+        return self.population or self.name
+
+
+@dataclass(frozen=True)
+class Run:
+    """An arm from a start, by their names, with a seed, which draws batches, prompts, rollouts."""
+
+    start: str
+    arm: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """Every arm from every start, on the same batches or prompts in the same order for each seed.
+
+    A base has random weights and is trained on perception alone, so that what follows post-trains a
+    model that sees already, if not well. Seeds are fixed in advance: none is dropped or added
+    afterwards.
+    """
+
+    name: str
+    about: str
+    starts: tuple[Start, ...]
+    arms: tuple[Arm, ...]
+    sft: SFT  # on full responses: of starts that have an arm, and of arms that go on from a base
+    base: SFT = SFT(500, 64, 6_000)
+    grpo: GRPO = GRPO()
+    seeds: tuple[int, ...] = ()  # of the runs from every start; (): one run, with the start's seed
+    compared: tuple[tuple[str, str], ...] = ()  # arms; shown is the first one minus the second
+    task: str = "sudoku"
+    task_options: dict[str, Any] = field(default_factory=dict)
+    model_options: dict[str, Any] = field(default_factory=dict)
+    test_instances: int = 512
+    samples: int = 0  # of each test instance at temperature 1, 0 to 9; greedy decoding always
+    known: bool = False  # test also on as many new pictures of what training draws its own from
+    measure_starts: bool = False  # rows are then changes against the start
+
+    def __post_init__(self) -> None:
+        self._check_names("starts", [start.name for start in self.starts], ())
+        self._check_names("arms", [arm.name for arm in self.arms], (START,))
+        kinds = {a.kind for a in (*self.arms, *(s.arm for s in self.starts if s.arm))}
+        if not kinds <= set(KINDS):
+            raise ValueError(f"an arm's kind must be one of {KINDS}, got {sorted(kinds)}")
+        if not 0 <= self.samples <= 9:
+            raise ValueError(f"samples must be 0 to 9, one digit, got {self.samples}")
+        unknown = {name for pair in self.compared for name in pair} - {a.name for a in self.arms}
+        if unknown:
+            raise ValueError(f"there is no arm {', '.join(sorted(unknown))} to compare")
+
+    @staticmethod
+    def _check_names(what: str, names: list[str], taken: tuple[str, ...]) -> None:
+        """As directories, too."""
+        folders = [folder(name) for name in names]
+        if not names or len(set(folders)) != len(folders) or set(names) & set(taken):
+            but = f", none of them {', '.join(taken)}" if taken else ""
+            raise ValueError(f"a study needs {what} with names of their own{but}, got {names}")
+
+    def arm(self, name: str) -> Arm:
+        """The arm called ``name``; ValueError names the known ones."""
+        return self._named("arm", self.arms, name)
+
+    def start(self, name: str) -> Start:
+        """The start called ``name``; ValueError names the known ones."""
+        return self._named("start", self.starts, name)
+
+    def _named(self, what: str, among: tuple[Any, ...], name: str) -> Any:
+        for one in among:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in among)
+        raise ValueError(f"study {self.name!r} has no {what} {name!r}; it has: {known}")
+
+    def recipe(self, start: Start, arm: Arm) -> SFT | GRPO:
+        """How an arm is trained from a start."""
+        if arm.kind == "grpo":
+            return self.grpo
+        # what has seen full responses goes on with fresh ones
+        return self.sft if start.arm is None else self.grpo.as_fine_tuning(self.sft)
+
+    def base_seeds(self) -> list[int]:
+        """Of all bases."""
+        return sorted({start.seed for start in self.starts})
+
+    def populations(self) -> list[str]:
+        """In the order of the starts."""
+        return list(dict.fromkeys(start.of() for start in self.starts))
+
+    def runs_of(self, population: str, arm: str) -> list[Run]:
+        """The runs that share a row."""
+        runs = []
+        for start in self.starts:
+            if start.of() == population:
+                seeds = self.seeds or (start.seed,)
+                # the start itself is the same for every seed
+                seeds = seeds[:1] if arm == START else seeds
+                runs += [Run(start.name, arm, seed) for seed in seeds]
+        return runs
+
+    def runs(self) -> list[Run]:
+        """All, seed by seed, so that an interrupted study has whole comparisons; the slow arms
+        first, so that no core is idle at the end."""
+        slow_first = sorted(self.arms, key=lambda arm: arm.options.get("balance") != "ngdiff")
+        populations = self.populations()
+        runs = [run for p in populations for a in slow_first for run in self.runs_of(p, a.name)]
+        starts = [run for p in populations for run in self.runs_of(p, START)]
+        return [*(starts if self.measure_starts else []), *sorted(runs, key=lambda run: run.seed)]
+
+    def label(self, run: Run) -> str:
+        """What tells it from the other runs of its row."""
+        if not self.seeds:
+            return run.start
+        population = self.start(run.start).of()
+        alone = sum(start.of() == population for start in self.starts) == 1
+        return str(run.seed) if alone else f"{run.start}, seed {run.seed}"
+
+    def save(self, path: Path) -> None:
+        """Write JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Study:
+        """Read what ``save`` wrote."""
+        fields = json.loads(path.read_text())
+
+        def arm(values: dict[str, Any] | None) -> Arm | None:
+            return Arm(**values) if values else None
+
+        try:
+            return cls(
+                **fields
+                | {
+                    "starts": tuple(Start(**s | {"arm": arm(s["arm"])}) for s in fields["starts"]),
+                    "arms": tuple(Arm(**values) for values in fields["arms"]),
+                    "base": SFT(**fields["base"]),
+                    "sft": SFT(**fields["sft"]),
+                    "grpo": GRPO(**fields["grpo"]),
+                    "seeds": tuple(fields["seeds"]),
+                    "compared": tuple((one, minus) for one, minus in fields["compared"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} was written by another version ({error}); choose another --name"
+            ) from error
+
+
+def folder(name: str) -> str:
+    """A name as that of a directory: letters, digits, dots and dashes; ValueError for none."""
+    found = re.sub(r"[^\w.-]+", "_", name).strip("._")
+    if not found:
+        raise ValueError(f"{name!r} cannot be the name of a directory")
+    return found

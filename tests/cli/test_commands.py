@@ -1,0 +1,67 @@
+"""Facts about the command line: what a user types, from an export to a diagnosis, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from percbal.cli.main import main
+from percbal.models.tiny import build_tiny_vlm
+from percbal.tasks import get_task
+
+SIZES = {"hidden": 16, "layers": 1, "heads": 2, "mlp": 32}
+
+
+def test_command_line_exports_trains_and_diagnoses(tmp_path, capsys):
+    initial = tmp_path / "initial"
+    build_tiny_vlm(initial, get_task("sudoku").vocabulary(), **SIZES)
+    main(["tasks", "--export", str(tmp_path / "data"), "--n", "8"])
+    main(["tasks", "--preview", str(tmp_path / "sheet.png"), "--n", "2"])
+    (tmp_path / "sft.yaml").write_text(
+        f"model: {initial}\ndataset: {tmp_path}/data/train.jsonl\noutput_dir: {tmp_path}/out\n"
+        "balance: fixed\nlam: 0.3\nmax_steps: 2\nper_device_train_batch_size: 4\nuse_cpu: true\n"
+        "bf16: false\nreport_to: none\nsave_strategy: 'no'\n"
+    )
+    main(["sft", "--config", str(tmp_path / "sft.yaml"), "--logging_steps", "1"])
+    out = tmp_path / "diagnosis.json"
+    main(["diagnose", str(tmp_path / "out"), "--n", "2", "--out", str(out)])
+    assert (tmp_path / "sheet.png").stat().st_size > 0
+    assert len(json.loads(out.read_text())["records"]) == 2
+    assert "a_p" in capsys.readouterr().out
+    adapted = str(tmp_path / "adapted")
+    changed = ["--output_dir", adapted, "--lora_r", "2", "--lora_target", "q_proj"]
+    main(["sft", "--config", str(tmp_path / "sft.yaml"), *changed])
+    main(["diagnose", adapted, "--n", "2"])
+    assert not (tmp_path / "adapted" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["diagnose", "/nowhere"], "/nowhere is not a directory"),
+        (["diagnose", ".", "--dtype", "bf16"], "float16, got 'bf16'"),
+        (["diagnose", "/nowhere", "--option", "size"], "--option takes NAME=VALUE, got 'size'"),
+        (["tasks", "--task", "chess", "--preview", "x.png"], "unknown task 'chess'"),
+        (["tasks", "--option", "size=5", "--preview", "x.png"], "size must be 4 or 9, got 5"),
+        (
+            ["sft", "--model", "x", "--dataset", "/no/such.jsonl", "--output_dir", "x"]
+            + ["--use_cpu", "--bf16", "false"],
+            "there is no file /no/such.jsonl",
+        ),
+    ],
+)
+def test_mistakes_get_one_sentence_and_exit_status_2(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_help_names_every_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "percbal", "--help"], capture_output=True, text=True
+    )
+    assert all(command in done.stdout for command in ("study", "sft", "diagnose", "tasks"))
