@@ -20,7 +20,8 @@ def files(*suffixes: str) -> list[Path]:
     return sorted(path for path in found if path.suffix in suffixes and path.is_file())
 
 
-PAGES = files(".md")
+# notes.md is a part of docs/gpu.md, whose own links are those of the whole page
+PAGES = [page for page in files(".md") if page.name != "notes.md"]
 
 
 def without_code(page: Path) -> str:
