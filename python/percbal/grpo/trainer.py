@@ -1,4 +1,4 @@
-"""GRPO in which perception tokens and reasoning tokens answer for what they caused.
+"""GRPO with separate advantages for perception tokens and reasoning tokens.
 
 ``BalancedGRPOTrainer`` is TRL's ``GRPOTrainer`` with other advantages: (B, T) instead of (B,),
 from an outcome and a perception reward, by ``percbal.objective.credit``. Sampling, clipping, the

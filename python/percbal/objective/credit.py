@@ -1,4 +1,4 @@
-"""Which tokens of a rollout answer for which reward: the advantages of GRPO, by segment.
+"""Credit assignment: which tokens of a rollout are credited with which reward, as advantages.
 
 An advantage is a reward minus what the same prompt's other rollouts got, divided by their spread.
 Plain GRPO has one for all tokens of a rollout. But the tokens before a reasoning step cannot be
