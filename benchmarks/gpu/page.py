@@ -20,11 +20,11 @@ PAGE = HERE.parents[1] / "docs" / "gpu.md"
 Table = tuple[str, list[str], list[list[str]]]  # title, heads, rows
 Known = Callable[[str], dict[str, Found]]
 
-HEAD = """# What GPUs said
+HEAD = """# Measured on GPUs
 
 Made by `python benchmarks/gpu/page.py` from the lines of `bash benchmarks/gpu/quick.sh` and
-`full.sh`, kept in `benchmarks/gpu/results/`. Predicted is what was written down before; measured is
-what came. A dash was not measured. Times are milliseconds unless said otherwise.
+`full.sh`, kept in `benchmarks/gpu/results/`. Predictions were written down before the measurements.
+A dash means not measured. Times are milliseconds unless said otherwise.
 """
 
 

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     longest: int  # rows of the longest chunk
     valid: Tensor  # (N,) bool
     exact: bool  # chunks hold the rows that count and no others
-    parts: list[Part] | None = None  # of the only chunk, which goes through the room of dW
+    parts: list[Part] | None = None  # of the only chunk, with logits in the memory of dW
 
 
 def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
@@ -75,8 +75,8 @@ def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
 
 
 def room_rows(head: Tensor, need_head: bool, level: str) -> range:
-    """Which numbers of rows go through the room of dW (V, D): no more than fit, and more than one
-    chunk holds. One chunk needs no sum over chunks and is a little faster, but at level "head"."""
+    """Which numbers of rows have their logits in the memory of dW (V, D): as many as fit, and more
+    than one chunk. One chunk needs no sum over chunks and is a bit faster, but at level "head"."""
     few = 0 if level == "head" else max(CPU_ROWS, LOGITS // head.shape[0])
     return range(few + 1, head.shape[1] + 1) if need_head else range(0)
 

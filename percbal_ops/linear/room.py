@@ -1,4 +1,4 @@
-"""Cross-entropy from hidden states in the room of the head's gradient; (M8).
+"""Cross-entropy from hidden states, the logits in the memory of the head's gradient; (M8).
 
 dW (V, D) is a result and has to be there. Up to D rows of logits fit into it, tile by tile: the
 logits of n rows for the classes [a, b) take n (b - a) <= D (b - a) entries of dW[a:b]. Residuals

@@ -1,4 +1,4 @@
-"""Facts about credit: which tokens answer for which reward, and by how much."""
+"""Facts about credit: which tokens are credited with which reward, and by how much."""
 
 from __future__ import annotations
 

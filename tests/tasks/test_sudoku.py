@@ -292,7 +292,7 @@ def test_a_grid_without_solution_has_no_reasoning():
         reasoning_text(clues, 4, 1)
 
 
-# documented in docs/tasks.md
+# documented in docs/sudoku.md
 SHARES = [
     (4, 0, 0.340),
     (4, 1, 0.110),

@@ -15,13 +15,13 @@ from percbal.responses.spans import Tags
 
 @dataclass
 class BalancedGRPOConfig(GRPOConfig):
-    """``trl.GRPOConfig``, which rewards mean what, and which tokens answer for them."""
+    """``trl.GRPOConfig``, what each reward means, and which tokens are credited with it."""
 
     credit: str = field(
         default="same_perception",
         metadata={
             "help": "scalar (one mixed reward for all tokens), normalized (the same after each "
-            "reward's own z-score), segment (reasoning tokens answer for the outcome alone), "
+            "reward's own z-score), segment (reasoning tokens have the outcome's alone), "
             "same_perception (and only against rollouts that perceived the same)."
         },
     )
@@ -29,7 +29,7 @@ class BalancedGRPOConfig(GRPOConfig):
         default=0.5, metadata={"help": "Weight of the perception reward; the outcome has the rest."}
     )
     alpha_rule: str = field(
-        default="fixed", metadata={"help": "fixed, or coupling: as the measured coupling asks."}
+        default="fixed", metadata={"help": "fixed, or coupling: from the measured correlation."}
     )
     alpha_min: float = field(default=0.1, metadata={"help": "Least alpha of the coupling rule."})
     alpha_max: float = field(default=0.6, metadata={"help": "Largest alpha of the coupling rule."})

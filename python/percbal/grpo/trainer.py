@@ -1,8 +1,8 @@
-"""GRPO in which perception tokens and reasoning tokens answer for what they caused.
+"""GRPO with separate advantages for perception tokens and reasoning tokens.
 
 ``BalancedGRPOTrainer`` is TRL's ``GRPOTrainer`` with other advantages: (B, T) instead of (B,),
 from an outcome and a perception reward, by ``percbal.objective.credit``. Sampling, clipping, the
-KL term and everything else are TRL's. docs/grpo.md explains the options.
+KL term and everything else are TRL's. docs/reinforce.md explains the options.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         is the outcome, which the perception, and which are only measured.
     train_dataset: conversational ``prompt``, ``image`` or ``images``, and the columns that the
         reward functions read.
-    Other arguments are TRL's. Logged beside TRL's numbers: see docs/grpo.md.
+    Other arguments are TRL's. Logged beside TRL's numbers: see docs/reinforce.md.
 
     Raises ValueError, one sentence, for options that do not go together; RewardError where a
     reward function fails while training (``args.on_reward_error``).

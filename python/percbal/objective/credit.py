@@ -1,9 +1,9 @@
-"""Which tokens of a rollout answer for which reward: the advantages of GRPO, by segment.
+"""Credit assignment: which tokens of a rollout are credited with which reward, as advantages.
 
 An advantage is a reward minus what the same prompt's other rollouts got, divided by their spread.
 Plain GRPO has one for all tokens of a rollout. But the tokens before a reasoning step cannot be
 its effect, and a wrong perception is not the fault of the reasoning after it: perception tokens
-and reasoning tokens can have advantages of their own. docs/grpo.md compares the four credits.
+and reasoning tokens can have advantages of their own. docs/reinforce.md compares the four credits.
 
 All functions take rewards of whole groups, (R,) with R a multiple of the group size, in the order
 in which TRL gathers them. NaN is a rollout that was not scored: it is left out of its group's

@@ -54,7 +54,7 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
 
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
         or ``images``, and optionally ``segments``; or an ``EncodedDataset``.
-    Other arguments are TRL's. Logged beside TRL's numbers: see docs/sft.md.
+    Other arguments are TRL's. Logged beside TRL's numbers: see docs/train.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
     not supported.

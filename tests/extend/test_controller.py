@@ -1,0 +1,10 @@
+"""The walk-through "A balance rule" of docs/extend.md works as printed."""
+
+from pathlib import Path
+
+from walkthrough import follow
+
+
+def test_the_walk_through_works_as_printed(tmp_path: Path) -> None:
+    follow("A model to try it on", tmp_path)
+    follow("A balance rule", tmp_path)

@@ -1,0 +1,9 @@
+"""The walk-through "An operator" of docs/extend.md works as printed."""
+
+from pathlib import Path
+
+from walkthrough import follow
+
+
+def test_the_walk_through_works_as_printed(tmp_path: Path) -> None:
+    follow("An operator", tmp_path)
