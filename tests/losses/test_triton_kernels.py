@@ -20,8 +20,9 @@ if not (INTERPRETED or torch.cuda.is_available()):
     pytest.skip("Triton needs a GPU or TRITON_INTERPRET=1", allow_module_level=True)
 
 from percbal_ops.losses import reference  # noqa: E402
+from percbal_ops.losses.options import LossOptions  # noqa: E402
 from percbal_ops.losses.triton import launch as kernels  # noqa: E402
-from percbal_ops.losses.triton import online_softmax as helpers  # noqa: E402
+from percbal_ops.losses.triton import row_math as helpers  # noqa: E402
 
 DEVICE = "cpu" if INTERPRETED else "cuda"
 IGNORE = -100
@@ -197,9 +198,9 @@ def assert_within_budget(ours: Tensor, torchs: Tensor, truth: Tensor, ulps: floa
 
 def truth_of(inputs: Inputs, row_grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     exact = inputs.in_dtype(F64)
-    args = (exact.logits, exact.target, exact.weight, *exact.options)
-    loss, grad_sq, _ = reference.token_cross_entropy(*args)
-    return loss, grad_sq, reference.logit_gradient(row_grad.double(), *args)
+    rows, options = (exact.logits, exact.target), LossOptions(exact.weight, *exact.options)
+    loss, grad_sq, _ = reference.token_cross_entropy(*rows, *options)
+    return loss, grad_sq, reference.logit_gradient(row_grad.double(), *rows, options)
 
 
 def row_gradients(inputs: Inputs, expanded: bool) -> Tensor:
