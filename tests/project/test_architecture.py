@@ -111,6 +111,20 @@ def test_never_imports(who: str) -> None:
             assert not wrong, f"{name} imports {wrong}"
 
 
+def test_operators_are_defined_in_files_named_library() -> None:
+    for folder in PACKAGES.values():
+        for path in folder.rglob("*.py"):
+            assert path.name == "library.py" or "torch.library" not in path.read_text(), path
+
+
+def test_no_module_takes_a_private_name_of_another() -> None:
+    """Compiled extensions begin with an underscore by custom."""
+    for name, imports in MODULES.items():
+        ours = {other for other in imports if within(other, *PACKAGES)}
+        private = {other for other in ours if re.search(r"\._(?!_)", other)}
+        assert private <= {"percbal_ops._C", "percbal_ops._text"}, f"{name} imports {private}"
+
+
 @pytest.mark.parametrize("folder", PACKAGES.values(), ids=PACKAGES)
 def test_every_package_says_what_lives_in_it(folder: Path) -> None:
     for path in folder.rglob("__init__.py"):
