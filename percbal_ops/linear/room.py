@@ -22,13 +22,13 @@ from percbal_ops.losses.reference import accumulate_dtype
 
 
 class RoomResult(NamedTuple):
-    """Of n rows in P parts; dx and dbias as accumulated."""
+    """Of n rows in some parts; dx and dbias as accumulated."""
 
     loss: Tensor  # (n,)
     square: Tensor  # (n,) of each row's gradient with respect to its logits, unweighted
     dx: Tensor  # (m, D) of the first m rows, m = 0 if not wanted
     dbias: Tensor  # (V,), or empty
-    part_squares: Tensor  # (P,) fp64: ||residual^T x||^2 of each part, if wanted
+    part_squares: Tensor  # (parts,) fp64: ||residual^T x||^2 of each, if wanted
 
 
 def through_room(

@@ -46,7 +46,7 @@ def cross_entropy(
     autocast). Sums run in float32 (float64 for float64 input) and are accurate when p(target) is
     near 1 (M2).
 
-    input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
+    input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
     PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
@@ -59,7 +59,7 @@ def cross_entropy(
     backward raise, and so does a second backward of the loss; the operation that made `input` must
     not have saved it (a matrix product does not). It takes "mean" or "sum", float64, float32 or
     bfloat16, and logits that are neither a leaf nor part of a larger tensor, contiguous with the
-    classes last (an input of (N, C, d1, ...) is a `movedim` of such logits); it breaks a
+    classes last (an input of (N, V, d1, ...) is a `movedim` of such logits); it breaks a
     graph under torch.compile. Where no gradient is wanted nothing is written.
     """
     if size_average is not None or reduce is not None:
@@ -80,7 +80,7 @@ def cross_entropy(
             label_smoothing=label_smoothing,
         )
     logits, index = input, target
-    if input.dim() != 2:  # (N, C, d1, ...) -> (N, d1, ..., C), a view
+    if input.dim() != 2:  # (N, V, d1, ...) -> (N, d1, ..., V), a view
         logits = input.movedim(1, -1) if input.dim() > 1 else input[None]
         index = target.reshape(-1)
     all_count = check_targets(index, logits.shape[-1], ignore_index)

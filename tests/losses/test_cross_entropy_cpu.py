@@ -62,7 +62,7 @@ def random_case(dtype: torch.dtype, vocab: int, options: tuple[Any, ...], weight
 
 
 def peaked_case(vocab: int, dtype: torch.dtype) -> Case:
-    """1 - p_y from 1e-1 down to 1e-9, and the reverse: a target far below its rivals."""
+    """1 - p_y from 1e-1 down to 1e-9, and the reverse: a target far below the others."""
     g = torch.Generator().manual_seed(1)
     logits = torch.randn(10, vocab, generator=g, dtype=torch.float64)
     target = torch.randint(0, vocab, (10,), generator=g)
@@ -101,15 +101,15 @@ def special_case(dtype: torch.dtype, vocab: int) -> Case:
     inf, nan = float("inf"), float("nan")
     logits = torch.randn(12, vocab, generator=torch.Generator().manual_seed(2)).to(dtype)
     target = torch.full((12,), 1)
-    for row, (at_target, at_rival) in enumerate(
+    for row, (at_target, far) in enumerate(
         [(-inf, 0), (inf, 0), (nan, 0), (0, -inf), (0, inf), (0, nan), (-inf, inf), (inf, nan)]
     ):
-        logits[row, 1], logits[row, -1] = at_target, at_rival
+        logits[row, 1], logits[row, -1] = at_target, far
     logits[8] = -inf  # no finite logit at all
-    logits[9, torch.arange(vocab) != 1] = -inf  # no rival
+    logits[9, torch.arange(vocab) != 1] = -inf  # no non-target class
     logits[10, : vocab // 2] = nan  # an ignored row is not read
     target[10] = -100
-    logits[11, : vocab - 1] = -inf  # one rival, in the last column
+    logits[11, : vocab - 1] = -inf  # one non-target class, in the last column
     return case(logits, target)
 
 

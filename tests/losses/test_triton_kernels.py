@@ -66,7 +66,7 @@ def peaked() -> tuple[Tensor, Tensor]:
 
 
 def with_holes() -> tuple[Tensor, Tensor]:
-    """-inf where a mask forbids classes: scattered, a whole first tile, all rivals, the target."""
+    """-inf where a mask forbids classes: scattered, a whole first tile, all others, the target."""
     logits = torch.randn(5, 9001)
     logits[0, ::3] = -INF
     logits[1, :8200] = -INF
@@ -77,7 +77,7 @@ def with_holes() -> tuple[Tensor, Tensor]:
 
 
 def adversarial() -> tuple[Tensor, Tensor]:
-    """All equal; huge and far apart; huge and close; one giant rival; growing along the row."""
+    """All equal; huge and far apart; huge and close; one giant; growing along the row."""
     logits = torch.zeros(5, 4100)
     logits[1] = torch.randn(4100) * 1e4
     logits[2] = torch.randn(4100) + 1e4

@@ -33,7 +33,7 @@ struct CouplingOptions {
   double right_at;               // perception is right from this value on
 };
 
-// pair: (T, C, kPairFields); signal: (C, kSignalFields). The result does not depend on how many
+// pair: (K, C, kPairFields); signal: (C, kSignalFields). The result does not depend on how many
 // threads `parallel` has.
 template <class T>
 void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
@@ -44,7 +44,7 @@ template <class T>
 void coupling_stats_by_id(Rollouts<T> in, const int64_t* ids, const CouplingOptions& options,
                           double* pair, double* signal, const Parallel& parallel);
 
-// correlation: (T, C, G), NaN where either side is constant; count: (T, C, G) rollouts with both.
+// correlation: (K, C, G), NaN where either side is constant; count: (K, C, G) rollouts with both.
 template <class T>
 void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
                     const Parallel& parallel);
