@@ -43,8 +43,7 @@ def cross_entropy(
 
     Same signature, shapes, reductions, errors and gradients as
     ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under
-    autocast). Sums run in float32 (float64 for float64 input) and are accurate when p(target) is
-    near 1 (M2).
+    autocast). Sums run in float32 (float64 for float64 input), accurate near p(target) = 1 (M2).
 
     input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
@@ -72,17 +71,9 @@ def cross_entropy(
         )
     if not takes:
         return F.cross_entropy(
-            input,
-            target,
-            weight=weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
+            input, target, weight, None, ignore_index, None, reduction, label_smoothing
         )
-    logits, index = input, target
-    if input.dim() != 2:  # (N, V, d1, ...) -> (N, d1, ..., V), a view
-        logits = input.movedim(1, -1) if input.dim() > 1 else input[None]
-        index = target.reshape(-1)
+    logits, index = _classes_last(input, target)
     all_count = check_targets(index, logits.shape[-1], ignore_index)
     dtype = accumulate_dtype(logits)
     class_weight = None if weight is None else weight.to(dtype)
@@ -92,14 +83,10 @@ def cross_entropy(
         rows = logits.flatten(0, -2)
         loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
         return loss.to(out_dtype).reshape(target.shape)
-    if reduction == "sum" or (all_count and class_weight is None):
-        share = 1.0 if reduction == "sum" else 1.0 / index.shape[0]
-        row_weight = logits.new_full((), share, dtype=dtype).expand(index.shape)
-        return _weighted(logits, index, row_weight, options, inplace=inplace)[0].to(out_dtype)
-    inverse = mean_share(index, class_weight, ignore_index, dtype)
-    total = _weighted(logits, index, inverse.expand(index.shape), options, inplace=inplace)[0]
-    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
-    return (total + 0.0 * inverse).to(out_dtype)
+    share = 1.0 if reduction == "sum" else None
+    if reduction == "mean" and all_count and class_weight is None:
+        share = 1.0 / index.shape[0]
+    return _reduced(logits, index, options, share, inplace=inplace).to(out_dtype)
 
 
 @renamed(weight="class_weight")
@@ -174,6 +161,27 @@ def _weighted(
         total = weighted_sum(row_weight, loss, index != options.ignore_index)
         return total, loss.detach(), grad_sq
     return library.weighted_cross_entropy(rows, index, row_weight, options, need_grad)[:3]
+
+
+def _classes_last(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """(V,) or (N, V, d1, ...) -> (N, d1, ..., V), a view, and the targets in one row."""
+    if input.dim() == 2:
+        return input, target
+    return input.movedim(1, -1) if input.dim() > 1 else input[None], target.reshape(-1)
+
+
+def _reduced(
+    logits: Tensor, index: Tensor, options: LossOptions, share: float | None, *, inplace: bool
+) -> Tensor:
+    """() = share times the sum of the losses; None: their mean, by what the targets weigh."""
+    dtype = accumulate_dtype(logits)
+    if share is not None:
+        row_weight = logits.new_full((), share, dtype=dtype).expand(index.shape)
+        return _weighted(logits, index, row_weight, options, inplace=inplace)[0]
+    inverse = mean_share(index, options.class_weight, options.ignore_index, dtype)
+    total = _weighted(logits, index, inverse.expand(index.shape), options, inplace=inplace)[0]
+    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
+    return total + 0.0 * inverse
 
 
 def _takes_index_targets(
