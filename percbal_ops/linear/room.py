@@ -55,6 +55,7 @@ def through_room(
             torch.mm(x, columns, out=tile_logits(room[classes], n))
         else:
             torch.addmm(bias[classes], x, columns, out=tile_logits(room[classes], n))
+    # csrc/cpu/cross_entropy.cpp, or tiled_weighted_cross_entropy_ below
     loss, square = torch.ops.percbal.tiled_weighted_cross_entropy_(
         room, target, row_weight, *options, linear_norms.TILE
     )

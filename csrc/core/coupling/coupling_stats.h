@@ -4,7 +4,7 @@
 
 #include "core/coupling/coupling_fields.h"
 #include "core/simd/parallel.h"
-#include "core/simd/target.h"
+#include "core/simd/level.h"
 
 namespace percbal {
 
@@ -15,7 +15,7 @@ struct Rollouts {
   const T* outcome;        // (R, C), row-major; NaN = not scored
   int64_t candidates;      // C
   const T* target[2];      // (R) each: perception, then reasoning
-  int64_t targets;         // T: how many of them; without rows, all pointers may be null
+  int64_t targets;         // K: how many of them; without rows, all pointers may be null
   const int32_t* order;    // (R) rows by group, or null when they already lie so
   const int64_t* offsets;  // (G + 1), or null when every group has `length` rows
   int64_t rows, groups;
@@ -28,7 +28,7 @@ struct Rollouts {
 
 struct CouplingOptions {
   const double* origin_outcome;  // (C): the moments are about these values
-  const double* origin_target;   // (T)
+  const double* origin_target;   // (K)
   double eps;                    // added to the group's std before dividing by it
   double right_at;               // perception is right from this value on
 };

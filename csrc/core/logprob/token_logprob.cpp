@@ -1,26 +1,26 @@
+// The kernels of every processor, from token_logprob_level.h, and the choice among these and the same
+// text compiled by token_logprob_avx2.cpp and token_logprob_avx512.cpp.
 #include "core/logprob/token_logprob.h"
 
 #include <cmath>
 #include <limits>
 
+#include "core/logprob/token_logprob_level.h"
+#include "core/simd/dispatch.h"
+
 namespace percbal {
 
-namespace portable {
-TokenLogprobKernels token_logprob_kernels(Dtype dtype);
-}
+#if defined(__x86_64__)
 namespace avx2 {
 TokenLogprobKernels token_logprob_kernels(Dtype dtype);
 }
 namespace avx512 {
 TokenLogprobKernels token_logprob_kernels(Dtype dtype);
 }
+#endif
 
 TokenLogprobKernels token_logprob_kernels(Dtype dtype, CpuLevel level) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::avx512) return avx512::token_logprob_kernels(dtype);
-  if (level == CpuLevel::avx2) return avx2::token_logprob_kernels(dtype);
-#endif
-  return portable::token_logprob_kernels(dtype);
+  return PERCBAL_AT_LEVEL(level, token_logprob_kernels)(dtype);
 }
 
 void EntropySums::raise_max(double to, double temperature) {

@@ -1,7 +1,25 @@
-// The loops over a row for log-probability and entropy; included once per level, last.
+// The loops over a row for log-probability and entropy, compiled once per instruction set.
 //
 // A block of a row is widened into the first-level cache, where the target and what lies past the
 // end become -inf; its maximum and its sums are taken there.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "core/logprob/token_logprob.h"
+#include "core/losses/cross_entropy_row.h"
+#include "core/simd/float16.h"
+#include "core/simd/level_begin.h"
+// in this order: each builds on the one before
+#include "core/simd/vectors.h"
+#include "core/simd/vectors_memory.h"
+#include "core/losses/cross_entropy_rows.h"
+#include "core/losses/cross_entropy_general.h"
+
 namespace percbal::PERCBAL_LEVEL {
 
 // exp of it is 0 in fp64 too; 0 * 1000 is 0 where 0 * inf would be NaN.
@@ -138,3 +156,5 @@ TokenLogprobKernels token_logprob_kernels(Dtype dtype) {
 }
 
 }  // namespace percbal::PERCBAL_LEVEL
+
+#include "core/simd/level_end.h"

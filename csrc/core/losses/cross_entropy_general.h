@@ -25,7 +25,7 @@ PERCBAL_INLINE void cap_lanes(Vec<Acc> z, Acc softcap, Vec<Acc>& u, Vec<Acc>& sl
 
 // Up to kGeneralBlock<T> logits of a row with their class weights.
 template <class T>
-struct Block {
+struct GeneralBlock {
   using Acc = AccOf<T>;
   const T* logits;
   const Acc* weight;  // null: all 1
@@ -48,7 +48,7 @@ struct Block {
 };
 
 template <class T, bool Cap>
-void add_general_block(const Block<T>& block, AccOf<T> softcap, NontargetSums& sums) {
+void add_general_block(const GeneralBlock<T>& block, AccOf<T> softcap, NontargetSums& sums) {
   using Acc = AccOf<T>;
   constexpr int width = Simd<Acc>::width;
   const Vec<Acc> zero = broadcast<Acc>(0), nothing = broadcast<Acc>(-__builtin_inf());
@@ -91,7 +91,7 @@ void add_general(const T* row, const AccOf<T>* weight, int64_t classes, int64_t 
     const int64_t left = classes - begin;
     const int64_t count = left < kGeneralBlock<T> ? left : kGeneralBlock<T>;
     const bool has_target = target >= begin && target < begin + count;
-    const Block<T> block{row + begin, weight ? weight + begin : nullptr, count,
+    const GeneralBlock<T> block{row + begin, weight ? weight + begin : nullptr, count,
                          has_target ? target - begin : -1};
     add_general_block<T, Cap>(block, softcap, sums);
   }
@@ -103,7 +103,7 @@ void general_gradient(const T* row, T* out, const AccOf<T>* weight, int64_t clas
                       AccOf<T> softcap, double max_logit, double nontarget, double uniform) {
   using Acc = AccOf<T>;
   constexpr int width = Simd<Acc>::width;
-  const Block<T> block{row, weight, classes, -1};
+  const GeneralBlock<T> block{row, weight, classes, -1};
   const Vec<Acc> m = broadcast<Acc>(max_logit), r = broadcast<Acc>(nontarget);
   const Vec<Acc> c = broadcast<Acc>(uniform);
   for (int64_t i = 0; i < classes; i += width) {

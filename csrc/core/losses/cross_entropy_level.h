@@ -1,4 +1,22 @@
-// The kernels of one instruction set, from the loops over a row; included once per level, last.
+// The cross-entropy kernels: loops over rows and over the pieces of a row, whose columns
+// cross_entropy_rows.h and cross_entropy_general.h go through. Compiled once per instruction set.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "core/losses/cross_entropy_row.h"
+#include "core/simd/float16.h"
+#include "core/simd/level_begin.h"
+// in this order: each builds on the one before
+#include "core/simd/vectors.h"
+#include "core/simd/vectors_memory.h"
+#include "core/losses/cross_entropy_rows.h"
+#include "core/losses/cross_entropy_general.h"
+
 namespace percbal::PERCBAL_LEVEL {
 
 template <class T>
@@ -163,3 +181,5 @@ CrossEntropyKernels cross_entropy_kernels(Dtype dtype) {
 }
 
 }  // namespace percbal::PERCBAL_LEVEL
+
+#include "core/simd/level_end.h"

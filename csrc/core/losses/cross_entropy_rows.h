@@ -1,4 +1,4 @@
-// The loops over a row, for one instruction set; included once per level after simd_memory.h.
+// The loops over a row, for one instruction set; included once per level after vectors_memory.h.
 //
 // A block of a row is read from memory once: its maximum and its sums are taken while it is in the
 // first-level cache. The gradient reads the row a second time, from the second-level cache. Block
