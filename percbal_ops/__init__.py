@@ -1,6 +1,6 @@
 """Operators that see segments of tokens: weighted losses, gradient norms, reward coupling."""
 
-from percbal_ops.agreement import group_agreement
+from percbal_ops.agreement.api import group_agreement
 from percbal_ops.coupling.api import CouplingStats, RewardCoupling, group_advantage, reward_coupling
 from percbal_ops.dispatch import implementation, use_cuda_backend
 from percbal_ops.linear.api import linear_cross_entropy, linear_segment_cross_entropy

@@ -1,4 +1,7 @@
-"""Which implementation serves a call: one environment variable, one context manager, one query."""
+"""Which implementation serves a call: one environment variable, one context manager, one query.
+
+Names alone: losses/library.py knows the modules behind them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 
 import torch
 
@@ -51,31 +53,16 @@ def _default() -> str:
     return "reference"
 
 
-def _current() -> str:
+def cuda_backend() -> str:
+    """One of CUDA_BACKENDS: what serves CUDA tensors now."""
     return _checked(_chosen) if _chosen else _default()
-
-
-def cuda_kernels() -> ModuleType:
-    """The module whose functions implement the operators for CUDA tensors."""
-    name = _current()
-    if name == "reference":
-        from percbal_ops.losses import reference
-
-        return reference
-    if name == "cuda":
-        from percbal_ops.losses.triton import hopper
-
-        return hopper
-    from percbal_ops.losses.triton import launch
-
-    return launch
 
 
 def implementation(op: str, device: str) -> str:
     """Who serves `percbal::<op>` on `device`: on "cpu" "cpp" or "reference"; on "cuda" "triton",
     "cuda" (on Hopper, where its kernel applies) or "reference"."""
     if device == "cuda":
-        name = _current()
+        name = cuda_backend()
         return "triton" if name == "cuda" and not (op in CUDA_CPP and _on_hopper()) else name
     compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"percbal::{op}", device.upper())
     return "cpp" if compiled else "reference"

@@ -42,13 +42,15 @@ def _peaked(logits: Tensor, target: Tensor) -> None:
     """1 - p_y falls from about 0.1 to about 1e-7 over the rows."""
     if logits.shape[1] == 1:
         return
-    rivals = logits.scatter(1, target[:, None], -math.inf).logsumexp(1)
-    miss = torch.logspace(-1, -7, len(target), dtype=torch.float64)
-    logits.scatter_(1, target[:, None], (rivals + torch.log1p(-miss) - miss.log())[:, None])
+    others = logits.scatter(1, target[:, None], -math.inf).logsumexp(1)
+    one_minus_p = torch.logspace(-1, -7, len(target), dtype=torch.float64)
+    logits.scatter_(
+        1, target[:, None], (others + torch.log1p(-one_minus_p) - one_minus_p.log())[:, None]
+    )
 
 
 def _wrong(logits: Tensor, target: Tensor) -> None:
-    """Confidently wrong: the target far below its rivals."""
+    """Confidently wrong: the target far below the other classes."""
     logits.scatter_add_(1, target[:, None], torch.full((len(target), 1), -30.0).double())
 
 
@@ -62,7 +64,7 @@ def _shifted(logits: Tensor, target: Tensor) -> None:
 
 
 def _masked(logits: Tensor, target: Tensor) -> None:
-    """Constrained decoding: half of the vocabulary is -inf, in one row all rivals are."""
+    """Constrained decoding: half of the vocabulary is -inf, in one row all but the target."""
     hidden = torch.arange(logits.shape[1]) % 2 == 0
     keep = logits.gather(1, target[:, None])
     logits[:, hidden] = -math.inf

@@ -14,6 +14,7 @@ from torch import Tensor
 from gpu.facts import REHEARSAL, Facts, Found
 from gpu.inputs import KERNELS, PLAIN, Outputs, Rows, make_rows
 from percbal_ops.losses import reference
+from percbal_ops.losses.options import LossOptions
 
 VOCABS = (4096, 5001) if REHEARSAL else (152064, 50264, 50257, 8200)
 STEP = 256  # rows taken to float64 at a time
@@ -37,11 +38,12 @@ def check(name: str, rows: Rows) -> Found:
 def largest_errors(rows: Rows, got: Outputs) -> dict[str, float]:
     loss, square, gradient = got
     worst = dict.fromkeys(ALLOWED, 0.0)
+    options = LossOptions(None, *PLAIN)
     for begin in range(0, rows.logits.shape[0], STEP):
         part = slice(begin, begin + STEP)
         z, y = rows.logits[part].double(), rows.target[part]
-        true_loss, true_square, _ = reference.token_cross_entropy(z, y, None, *PLAIN)
-        truth = reference.logit_gradient(rows.row_weight[part].double(), z, y, None, *PLAIN)
+        true_loss, true_square, _ = reference.token_cross_entropy(z, y, *options)
+        truth = reference.logit_gradient(rows.row_weight[part].double(), z, y, options)
         size = truth.abs().amax(1, keepdim=True).clamp(min=1e-30)
         errors = {
             "loss": relative(loss[part], true_loss),

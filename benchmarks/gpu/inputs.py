@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gpu.facts import DEVICE, REHEARSAL, NeedsGpu, Unsuitable
+from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.triton import hopper
 from percbal_ops.losses.triton import launch as triton_kernels
 
@@ -69,7 +70,7 @@ def must_apply(rows: Rows) -> None:
     """Raises where Triton would serve the call instead."""
     if REHEARSAL:
         raise NeedsGpu("the CUDA C++ kernel runs on a Hopper GPU")
-    if not hopper.applies(rows.logits, 0.0, 0.0):
+    if not hopper.applies(rows.logits, LossOptions()):
         raise Unsuitable(f"the CUDA C++ kernel does not serve {rows} on this device")
 
 

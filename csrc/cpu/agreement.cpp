@@ -1,4 +1,4 @@
-// CPU kernel of group_agreement; its schema is in percbal_ops/agreement.py.
+// CPU kernel of group_agreement; its schema is in percbal_ops/agreement/library.py.
 #include "cpu/coupling_columns.h"
 
 namespace percbal {

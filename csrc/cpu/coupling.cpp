@@ -70,7 +70,7 @@ std::tuple<Tensor, Tensor> coupling_summary_cpu(const Tensor& pair_, const Tenso
   const Tensor pair = torch::stable::contiguous(pair_), signal = torch::stable::contiguous(signal_);
   STD_TORCH_CHECK(pair.dim() == 3 && pair.size(2) == kPairFields &&
                       pair.scalar_type() == ScalarType::Double,
-                  "pair must be (T, C, ", int64_t{kPairFields}, ") float64");
+                  "pair must be (K, C, ", int64_t{kPairFields}, ") float64");
   const int64_t t = pair.size(0), c = pair.size(1);
   STD_TORCH_CHECK(signal.dim() == 2 && signal.size(0) == c && signal.size(1) == kSignalFields &&
                       signal.scalar_type() == ScalarType::Double,

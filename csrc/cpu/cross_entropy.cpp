@@ -101,6 +101,7 @@ class Inputs {
   }
 
   void run(RowsFunction CrossEntropyKernels::* pass) const {
+    // core/losses/cross_entropy_level.h, as compiled for this processor
     const auto kernels = cross_entropy_kernels(core_dtype(logits_.scalar_type()), cpu_level());
     const int64_t classes = args.classes > 0 ? args.classes : 1;
     const int64_t grain = (kLogitsPerThread + classes - 1) / classes;

@@ -74,35 +74,35 @@ struct alignas(16) Share {
 // The largest logit of the thread's packs among begin ... end - 1; NaN is left to the sums. begin
 // is a multiple of kThreads, so that in every pass a thread has the same packs.
 template <class T>
-__device__ float chunk_peak(const Pack<T>* slice, int begin, int end) {
+__device__ float chunk_max(const Pack<T>* slice, int begin, int end) {
   T least;
   narrow(-INFINITY, least);
-  auto peaks = pair(least);
+  auto maxima = pair(least);
   for (int i = begin + threadIdx.x; i < end; i += kThreads) {
     const Pack<T> pack = slice[i];
-    decltype(peaks) pairs[Pack<T>::size / 2];
+    decltype(maxima) pairs[Pack<T>::size / 2];
     memcpy(pairs, &pack, sizeof(pack));
 #pragma unroll
-    for (const auto& two : pairs) peaks = __hmax2(peaks, two);
+    for (const auto& two : pairs) maxima = __hmax2(maxima, two);
   }
-  return fmaxf(widen(peaks.x), widen(peaks.y));
+  return fmaxf(widen(maxima.x), widen(maxima.y));
 }
 template <>
-[[maybe_unused]] __device__ float chunk_peak(const Pack<float>* slice, int begin, int end) {
-  float peak = -FLT_MAX;
+[[maybe_unused]] __device__ float chunk_max(const Pack<float>* slice, int begin, int end) {
+  float max_logit = -FLT_MAX;
   for (int i = begin + threadIdx.x; i < end; i += kThreads) {
     const Pack<float> pack = slice[i];
 #pragma unroll
-    for (const float z : pack.values) peak = fmaxf(peak, z);
+    for (const float z : pack.values) max_logit = fmaxf(max_logit, z);
   }
-  return peak;
+  return max_logit;
 }
 
-// `peak`: of the thread's own packs. One exponential per logit.
+// `max_logit`: of the thread's own packs. One exponential per logit.
 template <class T>
-__device__ Sums slice_sums(const Pack<T>* slice, int packs, float peak,
+__device__ Sums slice_sums(const Pack<T>* slice, int packs, float max_logit,
                            float (*scratch)[kWarps]) {
-  float top[] = {peak};
+  float top[] = {max_logit};
   reduce_block(top, scratch, [](float a, float b) { return fmaxf(a, b); });
   float s[] = {0, 0};
   for (int i = threadIdx.x; i < packs; i += kThreads) {
@@ -120,11 +120,11 @@ __device__ Sums slice_sums(const Pack<T>* slice, int packs, float peak,
 
 // The logits of the chunk give way to their gradient.
 template <class T>
-__device__ void chunk_gradient(Pack<T>* slice, int begin, int end, float peak, float spread) {
+__device__ void chunk_gradient(Pack<T>* slice, int begin, int end, float max_logit, float spread) {
   for (int i = begin + threadIdx.x; i < end; i += kThreads) {
     Pack<T> pack = slice[i];
 #pragma unroll
-    for (T& z : pack.values) narrow(spread * exp_fast(widen(z) - peak), z);
+    for (T& z : pack.values) narrow(spread * exp_fast(widen(z) - max_logit), z);
     slice[i] = pack;
   }
 }
@@ -179,21 +179,21 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
   cluster_arrive();
   __syncthreads();  // the barriers are set up
 
-  // The target is no rival: its place in shared memory says -inf until its gradient takes it. One
+  // The sums leave out the target: its place in shared memory says -inf until its gradient takes it. One
   // thread, whose pack it is in, sees to both.
   const int home = known ? static_cast<int>(target) / Pack<T>::size - first : -1;
   const bool keeper = home >= 0 && home < packs && home % kThreads == threadIdx.x;
   T* place = reinterpret_cast<T*>(slice) + (target - static_cast<int64_t>(first) * Pack<T>::size);
-  float peak = -FLT_MAX;
+  float max_logit = -FLT_MAX;
   for (int begin = 0, i = 0; begin < packs; begin += chunk, ++i) {
     wait_for_bytes(&arrived[i]);
     if (keeper && home / chunk == i) {
       z_y = widen(*place);
       narrow(-INFINITY, *place);
     }
-    peak = fmaxf(peak, chunk_peak(slice, begin, min(begin + chunk, packs)));
+    max_logit = fmaxf(max_logit, chunk_max(slice, begin, min(begin + chunk, packs)));
   }
-  const Sums sums = slice_sums(slice, packs, peak, scratch);
+  const Sums sums = slice_sums(slice, packs, max_logit, scratch);
 
   cluster_wait();  // all blocks run and have set up `told`
   if (blocks == 1) {  // alone, it has nobody to send to; the memory checker insists on it
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, 3) cluster_kernel(const CrossEntropy
   __syncthreads();
   for (int begin = 0, i = 0; begin < packs; begin += chunk, ++i) {
     const int end = min(begin + chunk, packs);
-    chunk_gradient(slice, begin, end, row_terms.peak, row_terms.spread);
+    chunk_gradient(slice, begin, end, row_terms.max_logit, row_terms.spread);
     if (keeper && home / chunk == i) narrow(row_terms.at_target, *place);
     publish_to_copies();
     __syncthreads();

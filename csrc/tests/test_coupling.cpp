@@ -1,9 +1,9 @@
 // Layouts and sums of reward coupling against plain loops, with one thread and with four; and the sums
 // in eight lanes, as AVX-512 makes them, on any processor with AVX2: the compiler splits the vectors.
 #if defined(__x86_64__)
-#define PERCBAL_ISA eight
-#define PERCBAL_LANES 8
-#define PERCBAL_TARGET __attribute__((target("avx2,fma,popcnt")))
+#define PERCBAL_LEVEL eight
+#define PERCBAL_VECTOR_BYTES 64
+#define PERCBAL_TARGET_BYTES 32
 #endif
 #include "core/coupling/coupling_chunk.h"
 

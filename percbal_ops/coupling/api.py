@@ -103,7 +103,7 @@ class CouplingStats:
     """A running estimate: small sums that batches, and ranks, add to one another.
 
     Give each `update` whole groups: a group split between two updates counts as two. Rollouts of
-    the same prompt in a later update are a new group, as they are for GRPO. `pair` (T, C, 40) and
+    the same prompt in a later update are a new group, as they are for GRPO. `pair` (K, C, 40) and
     `signal` (C, 17) are plain float64 sums about `origin`; `tensor()` holds all of them in one
     tensor to all-reduce. Sums about an origin far from the rewards lose digits: keep the default
     0 for rewards of order one, and give the typical value to others, the same on every rank.
@@ -172,7 +172,7 @@ class CouplingStats:
         return self.load_tensor(self.tensor() + other.tensor())
 
     def tensor(self) -> Tensor:
-        """All sums, (T * C * 40 + C * 17,) float64: all-reduce it with SUM, then `load_tensor`."""
+        """All sums, (K * C * 40 + C * 17,) float64: all-reduce it with SUM, then `load_tensor`."""
         return torch.cat([self.pair.flatten(), self.signal.flatten()])
 
     def load_tensor(self, sums: Tensor) -> CouplingStats:
@@ -219,7 +219,7 @@ def _sums(
     eps: float,
     right_at: float,
 ) -> tuple[Tensor, Tensor]:
-    """pair (T, C, 40) and signal (C, 17) of a batch, on the CPU."""
+    """pair (K, C, 40) and signal (C, 17) of a batch, on the CPU."""
     device = matrix.device
     tail = (origin_outcome.to(device), origin_target.to(device), eps, right_at)
     if group is None:

@@ -48,7 +48,7 @@ def coupling_stats(
     eps: float,
     right_at: float,
 ) -> tuple[Tensor, Tensor]:
-    """-> pair (T, C, PAIR_FIELDS), signal (C, SIGNAL_FIELDS), float64."""
+    """-> pair (K, C, PAIR_FIELDS), signal (C, SIGNAL_FIELDS), float64."""
     x, group = _sorted(outcome, order, offsets)
     targets = [
         _sorted(t[:, None], order, offsets)[0] for t in (perception, reasoning) if t is not None
@@ -84,7 +84,7 @@ def coupling_stats_by_id(
 def group_coupling(
     outcome: Tensor, perception: Tensor, reasoning: Tensor | None, order: Tensor, offsets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """-> correlation (T, C, G) float64 (C1), count (T, C, G) int64."""
+    """-> correlation (K, C, G) float64 (C1), count (K, C, G) int64."""
     x, group = _sorted(outcome, order, offsets)
     groups = offsets.numel() - 1
     correlations, counts = [], []
@@ -188,7 +188,7 @@ def _pair_fields(
 
 
 def _upper_outer(v: Tensor) -> Tensor:
-    """Sum over groups of v v', v (K, G, C): its upper triangle (K (K + 1) / 2, C)."""
+    """Sum over groups of v v', v (n, G, C): its upper triangle (n (n + 1) / 2, C)."""
     i, j = torch.triu_indices(len(v), len(v))
     return (v[i] * v[j]).sum(1)
 

@@ -58,7 +58,7 @@ class GroupTable:
     """Correlations of each group; NaN where a side is constant in it."""
 
     ids: Tensor  # (G,) int64
-    correlation: Tensor  # (T, G) or (T, C, G) float64; T: perception, then reasoning
+    correlation: Tensor  # (K, G) or (K, C, G) float64; K: perception, then reasoning
     count: Tensor  # the same shape, int64
 
 
@@ -86,7 +86,7 @@ def summarise(
     scalar: bool,
     groups: GroupTable | None = None,
 ) -> RewardCoupling:
-    """pair (T, C, 40), signal (C, 17), origins (C,) and (T,), float64 on the CPU; scalar: one
+    """pair (K, C, 40), signal (C, 17), origins (C,) and (K,), float64 on the CPU; scalar: one
     candidate, whose numbers are ()."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")

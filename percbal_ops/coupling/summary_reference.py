@@ -20,14 +20,14 @@ PAIR_NUMBERS, SIGNAL_NUMBERS = 16, 11
 def coupling_summary(
     pair: Tensor, signal: Tensor, origin_outcome: Tensor, origin_target: Tensor, confidence: float
 ) -> tuple[Tensor, Tensor]:
-    """pair (T, C, 40), signal (C, 17) -> numbers of the pairs (T, 16, C), of the signals (11, C),
+    """pair (K, C, 40), signal (C, 17) -> numbers of the pairs (K, 16, C), of the signals (11, C),
     in the order of the fields of `Coupled` and `Signal`."""
     numbers = _pair_numbers(pair, origin_outcome, origin_target[:, None], confidence)
     return torch.stack(numbers, 1), torch.stack(_signal_numbers(signal))
 
 
 def _pair_numbers(p: Tensor, origin_x: Tensor, origin_y: Tensor, confidence: float) -> list[Tensor]:
-    """Each (T, C)."""
+    """Each (K, C)."""
     n, sx, sy, xx, xy, yy = p[..., f.COUNT].unbind(-1)
     mean_x, mean_y = sx / n, sy / n  # about the origin; NaN without rollouts
     vxx, vxy, vyy = xx / n - mean_x**2, xy / n - mean_x * mean_y, yy / n - mean_y**2
@@ -67,7 +67,7 @@ def _ratio(xx: Tensor, xy: Tensor, yy: Tensor) -> Tensor:
 
 
 def _quadratic(c: list[Tensor], upper: Tensor) -> Tensor:
-    """c' M c for M given by its upper triangle, (..., K (K + 1) / 2)."""
+    """c' M c for M given by its upper triangle, (..., n (n + 1) / 2)."""
     i, j = torch.triu_indices(len(c), len(c))
     stacked = torch.stack(c, -1)
     terms = torch.where(i == j, 1, 2) * stacked[..., i] * stacked[..., j] * upper

@@ -21,7 +21,9 @@ from percbal_ops.checks import (
     check_targets,
 )
 from percbal_ops.linear import library  # noqa: F401  defines the operators used here
+from percbal_ops.linear.inputs import LinearInputs, Needs
 from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share
+from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype
 from percbal_ops.losses.segments import segment_sums, split
 from percbal_ops.renamed import renamed
@@ -74,15 +76,16 @@ def linear_cross_entropy(
     check_targets(index, head.shape[0], ignore_index)
     dtype = accumulate_dtype(rows)
     class_weight = None if weight is None else weight.detach().to(dtype)
-    options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
+    inputs = LinearInputs(rows, head, bias, index)
+    options = LossOptions(class_weight, ignore_index, label_smoothing)
     if reduction == "none":
-        loss = torch.ops.percbal.linear_token_cross_entropy(rows, head, bias, index, *options)
+        loss = torch.ops.percbal.linear_token_cross_entropy(*inputs, *options)
         return loss.to(out_dtype).reshape(target.shape)
     share = mean_share(index, class_weight, ignore_index, dtype) if reduction == "mean" else None
     row_weight = rows.new_ones((), dtype=dtype) if share is None else share
     row_weight = row_weight.expand(index.shape)
     total = torch.ops.percbal.linear_weighted_cross_entropy(
-        rows, head, bias, index, row_weight, None, *options, "logits", 0, *_needs(rows, head, bias)
+        *inputs, row_weight, None, *options, "logits", 0, *_needs(inputs)
     )[0]
     # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
     return (total if share is None else total + 0.0 * share).to(out_dtype)
@@ -131,21 +134,11 @@ def linear_segment_cross_entropy(
     check_ids(ids, segment_weights.shape[0])
     dtype = accumulate_dtype(rows)
     parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
+    inputs = LinearInputs(rows, head, bias, parts.target)
+    options = LossOptions(None, ignore_index, label_smoothing, z_loss, softcap or 0.0)
+    level, segments = grad_norm or "logits", segment_weights.shape[0]
     total, loss, square, *_ = torch.ops.percbal.linear_weighted_cross_entropy(
-        rows,
-        head,
-        bias,
-        parts.target,
-        parts.row_weight,
-        parts.ids,
-        None,
-        ignore_index,
-        label_smoothing,
-        z_loss,
-        softcap or 0.0,
-        grad_norm or "logits",
-        segment_weights.shape[0],
-        *_needs(rows, head, bias),
+        *inputs, parts.row_weight, parts.ids, *options, level, segments, *_needs(inputs)
     )
     if grad_norm != "head":
         square = segment_sums(square, parts)
@@ -169,10 +162,10 @@ def cast_as_linear(
     return hidden.to(dtype), head.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def _needs(hidden: Tensor, head: Tensor, bias: Tensor | None) -> tuple[bool, bool, bool]:
-    if not torch.is_grad_enabled():
-        return False, False, False
-    return hidden.requires_grad, head.requires_grad, bias is not None and bias.requires_grad
+def _needs(inputs: LinearInputs) -> Needs:
+    given = (inputs.hidden, inputs.head, inputs.bias)
+    grad = torch.is_grad_enabled()
+    return Needs(*(grad and x is not None and x.requires_grad for x in given))
 
 
 def _is_row_problem(

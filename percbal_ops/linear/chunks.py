@@ -1,8 +1,9 @@
 """Cross-entropy from hidden states: chunks of rows, one logits buffer, gradients in the forward.
 
 Per chunk (M8): logits z = x W^T (first GEMM), residuals in place of z, dX = residuals W (second),
-dW += residuals^T x (third). No more than one chunk of logits is ever alive. On the CPU, rows that
-fit into the head's gradient take no buffer at all: room.py.
+dW += residuals^T x (third). No more than one chunk of logits is ever alive. Its rows are served by
+percbal::weighted_cross_entropy_, on the CPU csrc/cpu/cross_entropy.cpp. There, rows that fit into
+the head's gradient take no buffer at all: room.py.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from percbal_ops.linear.inputs import LinearInputs, Needs
 from percbal_ops.linear.norms import HeadGradient, MaskedParts, SortedParts, fresh
 from percbal_ops.linear.plan import Chunk, Part, Plan, buffer_rows, make_plan, room_rows
-from percbal_ops.linear.room import Options, through_room
+from percbal_ops.linear.room import through_room
+from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
 
 
@@ -31,32 +34,22 @@ class LinearResult(NamedTuple):
 
 
 def linear_weighted_cross_entropy(
-    hidden: Tensor,
-    head: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
+    inputs: LinearInputs,
     row_weight: Tensor,
     segment: Tensor | None,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    options: LossOptions,
     level: str,
     segments: int,
-    need_hidden: bool,
-    need_head: bool,
-    need_bias: bool,
+    needs: Needs,
 ) -> LinearResult:
-    """sum_t row_weight_t loss_t and its gradients; hidden (N, D), head (V, D), bias (V,).
+    """sum_t row_weight_t loss_t, row_weight (N,), and its gradients.
 
     level: what `square` is the norm with respect to: "logits", "hidden" or "head". At "head",
     `segment` (N,) holds the segment of each row, and a segment's rows share one row weight.
     """
-    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
-    needs = (need_hidden, need_head, need_bias)
+    hidden, head = inputs.hidden, inputs.head
     with torch.autocast(hidden.device.type, enabled=False):
-        valid = target != ignore_index
+        valid = inputs.target != options.ignore_index
         unit = _unit(row_weight, valid, hidden.dtype)
         relative = row_weight / unit
         plan = make_plan(
@@ -65,11 +58,11 @@ def linear_weighted_cross_entropy(
             segment,
             level,
             segments,
-            buffer_rows(hidden, head, need_head),
-            room_rows(head, need_head, level),
+            buffer_rows(hidden, head, needs.head),
+            room_rows(head, needs.head, level),
         )
         weights = (relative, unit)
-        work = _Work(hidden, head, bias, target, weights, segment, plan, level, segments, needs)
+        work = _Work(inputs, weights, segment, plan, level, segments, needs)
         for chunk in plan.chunks:
             if plan.parts is None:
                 work.run(chunk, options)
@@ -78,33 +71,12 @@ def linear_weighted_cross_entropy(
         return work.result(weighted_sum(row_weight, work.loss, valid))
 
 
-def linear_token_cross_entropy(
-    hidden: Tensor,
-    head: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
-) -> Tensor:
+def linear_token_cross_entropy(inputs: LinearInputs, options: LossOptions) -> Tensor:
     """Loss of each row (N,); one GEMM."""
-    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
-    ones = torch.ones((), device=hidden.device, dtype=accumulate_dtype(hidden))
+    ones = inputs.hidden.new_ones((), dtype=accumulate_dtype(inputs.hidden))
+    row_weight, nothing = ones.expand(inputs.target.shape), Needs(False, False, False)
     return linear_weighted_cross_entropy(
-        hidden,
-        head,
-        bias,
-        target,
-        ones.expand(target.shape),
-        None,
-        *options,
-        "logits",
-        0,
-        False,
-        False,
-        False,
+        inputs, row_weight, None, options, "logits", 0, nothing
     ).loss
 
 
@@ -113,20 +85,17 @@ class _Work:
 
     def __init__(
         self,
-        hidden: Tensor,
-        head: Tensor,
-        bias: Tensor | None,
-        target: Tensor,
+        inputs: LinearInputs,
         weights: tuple[Tensor, Tensor],
         segment: Tensor | None,
         plan: Plan,
         level: str,
         segments: int,
-        needs: tuple[bool, bool, bool],
+        needs: Needs,
     ) -> None:
-        self.hidden, self.head, self.bias = hidden, head, bias
-        self.target, self.segment, self.level = target, segment, level
-        self.need_hidden, self.need_head, self.need_bias = needs
+        self.hidden, self.head, self.bias, self.target = inputs
+        self.segment, self.level, self.needs = segment, level, needs
+        hidden, head = self.hidden, self.head
         n, vocab = hidden.shape[0], head.shape[0]
         dtype = accumulate_dtype(hidden)
         relative, self.unit = weights
@@ -138,17 +107,17 @@ class _Work:
         self.loss = torch.zeros(n, dtype=dtype, device=hidden.device)
         in_room = plan.parts is not None
         self.square = self.loss.new_zeros(segments if in_room and level == "head" else n)
-        self.dhidden = torch.zeros_like(hidden) if self.need_hidden else hidden.new_empty(0)
-        self.dbias = torch.zeros(vocab if self.need_bias else 0, dtype=dtype, device=hidden.device)
+        self.dhidden = torch.zeros_like(hidden) if self.needs.hidden else hidden.new_empty(0)
+        self.dbias = torch.zeros(vocab if self.needs.bias else 0, dtype=dtype, device=hidden.device)
         self.buffer = fresh(hidden, (0 if in_room else plan.longest, vocab), hidden.dtype)
         low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head") and not in_room
-        self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.need_head else None
+        self.dhead = HeadGradient(head, dtype if low else head.dtype) if self.needs.head else None
         self.head_parts: SortedParts | MaskedParts | None = None
         if level == "head" and not in_room:
             parts = SortedParts if plan.exact else MaskedParts
             self.head_parts = parts(head, dtype, segments, self.dhead)
 
-    def run(self, chunk: Chunk, options: Options) -> None:
+    def run(self, chunk: Chunk, options: LossOptions) -> None:
         """One chunk of n rows: losses, squares, and its share of every gradient asked for."""
         x, target, fold = (chunk.take(t) for t in (self.hidden, self.target, self.fold))
         logits = self.buffer[: x.shape[0]]
@@ -156,7 +125,7 @@ class _Work:
             torch.mm(x, self.head.t(), out=logits)
         else:
             torch.addmm(self.bias, x, self.head.t(), out=logits)
-        wanted = self.need_hidden or self.need_head or self.need_bias or self.probed
+        wanted = any(self.needs) or self.probed
         if not (wanted and chunk.gradient):
             _, loss, square, _ = torch.ops.percbal.weighted_cross_entropy(
                 logits, target, fold, *options, False
@@ -168,7 +137,7 @@ class _Work:
             square = self._gradients(chunk, x, logits, fold, square)
         chunk.put(self.square, square)
 
-    def run_in_room(self, chunk: Chunk, parts: list[Part], options: Options) -> None:
+    def run_in_room(self, chunk: Chunk, parts: list[Part], options: LossOptions) -> None:
         """All rows at once; dW is room and result."""
         assert self.dhead is not None
         x, target, fold, kept = (
@@ -178,15 +147,12 @@ class _Work:
         rows = len(x) if self.probed else sum(p.stop - p.start for p in parts if p.kept)
         found = through_room(
             self.dhead.sum,
-            x,
-            self.head,
-            self.bias,
-            target,
+            LinearInputs(x, self.head, self.bias, target),
             fold,
             options,
             parts,
-            hidden_rows=rows if self.need_hidden or self.level == "hidden" else 0,
-            need_bias=self.need_bias,
+            hidden_rows=rows if self.needs.hidden or self.level == "hidden" else 0,
+            need_bias=self.needs.bias,
             part_norms=self.level == "head",
         )
         self.dhead.empty = False
@@ -199,11 +165,11 @@ class _Work:
             chunk.put(self.square, (norm / fold) ** 2)
         else:
             chunk.put(self.square, found.square)
-        if self.need_hidden and rows:
+        if self.needs.hidden and rows:
             order = None if chunk.order is None else chunk.order[:rows]
             dx = found.dx.masked_fill_(~kept[:rows, None], 0.0)
             chunk._replace(order=order).put(self.dhidden, dx.to(x.dtype))
-        if self.need_bias:
+        if self.needs.bias:
             self.dbias = found.dbias
 
     def _gradients(
@@ -211,14 +177,14 @@ class _Work:
     ) -> Tensor:
         """Third and second GEMM; residual (n, V) at weights `fold`. Returns the squares (n,)."""
         kept = chunk.take(self.kept)[:, None] if self.masked else None
-        if self.need_hidden or self.level == "hidden":
+        if self.needs.hidden or self.level == "hidden":
             dx = torch.mm(residual, self.head)
             if self.level == "hidden":
                 norm = torch.linalg.vector_norm(dx, dim=1, dtype=square.dtype)
                 square = (norm / fold) ** 2
-            if self.need_hidden:
+            if self.needs.hidden:
                 chunk.put(self.dhidden, dx if kept is None else torch.where(kept, dx, 0.0))
-        if self.need_bias:
+        if self.needs.bias:
             rows = residual if kept is None else torch.where(kept, residual, 0.0)
             self.dbias += rows.sum(0, dtype=self.dbias.dtype)
         if self.head_parts is not None:

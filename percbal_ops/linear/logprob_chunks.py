@@ -9,31 +9,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from percbal_ops.linear.inputs import LinearInputs, LogprobOptions, Needs
 from percbal_ops.linear.norms import HeadGradient, fresh
 from percbal_ops.linear.plan import Plan, buffer_rows, make_plan
 from percbal_ops.losses.reference import accumulate_dtype
 
 
 def linear_token_logprob(
-    hidden: Tensor,
-    head: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
-    ignore_index: int,
-    temperature: float,
-    softcap: float,
+    inputs: LinearInputs, options: LogprobOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probability (N,), entropy (N,), and the statistics (N, 5) that backward needs."""
+    hidden, head, bias, target = inputs
     n, dtype = hidden.shape[0], accumulate_dtype(hidden)
     with torch.autocast(hidden.device.type, enabled=False):
-        plan = _plan(hidden, head, target != ignore_index, False)
+        plan = _plan(hidden, head, target != options.ignore_index, False)
         results = [hidden.new_zeros(shape, dtype=dtype) for shape in ((n,), (n,), (n, 5))]
         buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
         for chunk in plan.chunks:
             logits = _logits(chunk.take(hidden), head, bias, buffer)
             valid = chunk.take(plan.valid)
             index = torch.where(valid, chunk.take(target), 0)
-            rows = torch.ops.percbal.token_logprob_rows(logits, index, temperature, softcap)
+            rows = torch.ops.percbal.token_logprob_rows(
+                logits, index, options.temperature, options.softcap
+            )
             for result, values in zip(results, rows, strict=True):
                 counts = valid if values.dim() == 1 else valid[:, None]
                 chunk.put(result, torch.where(counts, values, 0.0))
@@ -44,43 +42,37 @@ def linear_token_logprob(
 def linear_token_logprob_backward(
     grad_logprob: Tensor,
     grad_entropy: Tensor,
-    hidden: Tensor,
-    head: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
+    inputs: LinearInputs,
     stats: Tensor,
-    ignore_index: int,
-    temperature: float,
-    softcap: float,
-    need_hidden: bool,
-    need_head: bool,
-    need_bias: bool,
+    options: LogprobOptions,
+    needs: Needs,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dX (N, D), dW (V, D), db (V,), or empty tensors; rows without upstream are dropped (CPU)."""
+    hidden, head, bias, target = inputs
     dtype = accumulate_dtype(hidden)
-    dhidden = torch.zeros_like(hidden) if need_hidden else hidden.new_empty(0)
-    dbias = torch.zeros(head.shape[0] if need_bias else 0, dtype=dtype, device=hidden.device)
+    dhidden = torch.zeros_like(hidden) if needs.hidden else hidden.new_empty(0)
+    dbias = torch.zeros(head.shape[0] if needs.bias else 0, dtype=dtype, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
-        valid = (target != ignore_index) & ((grad_logprob != 0) | (grad_entropy != 0))
-        plan = _plan(hidden, head, valid, need_head)
+        valid = (target != options.ignore_index) & ((grad_logprob != 0) | (grad_entropy != 0))
+        plan = _plan(hidden, head, valid, needs.head)
         low = dtype != hidden.dtype and len(plan.chunks) > 1
-        dhead = HeadGradient(head, dtype if low else head.dtype) if need_head else None
+        dhead = HeadGradient(head, dtype if low else head.dtype) if needs.head else None
         buffer = fresh(hidden, (plan.longest, head.shape[0]), hidden.dtype)
         for chunk in plan.chunks:
             valid, x, saved = (chunk.take(t) for t in (plan.valid, hidden, stats))
             index = torch.where(valid, chunk.take(target), 0)
             up = [torch.where(valid, chunk.take(g), 0.0) for g in (grad_logprob, grad_entropy)]
             if not plan.exact:
-                # logits made of zeros may lie far above the row's peak: below +inf nothing does
+                # logits made of zeros may lie far above the row's maximum: below +inf nothing does
                 x, saved = (torch.where(valid[:, None], t, 0.0) for t in (x, saved))
                 saved[:, 0].masked_fill_(~valid, torch.inf)
             logits = _logits(x, head, bias, buffer)
             torch.ops.percbal.token_logprob_gradient_(
-                logits, index, saved, *up, temperature, softcap
+                logits, index, saved, *up, options.temperature, options.softcap
             )
-            if need_hidden:
+            if needs.hidden:
                 chunk.put(dhidden, torch.mm(logits, head))
-            if need_bias:
+            if needs.bias:
                 dbias += logits.sum(0, dtype=dtype)
             if dhead is not None:
                 dhead.add(logits, x)

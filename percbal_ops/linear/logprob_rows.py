@@ -34,25 +34,25 @@ def token_logprob_rows(
 def _statistics(u: Tensor, target: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     index = target[:, None]
     u_y = u.gather(1, index)[:, 0]
-    rivals = u.scatter(1, index, -torch.inf)
-    peak = rivals.amax(1)
-    peak = torch.where(peak == -torch.inf, 0.0, peak)
-    gaps = rivals.sub_(peak[:, None]).div_(temperature).clamp_(min=FLOOR)
+    others = u.scatter(1, index, -torch.inf)
+    max_logit = others.amax(1)
+    max_logit = torch.where(max_logit == -torch.inf, 0.0, max_logit)
+    gaps = others.sub_(max_logit[:, None]).div_(temperature).clamp_(min=FLOOR)
     exps = gaps.exp()
-    total = exps.sum(1)  # S1; 0 where the target is alone or all its rivals are at -inf
+    total = exps.sum(1)  # S1; 0 where the target is alone or all others are at -inf
     sunk = -exps.mul_(gaps).sum(1)  # S5
-    ahead = (u_y - peak) / temperature
+    ahead = (u_y - max_logit) / temperature
     lead = torch.where(u_y == torch.inf, torch.nan, ahead - total.log())
     nll = -F.logsigmoid(lead)
     rest = torch.where(total == 0, ahead + nll, total.log() - F.logsigmoid(-lead))  # L - m
-    miss, hit = torch.sigmoid(-lead), torch.sigmoid(lead)
+    one_minus_p, p_target = torch.sigmoid(-lead), torch.sigmoid(lead)
     depth = torch.where(total == 0, 0.0, sunk / total)
-    entropy = torch.where(hit == 0, 0.0, hit * nll)
-    entropy = entropy + torch.where(miss == 0, 0.0, miss * (rest + depth))
-    ratio = torch.where(miss == 0, 0.0, miss / total)
-    pull = hit * miss * (nll - rest - depth)
-    at_target = torch.where((hit == 0) | (miss == 0), 0.0, pull)
-    return -nll, entropy, torch.stack((peak, ratio, miss, rest - entropy, at_target), 1)
+    entropy = torch.where(p_target == 0, 0.0, p_target * nll)
+    entropy = entropy + torch.where(one_minus_p == 0, 0.0, one_minus_p * (rest + depth))
+    ratio = torch.where(one_minus_p == 0, 0.0, one_minus_p / total)
+    pull = p_target * one_minus_p * (nll - rest - depth)
+    at_target = torch.where((p_target == 0) | (one_minus_p == 0), 0.0, pull)
+    return -nll, entropy, torch.stack((max_logit, ratio, one_minus_p, rest - entropy, at_target), 1)
 
 
 def token_logprob_gradient_(
@@ -67,11 +67,11 @@ def token_logprob_gradient_(
     """d(sum_t a_t logprob_t + b_t H_t) / d logits (n, V), written over them; a, b (n,)."""
     a, b = grad_logprob[:, None], grad_entropy[:, None]
     for rows in _blocks(logits):
-        peak, ratio, miss, level, pull = stats[rows].unsqueeze(2).unbind(1)
+        max_logit, ratio, one_minus_p, level, pull = stats[rows].unsqueeze(2).unbind(1)
         u, slope = _capped(logits[rows], softcap)
-        gaps = u.sub(peak).div_(temperature).clamp_(min=FLOOR)
+        gaps = u.sub(max_logit).div_(temperature).clamp_(min=FLOOR)
         grad = gaps.exp().mul_(ratio).mul_(gaps.mul_(-b[rows]).add_(b[rows] * level - a[rows]))
-        grad.scatter_(1, target[rows, None], a[rows] * miss + b[rows] * pull)
+        grad.scatter_(1, target[rows, None], a[rows] * one_minus_p + b[rows] * pull)
         logits[rows] = grad.mul_(slope / temperature)
 
 

@@ -96,24 +96,24 @@ def make_plan(
     """
     n = valid.shape[0]
     if valid.device.type != "cpu":
-        return _plan(_all(n, rows), valid, exact=False)
+        return plan_of(in_order(n, rows), valid, exact=False)
     if int(valid.sum()) in room:
         return _room_plan(valid, row_weight, segment if level == "head" else None, segments)
     if level == "head":
         assert segment is not None
-        return _plan(_by_segment(valid, segment, segments, rows), valid)
+        return plan_of(_by_segment(valid, segment, segments, rows), valid)
     weighted = valid & (row_weight != 0) if level == "logits" else valid
     if bool(weighted.all()):
-        return _plan(_all(n, rows), valid)
+        return plan_of(in_order(n, rows), valid)
     chunks = _cut(weighted.nonzero()[:, 0], rows, True)
-    return _plan(chunks + _cut((valid & ~weighted).nonzero()[:, 0], rows, False), valid)
+    return plan_of(chunks + _cut((valid & ~weighted).nonzero()[:, 0], rows, False), valid)
 
 
-def _plan(chunks: list[Chunk], valid: Tensor, exact: bool = True) -> Plan:
+def plan_of(chunks: list[Chunk], valid: Tensor, exact: bool = True) -> Plan:
     return Plan(chunks, max((c.stop - c.start for c in chunks), default=0), valid, exact)
 
 
-def _all(n: int, rows: int) -> list[Chunk]:
+def in_order(n: int, rows: int) -> list[Chunk]:
     return [Chunk(start, min(start + rows, n), None, True) for start in range(0, n, rows)]
 
 
@@ -150,6 +150,6 @@ def _room_plan(valid: Tensor, row_weight: Tensor, segment: Tensor | None, segmen
             kept = bool(weighted[order[0]])  # as all of them
             parts.append(Part(start, start + len(order), kept, None if segment is None else i))
             start += len(order)
-    in_order = len(parts) == 1 and start == len(valid)
-    chunk = Chunk(0, start, None if in_order else torch.cat(orders), True)
+    whole = len(parts) == 1 and start == len(valid)
+    chunk = Chunk(0, start, None if whole else torch.cat(orders), True)
     return Plan([chunk], start, valid, True, parts)

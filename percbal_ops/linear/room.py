@@ -8,37 +8,34 @@ replace them in place, and at last the tile's gradient replaces its residuals. N
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from percbal_ops.linear import norms as linear_norms
+from percbal_ops.linear.inputs import LinearInputs
 from percbal_ops.linear.norms import fresh, square_norm, tiles
 from percbal_ops.linear.plan import Part
+from percbal_ops.losses.options import LossOptions, packed
 from percbal_ops.losses.reference import accumulate_dtype
-
-Options = tuple[Tensor | None, int, float, float, float]
 
 
 class RoomResult(NamedTuple):
-    """Of n rows in P parts; dx and dbias as accumulated."""
+    """Of n rows in some parts; dx and dbias as accumulated."""
 
     loss: Tensor  # (n,)
     square: Tensor  # (n,) of each row's gradient with respect to its logits, unweighted
     dx: Tensor  # (m, D) of the first m rows, m = 0 if not wanted
     dbias: Tensor  # (V,), or empty
-    part_squares: Tensor  # (P,) fp64: ||residual^T x||^2 of each part, if wanted
+    part_squares: Tensor  # (parts,) fp64: ||residual^T x||^2 of each, if wanted
 
 
 def through_room(
     room: Tensor,
-    x: Tensor,
-    head: Tensor,
-    bias: Tensor | None,
-    target: Tensor,
+    inputs: LinearInputs,
     row_weight: Tensor,
-    options: Options,
+    options: LossOptions,
     parts: list[Part],
     *,
     hidden_rows: int,
@@ -47,21 +44,18 @@ def through_room(
 ) -> RoomResult:
     """Losses and gradients of n <= D rows; leaves dW in `room` (V, D), whose content is lost.
 
-    x (n, D), head (V, D), target and row_weight (n,); `parts` are slices of the rows, of which
-    those that are kept make dW. The first `hidden_rows` rows get their dx.
+    row_weight (n,); `parts` are slices of the rows, of which those that are kept make dW. The first
+    `hidden_rows` rows get their dx.
     """
+    x, head, bias, target = inputs
     n, dtype = x.shape[0], accumulate_dtype(x)
-
-    def logits(classes: slice) -> Tensor:
-        tile = room[classes]
-        return tile.view(-1)[: n * len(tile)].view(n, len(tile))
-
     for classes in tiles(room):
         columns = head[classes].t()
         if bias is None:
-            torch.mm(x, columns, out=logits(classes))
+            torch.mm(x, columns, out=tile_logits(room[classes], n))
         else:
-            torch.addmm(bias[classes], x, columns, out=logits(classes))
+            torch.addmm(bias[classes], x, columns, out=tile_logits(room[classes], n))
+    # csrc/cpu/cross_entropy.cpp, or tiled_weighted_cross_entropy_ below
     loss, square = torch.ops.percbal.tiled_weighted_cross_entropy_(
         room, target, row_weight, *options, linear_norms.TILE
     )
@@ -77,7 +71,7 @@ def through_room(
     kept = [part.rows for part in parts if part.kept]
     by_parts = _GradientByParts(x, parts, result.part_squares) if part_norms else None
     for classes in tiles(room):
-        there = logits(classes)
+        there = tile_logits(room[classes], n)
         residual = copy[: there.numel()].view_as(there).copy_(there)
         if hidden_rows:
             _add_product(result.dx, residual[:hidden_rows], head[classes])
@@ -92,6 +86,24 @@ def through_room(
         else:
             room[classes].zero_()
     return result
+
+
+def tile_logits(tile: Tensor, n: int) -> Tensor:
+    """The logits (n, t) of t classes, in the memory of their rows (t, D) of dW."""
+    return tile.view(-1)[: n * len(tile)].view(n, len(tile))
+
+
+def tiled_weighted_cross_entropy_(
+    room: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
+) -> tuple[Tensor, Tensor]:
+    """percbal::weighted_cross_entropy_ for logits in tiles, by a copy that has them in rows."""
+    options, tile = packed(flat)
+    pieces = [tile_logits(part, target.shape[0]) for part in room.split(tile)]
+    logits = torch.cat(pieces, 1)
+    loss, grad_sq = torch.ops.percbal.weighted_cross_entropy_(logits, target, row_weight, *options)
+    for piece, columns in zip(pieces, logits.split(tile, 1), strict=True):
+        piece.copy_(columns)
+    return loss, grad_sq
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch.nn._reduction import legacy_get_string as legacy_reduction
 from percbal_ops.checks import FLOATS, check_ids, check_options, check_segments, check_targets
 from percbal_ops.losses import library
 from percbal_ops.losses.inplace import weighted_over_logits
+from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
 from percbal_ops.renamed import renamed
@@ -42,10 +43,9 @@ def cross_entropy(
 
     Same signature, shapes, reductions, errors and gradients as
     ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under
-    autocast). Sums run in float32 (float64 for float64 input) and are accurate when p(target) is
-    near 1 (M2).
+    autocast). Sums run in float32 (float64 for float64 input), accurate near p(target) = 1 (M2).
 
-    input: (C,), (N, C) or (N, C, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
+    input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
     PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
@@ -58,7 +58,7 @@ def cross_entropy(
     backward raise, and so does a second backward of the loss; the operation that made `input` must
     not have saved it (a matrix product does not). It takes "mean" or "sum", float64, float32 or
     bfloat16, and logits that are neither a leaf nor part of a larger tensor, contiguous with the
-    classes last (an input of (N, C, d1, ...) is a `movedim` of such logits); it breaks a
+    classes last (an input of (N, V, d1, ...) is a `movedim` of such logits); it breaks a
     graph under torch.compile. Where no gradient is wanted nothing is written.
     """
     if size_average is not None or reduce is not None:
@@ -71,34 +71,22 @@ def cross_entropy(
         )
     if not takes:
         return F.cross_entropy(
-            input,
-            target,
-            weight=weight,
-            ignore_index=ignore_index,
-            reduction=reduction,
-            label_smoothing=label_smoothing,
+            input, target, weight, None, ignore_index, None, reduction, label_smoothing
         )
-    logits, index = input, target
-    if input.dim() != 2:  # (N, C, d1, ...) -> (N, d1, ..., C), a view
-        logits = input.movedim(1, -1) if input.dim() > 1 else input[None]
-        index = target.reshape(-1)
+    logits, index = _classes_last(input, target)
     all_count = check_targets(index, logits.shape[-1], ignore_index)
     dtype = accumulate_dtype(logits)
     class_weight = None if weight is None else weight.to(dtype)
-    options = (class_weight, ignore_index, label_smoothing, 0.0, 0.0)
+    options = LossOptions(class_weight, ignore_index, label_smoothing)
     out_dtype = dtype if torch.is_autocast_enabled(input.device.type) else input.dtype
     if reduction == "none":
         rows = logits.flatten(0, -2)
         loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
         return loss.to(out_dtype).reshape(target.shape)
-    if reduction == "sum" or (all_count and class_weight is None):
-        share = 1.0 if reduction == "sum" else 1.0 / index.shape[0]
-        row_weight = logits.new_full((), share, dtype=dtype).expand(index.shape)
-        return _weighted(logits, index, row_weight, *options, inplace=inplace)[0].to(out_dtype)
-    inverse = mean_share(index, class_weight, ignore_index, dtype)
-    total = _weighted(logits, index, inverse.expand(index.shape), *options, inplace=inplace)[0]
-    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
-    return (total + 0.0 * inverse).to(out_dtype)
+    share = 1.0 if reduction == "sum" else None
+    if reduction == "mean" and all_count and class_weight is None:
+        share = 1.0 / index.shape[0]
+    return _reduced(logits, index, options, share, inplace=inplace).to(out_dtype)
 
 
 @renamed(weight="class_weight")
@@ -146,17 +134,10 @@ def segment_cross_entropy(
     check_ids(ids, segment_weights.shape[0])
     dtype = accumulate_dtype(logits)
     parts = split(index, ids, segment_weights, segment_counts, ignore_index, dtype)
-    total, loss, grad_sq = _weighted(
-        logits if inplace else logits.flatten(0, -2),
-        parts.target,
-        parts.row_weight,
-        None if class_weight is None else class_weight.detach().to(dtype),
-        ignore_index,
-        label_smoothing,
-        z_loss,
-        softcap or 0.0,
-        inplace=inplace,
-    )
+    class_weight = None if class_weight is None else class_weight.detach().to(dtype)
+    options = LossOptions(class_weight, ignore_index, label_smoothing, z_loss, softcap or 0.0)
+    rows = logits if inplace else logits.flatten(0, -2)
+    total, loss, grad_sq = _weighted(rows, parts.target, parts.row_weight, options, inplace=inplace)
     return SegmentOutput(
         total,
         (segment_sums(loss, parts) * parts.inverse).to(dtype),
@@ -166,20 +147,41 @@ def segment_cross_entropy(
 
 
 def _weighted(
-    logits: Tensor, index: Tensor, row_weight: Tensor, *options: Any, inplace: bool
+    logits: Tensor, index: Tensor, row_weight: Tensor, options: LossOptions, *, inplace: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """sum row_weight * loss (), differentiable; loss (N,) and squared gradient norm (N,), not.
     logits (N, V), or (..., V) in place."""
     need_grad = logits.requires_grad and torch.is_grad_enabled()
     if inplace and need_grad:
-        return weighted_over_logits(logits, index, row_weight, *options)
+        return weighted_over_logits(logits, index, row_weight, options)
     rows = logits.flatten(0, -2) if logits.dim() != 2 else logits
     if need_grad and rows.dtype == torch.float16:
         # A gradient made before the loss scale is known would underflow: row weights are 1 / N.
         loss, grad_sq, _ = torch.ops.percbal.token_cross_entropy(rows, index, *options)
-        total = weighted_sum(row_weight, loss, index != options[1])
+        total = weighted_sum(row_weight, loss, index != options.ignore_index)
         return total, loss.detach(), grad_sq
-    return library.weighted_cross_entropy(rows, index, row_weight, *options, need_grad)[:3]
+    return library.weighted_cross_entropy(rows, index, row_weight, options, need_grad)[:3]
+
+
+def _classes_last(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """(V,) or (N, V, d1, ...) -> (N, d1, ..., V), a view, and the targets in one row."""
+    if input.dim() == 2:
+        return input, target
+    return input.movedim(1, -1) if input.dim() > 1 else input[None], target.reshape(-1)
+
+
+def _reduced(
+    logits: Tensor, index: Tensor, options: LossOptions, share: float | None, *, inplace: bool
+) -> Tensor:
+    """() = share times the sum of the losses; None: their mean, by what the targets weigh."""
+    dtype = accumulate_dtype(logits)
+    if share is not None:
+        row_weight = logits.new_full((), share, dtype=dtype).expand(index.shape)
+        return _weighted(logits, index, row_weight, options, inplace=inplace)[0]
+    inverse = mean_share(index, options.class_weight, options.ignore_index, dtype)
+    total = _weighted(logits, index, inverse.expand(index.shape), options, inplace=inplace)[0]
+    # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
+    return total + 0.0 * inverse
 
 
 def _takes_index_targets(

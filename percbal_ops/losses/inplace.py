@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from percbal_ops.gradients import padded
 from percbal_ops.losses import library  # noqa: F401  defines weighted_cross_entropy_
+from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import weighted_sum
 
 
 def weighted_over_logits(
-    logits: Tensor, index: Tensor, row_weight: Tensor, *options: Any
+    logits: Tensor, index: Tensor, row_weight: Tensor, options: LossOptions
 ) -> tuple[Tensor, Tensor, Tensor]:
     """sum row_weight * loss (), differentiable; loss (N,) and squared gradient norm (N,), not.
 
@@ -26,7 +28,7 @@ def weighted_over_logits(
         raise ValueError(
             "inplace=True does not take torch.float16, whose gradient waits for the loss scale"
         )
-    return _OverLogits.apply(_whole(logits), logits.shape[-1], index, row_weight, *options)[:3]
+    return _OverLogits.apply(_whole(logits), logits.shape[-1], index, row_weight, options)[:3]
 
 
 def _whole(logits: Tensor) -> Tensor:
@@ -54,11 +56,16 @@ def _whole(logits: Tensor) -> Tensor:
 class _OverLogits(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, whole: Tensor, classes: int, index: Tensor, row_weight: Tensor, *options: Any
+        ctx: Any,
+        whole: Tensor,
+        classes: int,
+        index: Tensor,
+        row_weight: Tensor,
+        options: LossOptions,
     ) -> tuple[Tensor, ...]:
         rows = whole.detach().view(-1, classes)
         loss, grad_sq = torch.ops.percbal.weighted_cross_entropy_(rows, index, row_weight, *options)
-        total = weighted_sum(row_weight, loss, index != options[1])
+        total = weighted_sum(row_weight, loss, index != options.ignore_index)
         ctx.mark_dirty(whole)
         ctx.mark_non_differentiable(loss, grad_sq)
         ctx.set_materialize_grads(False)
@@ -75,10 +82,9 @@ class _OverLogits(torch.autograd.Function):
             raise RuntimeError("a loss with inplace=True cannot be differentiated twice")
         if ctx.given_away:
             raise RuntimeError("a loss with inplace=True has one backward: its logits are gone")
-        nothing = (None,) * (len(ctx.needs_input_grad) - 1)
         if grad is None:
-            return (None, *nothing)
+            return padded(ctx)
         ctx.given_away = True
         dlogits = ctx.saved_tensors[0].detach()
         torch.ops.percbal.scale_(dlogits, grad)
-        return (dlogits, *nothing)
+        return padded(ctx, (dlogits,))

@@ -1,23 +1,27 @@
-"""Schemas, shapes under tracing, gradients: the one user of torch.library.
+"""Schemas, shapes under tracing and gradients of the operators that start from logits.
 
 Each operator is defined here, with the reference behind it everywhere (CompositeExplicitAutograd).
-The C++ library overrides the CPU key when it is there; `dispatch` picks what serves the CUDA key.
+C++, where it was built, overrides the CPU key (csrc/cpu/cross_entropy.cpp); CUDA_KERNELS serve the
+CUDA key. Other packages of operators add theirs to the namespace, each in its own library.py.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from percbal_ops import dispatch
+from percbal_ops.gradients import padded
 from percbal_ops.losses import reference
+from percbal_ops.losses.options import OPTIONS, LossOptions, packed
 from percbal_ops.losses.reference import accumulate_dtype
 
-OPTIONS = "Tensor? weight, int ignore_index, float label_smoothing, float z_loss, float softcap"
 SCHEMAS = {
     "token_cross_entropy": (
         f"(Tensor logits, Tensor target, {OPTIONS}) -> (Tensor loss, Tensor grad_sq, Tensor stats)"
@@ -38,13 +42,24 @@ SCHEMAS = {
 }
 # No tensor in it, so no device: the C++ library overrides it whole.
 EMPTY_CACHE = "empty_cache() -> int"
+# Whose functions serve CUDA tensors, by the name that dispatch.py has chosen.
+CUDA_KERNELS = {
+    "triton": "percbal_ops.losses.triton.launch",
+    "cuda": "percbal_ops.losses.triton.hopper",  # C++ where it applies, else Triton
+    "reference": "percbal_ops.losses.reference",
+}
 
 _library = torch.library.Library("percbal", "DEF")
 
 
+def cuda_kernels() -> ModuleType:
+    """Imported when first used: Triton takes a while."""
+    return importlib.import_module(CUDA_KERNELS[dispatch.cuda_backend()])
+
+
 def _on_cuda(name: str) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
-        return getattr(dispatch.cuda_kernels(), name)(*args)
+        return getattr(cuda_kernels(), name)(*args)
 
     return run
 
@@ -95,56 +110,59 @@ def _(x: Tensor, factor: Tensor) -> None:
 
 
 def _setup_token(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, target, weight, *ctx.options = inputs
+    logits, target, *flat = inputs
     _, grad_sq, stats = output
+    options = LossOptions(*flat)
+    ctx.numbers = options.numbers
     ctx.mark_non_differentiable(grad_sq, stats)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(logits, target, weight, stats)
+    ctx.save_for_backward(logits, target, options.class_weight, stats)
 
 
 def _backward_token(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    nothing = (None,) * (2 + len(ctx.options))
     if grad is None:
-        return (None, *nothing)
-    logits, target, weight, stats = ctx.saved_tensors
+        return padded(ctx)
+    logits, target, class_weight, stats = ctx.saved_tensors
     if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
-        dlogits = reference.logit_gradient(grad, logits, target, weight, *ctx.options)
+        options = LossOptions(class_weight, *ctx.numbers)
+        dlogits = reference.logit_gradient(grad, logits, target, options)
     else:
         dlogits = torch.ops.percbal.token_cross_entropy_backward(
-            grad, logits, target, weight, stats, *ctx.options
+            grad, logits, target, class_weight, stats, *ctx.numbers
         )
-    return (dlogits, *nothing)
+    return padded(ctx, (dlogits,))
 
 
 def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    logits, target, row_weight, weight, *options, _ = inputs
+    logits, target, row_weight, *flat = inputs
     _, loss, grad_sq, dlogits = output
-    ctx.options = options
+    options, _ = packed(flat)
+    ctx.numbers = options.numbers
     ctx.mark_non_differentiable(loss, grad_sq, dlogits)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(logits, target, row_weight, weight)
+    ctx.save_for_backward(logits, target, row_weight, options.class_weight)
     # Not saved as a tensor of the graph: the first backward scales it in place and gives it away.
     ctx.dlogits = dlogits
 
 
 def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    nothing = (None,) * (4 + len(ctx.options))
     if grad is None:
-        return (None, *nothing)
+        return padded(ctx)
     dlogits, ctx.dlogits = ctx.dlogits, None
-    logits, target, row_weight, weight = ctx.saved_tensors
+    logits, target, row_weight, class_weight = ctx.saved_tensors
+    options = LossOptions(class_weight, *ctx.numbers)
     if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
         row_grad = grad * row_weight
-        return (reference.logit_gradient(row_grad, logits, target, weight, *ctx.options), *nothing)
+        return padded(ctx, (reference.logit_gradient(row_grad, logits, target, options),))
     if dlogits is None:  # a second backward over the same graph: the same kernel, the same bits
         dlogits = torch.ops.percbal.weighted_cross_entropy(
-            logits, target, row_weight, weight, *ctx.options, True
+            logits, target, row_weight, *options, True
         )[3]
     if type(dlogits) is Tensor:
         torch.ops.percbal.scale_(dlogits, grad)
     else:  # traced: a compiled graph must not write over what its forward returned
         dlogits = (dlogits * grad).to(dlogits.dtype)
-    return (dlogits, *nothing)
+    return padded(ctx, (dlogits,))
 
 
 torch.library.register_autograd(
@@ -170,8 +188,12 @@ class _Weighted(torch.autograd.Function):
         return _backward_weighted(ctx, *grads)
 
 
-def weighted_cross_entropy(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def weighted_cross_entropy(
+    logits: Tensor, target: Tensor, row_weight: Tensor, options: LossOptions, need_grad: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """torch.ops.percbal.weighted_cross_entropy, by the shortest way."""
-    if torch.compiler.is_compiling() or not args[-1]:
-        return torch.ops.percbal.weighted_cross_entropy(*args)
-    return _Weighted.apply(*args)
+    if torch.compiler.is_compiling() or not need_grad:
+        return torch.ops.percbal.weighted_cross_entropy(
+            logits, target, row_weight, *options, need_grad
+        )
+    return _Weighted.apply(logits, target, row_weight, *options, need_grad)

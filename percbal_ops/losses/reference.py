@@ -1,16 +1,19 @@
 """The maths of docs/math.md in plain PyTorch: any device, any dtype, float64 for tests.
 
 These functions are the operators wherever no compiled kernel serves, and the truth the kernels are
-tested against. They hold several copies of the logits; the kernels hold none.
+tested against. They hold several copies of the logits; the kernels hold none. Operators take
+their options flat, as in library.SCHEMAS.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from percbal_ops.losses.options import LossOptions, packed
 
 INF = float("inf")
 
@@ -23,10 +26,10 @@ class Rows(NamedTuple):
     is_target: Tensor  # (N, V) bool
     valid: Tensor  # (N,) bool: target is not ignored
     exps: Tensor  # e (N, V), 0 at the target
-    peak: Tensor  # m (N,), 0 where there is no finite rival
-    rivals: Tensor  # S1 (N,)
-    miss: Tensor  # q = 1 - p_y (N,)
-    hit: Tensor  # p_y (N,)
+    max_logit: Tensor  # m (N,), 0 where no non-target logit is finite
+    exp_sum: Tensor  # S1 (N,), over the non-target classes
+    one_minus_p: Tensor  # q = 1 - p_y (N,)
+    p_target: Tensor  # p_y (N,)
     nll: Tensor  # (N,)
     rest: Tensor  # L - m (N,)
     lse: Tensor  # L (N,)
@@ -37,81 +40,89 @@ def accumulate_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _rows(logits: Tensor, target: Tensor, ignore_index: int, softcap: float) -> Rows:
+def _rows(logits: Tensor, target: Tensor, options: LossOptions) -> Rows:
     u = logits.to(accumulate_dtype(logits))
-    slope = None
+    slope, softcap = None, options.softcap
     if softcap:
         u = u / softcap
         slope = torch.cosh(u) ** -2
         u = softcap * torch.tanh(u)
-    valid = target != ignore_index
+    valid = target != options.ignore_index
     index = torch.where(valid, target, 0)[:, None]
     is_target = torch.zeros_like(u, dtype=torch.bool).scatter(1, index, True)
-    rivals = u.masked_fill(is_target, -INF)
+    others = u.masked_fill(is_target, -INF)
     # Constant for the derivative: every result below is independent of the shift.
-    peak = rivals.detach().amax(1)
-    peak = torch.where(peak == -INF, 0.0, peak)
-    exps = torch.exp(rivals - peak[:, None])
+    max_logit = others.detach().amax(1)
+    max_logit = torch.where(max_logit == -INF, 0.0, max_logit)
+    exps = torch.exp(others - max_logit[:, None])
     total = exps.sum(1)
     u_y = u.gather(1, index)[:, 0]
-    lead = (u_y - peak) - total.log()
+    lead = (u_y - max_logit) - total.log()
     nll = torch.where(u_y == INF, torch.nan, -F.logsigmoid(lead))
     above = total.log() - F.logsigmoid(-lead)
-    lse = torch.where(lead > 0, u_y + nll, peak + above)
-    rest = torch.where(total > 0, above, lse - peak)
-    miss = torch.where(u_y == INF, torch.nan, torch.sigmoid(-lead))
-    hit = torch.sigmoid(lead)
-    return Rows(u, slope, is_target, valid, exps, peak, total, miss, hit, nll, rest, lse)
+    lse = torch.where(lead > 0, u_y + nll, max_logit + above)
+    rest = torch.where(total > 0, above, lse - max_logit)
+    one_minus_p = torch.where(u_y == INF, torch.nan, torch.sigmoid(-lead))
+    p_target = torch.sigmoid(lead)
+    return Rows(
+        u, slope, is_target, valid, exps, max_logit, total, one_minus_p, p_target, nll, rest, lse
+    )
 
 
 def _ratio(rows: Rows) -> Tensor:
-    """r = q / S1 of (M5), (N,); without rivals q is 0, or NaN in a row without a maximum."""
-    return torch.where(rows.rivals == 0, rows.miss, rows.miss / rows.rivals)
+    """r = q / S1 of (M5), (N,); without other classes q is 0, or NaN in a row without a maximum."""
+    return torch.where(rows.exp_sum == 0, rows.one_minus_p, rows.one_minus_p / rows.exp_sum)
 
 
-def _class_weights(weight: Tensor | None, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """w (V,), w_y (N,), W ()."""
-    w = rows.capped.new_ones(rows.capped.shape[1]) if weight is None else weight.to(rows.capped)
-    return w, (rows.is_target * w).sum(1), w.sum()
+class _Weights(NamedTuple):
+    """Class weights, and the numbers that hold for every row of a call."""
+
+    w: Tensor  # (V,)
+    w_y: Tensor  # (N,)
+    w_sum: Tensor  # W ()
+    share: float  # eps / V
 
 
-def _mass(rows: Rows, w_y: Tensor, w_sum: Tensor, smoothing: float, z_loss: float) -> Tensor:
+def _weights(rows: Rows, options: LossOptions) -> _Weights:
+    vocab, given = rows.capped.shape[1], options.class_weight
+    w = rows.capped.new_ones(vocab) if given is None else given.to(rows.capped)
+    return _Weights(w, (rows.is_target * w).sum(1), w.sum(), options.label_smoothing / vocab)
+
+
+def _mass(rows: Rows, weights: _Weights, options: LossOptions) -> Tensor:
     """A of (M4), (N,)."""
-    share = smoothing / rows.capped.shape[1]
-    mass = (1 - smoothing) * w_y + share * w_sum
-    return mass + 2 * z_loss * rows.lse if z_loss else mass
+    mass = (1 - options.label_smoothing) * weights.w_y + weights.share * weights.w_sum
+    return mass + 2 * options.z_loss * rows.lse if options.z_loss else mass
 
 
-def _target_gradient(
-    rows: Rows, w_y: Tensor, w_sum: Tensor, mass: Tensor, smoothing: float, z_loss: float
-) -> Tensor:
+def _target_gradient(rows: Rows, weights: _Weights, mass: Tensor, options: LossOptions) -> Tensor:
     """dl/dz_y of (M4) before its slope, (N,)."""
-    share = smoothing / rows.capped.shape[1]
-    likely = -mass * rows.miss + share * (w_sum - w_y)
-    likely = likely + 2 * z_loss * rows.lse if z_loss else likely
-    unlikely = mass * rows.hit - (1 - smoothing + share) * w_y
-    return torch.where(rows.hit > 0.5, likely, unlikely)
+    _, w_y, w_sum, share = weights
+    likely = -mass * rows.one_minus_p + share * (w_sum - w_y)
+    likely = likely + 2 * options.z_loss * rows.lse if options.z_loss else likely
+    unlikely = mass * rows.p_target - (1 - options.label_smoothing + share) * w_y
+    return torch.where(rows.p_target > 0.5, likely, unlikely)
 
 
-def _loss(rows: Rows, weight: Tensor | None, smoothing: float, z_loss: float) -> Tensor:
+def _loss(rows: Rows, options: LossOptions) -> Tensor:
     """(M3), (N,), 0 where the target is ignored."""
-    w, w_y, w_sum = _class_weights(weight, rows)
-    loss = (1 - smoothing) * w_y * rows.nll
-    if smoothing:
-        gaps = torch.where(rows.is_target, 0.0, rows.peak[:, None] - rows.capped)
+    w, w_y, w_sum, share = _weights(rows, options)
+    loss = (1 - options.label_smoothing) * w_y * rows.nll
+    if options.label_smoothing:
+        gaps = torch.where(rows.is_target, 0.0, rows.max_logit[:, None] - rows.capped)
         spread = (w * gaps).sum(1) + rows.rest * (w_sum - w_y) + w_y * rows.nll
-        loss = loss + smoothing / w.numel() * spread
-    if z_loss:
-        loss = loss + z_loss * rows.lse**2
+        loss = loss + share * spread
+    if options.z_loss:
+        loss = loss + options.z_loss * rows.lse**2
     return torch.where(rows.valid, loss, 0.0)
 
 
-def _grad_sq(rows: Rows, weight: Tensor | None, smoothing: float, z_loss: float) -> Tensor:
+def _grad_sq(rows: Rows, options: LossOptions) -> Tensor:
     """(M5), (N,)."""
-    w, w_y, w_sum = _class_weights(weight, rows)
-    share = smoothing / w.numel()
-    mass = _mass(rows, w_y, w_sum, smoothing, z_loss)
-    at_target = _target_gradient(rows, w_y, w_sum, mass, smoothing, z_loss)
+    weights = _weights(rows, options)
+    w, share = weights.w, weights.share
+    mass = _mass(rows, weights, options)
+    at_target = _target_gradient(rows, weights, mass, options)
     slope_sq = torch.ones_like(rows.exps) if rows.slope is None else rows.slope**2
     slope_sq_y = (slope_sq * rows.is_target).sum(1)
     ratio = _ratio(rows)
@@ -124,42 +135,28 @@ def _grad_sq(rows: Rows, weight: Tensor | None, smoothing: float, z_loss: float)
 
 
 def token_cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    logits: Tensor, target: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (N,), squared gradient norm (N,) and the statistics (N, 4) that backward needs."""
-    rows = _rows(logits, target, ignore_index, softcap)
-    ratio = _ratio(rows)
-    stats = torch.stack((rows.peak, ratio, rows.miss, rows.lse), 1)
+    options = LossOptions(*flat)
+    rows = _rows(logits, target, options)
+    stats = torch.stack((rows.max_logit, _ratio(rows), rows.one_minus_p, rows.lse), 1)
     return (
-        _loss(rows, weight, label_smoothing, z_loss),
-        _grad_sq(rows, weight, label_smoothing, z_loss),
+        _loss(rows, options),
+        _grad_sq(rows, options),
         torch.where(rows.valid[:, None], stats, 0.0),
     )
 
 
 def logit_gradient(
-    row_grad: Tensor,
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    row_grad: Tensor, logits: Tensor, target: Tensor, options: LossOptions
 ) -> Tensor:
     """(M4) times row_grad (N,) -> (N, V) in the dtype of the logits; itself differentiable."""
-    rows = _rows(logits, target, ignore_index, softcap)
-    w, w_y, w_sum = _class_weights(weight, rows)
-    mass = _mass(rows, w_y, w_sum, label_smoothing, z_loss)
-    at_target = _target_gradient(rows, w_y, w_sum, mass, label_smoothing, z_loss)
-    ratio = _ratio(rows)
-    grad = (mass * ratio)[:, None] * rows.exps - label_smoothing / w.numel() * w
+    rows = _rows(logits, target, options)
+    weights = _weights(rows, options)
+    mass = _mass(rows, weights, options)
+    at_target = _target_gradient(rows, weights, mass, options)
+    grad = (mass * _ratio(rows))[:, None] * rows.exps - weights.share * weights.w
     grad = torch.where(rows.is_target, at_target[:, None], grad)
     if rows.slope is not None:
         grad = rows.slope * grad
@@ -173,36 +170,23 @@ def token_cross_entropy_backward(
     target: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    *numbers: Any,
 ) -> Tensor:
     """d(sum_t row_grad_t loss_t) / d logits (N, V). The statistics are recomputed, not read."""
-    return logit_gradient(
-        row_grad, logits, target, weight, ignore_index, label_smoothing, z_loss, softcap
-    )
+    return logit_gradient(row_grad, logits, target, LossOptions(weight, *numbers))
 
 
 def weighted_cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
-    need_grad: bool,
+    logits: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """sum_t row_weight_t loss_t (), loss (N,), squared gradient norm (N,) of the *unweighted* rows,
     and d sum / d logits (N, V), or an empty tensor where it is not needed."""
-    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
+    options, need_grad = packed(flat)
     loss, square, _ = token_cross_entropy(logits, target, *options)
-    total = weighted_sum(row_weight, loss, target != ignore_index)
+    total = weighted_sum(row_weight, loss, target != options.ignore_index)
     if not need_grad:
         return total, loss, square, logits.new_empty(0)
-    return total, loss, square, logit_gradient(row_weight, logits, target, *options)
+    return total, loss, square, logit_gradient(row_weight, logits, target, options)
 
 
 def weighted_sum(row_weight: Tensor, loss: Tensor, valid: Tensor) -> Tensor:
@@ -212,18 +196,10 @@ def weighted_sum(row_weight: Tensor, loss: Tensor, valid: Tensor) -> Tensor:
 
 
 def weighted_cross_entropy_(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    logits: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor]:
     """Losses (N,) and squared norms (N,); the gradient (N, V) takes the place of the logits."""
-    options = (weight, ignore_index, label_smoothing, z_loss, softcap)
-    _, loss, grad_sq, dlogits = weighted_cross_entropy(logits, target, row_weight, *options, True)
+    _, loss, grad_sq, dlogits = weighted_cross_entropy(logits, target, row_weight, *flat, True)
     logits.copy_(dlogits)
     return loss, grad_sq
 

@@ -31,16 +31,16 @@ LONGEST_TAG = 64  # bytes; bounds the work at each position of an untrusted text
 class TextScores:
     """One row per completion. Scores are NaN, "not scored", unless the span was found."""
 
-    status: Tensor  # (N,) uint8, an index into `STATUS`: of the scored span
-    exact: Tensor  # (N,) float32, 1 or 0 (T1)
-    precision: Tensor  # (N,) float32 (T2)
-    recall: Tensor  # (N,) float32 (T3)
-    f1: Tensor  # (N,) float32 (T4)
-    edit_similarity: Tensor  # (N,) float32 (T5)
-    span_status: Tensor  # (N, 3) uint8, of perception, reasoning and answer
-    byte_spans: Tensor  # (N, 3, 2) int64: where the text between the tags begins and ends in
+    status: Tensor  # (R,) uint8, an index into `STATUS`: of the scored span
+    exact: Tensor  # (R,) float32, 1 or 0 (T1)
+    precision: Tensor  # (R,) float32 (T2)
+    recall: Tensor  # (R,) float32 (T3)
+    f1: Tensor  # (R,) float32 (T4)
+    edit_similarity: Tensor  # (R,) float32 (T5)
+    span_status: Tensor  # (R, 3) uint8, of perception, reasoning and answer
+    byte_spans: Tensor  # (R, 3, 2) int64: where the text between the tags begins and ends in
     # UTF-8, -1 where the span was not found
-    char_spans: Tensor  # (N, 3, 2) int64: the same as indices into the str
+    char_spans: Tensor  # (R, 3, 2) int64: the same as indices into the str
 
     def records(self) -> list[dict[str, Any]]:
         """A dictionary per completion, with None for what was not scored."""

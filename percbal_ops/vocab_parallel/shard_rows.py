@@ -18,9 +18,9 @@ class Merged(NamedTuple):
 
     loss: Tensor
     grad_sq: Tensor
-    peak: Tensor  # m
+    max_logit: Tensor  # m
     target_weight: Tensor  # w_y
-    mass: Tensor  # A q / S1: rivals' gradient is s_i (mass e_i - share w_i)
+    mass: Tensor  # A q / S1: the gradient of a non-target class is s_i (mass e_i - share w_i)
     at_target: Tensor  # the target's gradient before its slope
     share: Tensor  # eps / V
 
@@ -48,15 +48,15 @@ def _statistics(
     u, slope = _capped(logits, softcap)
     here, index = target >= 0, target.clamp(min=0)[:, None]
     own = torch.zeros_like(u, dtype=torch.bool).scatter_(1, index, here[:, None])
-    rivals = u.masked_fill(own, -torch.inf)
-    peak = rivals.amax(1)
-    shift = torch.where(peak == -torch.inf, 0.0, peak)[:, None]
-    exps = torch.exp(rivals - shift)
+    others = u.masked_fill(own, -torch.inf)
+    max_logit = others.amax(1)
+    shift = torch.where(max_logit == -torch.inf, 0.0, max_logit)[:, None]
+    exps = torch.exp(others - shift)
     slope_sq = torch.ones_like(u) if slope is None else slope**2
     at_target = [torch.where(here, t.gather(1, index)[:, 0], t.new_ones(())) for t in (u, slope_sq)]
     w = u.new_ones(u.shape[1]) if weight is None else weight.to(u)
     fields = [
-        peak,
+        max_logit,
         exps.sum(1),
         (slope_sq * exps**2).sum(1),
         torch.where(here, at_target[0], -torch.inf),
@@ -68,39 +68,39 @@ def _statistics(
             (slope_sq * w * exps).sum(1),
             torch.where(own, 0.0, slope_sq * w**2).sum(1),
             torch.where(own, 0.0, w * (shift - u)).sum(1),
-            w.sum().expand_as(peak),
-            torch.full_like(peak, logits.shape[1]),
+            w.sum().expand_as(max_logit),
+            torch.full_like(max_logit, logits.shape[1]),
         ]
     return torch.stack(fields)
 
 
 def merge(parts: Tensor, valid: Tensor, smoothing: float, z_loss: float) -> Merged:
-    """parts (R, 6 or 11, N) of all ranks, valid (N,) -> rows of the whole vocabulary; (M3)-(M5)."""
-    peaks, s1, s2, u_y, s_y, of_target, *more = parts.unbind(1)
-    peak = peaks.amax(0)
-    peak = torch.where(peak == -torch.inf, 0.0, peak)
-    scale = torch.exp(peaks - peak)
+    """parts (ranks, 6 or 11, N), valid (N,) -> rows of the whole vocabulary; (M3)-(M5)."""
+    maxima, s1, s2, u_y, s_y, of_target, *more = parts.unbind(1)
+    max_logit = maxima.amax(0)
+    max_logit = torch.where(max_logit == -torch.inf, 0.0, max_logit)
+    scale = torch.exp(maxima - max_logit)
     s1, s2 = (scale * s1).sum(0), (scale**2 * s2).sum(0)
     u_y, s_y, w_y = u_y.amax(0), s_y.sum(0), of_target.amax(0)
     w_y = torch.where(w_y == -torch.inf, 1.0, w_y)  # no rank holds the target: an infinite loss
-    lead = (u_y - peak) - s1.log()
+    lead = (u_y - max_logit) - s1.log()
     nll = torch.where(u_y == torch.inf, torch.nan, -F.logsigmoid(lead))
     above = s1.log() - F.logsigmoid(-lead)
-    miss, hit = torch.sigmoid(-lead), torch.sigmoid(lead)
-    lse = torch.where(lead > 0, u_y + nll, peak + above)
-    ratio = torch.where(s1 == 0, 0.0, miss / s1)
+    one_minus_p, p_target = torch.sigmoid(-lead), torch.sigmoid(lead)
+    lse = torch.where(lead > 0, u_y + nll, max_logit + above)
+    ratio = torch.where(s1 == 0, 0.0, one_minus_p / s1)
     pull = 2 * z_loss * lse if z_loss else torch.zeros_like(nll)
     loss, share = w_y * nll, torch.zeros_like(nll)
     mass, others, square = w_y + pull, pull, torch.zeros_like(nll)
     if smoothing:
         s3, s4, gaps, weights, classes = more
         share, total = smoothing / classes.sum(0), weights.sum(0)
-        # sums of m_r - u become sums of m - u; a rank without rivals adds nothing
-        shifts = torch.where(peaks == -torch.inf, peak, peak - peaks)
+        # sums of m_r - u become sums of m - u; a rank without such classes adds nothing
+        shifts = torch.where(maxima == -torch.inf, max_logit, max_logit - maxima)
         here = of_target > -torch.inf
-        rivals = weights - torch.where(here, of_target, 0.0)
-        moved = torch.where(classes > here, rivals * shifts, 0.0)
-        rest = torch.where(s1 == 0, lse - peak, above)
+        other_weights = weights - torch.where(here, of_target, 0.0)
+        moved = torch.where(classes > here, other_weights * shifts, 0.0)
+        rest = torch.where(s1 == 0, lse - max_logit, above)
         spread = (gaps + moved).sum(0) + rest * (total - w_y) + w_y * nll
         loss = (1 - smoothing) * w_y * nll + share * spread
         mass = (1 - smoothing) * w_y + share * total + pull
@@ -109,10 +109,10 @@ def merge(parts: Tensor, valid: Tensor, smoothing: float, z_loss: float) -> Merg
     if z_loss:
         loss = loss + z_loss * lse**2
     # two forms of one number, each where it does not cancel; (M4)
-    unlikely = mass * hit - (1 - smoothing + share) * w_y
-    at_target = torch.where(hit > 0.5, others - mass * miss, unlikely)
+    unlikely = mass * p_target - (1 - smoothing + share) * w_y
+    at_target = torch.where(p_target > 0.5, others - mass * one_minus_p, unlikely)
     square = (square + (mass * ratio) ** 2 * s2 + (s_y * at_target) ** 2).clamp(min=0)
-    rows = (loss, square, peak, w_y, mass * ratio, at_target, share)
+    rows = (loss, square, max_logit, w_y, mass * ratio, at_target, share)
     return Merged(*(torch.where(valid, row, 0.0) for row in rows))
 
 
@@ -130,8 +130,8 @@ def shard_gradient(
     for start in range(0, logits.shape[0], size):
         part = slice(start, start + size)
         u, slope = _capped(logits[part], softcap)
-        _, _, peak, _, mass, at_target, share = (row[part, None] for row in rows)
-        grad = mass * torch.exp(u - peak)
+        _, _, max_logit, _, mass, at_target, share = (row[part, None] for row in rows)
+        grad = mass * torch.exp(u - max_logit)
         grad -= share if weight is None else share * weight.to(u)
         here, index = (target[part] >= 0)[:, None], target[part].clamp(min=0)[:, None]
         grad.scatter_(1, index, torch.where(here, at_target, grad.gather(1, index)))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from rapidfuzz.distance import Levenshtein
 
-from percbal_ops.agreement import KINDS, _reference, group_agreement
+from percbal_ops.agreement import KINDS, group_agreement, reference
 
 OPS = torch.ops.percbal
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -27,7 +27,9 @@ def ragged(rollouts, longest, vocabulary, groups, seed=0):
 def test_every_kind_equals_its_definition(kind, vocabulary, longest, groups, device):
     tokens, offsets, group = ragged(30, longest, vocabulary, groups)
     order, group_offsets, _ = OPS.group_layout(group)
-    truth = _reference(tokens, offsets, order, group_offsets, KINDS.index(kind), longest)
+    truth = reference.group_agreement(
+        tokens, offsets, order, group_offsets, KINDS.index(kind), longest
+    )
     ours = group_agreement(*(t.to(device) for t in (tokens, offsets, group)), kind=kind)
     torch.testing.assert_close(ours.cpu(), truth, equal_nan=True)
 

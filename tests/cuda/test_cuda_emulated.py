@@ -9,6 +9,7 @@ from cuda_emulation_build import ROOT, SCHEDULES, Emulated, Schedules, build, bu
 from torch import Tensor
 
 from percbal_ops.losses import reference
+from percbal_ops.losses.options import LossOptions
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}  # enum Dtype
 
@@ -85,9 +86,10 @@ def test_kernel_agrees_with_float64(
     outputs = [((rows,), torch.float32), ((rows,), torch.float32), ((rows, classes), dtype)]
     loss, grad_sq, dlogits = emulated.run("cross_entropy", args, cluster, outputs=outputs)
     # the last target is out of range: NaN by the kernel's own rule, an error in the reference
-    inside = (logits[:5].double(), target[:5], weight.double(), ignored, 0.0, z_loss, 0.0)
-    true_loss, true_sq, _ = reference.token_cross_entropy(*inside)
-    true_dlogits = reference.logit_gradient(row_weight[:5].double(), *inside)
+    inside = (logits[:5].double(), target[:5])
+    options = LossOptions(weight.double(), ignored, z_loss=z_loss)
+    true_loss, true_sq, _ = reference.token_cross_entropy(*inside, *options)
+    true_dlogits = reference.logit_gradient(row_weight[:5].double(), *inside, options)
     same = {"atol": 0.0, "equal_nan": True}
     torch.testing.assert_close(loss[:5].double(), true_loss, rtol=2e-6, **same)
     torch.testing.assert_close(grad_sq[:5].double(), true_sq, rtol=4e-6, **same)

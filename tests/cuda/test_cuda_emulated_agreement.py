@@ -10,7 +10,7 @@ import torch
 from cuda_emulation_build import ONE_SCHEDULE, SCHEDULES, Emulated, Schedules, build_kernels
 from torch import Tensor
 
-from percbal_ops.agreement import KINDS, _reference
+from percbal_ops.agreement import KINDS, reference
 
 # Tokens of the rollouts of each group: alone, empty, short, beyond 64, and beyond the 256 threads
 # of a block; a group without rollouts between others.
@@ -64,7 +64,9 @@ def check(emulated: Emulated, kind: str, given: Batch, schedules: Schedules = SC
     lengths = [len(r) for r in given.rollouts]
     offsets, tokens = torch.tensor([0, *lengths]).cumsum(0), torch.cat(given.rollouts)
     number, sizes = KINDS.index(kind), (len(lengths), max(lengths))
-    truth = _reference(tokens, offsets, given.order, given.group, number, max(lengths))
+    truth = reference.group_agreement(
+        tokens, offsets, given.order, given.group, number, max(lengths)
+    )
     if kind == "set":  # the kernel takes the tokens of a rollout sorted
         tokens = torch.cat([r.sort().values for r in given.rollouts])
     view = RaggedGroups(

@@ -48,9 +48,9 @@ def confident(dtype=torch.float32, rows=64, features=32, vocab=1000):
     with torch.no_grad():
         head /= features**0.5
         logits = hidden @ head.t()
-        rivals = logits.scatter(1, target[:, None], -torch.inf).logsumexp(1)
-        miss = torch.logspace(-1, -7, rows, dtype=torch.float64)
-        wanted = rivals - miss.log() - logits.gather(1, target[:, None])[:, 0]
+        others = logits.scatter(1, target[:, None], -torch.inf).logsumexp(1)
+        one_minus_p = torch.logspace(-1, -7, rows, dtype=torch.float64)
+        wanted = others - one_minus_p.log() - logits.gather(1, target[:, None])[:, 0]
         # along its own class: raises the target's logit by what is wanted, others by less
         own = head[target]
         hidden += own * (wanted / own.square().sum(1))[:, None]

@@ -11,9 +11,9 @@ from cases import CASES, IGNORE
 from linear_cases import confident, double, gradients, lay_out, plain, problem
 
 from percbal_ops.linear import chunks as linear_chunks
-from percbal_ops.linear import library as linear_library
 from percbal_ops.linear import plan as linear_plan
 from percbal_ops.linear.api import linear_cross_entropy
+from percbal_ops.linear.room import tiled_weighted_cross_entropy_
 
 NAMES = ("input", "linear_weight", "linear_bias")
 
@@ -352,7 +352,7 @@ def test_tiles_hold_what_rows_would(vocab, rows, dtype):
     weight = torch.linspace(0.1, 2, vocab)
     call = (target, row_weight, weight, IGNORE, 0.1, 0.01, 0.0, 8)
     by_rows, by_tiles = room.clone(), room.clone()
-    expected = linear_library._tiled_through_rows(by_rows, *call)
+    expected = tiled_weighted_cross_entropy_(by_rows, *call)
     got = torch.ops.percbal.tiled_weighted_cross_entropy_(by_tiles, *call)
     for a, b in zip((*got, by_tiles), (*expected, by_rows), strict=True):
         torch.testing.assert_close(a, b, equal_nan=True)

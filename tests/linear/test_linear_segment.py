@@ -36,8 +36,8 @@ def route(request, monkeypatch):
     if request.param == "rows masked":
 
         def all_rows(valid, row_weight, segment, level, segments, rows, room):
-            chunks = linear_plan._all(len(valid), rows)
-            return linear_plan._plan(chunks, valid, exact=False)
+            chunks = linear_plan.in_order(len(valid), rows)
+            return linear_plan.plan_of(chunks, valid, exact=False)
 
         monkeypatch.setattr(linear_chunks, "make_plan", all_rows)
 

@@ -170,7 +170,7 @@ def test_ignored_and_unweighted_tokens_never_meet_a_product(monkeypatch):
 def test_rows_that_count_for_nothing_do_not_show_where_they_cannot_be_left_out(monkeypatch):
     def all_rows(valid, row_weight, segment, level, segments, rows):
         """How a device is served whose counts nobody waits for."""
-        return linear_plan._plan(linear_plan._all(len(valid), rows), valid, exact=False)
+        return linear_plan.plan_of(linear_plan.in_order(len(valid), rows), valid, exact=False)
 
     hidden, head, bias, target = problem(dtype=torch.float32)
     with torch.no_grad():  # logits of about -256, where a hidden state of zeros has the bias

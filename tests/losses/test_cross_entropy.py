@@ -216,17 +216,17 @@ def test_no_gradient_is_computed_where_none_is_wanted():
 
 def test_confident_tokens_keep_their_digits():
     """Random logits do not see it: at 1 - p = 1e-7 the textbook fp32 form has no digits left."""
-    rivals = torch.zeros(1, 1000)
+    others = torch.zeros(1, 1000)
     lead = torch.tensor(16.0 + 7.0)
-    logits = torch.cat([lead.reshape(1, 1), rivals], 1).requires_grad_()
+    logits = torch.cat([lead.reshape(1, 1), others], 1).requires_grad_()
     target = torch.tensor([0])
     exact = logits.detach().double().requires_grad_()
     truth = torch.log1p(1000 * torch.exp(-exact[0, 0]))
     loss = cross_entropy(logits, target)
     loss.backward()
     assert abs(loss.item() / truth.item() - 1) < 1e-6
-    miss = 1 - torch.exp(-truth)
-    assert abs(-logits.grad[0, 0].item() / miss.item() - 1) < 1e-6
+    one_minus_p = 1 - torch.exp(-truth)
+    assert abs(-logits.grad[0, 0].item() / one_minus_p.item() - 1) < 1e-6
     assert_within_budget(loss, F.cross_entropy(logits, target), truth, "loss")
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import percbal_ops
-from percbal_ops import dispatch
-from percbal_ops.losses import reference
+from percbal_ops.losses import library, reference
 
 OPS = ("token_cross_entropy", "token_cross_entropy_backward", "weighted_cross_entropy", "scale_")
 needs_cpp = pytest.mark.skipif(
@@ -75,15 +74,15 @@ def test_cuda_calls_go_to_cpp_where_it_is_built_on_hopper_else_to_triton(
         for op in ("weighted_cross_entropy", "weighted_cross_entropy_"):
             assert percbal_ops.implementation(op, "cuda") == ("cuda" if cpp else "triton")
         assert percbal_ops.implementation("token_cross_entropy", "cuda") == "triton"
-    kernels = dispatch.cuda_kernels()
+    kernels = library.cuda_kernels()
     name = "hopper" if built else "launch"
     assert kernels.__name__ == f"percbal_ops.losses.triton.{name}"
     with percbal_ops.use_cuda_backend("triton"):
-        assert dispatch.cuda_kernels().__name__ == "percbal_ops.losses.triton.launch"
+        assert library.cuda_kernels().__name__ == "percbal_ops.losses.triton.launch"
     with percbal_ops.use_cuda_backend("reference"):
-        assert dispatch.cuda_kernels() is reference
+        assert library.cuda_kernels() is reference
         assert percbal_ops.implementation("weighted_cross_entropy", "cuda") == "reference"
-    assert dispatch.cuda_kernels() is kernels
+    assert library.cuda_kernels() is kernels
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,7 @@ def test_rows_that_the_cpp_kernel_takes(shape, dtype, takes):
 def test_the_in_place_operator_has_a_kernel_of_its_own_on_cuda():
     name = "percbal::weighted_cross_entropy_"
     assert torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA")
-    assert hasattr(dispatch.cuda_kernels(), "weighted_cross_entropy_")
+    assert hasattr(library.cuda_kernels(), "weighted_cross_entropy_")
 
 
 def test_unknown_backend_is_named():

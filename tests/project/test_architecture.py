@@ -47,11 +47,12 @@ def within(name: str, *packages: str) -> bool:
 FLOORS = {
     "percbal_ops": {
         "checks": "",
+        "dispatch": "",
+        "gradients": "",
         "renamed": "",
-        "losses": "checks dispatch renamed",
-        "dispatch": "losses",  # when first used
-        "linear": "checks losses renamed",
-        "vocab_parallel": "checks losses renamed",
+        "losses": "checks dispatch gradients renamed",
+        "linear": "checks gradients losses renamed",
+        "vocab_parallel": "checks gradients losses renamed",
         "coupling": "",
         "agreement": "coupling",
         "text": "",
@@ -108,6 +109,20 @@ def test_never_imports(who: str) -> None:
         if within(name, who):
             wrong = [other for other in imports if within(other, *NEVER[who])]
             assert not wrong, f"{name} imports {wrong}"
+
+
+def test_operators_are_defined_in_files_named_library() -> None:
+    for folder in PACKAGES.values():
+        for path in folder.rglob("*.py"):
+            assert path.name == "library.py" or "torch.library" not in path.read_text(), path
+
+
+def test_no_module_takes_a_private_name_of_another() -> None:
+    """Compiled extensions begin with an underscore by custom."""
+    for name, imports in MODULES.items():
+        ours = {other for other in imports if within(other, *PACKAGES)}
+        private = {other for other in ours if re.search(r"\._(?!_)", other)}
+        assert private <= {"percbal_ops._C", "percbal_ops._text"}, f"{name} imports {private}"
 
 
 @pytest.mark.parametrize("folder", PACKAGES.values(), ids=PACKAGES)

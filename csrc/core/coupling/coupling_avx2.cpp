@@ -1,8 +1,6 @@
 // coupling_chunk.h for processors with AVX2.
 #if defined(__x86_64__)
-#define PERCBAL_ISA avx2
-#define PERCBAL_LANES 4
-#define PERCBAL_TARGET __attribute__((target("avx2,fma,popcnt")))
+#define PERCBAL_VECTOR_BYTES 32
 #include "core/coupling/coupling_chunk.h"
 
 namespace percbal::avx2 {

@@ -1,8 +1,6 @@
 // coupling_chunk.h for processors with AVX-512.
 #if defined(__x86_64__)
-#define PERCBAL_ISA avx512
-#define PERCBAL_LANES 8
-#define PERCBAL_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma,popcnt")))
+#define PERCBAL_VECTOR_BYTES 64
 #include "core/coupling/coupling_chunk.h"
 
 namespace percbal::avx512 {

@@ -11,7 +11,7 @@
 #include "core/simd/lanes.h"
 
 namespace percbal {
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 constexpr int64_t kWordRows = 64;  // a word holds a group of at most so many rows
 static_assert(std::endian::native == std::endian::little, "words are read from any byte on");
@@ -31,7 +31,7 @@ using Words = typename WordsOf<Lane>::type;  // a word for each lane
 template <class V>
 PERCBAL_HD uint64_t equal_bits(V a, V b) {
   constexpr bool floats = sizeof(a[0]) == sizeof(float);
-#if PERCBAL_LANES >= 4
+#if PERCBAL_VECTOR_BYTES >= 32
   if constexpr (floats) return _mm256_movemask_ps((__m256)(a == b));
   else return _mm256_movemask_pd((__m256d)(a == b));
 #elif defined(__SSE2__)
@@ -49,7 +49,8 @@ PERCBAL_HD uint64_t equal_bits(V a, V b) {
 // is something else.
 template <bool Missing, class T>
 PERCBAL_HD bool pack_bits(const T* values, int64_t n, uint64_t* ones, uint64_t* scored) {
-  constexpr int kBytes = PERCBAL_LANES >= 4 ? 32 : 16;  // signs are gathered from 256 bits at most
+  // signs are gathered from 256 bits at most
+  constexpr int kBytes = PERCBAL_VECTOR_BYTES >= 32 ? 32 : 16;
   typedef T V __attribute__((vector_size(kBytes)));
   constexpr int kWidth = kBytes / sizeof(T);
   T padded[kWordRows];
@@ -87,5 +88,5 @@ PERCBAL_HD bool fits_bits(uint64_t begin, uint64_t n) {
 }
 PERCBAL_HD uint64_t low_bits(uint64_t n) { return n < 64 ? (uint64_t{1} << n) - 1 : ~uint64_t{0}; }
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal

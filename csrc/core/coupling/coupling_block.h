@@ -11,7 +11,7 @@
 #include "core/coupling/coupling_stats.h"
 
 namespace percbal {
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 constexpr double kNotScored = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t kBlockRows = 2048;    // from so many rows on, a block takes no further tile
@@ -163,5 +163,5 @@ struct Block {
   }
 };
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal

@@ -1,8 +1,21 @@
 // The inner loop of coupling_stats, compiled once per instruction set.
 #pragma once
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
+#include <iterator>
+#include <limits>
+#include <type_traits>
+#include <vector>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "core/simd/parallel.h"
+#include "core/simd/level_begin.h"
 #include "core/coupling/coupling_block.h"
 #include "core/coupling/coupling_counts.h"
 #include "core/coupling/coupling_lanes.h"
@@ -15,11 +28,11 @@ struct RunCount {
   int64_t lowest, highest;
 };
 
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 // Over rows [begin, end), begin > 0.
 template <class Id>
-PERCBAL_TARGET RunCount count_runs(const Id* ids, int64_t begin, int64_t end) {
+RunCount count_runs(const Id* ids, int64_t begin, int64_t end) {
   int64_t heads = 0, descents = 0, lowest = ids[begin - 1], highest = lowest;
   for (int64_t i = begin; i < end; ++i) {
     heads += ids[i] != ids[i - 1];
@@ -32,7 +45,7 @@ PERCBAL_TARGET RunCount count_runs(const Id* ids, int64_t begin, int64_t end) {
 
 // Whether rows [begin, end) are runs of `length`, every one of a greater id than the one before.
 template <class Id>
-PERCBAL_TARGET bool equal_runs(const Id* ids, int64_t begin, int64_t end, int64_t length) {
+bool equal_runs(const Id* ids, int64_t begin, int64_t end, int64_t length) {
   int64_t same = 0;
 #pragma GCC unroll 4
   for (int64_t i = std::max<int64_t>(begin, 1); i < end; ++i) same += ids[i] == ids[i - 1];
@@ -186,7 +199,7 @@ class ChunkSums {
 
 // Adds groups [begin, end) to acc.
 template <class T>
-PERCBAL_TARGET void add_chunk(const Rollouts<T>& in, const CouplingOptions& options, int64_t begin,
+void add_chunk(const Rollouts<T>& in, const CouplingOptions& options, int64_t begin,
                               int64_t end, double* acc) {
   CountTables tables;
   const bool few_counts = !in.offsets && in.candidates == 1 && in.length <= kTableRows;
@@ -201,5 +214,7 @@ PERCBAL_TARGET void add_chunk(const Rollouts<T>& in, const CouplingOptions& opti
   wide.add_tables();
 }
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal
+
+#include "core/simd/level_end.h"

@@ -8,7 +8,7 @@
 #include "core/coupling/coupling_fields.h"
 
 namespace percbal {
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 // Sums of one binary column about x0, its only value where it is constant: then they are exact zeros.
 template <class Lane>
@@ -136,5 +136,5 @@ struct CountTables {  // of one outcome
   CountCells cells;  // of one of them at a time
 };
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal

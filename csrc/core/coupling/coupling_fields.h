@@ -40,7 +40,7 @@ enum SignalField {
 // An advantage this small beside its group's standard deviation is rounding, not a signal.
 constexpr double kZeroAdvantage = 1e-6;
 
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 template <class Lane>
 struct PairSums {  // of one group, about its first scored values x0, y0: exact zeros when constant
@@ -163,5 +163,5 @@ PERCBAL_HD void fold_signals(const SignalSums<Lane>* groups, const Lane* weight,
   for (int f = 0; f < kSignalFields; ++f) add_to(acc + f * stride, sums[f]);
 }
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal

@@ -8,7 +8,7 @@
 #include "core/coupling/coupling_counts.h"
 
 namespace percbal {
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
@@ -203,5 +203,5 @@ PERCBAL_HD bool sum_complete(const double* x, const double* y, const double* z, 
   return true;
 }
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal

@@ -47,7 +47,7 @@ bool find_runs(Ids& ids, const Parallel& parallel, GroupLayout& out) {
   const int64_t rows = ids.rows, chunks = (rows + kChunk - 1) / kChunk;
   std::vector<int64_t> heads(chunks + 1, 0);
   std::vector<RunCount> counts(chunks);
-  const auto count_runs = PERCBAL_BEST(count_runs<int64_t>);
+  const auto count_runs = PERCBAL_AT_LEVEL(cpu_level(), count_runs<int64_t>);
   parallel(chunks, [&](int64_t c) {
     counts[c] =
         count_runs(ids.data, std::max<int64_t>(c * kChunk, 1), std::min(rows, (c + 1) * kChunk));

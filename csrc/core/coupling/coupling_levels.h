@@ -1,5 +1,4 @@
-// Declarations of what coupling_avx2.cpp and coupling_avx512.cpp define, and the choice among them and
-// what coupling_chunk.h defines for any processor.
+// Declarations of what coupling_avx2.cpp and coupling_avx512.cpp define of coupling_chunk.h.
 #pragma once
 #include "core/coupling/coupling_stats.h"
 #include "core/simd/dispatch.h"
@@ -27,12 +26,6 @@ struct RunCount;
 PERCBAL_DECLARE_LEVEL(avx2)
 PERCBAL_DECLARE_LEVEL(avx512)
 #undef PERCBAL_DECLARE_LEVEL
-#define PERCBAL_BEST(function)                                 \
-  (cpu_level() == CpuLevel::avx512 ? &avx512::function         \
-   : cpu_level() == CpuLevel::avx2 ? &avx2::function           \
-                                   : &baseline::function)
-#else
-#define PERCBAL_BEST(function) (&baseline::function)
 #endif
 
 }  // namespace percbal

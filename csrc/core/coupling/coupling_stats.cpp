@@ -72,7 +72,7 @@ template <class T, class Check>
 bool sum_chunks(const Rollouts<T>& in, const CouplingOptions& options, double* pair, double* signal,
                 const Parallel& parallel, const Check& check) {
   const int64_t chunks = chunk_count(in);
-  const auto add_chunk = PERCBAL_BEST(add_chunk<T>);
+  const auto add_chunk = PERCBAL_AT_LEVEL(cpu_level(), add_chunk<T>);
   std::atomic<bool> good = true;
   const auto task = [&](int64_t k, double* lanes) {
     const int64_t begin = chunk_begin(in, k, chunks), end = chunk_begin(in, k + 1, chunks);
@@ -95,7 +95,7 @@ bool sum_equal_runs(Rollouts<T> in, const int64_t* ids, const CouplingOptions& o
   in.order = nullptr;
   in.offsets = nullptr;
   in.groups = in.rows / in.length;
-  const auto equal_runs = PERCBAL_BEST(equal_runs<int64_t>);
+  const auto equal_runs = PERCBAL_AT_LEVEL(cpu_level(), equal_runs<int64_t>);
   return sum_chunks(in, options, pair, signal, parallel, [&](int64_t begin, int64_t end) {
     return equal_runs(ids, begin, end, in.length);
   });
@@ -112,7 +112,7 @@ void sum_scattered(const Rollouts<T>& in, const Ids& ids, const CouplingOptions&
         for (int t = 0; t < Targets; ++t) value[1 + t] = in.target[t][i];
       },
       parallel);
-  const auto add_chunk = PERCBAL_BEST(add_chunk<T>);
+  const auto add_chunk = PERCBAL_AT_LEVEL(cpu_level(), add_chunk<T>);
   const int64_t tasks = std::min(rows.parts(), kMaxChunks);
   const auto task = [&](int64_t k, double* lanes) {
     rows.for_parts(rows.parts() * k / tasks, rows.parts() * (k + 1) / tasks,

@@ -4,7 +4,7 @@
 
 #include "core/coupling/coupling_fields.h"
 #include "core/simd/parallel.h"
-#include "core/simd/target.h"
+#include "core/simd/level.h"
 
 namespace percbal {
 
@@ -15,7 +15,7 @@ struct Rollouts {
   const T* outcome;        // (R, C), row-major; NaN = not scored
   int64_t candidates;      // C
   const T* target[2];      // (R) each: perception, then reasoning
-  int64_t targets;         // T: how many of them; without rows, all pointers may be null
+  int64_t targets;         // K: how many of them; without rows, all pointers may be null
   const int32_t* order;    // (R) rows by group, or null when they already lie so
   const int64_t* offsets;  // (G + 1), or null when every group has `length` rows
   int64_t rows, groups;
@@ -28,12 +28,12 @@ struct Rollouts {
 
 struct CouplingOptions {
   const double* origin_outcome;  // (C): the moments are about these values
-  const double* origin_target;   // (T)
+  const double* origin_target;   // (K)
   double eps;                    // added to the group's std before dividing by it
   double right_at;               // perception is right from this value on
 };
 
-// pair: (T, C, kPairFields); signal: (C, kSignalFields). The result does not depend on how many
+// pair: (K, C, kPairFields); signal: (C, kSignalFields). The result does not depend on how many
 // threads `parallel` has.
 template <class T>
 void coupling_stats(const Rollouts<T>& in, const CouplingOptions& options, double* pair,
@@ -44,7 +44,7 @@ template <class T>
 void coupling_stats_by_id(Rollouts<T> in, const int64_t* ids, const CouplingOptions& options,
                           double* pair, double* signal, const Parallel& parallel);
 
-// correlation: (T, C, G), NaN where either side is constant; count: (T, C, G) rollouts with both.
+// correlation: (K, C, G), NaN where either side is constant; count: (K, C, G) rollouts with both.
 template <class T>
 void group_coupling(const Rollouts<T>& in, double* correlation, int64_t* count,
                     const Parallel& parallel);

@@ -30,8 +30,8 @@ enum SignalNumber {
   kSignalNumbers
 };
 
-// pair: (T, C, kPairFields), signal: (C, kSignalFields), about origin_outcome (C) and origin_target
-// (T). Writes pair_numbers (T, kPairNumbers, C) and signal_numbers (kSignalNumbers, C).
+// pair: (K, C, kPairFields), signal: (C, kSignalFields), about origin_outcome (C) and origin_target
+// (K). Writes pair_numbers (K, kPairNumbers, C) and signal_numbers (kSignalNumbers, C).
 void coupling_summary(const double* pair, const double* signal, const double* origin_outcome,
                       const double* origin_target, int64_t targets, int64_t candidates,
                       double confidence, double* pair_numbers, double* signal_numbers);

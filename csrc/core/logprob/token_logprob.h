@@ -34,13 +34,13 @@ struct TokenLogprobKernels {
 
 TokenLogprobKernels token_logprob_kernels(Dtype dtype, CpuLevel level);
 
-// Sums over the rivals, with e_i = exp(-g_i) and the gap g_i = (m - u_i) / temperature.
+// Sums over the non-target classes, with e_i = exp(-g_i) and the gap g_i = (m - u_i) / temperature.
 struct EntropySums {
-  double peak = -__builtin_inf();  // m
+  double max_logit = -__builtin_inf();  // m
   double s1 = 0, s5 = 0;           // sum e, sum e g
 
-  void raise_peak(double to, double temperature);  // express both sums relative to a higher peak
-  double shift() const { return peak == -__builtin_inf() ? 0.0 : peak; }
+  void raise_max(double to, double temperature);  // express both sums relative to a higher maximum
+  double shift() const { return max_logit == -__builtin_inf() ? 0.0 : max_logit; }
 };
 
 struct LogprobRow {

@@ -1,31 +1,5 @@
 // The kernels of token log-probability for AVX-512 (F, BW, DQ, VL).
 #if defined(__x86_64__)
-#include <immintrin.h>
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
-
-#include "core/losses/cross_entropy_row.h"
-#include "core/simd/float16.h"
-#include "core/logprob/token_logprob.h"
-
-// After the standard headers: what they define must stay callable on every processor.
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
-#else
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")
-#endif
-
-#define PERCBAL_LEVEL avx512
 #define PERCBAL_VECTOR_BYTES 64
-#include "core/simd/simd.h"
-// in this order: each builds on the one before
-#include "core/simd/simd_memory.h"
-#include "core/losses/cross_entropy_rows.h"
-#include "core/losses/cross_entropy_general.h"
 #include "core/logprob/token_logprob_level.h"
-
-#if defined(__clang__)
-#pragma clang attribute pop
 #endif
-#endif  // __x86_64__

@@ -1,7 +1,25 @@
-// The loops over a row for log-probability and entropy; included once per level, last.
+// The loops over a row for log-probability and entropy, compiled once per instruction set.
 //
 // A block of a row is widened into the first-level cache, where the target and what lies past the
 // end become -inf; its maximum and its sums are taken there.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "core/logprob/token_logprob.h"
+#include "core/losses/cross_entropy_row.h"
+#include "core/simd/float16.h"
+#include "core/simd/level_begin.h"
+// in this order: each builds on the one before
+#include "core/simd/vectors.h"
+#include "core/simd/vectors_memory.h"
+#include "core/losses/cross_entropy_rows.h"
+#include "core/losses/cross_entropy_general.h"
+
 namespace percbal::PERCBAL_LEVEL {
 
 // exp of it is 0 in fp64 too; 0 * 1000 is 0 where 0 * inf would be NaN.
@@ -10,8 +28,8 @@ constexpr Acc kDeepest = -1000;
 
 // -g of EntropySums; a NaN stays one.
 template <class Acc>
-PERCBAL_INLINE Vec<Acc> minus_gap(Vec<Acc> u, Vec<Acc> peak, Vec<Acc> inverse) {
-  return max(broadcast<Acc>(kDeepest<Acc>), (u - peak) * inverse);
+PERCBAL_INLINE Vec<Acc> minus_gap(Vec<Acc> u, Vec<Acc> max_logit, Vec<Acc> inverse) {
+  return max(broadcast<Acc>(kDeepest<Acc>), (u - max_logit) * inverse);
 }
 
 template <class T, bool Cap>
@@ -48,8 +66,8 @@ struct LogprobRows {
     for (auto& lanes : best) lanes = broadcast<Acc>(-__builtin_inf());
     for (int64_t i = 0; i < padded; i += 4 * width)
       for (int k = 0; k < 4; ++k) best[k] = max(load(u + i + k * width), best[k]);
-    const double peak = lane_max(max(max(best[0], best[1]), max(best[2], best[3])));
-    if (peak > sums.peak) sums.raise_peak(peak, args.temperature);
+    const double max_logit = lane_max(max(max(best[0], best[1]), max(best[2], best[3])));
+    if (max_logit > sums.max_logit) sums.raise_max(max_logit, args.temperature);
 
     const Vec<Acc> shift = broadcast<Acc>(static_cast<Acc>(sums.shift()));
     const Vec<Acc> factor = broadcast<Acc>(inverse);
@@ -91,7 +109,7 @@ struct LogprobRows {
     double b = static_cast<const Acc*>(args.grad_entropy)[row];
     if (a != a || b != b) a = b = __builtin_nan("");  // bf16 stores know only the default NaN
     const double at_y = at_target(row).slope * (a * stats[2] + b * stats[4]) / args.temperature;
-    const Vec<Acc> peak = broadcast<Acc>(stats[0]), factor = broadcast<Acc>(inverse);
+    const Vec<Acc> max_logit = broadcast<Acc>(stats[0]), factor = broadcast<Acc>(inverse);
     const Vec<Acc> ratio = broadcast<Acc>(static_cast<Acc>(stats[1] / args.temperature));
     const Vec<Acc> offset = broadcast<Acc>(static_cast<Acc>(b * stats[3] - a));
     const Vec<Acc> minus_b = broadcast<Acc>(static_cast<Acc>(-b));
@@ -101,7 +119,7 @@ struct LogprobRows {
       const Vec<Acc> z = left >= width ? load(data + i) : load_some(data + i, left);
       Vec<Acc> u, slope;
       cap_lanes<Acc, Cap>(z, softcap, u, slope);
-      const Vec<Acc> fall = minus_gap<Acc>(u, peak, factor);
+      const Vec<Acc> fall = minus_gap<Acc>(u, max_logit, factor);
       Vec<Acc> grad = ratio * exp<Acc>(fall) * fma(minus_b, fall, offset);
       if constexpr (Cap) grad = grad * slope;
       left >= width ? store(data + i, grad) : store_some(data + i, grad, left);
@@ -138,3 +156,5 @@ TokenLogprobKernels token_logprob_kernels(Dtype dtype) {
 }
 
 }  // namespace percbal::PERCBAL_LEVEL
+
+#include "core/simd/level_end.h"

@@ -1,23 +1,22 @@
+// The kernels of every processor, from cross_entropy_level.h, and the choice among these and the same
+// text compiled by cross_entropy_avx2.cpp and cross_entropy_avx512.cpp.
 #include "core/losses/cross_entropy.h"
+#include "core/losses/cross_entropy_level.h"
+#include "core/simd/dispatch.h"
 
 namespace percbal {
 
-namespace portable {
-CrossEntropyKernels cross_entropy_kernels(Dtype dtype);
-}
+#if defined(__x86_64__)
 namespace avx2 {
 CrossEntropyKernels cross_entropy_kernels(Dtype dtype);
 }
 namespace avx512 {
 CrossEntropyKernels cross_entropy_kernels(Dtype dtype);
 }
+#endif
 
 CrossEntropyKernels cross_entropy_kernels(Dtype dtype, CpuLevel level) {
-#if defined(__x86_64__)
-  if (level == CpuLevel::avx512) return avx512::cross_entropy_kernels(dtype);
-  if (level == CpuLevel::avx2) return avx2::cross_entropy_kernels(dtype);
-#endif
-  return portable::cross_entropy_kernels(dtype);
+  return PERCBAL_AT_LEVEL(level, cross_entropy_kernels)(dtype);
 }
 
 }  // namespace percbal

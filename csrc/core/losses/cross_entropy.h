@@ -24,7 +24,7 @@ struct CrossEntropyArgs {
   int64_t row_weight_stride;
   void* loss;     // (rows,) acc
   void* grad_sq;  // (rows,) acc, of the unweighted loss
-  void* stats;    // (rows, 4) acc: peak m, ratio q / S1, miss q, logsumexp L; may be null in forward
+  void* stats;    // (rows, 4) acc: m, q / S1, q = 1 - p_y, L; may be null in forward
   void* dlogits;  // (rows, classes) of the dtype, contiguous; may be null in forward
   int64_t ignore_index;
   double label_smoothing, z_loss, softcap;  // softcap 0: none

@@ -1,4 +1,22 @@
-// The kernels of one instruction set, from the loops over a row; included once per level, last.
+// The cross-entropy kernels: loops over rows and over the pieces of a row, whose columns
+// cross_entropy_rows.h and cross_entropy_general.h go through. Compiled once per instruction set.
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "core/losses/cross_entropy_row.h"
+#include "core/simd/float16.h"
+#include "core/simd/level_begin.h"
+// in this order: each builds on the one before
+#include "core/simd/vectors.h"
+#include "core/simd/vectors_memory.h"
+#include "core/losses/cross_entropy_rows.h"
+#include "core/losses/cross_entropy_general.h"
+
 namespace percbal::PERCBAL_LEVEL {
 
 template <class T>
@@ -43,8 +61,8 @@ struct Rows {
     return capped(load_some(logits(row, target), 1)[0], args.softcap);
   }
 
-  RivalSums sums(int64_t row, int64_t target) const {
-    RivalSums result;
+  NontargetSums sums(int64_t row, int64_t target) const {
+    NontargetSums result;
     for (int64_t first = 0; first < args.classes; first += piece()) {
       const int64_t count = columns(first), end = first + count;
       const T* z = logits(row, first);
@@ -70,19 +88,19 @@ struct Rows {
     const RowGradient grad = row_gradient(stats, options(target));
     double weight = row_weight(row);
     if (weight != weight) weight = __builtin_nan("");  // store_pair knows only the default NaN
-    const double rival = weight * grad.rival, uniform = weight * grad.uniform;
+    const double nontarget = weight * grad.nontarget, uniform = weight * grad.uniform;
     for (int64_t first = 0; first < args.classes; first += piece()) {
       const int64_t count = columns(first);
       const T* in = logits(row, first);
       T* out = dlogits(row, first);
       if (args.softcap != 0)
-        general_gradient<T, true>(in, out, class_weight(first), count, softcap, stats.peak, rival,
-                                  uniform);
+        general_gradient<T, true>(in, out, class_weight(first), count, softcap, stats.max_logit,
+                                  nontarget, uniform);
       else if (share != 0)
-        general_gradient<T, false>(in, out, class_weight(first), count, softcap, stats.peak, rival,
-                                   uniform);
+        general_gradient<T, false>(in, out, class_weight(first), count, softcap,
+                                   stats.max_logit, nontarget, uniform);
       else
-        plain_gradient(in, out, count, stats.peak, rival);
+        plain_gradient(in, out, count, stats.max_logit, nontarget);
     }
     store_some(dlogits(row, target), broadcast<Acc>(weight * slope * grad.target), 1);
   }
@@ -94,9 +112,9 @@ void write_row(const CrossEntropyArgs& args, int64_t row, const RowResult& resul
   static_cast<Acc*>(args.grad_sq)[row] = static_cast<Acc>(result.grad_sq);
   if (args.stats == nullptr) return;
   Acc* stats = static_cast<Acc*>(args.stats) + 4 * row;
-  stats[0] = static_cast<Acc>(result.stats.peak);
+  stats[0] = static_cast<Acc>(result.stats.max_logit);
   stats[1] = static_cast<Acc>(result.stats.ratio);
-  stats[2] = static_cast<Acc>(result.stats.miss);
+  stats[2] = static_cast<Acc>(result.stats.one_minus_p);
   stats[3] = static_cast<Acc>(result.stats.lse);
 }
 
@@ -128,7 +146,7 @@ void backward(const CrossEntropyArgs& args, int64_t begin, int64_t end) {
     }
     const auto* stats = static_cast<const AccOf<T>*>(args.stats) + 4 * row;
     const Capped at_target = rows.at_target(row, target);
-    rows.gradient(row, target, with_hit(stats[0], stats[1], stats[2], stats[3], at_target),
+    rows.gradient(row, target, with_p_target(stats[0], stats[1], stats[2], stats[3], at_target),
                   at_target.slope);
   }
 }
@@ -163,3 +181,5 @@ CrossEntropyKernels cross_entropy_kernels(Dtype dtype) {
 }
 
 }  // namespace percbal::PERCBAL_LEVEL
+
+#include "core/simd/level_end.h"

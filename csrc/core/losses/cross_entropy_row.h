@@ -1,5 +1,5 @@
-// The scalar end of a row: from sums over the rivals to loss, norm and gradient coefficients. In
-// fp64 for every dtype: it costs a few nanoseconds per row and no digits.
+// The scalar end of a row: from sums over the non-target classes to loss, norm and coefficients of
+// the gradient. In fp64 for every dtype: it costs a few nanoseconds per row and no digits.
 #pragma once
 #include <cstddef>
 
@@ -7,15 +7,15 @@
 
 namespace percbal {
 
-// Sums over the rivals (all classes but the target); see (M2), (M3), (M5).
-struct RivalSums {
-  double peak = -__builtin_inf();   // m
-  double s1 = 0, s2 = 0;            // sum e, sum (s e)^2
-  double s3 = 0, s4 = 0;            // sum s^2 w e, sum s^2 w^2; with label smoothing only
-  double gap = 0, gap_weight = 0;   // sum w (m - u), sum w; with label smoothing only
+// Sums over the non-target classes (all classes but the target); see (M2), (M3), (M5).
+struct NontargetSums {
+  double max_logit = -__builtin_inf();  // m
+  double s1 = 0, s2 = 0;                // sum e, sum (s e)^2
+  double s3 = 0, s4 = 0;                // sum s^2 w e, sum s^2 w^2; with label smoothing only
+  double gap = 0, gap_weight = 0;       // sum w (m - u), sum w; with label smoothing only
 
-  void raise_peak(double to);       // express all sums relative to a higher peak
-  double shift() const { return peak == -__builtin_inf() ? 0.0 : peak; }
+  void raise_max(double to);  // express all sums relative to a higher maximum
+  double shift() const { return max_logit == -__builtin_inf() ? 0.0 : max_logit; }
 };
 
 struct RowOptions {
@@ -24,7 +24,7 @@ struct RowOptions {
 
 // What backward needs of the forward, and p_y, which it forms again where it is small.
 struct RowStats {
-  double peak, ratio, miss, lse, hit;
+  double max_logit, ratio, one_minus_p, lse, p_target;
 };
 
 struct RowResult {
@@ -32,9 +32,9 @@ struct RowResult {
   double loss, grad_sq;
 };
 
-// dl/dz_i = s_i (rival e_i - uniform w_i) for i != y; dl/dz_y = s_y target; (M4).
+// dl/dz_i = s_i (nontarget e_i - uniform w_i) for i != y; dl/dz_y = s_y target; (M4).
 struct RowGradient {
-  double rival, uniform, target;
+  double nontarget, uniform, target;
 };
 
 // u and s of the target by (M1).
@@ -43,8 +43,9 @@ struct Capped {
 };
 
 Capped capped(double logit, double softcap);
-RowResult finish_row(const RivalSums& sums, Capped target, const RowOptions& options);
-RowStats with_hit(double peak, double ratio, double miss, double lse, Capped target);
+RowResult finish_row(const NontargetSums& sums, Capped target, const RowOptions& options);
+RowStats with_p_target(double max_logit, double ratio, double one_minus_p, double lse,
+                       Capped target);
 RowGradient row_gradient(const RowStats& stats, const RowOptions& options);
 
 // memcpy, out of sight of the callers' compiler: where that can bound the size it takes `rep movs`,

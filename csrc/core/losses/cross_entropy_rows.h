@@ -1,4 +1,4 @@
-// The loops over a row, for one instruction set; included once per level after simd_memory.h.
+// The loops over a row, for one instruction set; included once per level after vectors_memory.h.
 //
 // A block of a row is read from memory once: its maximum and its sums are taken while it is in the
 // first-level cache. The gradient reads the row a second time, from the second-level cache. Block
@@ -17,7 +17,7 @@ constexpr int64_t kBlock = kSteps * kStep<T>;  // 2048 logits of 512-bit vectors
 
 // Adds S1 and S2 of `count` logits, a multiple of kStep. `next` is prefetched meanwhile.
 template <class T>
-PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, RivalSums& sums) {
+PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, NontargetSums& sums) {
   using Acc = AccOf<T>;
   Vec<Acc> best[2 * kPairs];
   for (auto& lanes : best) lanes = broadcast<Acc>(-__builtin_inf());
@@ -27,8 +27,8 @@ PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, RivalSum
       best[2 * k] = max(z.first, best[2 * k]);
       best[2 * k + 1] = max(z.second, best[2 * k + 1]);
     }
-  const double peak = lane_max(max(max(best[0], best[1]), max(best[2], best[3])));
-  if (peak > sums.peak) sums.raise_peak(peak);
+  const double max_logit = lane_max(max(max(best[0], best[1]), max(best[2], best[3])));
+  if (max_logit > sums.max_logit) sums.raise_max(max_logit);
 
   const Vec<Acc> shift = broadcast<Acc>(sums.shift());
   Vec<Acc> s1[2 * kPairs] = {}, s2[2 * kPairs] = {};
@@ -50,11 +50,11 @@ PERCBAL_INLINE void add_block(const T* x, int64_t count, const T* next, RivalSum
   sums.s2 += lane_sum((s2[0] + s2[1]) + (s2[2] + s2[3]));
 }
 
-// Adds the rivals among `classes` logits of a row, the plain case. The block with the target, and a
-// last block that is not whole, are copied so that -inf can stand where no rival is. `next` is what
-// will be read after them.
+// Adds the non-target classes among `classes` logits of a row, the plain case. The block with the
+// target, and a last block that is not whole, are copied so that -inf can stand where nothing is to
+// be added. `next` is what will be read after them.
 template <class T>
-void add_plain(const T* row, int64_t classes, int64_t target, const T* next, RivalSums& sums) {
+void add_plain(const T* row, int64_t classes, int64_t target, const T* next, NontargetSums& sums) {
   alignas(64) T copy[kBlock<T>];
   for (int64_t begin = 0; begin < classes; begin += kBlock<T>) {
     const int64_t count = classes - begin < kBlock<T> ? classes - begin : kBlock<T>;

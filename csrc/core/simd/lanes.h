@@ -7,14 +7,10 @@
 #include <cstring>
 #include <type_traits>
 
-#include "core/simd/target.h"
-
-#if !defined(PERCBAL_LANES)
-#define PERCBAL_LANES 2  // of SSE2 and NEON
-#endif
+#include "core/simd/level.h"
 
 namespace percbal {
-inline namespace PERCBAL_ISA {
+inline namespace PERCBAL_LEVEL {
 
 PERCBAL_HD double select(bool mask, double yes, double no) { return mask ? yes : no; }
 PERCBAL_HD double root(double v) { return sqrt(v); }
@@ -22,7 +18,7 @@ PERCBAL_HD double sum_lanes(double v) { return v; }
 
 #if !defined(__CUDACC__)
 
-constexpr int kLanes = PERCBAL_LANES;
+constexpr int kLanes = PERCBAL_VECTOR_BYTES / 8;
 // every function that takes one is inlined: no calling convention is involved
 #pragma GCC diagnostic ignored "-Wpsabi"
 typedef double Wide __attribute__((vector_size(8 * kLanes)));
@@ -51,7 +47,7 @@ PERCBAL_HD void transpose(const Source& source, double* out) {
   V a[kLanes], b[kLanes];
 #pragma GCC unroll 8  // as loops, the blocks would go through memory
   for (int l = 0; l < kLanes; ++l) memcpy(&a[l], source(l), sizeof(V));
-#if PERCBAL_LANES == 8  // the first two rounds stay within 128 bits where the values are floats
+#if PERCBAL_VECTOR_BYTES == 64  // the first two rounds stay within 128 bits where the values are floats
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i += 2) {
     b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -69,7 +65,7 @@ PERCBAL_HD void transpose(const Source& source, double* out) {
     b[i + 4] = __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
   V(&last)[8] = b;
-#elif PERCBAL_LANES == 4
+#elif PERCBAL_VECTOR_BYTES == 32
 #pragma GCC unroll 8
   for (int i = 0; i < 4; i += 2) {
     b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 4, 1, 5);
@@ -108,5 +104,5 @@ PERCBAL_HD void add_to(double* to, const Lane& value) {
   memcpy(to, &sum, sizeof(sum));
 }
 
-}  // namespace PERCBAL_ISA
+}  // namespace PERCBAL_LEVEL
 }  // namespace percbal

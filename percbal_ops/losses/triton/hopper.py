@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from percbal_ops.losses.options import LossOptions, packed
 from percbal_ops.losses.triton import launch as triton_kernels
 from percbal_ops.losses.triton.launch import (
     scale_,
@@ -24,56 +27,38 @@ SHORTEST = 8192  # where two passes take the same time (H200): the second finds 
 
 
 def weighted_cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
-    need_grad: bool,
+    logits: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """As Triton's, from one read and one write of the logits where a cluster can hold a row."""
-    options = (ignore_index, label_smoothing, z_loss, softcap)
-    if not (need_grad and applies(logits, label_smoothing, softcap)):
-        return triton_kernels.weighted_cross_entropy(
-            logits, target, row_weight, weight, *options, need_grad
-        )
+    options, need_grad = packed(flat)
+    if not (need_grad and applies(logits, options)):
+        return triton_kernels.weighted_cross_entropy(logits, target, row_weight, *flat)
     dlogits = logits.new_empty(logits.shape)
-    loss, grad_sq = _launch(logits, target, row_weight, weight, ignore_index, z_loss, dlogits)
-    total = triton_kernels.weighted_sum(loss, target, row_weight, ignore_index)
+    loss, grad_sq = _launch(logits, target, row_weight, options, dlogits)
+    total = triton_kernels.weighted_sum(loss, target, row_weight, options.ignore_index)
     return total, loss, grad_sq, dlogits
 
 
 def weighted_cross_entropy_(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    logits: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor]:
     """As Triton's: the gradient takes the logits' place. No block writes before every block of its
     row has read its slice."""
-    options = (ignore_index, label_smoothing, z_loss, softcap)
-    if not (logits.is_contiguous() and applies(logits, label_smoothing, softcap)):
-        return triton_kernels.weighted_cross_entropy_(logits, target, row_weight, weight, *options)
-    return _launch(logits, target, row_weight, weight, ignore_index, z_loss, logits)
+    options = LossOptions(*flat)
+    if not (logits.is_contiguous() and applies(logits, options)):
+        return triton_kernels.weighted_cross_entropy_(logits, target, row_weight, *flat)
+    return _launch(logits, target, row_weight, options, logits)
 
 
 def _launch(
     logits: Tensor,
     target: Tensor,
     row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    z_loss: float,
+    options: LossOptions,
     dlogits: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Loss (N,) and squared gradient norm (N,); the gradient goes to dlogits (N, V)."""
+    weight = options.class_weight
     loss = logits.new_empty(logits.shape[0], dtype=torch.float32)
     grad_sq = torch.empty_like(loss)
     torch.ops.percbal_cuda.weighted_cross_entropy_out(
@@ -84,17 +69,17 @@ def _launch(
         loss,
         grad_sq,
         dlogits,
-        ignore_index,
-        z_loss,
+        options.ignore_index,
+        options.z_loss,
     )
     return loss, grad_sq
 
 
-def applies(logits: Tensor, label_smoothing: float, softcap: float) -> bool:
+def applies(logits: Tensor, options: LossOptions) -> bool:
     """The kernel's limits: compute capability 9.x, rows on 16 bytes, no smoothing, no softcap."""
     return (
-        label_smoothing == 0.0
-        and softcap == 0.0
+        options.label_smoothing == 0.0
+        and options.softcap == 0.0
         and takes_rows(logits)
         and logits.is_cuda
         and torch.cuda.get_device_capability(logits.device)[0] == 9

@@ -9,6 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
+from percbal_ops.losses.options import LossOptions, packed
 from percbal_ops.losses.reference import accumulate_dtype
 from percbal_ops.losses.triton.scalar_passes import scale_kernel, weighted_sum_kernel
 from percbal_ops.losses.triton.two_pass import gradient_kernel, loss_kernel
@@ -35,20 +36,13 @@ def tiling(itemsize: int, heavy: bool) -> Tiling:
 
 
 def token_cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    logits: Tensor, target: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (N,), squared gradient norm (N,), statistics (N, 4); one read of the logits."""
     logits = _with_unit_columns(logits)
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
     grad_sq, stats = torch.empty_like(loss), loss.new_empty(logits.shape[0], 4)
-    options = (ignore_index, label_smoothing, z_loss, softcap)
-    _launch_loss(logits, target, None, weight, (loss, grad_sq, stats, None), options)
+    _launch_loss(logits, target, None, (loss, grad_sq, stats, None), LossOptions(*flat))
     return loss, grad_sq, stats
 
 
@@ -58,10 +52,7 @@ def token_cross_entropy_backward(
     target: Tensor,
     weight: Tensor | None,
     stats: Tensor,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    *numbers: Any,
 ) -> Tensor:
     """row_grad (N,), any stride, times the gradient of each row -> (N, V); one read, one write."""
     logits = _with_unit_columns(logits)
@@ -70,7 +61,7 @@ def token_cross_entropy_backward(
     if n_rows == 0:
         return dlogits
     block, warps = tiling(logits.element_size(), logits.dtype == torch.float64)
-    options = (ignore_index, label_smoothing, z_loss, softcap)
+    options = LossOptions(weight, *numbers)
     flags = _flags(logits, options)
     columns = vocab + 15 if flags["SHIFTED"] else vocab
     with _on(logits):
@@ -85,9 +76,9 @@ def token_cross_entropy_backward(
             logits.stride(0),
             target.stride(0),
             row_grad.stride(0),
-            ignore_index,
-            label_smoothing,
-            softcap,
+            options.ignore_index,
+            options.label_smoothing,
+            options.softcap,
             **flags,
             BLOCK=block,
             num_warps=warps,
@@ -97,37 +88,22 @@ def token_cross_entropy_backward(
 
 
 def weighted_cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
-    need_grad: bool,
+    logits: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """sum_t row_weight_t loss_t (), loss (N,), squared gradient norm (N,) of the unweighted rows,
     and the gradient of the sum (N, V), or an empty tensor where it is not needed."""
+    options, need_grad = packed(flat)
     logits = _with_unit_columns(logits)
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
     grad_sq = torch.empty_like(loss)
     dlogits = logits.new_empty(logits.shape if need_grad else 0)
-    options = (ignore_index, label_smoothing, z_loss, softcap)
     outputs = (loss, grad_sq, None, dlogits if need_grad else None)
-    _launch_loss(logits, target, row_weight if need_grad else None, weight, outputs, options)
-    return weighted_sum(loss, target, row_weight, ignore_index), loss, grad_sq, dlogits
+    _launch_loss(logits, target, row_weight if need_grad else None, outputs, options)
+    return weighted_sum(loss, target, row_weight, options.ignore_index), loss, grad_sq, dlogits
 
 
 def weighted_cross_entropy_(
-    logits: Tensor,
-    target: Tensor,
-    row_weight: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    label_smoothing: float,
-    z_loss: float,
-    softcap: float,
+    logits: Tensor, target: Tensor, row_weight: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor]:
     """Loss (N,) and squared gradient norm (N,) as above; the gradient takes the logits' place, each
     tile being read by the program that then writes it."""
@@ -138,9 +114,8 @@ def weighted_cross_entropy_(
         )
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
     grad_sq = torch.empty_like(loss)
-    options = (ignore_index, label_smoothing, z_loss, softcap)
     outputs = (loss, grad_sq, None, logits)
-    _launch_loss(logits, target, row_weight, weight, outputs, options)
+    _launch_loss(logits, target, row_weight, outputs, LossOptions(*flat))
     return loss, grad_sq
 
 
@@ -161,9 +136,8 @@ def _launch_loss(
     logits: Tensor,
     target: Tensor,
     row_weight: Tensor | None,
-    weight: Tensor | None,
     outputs: tuple[Tensor | None, ...],
-    options: tuple[int, float, float, float],
+    options: LossOptions,
 ) -> None:
     n_rows, vocab = logits.shape
     if n_rows == 0:
@@ -176,13 +150,13 @@ def _launch_loss(
             logits,
             target,
             row_weight,
-            *_class_weights(weight),
+            *_class_weights(options.class_weight),
             *outputs,
             vocab,
             logits.stride(0),
             target.stride(0),
             0 if row_weight is None else row_weight.stride(0),
-            *options,
+            *options.numbers,
             **flags,
             BLOCK=block,
             num_warps=warps,
@@ -209,13 +183,12 @@ def weighted_sum(loss: Tensor, target: Tensor, row_weight: Tensor, ignore_index:
     return total
 
 
-def _flags(logits: Tensor, options: tuple[int, float, float, float]) -> dict[str, bool]:
+def _flags(logits: Tensor, options: LossOptions) -> dict[str, bool]:
     """What the compiler must know; each combination is compiled once."""
-    _, smoothing, _, softcap = options
     stride, vocab = logits.stride(0), logits.shape[1]
     return {
-        "SMOOTHED": smoothing != 0.0,
-        "CAPPED": softcap != 0.0,
+        "SMOOTHED": options.label_smoothing != 0.0,
+        "CAPPED": options.softcap != 0.0,
         "SHIFTED": stride % 16 != 0 or vocab % 16 != 0,
         "PACKED": stride == vocab,
     }

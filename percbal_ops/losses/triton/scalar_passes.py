@@ -6,7 +6,7 @@
 import triton
 import triton.language as tl
 
-from percbal_ops.losses.triton.online_softmax import accumulate_dtype
+from percbal_ops.losses.triton.row_math import accumulate_dtype
 
 
 @triton.jit(do_not_specialize=["n_rows", "target_stride", "row_weight_stride", "ignore_index"])

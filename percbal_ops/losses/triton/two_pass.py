@@ -10,12 +10,15 @@ cache still holds is met first. No program reads what another wrote: results are
 import triton
 import triton.language as tl
 
-from percbal_ops.losses.triton.online_softmax import (
+from percbal_ops.losses.triton.row_math import (
+    LOWEST,
     accumulate_dtype,
+    cap,
+    exp,
     finish_row,
     gradient_tile,
     load_tile,
-    rival_sums,
+    load_weights,
     row_begin,
     target_weights,
 )
@@ -59,8 +62,7 @@ def loss_kernel(
     out = begin if PACKED else row * vocab - first
     target = tl.load(target_ptr + row * target_stride).to(tl.int64)
     if target == ignore_index:
-        nothing = (0.0, 0.0, 0.0, 0.0)
-        store_row(row, 0.0, 0.0, nothing, loss_ptr, grad_sq_ptr, stats_ptr)
+        store_row(row, 0.0, 0.0, (0.0, 0.0, 0.0, 0.0), loss_ptr, grad_sq_ptr, stats_ptr)
         if dlogits_ptr is not None:
             store_zeros(dlogits_ptr + out, first, last, BLOCK)
         return
@@ -69,9 +71,8 @@ def loss_kernel(
     y = tl.where(known, target, -1).to(tl.int32) + first
     z_y = tl.load(logits_ptr + begin + y, mask=known, other=float("nan")).to(dtype)
     options = tl.full([], smoothing, dtype), tl.full([], z_loss, dtype), tl.full([], softcap, dtype)
-    softcap = options[2]
-    sums = rival_sums(
-        logits_ptr + begin, class_weight_ptr, first, last, y, softcap,
+    sums = nontarget_sums(
+        logits_ptr + begin, class_weight_ptr, first, last, y, options[2],
         BLOCK, SMOOTHED, CAPPED, EVICT,
     )  # fmt: skip
     weights = target_weights(class_weight_ptr, weight_sum_ptr, y - first, known, vocab, z_y)
@@ -85,8 +86,60 @@ def loss_kernel(
             z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
             gradient_tile(
                 z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
-                upstream, stats, options[0] / vocab, softcap, SMOOTHED, CAPPED, BLOCK,
+                upstream, stats, options[0] / vocab, options[2], SMOOTHED, CAPPED, BLOCK,
             )  # fmt: skip
+
+
+@triton.jit
+def nontarget_sums(
+    row_ptr,
+    weight_ptr,
+    first,  # the row is [first, last), its target at column y; all relative to row_ptr
+    last,
+    y,
+    softcap,
+    BLOCK: tl.constexpr,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+    EVICT: tl.constexpr,
+):
+    """One pass over a row -> m, S1, S2 of (M2), (M5) and, if SMOOTHED, S3, S4 and the gaps
+    sum w (m - u), all over the non-target classes. One exponential a logit, one maximum a tile."""
+    dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
+    zeros = tl.zeros([BLOCK], dtype)
+    max_logit = tl.full([], LOWEST, dtype)
+    s1, s2, s3, s4, gaps, seen = zeros, zeros, zeros, zeros, zeros, zeros
+    tile = load_tile(row_ptr, 0, first, last, BLOCK, EVICT)
+    for start in range(0, last, BLOCK):
+        # asked for now, needed after this tile's arithmetic
+        ahead = load_tile(row_ptr, start + BLOCK, first, last, BLOCK, EVICT)
+        columns = start + tl.arange(0, BLOCK)
+        u, slope = cap(tile.to(dtype), softcap, CAPPED)
+        nontarget = (columns >= first) & (columns < last) & (columns != y)
+        if (start < first) | (start + BLOCK > last) | ((y >= start) & (y < start + BLOCK)):
+            u = tl.where(nontarget, u, -float("inf"))
+        tile_max = tl.max(u, 0)
+        if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
+            scale = exp(max_logit - tile_max)
+            s1, s2, s3 = s1 * scale, s2 * (scale * scale), s3 * scale
+            gaps += tl.where(max_logit == LOWEST, 0.0, tile_max - max_logit) * seen
+            max_logit = tile_max
+        e = exp(u - max_logit)
+        s1 += e
+        s2 += (slope * e) * (slope * e)
+        if SMOOTHED:
+            w = load_weights(weight_ptr, columns - first, nontarget, zeros)
+            s3 += slope * slope * w * e
+            s4 += slope * slope * w * w
+            gaps += tl.where(nontarget, w * (max_logit - u), 0.0)
+            seen += w
+        tile = ahead
+    s1, s2 = tl.sum(s1, 0), tl.sum(s2, 0)
+    if SMOOTHED:
+        s3, s4, gaps = tl.sum(s3, 0), tl.sum(s4, 0), tl.sum(gaps, 0)
+    else:
+        s3, s4, gaps = s1 * 0.0, s1 * 0.0, s1 * 0.0
+    return max_logit, s1, s2, s3, s4, gaps
 
 
 @triton.jit

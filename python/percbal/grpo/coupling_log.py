@@ -59,7 +59,7 @@ def within_group(a: Tensor, b: Tensor, group_size: int) -> tuple[float, float, f
 
     NaN where fewer than two rollouts of any group have both, or a reward never differs.
     """
-    both = torch.stack((a, b)).double().view(2, -1, group_size)  # (2, P, G)
+    both = torch.stack((a, b)).double().view(2, -1, group_size)  # (2, G, size of a group)
     both = both.masked_fill(both.isnan().any(0), torch.nan)
     centred = both - both.nanmean(-1, keepdim=True)
     (aa, ab), (_, bb) = torch.einsum(

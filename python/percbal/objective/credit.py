@@ -92,11 +92,11 @@ def same_perception_advantages(
     key: (R,) int64, equal where the perceived texts are, ``NO_PERCEPTION`` where there is none.
     """
     groups, keys = outcome.view(-1, group_size), key.view(-1, group_size)
-    scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (P, G)
-    # (P, G, G): is sibling j in the baseline of rollout i
+    scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (G, size of a group)
+    # (G, size, size): is sibling j in the baseline of rollout i
     same = (keys[:, :, None] == keys[:, None, :]) & scored[:, :, None] & scored[:, None, :]
     count = same.sum(-1)
-    values = groups.nan_to_num(0.0)[:, None, :]  # (P, 1, G)
+    values = groups.nan_to_num(0.0)[:, None, :]  # (G, 1, size)
     mean = (same * values).sum(-1) / count.clamp(min=1)
     advantages = torch.where(count > 1, groups - mean, 0.0)
     if scale == "group":

@@ -1,5 +1,5 @@
 // Loads and stores that convert: fp32, bf16 and fp16 in memory to fp32 lanes, fp64 to fp64 lanes.
-// Included once per level, after simd.h.
+// Included once per level, after vectors.h.
 namespace percbal::PERCBAL_LEVEL {
 
 template <class T>

@@ -1,4 +1,4 @@
-"""Triton helpers shared by the kernels: the maths of docs/math.md on tiles and on row scalars.
+"""Triton helpers shared by the kernels: the maths of docs/math.md on a tile and on row scalars.
 
 Everything a row needs is a few scalars, so their functions are written for accuracy: the hardware's
 approximate logarithm is off by 2^-22 near 1, where a confident row lives.
@@ -127,73 +127,23 @@ def load_weights(weight_ptr, columns, inside, like):
 
 
 @triton.jit
-def rival_sums(
-    row_ptr,
-    weight_ptr,
-    first,  # the row is [first, last), its target at column y; all relative to row_ptr
-    last,
-    y,
-    softcap,
-    BLOCK: tl.constexpr,
-    SMOOTHED: tl.constexpr,
-    CAPPED: tl.constexpr,
-    EVICT: tl.constexpr,
-):
-    """One pass over a row -> m, S1, S2 of (M2), (M5) and, if SMOOTHED, S3, S4 and the gaps
-    sum w (m - u), all over the rivals; one exponential per logit and one maximum per tile."""
-    dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
-    zeros = tl.zeros([BLOCK], dtype)
-    peak = tl.full([], LOWEST, dtype)
-    s1, s2, s3, s4, gaps, seen = zeros, zeros, zeros, zeros, zeros, zeros
-    tile = load_tile(row_ptr, 0, first, last, BLOCK, EVICT)
-    for start in range(0, last, BLOCK):
-        # asked for now, needed after this tile's arithmetic
-        ahead = load_tile(row_ptr, start + BLOCK, first, last, BLOCK, EVICT)
-        columns = start + tl.arange(0, BLOCK)
-        u, slope = cap(tile.to(dtype), softcap, CAPPED)
-        rival = (columns >= first) & (columns < last) & (columns != y)
-        if (start < first) | (start + BLOCK > last) | ((y >= start) & (y < start + BLOCK)):
-            u = tl.where(rival, u, -float("inf"))
-        top = tl.max(u, 0)
-        if top > peak:  # rare after the first tiles, and the same for the whole block
-            scale = exp(peak - top)
-            s1, s2, s3 = s1 * scale, s2 * (scale * scale), s3 * scale
-            gaps += tl.where(peak == LOWEST, 0.0, top - peak) * seen
-            peak = top
-        e = exp(u - peak)
-        s1 += e
-        s2 += (slope * e) * (slope * e)
-        if SMOOTHED:
-            w = load_weights(weight_ptr, columns - first, rival, zeros)
-            s3 += slope * slope * w * e
-            s4 += slope * slope * w * w
-            gaps += tl.where(rival, w * (peak - u), 0.0)
-            seen += w
-        tile = ahead
-    s1, s2 = tl.sum(s1, 0), tl.sum(s2, 0)
-    if SMOOTHED:
-        s3, s4, gaps = tl.sum(s3, 0), tl.sum(s4, 0), tl.sum(gaps, 0)
-    else:
-        s3, s4, gaps = s1 * 0.0, s1 * 0.0, s1 * 0.0
-    return peak, s1, s2, s3, s4, gaps
-
-
-@triton.jit
-def target_against_rivals(u_y, peak, s1):
-    """nll, q, p_y, L and L - m of (M2), and the peak with 0 for "no rival" as in the reference."""
-    peak = tl.where(s1 == 0, 0.0, peak)
+def target_against_others(u_y, max_logit, s1):
+    """nll, q, p_y, L and L - m of (M2), and m with 0 for "no other class", as in the reference."""
+    max_logit = tl.where(s1 == 0, 0.0, max_logit)
     log_s1 = log(s1)
-    lead = (u_y - peak) - log_s1  # in this order: peak + log_s1 rounds away a huge peak's digits
+    # In this order: m + ln S1 would round away the digits of a huge m.
+    lead = (u_y - max_logit) - log_s1
     fall = exp(-tl.abs(lead))
     tail = log1p(fall)
     nll = tl.where(u_y == float("inf"), float("nan"), tl.maximum(-lead, 0.0) + tail)
-    miss = tl.where(lead > 0, fall, 1.0) / (1 + fall)
-    miss = tl.where(u_y == float("inf"), float("nan"), miss)  # the gradient of a NaN loss
-    hit = tl.where(lead > 0, 1.0, fall) / (1 + fall)
+    one_minus_p = tl.where(lead > 0, fall, 1.0) / (1 + fall)
+    # The gradient of a NaN loss.
+    one_minus_p = tl.where(u_y == float("inf"), float("nan"), one_minus_p)
+    p_target = tl.where(lead > 0, 1.0, fall) / (1 + fall)
     above = log_s1 + tl.maximum(lead, 0.0) + tail
-    lse = tl.where(lead > 0, u_y + nll, peak + above)
-    rest = tl.where(s1 == 0, lse - peak, above)
-    return peak, nll, miss, hit, lse, rest
+    lse = tl.where(lead > 0, u_y + nll, max_logit + above)
+    rest = tl.where(s1 == 0, lse - max_logit, above)
+    return max_logit, nll, one_minus_p, p_target, lse, rest
 
 
 @triton.jit
@@ -209,21 +159,21 @@ def target_weights(weight_ptr, weight_sum_ptr, y, known, vocab, like):
 @triton.jit
 def finish_row(z_y, sums, weights, options, vocab, SMOOTHED: tl.constexpr, CAPPED: tl.constexpr):
     """From the sums of a row to its loss (M3), its squared gradient norm (M5), and its statistics:
-    what turns its logits into their gradient, (peak, A q / S1, dl/dz_y before its slope, L)."""
-    peak, s1, s2, s3, s4, gaps = sums
+    what turns its logits into their gradient, (m, A q / S1, dl/dz_y before its slope, L)."""
+    max_logit, s1, s2, s3, s4, gaps = sums
     w_y, w_sum = weights
     smoothing, z_loss, softcap = options
     share = smoothing / vocab
     u_y, slope_y = cap(z_y, softcap, CAPPED)
-    peak, nll, miss, hit, lse, rest = target_against_rivals(u_y, peak, s1)
+    max_logit, nll, one_minus_p, p_target, lse, rest = target_against_others(u_y, max_logit, s1)
     pull = tl.where(z_loss == 0, 0.0, 2 * z_loss * lse)
     mass = (1 - smoothing) * w_y + share * w_sum + pull
-    spread = tl.where(s1 == 0, 0.0, mass * (miss / s1))
+    spread = tl.where(s1 == 0, 0.0, mass * (one_minus_p / s1))
     # Twice the second line of (M4), each where it does not cancel.
     at_target = tl.where(
-        hit > 0.5,
-        -mass * miss + share * (w_sum - w_y) + pull,
-        mass * hit - (1 - smoothing + share) * w_y,
+        p_target > 0.5,
+        -mass * one_minus_p + share * (w_sum - w_y) + pull,
+        mass * p_target - (1 - smoothing + share) * w_y,
     )
     loss = (1 - smoothing) * w_y * nll + tl.where(z_loss == 0, 0.0, z_loss * lse * lse)
     grad_sq = (slope_y * at_target) * (slope_y * at_target) + spread * spread * s2
@@ -231,7 +181,7 @@ def finish_row(z_y, sums, weights, options, vocab, SMOOTHED: tl.constexpr, CAPPE
         loss += share * (gaps + rest * (w_sum - w_y) + w_y * nll)
         grad_sq += share * (share * s4 - 2 * spread * s3)
         grad_sq = tl.where(grad_sq < 0, 0.0, grad_sq)
-    return loss, grad_sq, (peak, spread, at_target, lse)
+    return loss, grad_sq, (max_logit, spread, at_target, lse)
 
 
 @triton.jit
@@ -254,9 +204,9 @@ def gradient_tile(
     """upstream times (M4) for the logits z of columns [start, start + BLOCK), stored at out_ptr."""
     columns = start + tl.arange(0, BLOCK)
     inside = (columns >= first) & (columns < last)
-    peak, spread, at_target, lse = stats
+    max_logit, spread, at_target, lse = stats
     u, slope = cap(z, softcap, CAPPED)
-    grad = upstream * spread * exp(u - peak)
+    grad = upstream * spread * exp(u - max_logit)
     if SMOOTHED:
         grad -= upstream * share * load_weights(weight_ptr, columns - first, inside, z)
     if (y >= start) & (y < start + BLOCK):

@@ -2,9 +2,7 @@
 //
 // Written with the vector extension that g++ and clang share, so one text serves every level; only
 // what the compiler cannot be trusted to find (fused multiply-add, max, fp16) is an intrinsic.
-// Included once per level, after the standard headers, by cross_entropy_<level>.cpp.
-#define PERCBAL_INLINE inline __attribute__((always_inline))
-#define PERCBAL_LAMBDA __attribute__((always_inline))
+// Included once per level, after level_begin.h.
 
 namespace percbal::PERCBAL_LEVEL {
 
