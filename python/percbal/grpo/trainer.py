@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
+from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
@@ -37,6 +38,7 @@ from percbal.objective.credit import (
     segment_scale,
     token_advantages,
 )
+from percbal.responses.prompt import prompt_ids
 from percbal.rewards import EndpointReanswer
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
@@ -130,6 +132,19 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
                     f"logprobs='percbal' is not possible, set logprobs='trl': {reason}"
                 )
             use_token_logprob(inner, self.temperature)
+
+    # --- prompts -------------------------------------------------------------------------------
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """Of rollouts, and of what the policy is asked to judge them."""
+        if not is_conversational({"prompt": prompts[0]}):  # plain text, which has no template
+            return super()._tokenize_prompts(prompts)
+        if self._is_vlm:
+            prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
+        options = cast(dict[str, Any], self.chat_template_kwargs)
+        return prompt_ids(
+            self.processing_class, prompts, chat_template=self.chat_template, **options
+        )
 
     # --- rewards -------------------------------------------------------------------------------
 
