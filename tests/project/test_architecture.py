@@ -80,7 +80,6 @@ NEVER = {  # package -> what it may not import of others
     "percbal.segments": TRAINING,
     "percbal.objective": ("transformers", "accelerate", "datasets", "trl.GRPOTrainer"),
     "percbal.rewards": TRAINING,
-    "percbal": ("percbal_ops.losses.triton", "percbal_ops.losses.library"),
 }
 
 
@@ -108,6 +107,23 @@ def test_never_imports(who: str) -> None:
         if within(name, who):
             wrong = [other for other in imports if within(other, *NEVER[who])]
             assert not wrong, f"{name} imports {wrong}"
+
+
+def public_names():
+    """percbal_ops and its packages, and what each lists in ``__all__``."""
+    for path in PACKAGES["percbal_ops"].rglob("__init__.py"):
+        package = ".".join(path.relative_to(ROOT).parts[:-1])
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+                yield package
+                yield from (f"{package}.{name}" for name in ast.literal_eval(node.value))
+
+
+def test_percbal_uses_the_operators_by_their_public_names() -> None:
+    public = {*public_names()}
+    for name, imports in MODULES.items():
+        wrong = {other for other in imports if within(other, "percbal_ops")} - public
+        assert within(name, "percbal_ops") or not wrong, f"{name} imports {wrong}"
 
 
 @pytest.mark.parametrize("folder", PACKAGES.values(), ids=PACKAGES)
