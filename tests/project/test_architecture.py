@@ -153,10 +153,16 @@ def test_a_rule_lives_where_the_design_says(path: str, name: str) -> None:
     assert name in defined
 
 
-def test_importing_the_operators_loads_no_training_library_and_no_triton():
-    program = (
-        "import sys, percbal_ops; "
-        f"print([m for m in {('triton', *TRAINING)!r} if m in sys.modules])"
-    )
+def loaded_by(module: str, *unwanted: str) -> str:
+    program = f"import sys, {module}; print([m for m in {unwanted!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    return done.stdout.strip() + done.stderr
+
+
+def test_importing_the_operators_loads_no_training_library_and_no_triton():
+    assert loaded_by("percbal_ops", "triton", *TRAINING) == "[]"
+
+
+def test_the_help_of_a_trainer_loads_no_trainer():
+    unwanted = ("trl.trainer.utils", "transformers.trainer", "datasets")
+    assert loaded_by("percbal.cli.sft, percbal.cli.grpo", *unwanted) == "[]"

@@ -16,7 +16,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from trl.trainer.utils import nanstd
 
 from percbal.segments.tagged import PERCEPTION, REASONING
 
@@ -58,10 +57,10 @@ def group_advantages(rewards: Tensor, group_size: int, scale: Scale = "group") -
     mean = torch.nanmean(groups, dim=1).repeat_interleave(group_size, dim=0)
     advantages = rewards - mean
     if scale == "group":
-        std = nanstd(groups, dim=1).repeat_interleave(group_size, dim=0)
+        std = _std(groups, dim=1).repeat_interleave(group_size, dim=0)
         advantages = advantages / (std + EPS)
     elif scale == "batch":
-        advantages = advantages / (nanstd(rewards) + EPS)
+        advantages = advantages / (_std(rewards) + EPS)
     return advantages.nan_to_num(0.0)
 
 
@@ -78,7 +77,7 @@ def normalized_advantages(
         None if perception is None else _z_or_nan(perception, group_size),
         alpha,
     )
-    return ((mixed - torch.nanmean(mixed)) / (nanstd(mixed) + EPS)).nan_to_num(0.0)
+    return ((mixed - torch.nanmean(mixed)) / (_std(mixed) + EPS)).nan_to_num(0.0)
 
 
 def same_perception_advantages(
@@ -103,7 +102,7 @@ def same_perception_advantages(
         square = (same * (values - mean[:, :, None]) ** 2).sum(-1)
         advantages = advantages / ((square / (count - 1).clamp(min=1)).sqrt() + EPS)
     elif scale == "batch":
-        advantages = advantages / (nanstd(outcome) + EPS)
+        advantages = advantages / (_std(outcome) + EPS)
     return advantages.nan_to_num(0.0).view(-1)
 
 
@@ -177,3 +176,10 @@ def _z_or_nan(rewards: Tensor, group_size: int) -> Tensor:
     """Group z-scores that stay NaN where the reward is."""
     scores = group_advantages(rewards, group_size)
     return torch.where(rewards.isnan(), rewards, scores)
+
+
+def _std(rewards: Tensor, dim: int | None = None) -> Tensor:
+    """The unbiased standard deviation of what is not NaN: TRL's own, bit for bit."""
+    from trl.trainer.utils import nanstd  # here: it loads much, and the options need only `CREDITS`
+
+    return nanstd(rewards, dim=dim)
