@@ -24,7 +24,7 @@ from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
-from percbal.grpo.roles import SURROGATES, Columns, RewardRoles
+from percbal.grpo.roles import Columns, RewardRoles
 from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.output_head import inner_model, unsupported_head
@@ -86,6 +86,15 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         )
         self.alpha = args.make_alpha()
         self.balance = args.make_balance()
+        self._set_up_rewards(args)
+        if args.logprobs == "percbal":
+            self._use_token_logprob()
+        self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
+        self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
+        self._batches = 0  # of rollouts, in training and evaluation
+
+    def _set_up_rewards(self, args: BalancedGRPOConfig) -> None:
+        """Who is rewarded for what, under guard, and whose coupling is followed."""
         self.roles = RewardRoles(
             self.reward_func_names,
             args.roles(),
@@ -94,33 +103,18 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             self.alpha.value,
         )
         refuse_split_groups(args, self.reward_func_names, self.accelerator.num_processes)
+        named = list(zip(self.reward_func_names, self.reward_funcs, strict=True))
         self._asks_policy_blindly = any(
             name == "blind_reanswer" and not isinstance(function, EndpointReanswer)
-            for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)
+            for name, function in named
         )
-        self.reward_funcs = [
-            guard(function, name, args.reward_timeout)
-            for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
-        ]
-        followed = [args.outcome_reward]
-        followed += [
-            name
-            for name in self.reward_func_names
-            if name in SURROGATES or name == self.roles.roles["perception_reward"]
-        ]
-        truth = self.roles.roles["true_perception"]
-        self._followed = [name for name in dict.fromkeys(followed) if name != truth]
+        self.reward_funcs = [guard(function, name, args.reward_timeout) for name, function in named]
+        self._followed = self.roles.followed()
+        has_reasoning = self.roles.roles["true_reasoning"] is not None
         self._coupling = {
-            mode: CouplingLog(
-                self._followed, has_reasoning=self.roles.roles["true_reasoning"] is not None
-            )
+            mode: CouplingLog(self._followed, has_reasoning=has_reasoning)
             for mode in ("train", "eval")
         }
-        if args.logprobs == "percbal":
-            self._use_token_logprob()
-        self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
-        self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
-        self._batches = 0  # of rollouts, in training and evaluation
 
     def _use_token_logprob(self) -> None:
         for model in (self.model, self.ref_model):
