@@ -12,12 +12,11 @@ import torch
 import vlm_fixtures as vlm
 from two_processes import two_processes
 
-from percbal.grpo.text_key import text_key
 from percbal.models.loading import load_vlm
 from percbal.objective.credit import (
-    NO_PERCEPTION,
     Advantages,
     assign_credit,
+    perception_keys,
     segment_scale,
     token_advantages,
 )
@@ -36,7 +35,7 @@ def test_advantages_are_those_of_one_process(two_ranks):
     ranks = [torch.load(two_ranks / f"rank{i}.pt", weights_only=False) for i in range(2)]
     assert torch.equal(ranks[0]["rewards"], ranks[1]["rewards"]), "every rank has all rewards"
     perceived = [text for rank in ranks for text in rank["perception"]]
-    keys = [NO_PERCEPTION if text is None else text_key(text) for text in perceived]
+    keys = perception_keys(perceived)
     a, p = ranks[0]["rewards"].unbind(1)
     whole = assign_credit("same_perception", a, p, torch.tensor(keys), alpha=0.4, group_size=4)
     lengths = [len(ids) for rank in ranks for ids in rank["segments"]]

@@ -25,7 +25,6 @@ from percbal.grpo.guard import guard
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.grpo.roles import Columns, RewardRoles
-from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.objective.balance import TokenMean
@@ -35,6 +34,7 @@ from percbal.objective.credit import (
     Credit,
     Scale,
     assign_credit,
+    perception_keys,
     segment_scale,
     token_advantages,
 )
@@ -218,7 +218,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     def _perception_keys(self) -> Tensor:
         """(R,) int64 of all ranks: equal where the perceived texts are."""
         assert self._segmented is not None
-        keys = [NO_PERCEPTION if p is None else text_key(p) for p in self._segmented.perception]
+        keys = perception_keys(self._segmented.perception)
         return self.accelerator.gather(torch.tensor(keys, device=self.accelerator.device))
 
     def _per_token(self, advantages: Advantages, batch: dict[str, Any], mode: str) -> Tensor:

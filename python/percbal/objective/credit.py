@@ -12,6 +12,8 @@ statistics and has advantage 0.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -88,7 +90,7 @@ def same_perception_advantages(
     With one perception in common, what differs is the reasoning: the baseline no longer holds a
     wrong perception against it. A rollout that is alone with its perception, or has none, gets 0.
 
-    key: (R,) int64, equal where the perceived texts are, ``NO_PERCEPTION`` where there is none.
+    key: (R,) int64 of ``perception_keys``.
     """
     groups, keys = outcome.view(-1, group_size), key.view(-1, group_size)
     scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (P, G)
@@ -104,6 +106,15 @@ def same_perception_advantages(
     elif scale == "batch":
         advantages = advantages / (_std(outcome) + EPS)
     return advantages.nan_to_num(0.0).view(-1)
+
+
+def perception_keys(perceived: Sequence[str | None]) -> list[int]:
+    """A number for each perceived text, in every process the same; ``NO_PERCEPTION`` for None.
+
+    63 bits of a hash of the words: space around and between them does not count. Two different
+    texts of one group share a key with probability 1e-19.
+    """
+    return [NO_PERCEPTION if text is None else _key(text) for text in perceived]
 
 
 def assign_credit(
@@ -176,6 +187,11 @@ def _z_or_nan(rewards: Tensor, group_size: int) -> Tensor:
     """Group z-scores that stay NaN where the reward is."""
     scores = group_advantages(rewards, group_size)
     return torch.where(rewards.isnan(), rewards, scores)
+
+
+def _key(text: str) -> int:
+    words = " ".join(text.split()).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big") >> 1
 
 
 def _std(rewards: Tensor, dim: int | None = None) -> Tensor:
