@@ -132,6 +132,25 @@ def test_every_package_says_what_lives_in_it(folder: Path) -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines; a function's docstring and signature count
+
+
+@pytest.mark.parametrize("folder", ["percbal_ops", "python", "benchmarks", "tests"])
+def test_files_and_functions_are_short(folder: str) -> None:
+    wrong = []
+    for path in (ROOT / folder).rglob("*.py"):
+        source = path.read_text()
+        lines = source.count("\n")
+        if lines > LONGEST_FILE:
+            wrong.append(f"{path.relative_to(ROOT)} has {lines} lines")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    wrong.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert not wrong, wrong
+
+
 TABLE = re.findall(
     r"^\| [^|]+ \| `([\w/.]+)` \| `(\w+)` \|$",
     (ROOT / "docs" / "design.md").read_text(),
