@@ -26,8 +26,7 @@ from percbal.objective.credit import (
 def two_ranks(tmp_path_factory):
     directory = tmp_path_factory.mktemp("ranks")
     rl.tiny_policy(directory / "model")
-    for engine in ("ddp", "fsdp2"):
-        two_processes(Path(__file__).with_name("grpo_worker.py"), directory, engine)
+    two_processes(Path(__file__).with_name("grpo_worker.py"), directory)
     return directory
 
 
@@ -73,9 +72,10 @@ def test_sharded_training_is_the_same(two_ranks):
         assert vlm.largest_difference(ddp, fsdp2) < 1e-5
 
 
-def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks):
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks, engine):
     for rank in range(2):
-        message = (two_ranks / f"error{rank}.txt").read_text()
+        message = (two_ranks / f"{engine}-error{rank}.txt").read_text()
         assert message.startswith(
             "reward function perception failed: KeyError: 'grid' after step 0"
         )
