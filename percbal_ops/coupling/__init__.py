@@ -11,8 +11,10 @@ from percbal_ops.coupling.api import (
     group_advantage,
     reward_coupling,
 )
+from percbal_ops.coupling.summary import Correlation
 
 __all__ = [
+    "Correlation",
     "CouplingStats",
     "GroupAdvantage",
     "GroupTable",

@@ -1,6 +1,8 @@
 """Run by test_grpo_ranks.py under torchrun: two ranks train on halves of a batch, then save.
 
-python -m torch.distributed.run --nproc-per-node=2 grpo_worker.py DIRECTORY ddp|fsdp2
+python -m torch.distributed.run --nproc-per-node=2 grpo_worker.py DIRECTORY
+
+First with DDP, then with FSDP2.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from fsdp_on_cpu import ShardedOnCPU
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_vlm
 
-directory, engine = Path(sys.argv[1]), sys.argv[2]
+directory = Path(sys.argv[1])
 
 
 class ShardedTrainer(ShardedOnCPU, BalancedGRPOTrainer):
@@ -33,7 +35,7 @@ counted.__name__ = "outcome"
 
 
 def fails_on_one_rank(completions, **_):
-    if trainer.accelerator.process_index == 1:
+    if torch.distributed.get_rank() == 1:
         raise KeyError("grid")
     return [1.0] * len(completions)
 
@@ -41,7 +43,7 @@ def fails_on_one_rank(completions, **_):
 fails_on_one_rank.__name__ = "perception"
 
 
-def make(out, perception, **options):
+def make(engine, out, perception, **options):
     policy = load_vlm(directory / "model")
     options = {"per_device_train_batch_size": 4, "ddp_backend": "gloo"} | options
     kind = BalancedGRPOTrainer
@@ -50,9 +52,9 @@ def make(out, perception, **options):
     return rl.trainer(policy, directory / out, [counted, perception], kind, **options)
 
 
-trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)
-rank = trainer.accelerator.process_index
-if engine == "ddp":
+def save_a_batch():
+    trainer = make("ddp", "ddp", rl.perception, credit="same_perception", alpha=0.4)
+    rank = trainer.accelerator.process_index
     torch.manual_seed(rank)  # ranks sample for themselves
     rows = [row for row in rl.prompts(2) for _ in range(4)]  # groups of 4, one to a rank
     trainer.model.train()
@@ -67,30 +69,35 @@ if engine == "ddp":
         },
         directory / f"rank{rank}.pt",
     )
-    trainer = make(engine, rl.perception, credit="same_perception", alpha=0.4)
-trainer.train()
-trainer.save_model(str(directory / engine))
-if trainer.is_world_process_zero():
-    (directory / f"{engine}.json").write_text(json.dumps(trainer.state.log_history))
-if engine == "ddp":
-    torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
 
-# a head that was gathered for sampling is sharded again after the first backward pass
-trainer = make(
-    f"{engine}-parts",
-    rl.perception,
-    per_device_train_batch_size=2,
-    gradient_accumulation_steps=2,
-    max_steps=1,
-)
-trainer.train()
-trainer.save_model(str(directory / f"{engine}-parts"))
 
-trainer = make("failing", fails_on_one_rank)
-try:
+def train(engine):
+    trainer = make(engine, engine, rl.perception, credit="same_perception", alpha=0.4)
+    rank = trainer.accelerator.process_index
     trainer.train()
-except RuntimeError as error:
-    (directory / f"error{rank}.txt").write_text(str(error))
+    trainer.save_model(str(directory / engine))
+    if trainer.is_world_process_zero():
+        (directory / f"{engine}.json").write_text(json.dumps(trainer.state.log_history))
+    if engine == "ddp":
+        torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
+
+    # a head that was gathered for sampling is sharded again after the first backward pass
+    parts = f"{engine}-parts"
+    options = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 1}
+    trainer = make(engine, parts, rl.perception, **options)
+    trainer.train()
+    trainer.save_model(str(directory / parts))
+
+    trainer = make(engine, "failing", fails_on_one_rank)
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        (directory / f"{engine}-error{rank}.txt").write_text(str(error))
+
+
+save_a_batch()
+for engine in ("ddp", "fsdp2"):
+    train(engine)
 
 # its threads, still running as the process ends, would now and then abort it
 torch.distributed.destroy_process_group()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import rl_fixtures as rl
 import torch
 import vlm_fixtures as vlm
@@ -13,11 +12,6 @@ from datasets import IterableDataset
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.rewards import masked_image_kl
-
-
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    return rl.tiny_policy(tmp_path_factory.mktemp("policy"))
 
 
 def trainer(policy, out, rewards, data, held_out=None, **options) -> BalancedGRPOTrainer:

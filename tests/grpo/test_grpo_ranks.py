@@ -12,12 +12,11 @@ import torch
 import vlm_fixtures as vlm
 from two_processes import two_processes
 
-from percbal.grpo.text_key import text_key
 from percbal.models.loading import load_vlm
 from percbal.objective.credit import (
-    NO_PERCEPTION,
     Advantages,
     assign_credit,
+    perception_keys,
     segment_scale,
     token_advantages,
 )
@@ -27,8 +26,7 @@ from percbal.objective.credit import (
 def two_ranks(tmp_path_factory):
     directory = tmp_path_factory.mktemp("ranks")
     rl.tiny_policy(directory / "model")
-    for engine in ("ddp", "fsdp2"):
-        two_processes(Path(__file__).with_name("grpo_worker.py"), directory, engine)
+    two_processes(Path(__file__).with_name("grpo_worker.py"), directory)
     return directory
 
 
@@ -36,7 +34,7 @@ def test_advantages_are_those_of_one_process(two_ranks):
     ranks = [torch.load(two_ranks / f"rank{i}.pt", weights_only=False) for i in range(2)]
     assert torch.equal(ranks[0]["rewards"], ranks[1]["rewards"]), "every rank has all rewards"
     perceived = [text for rank in ranks for text in rank["perception"]]
-    keys = [NO_PERCEPTION if text is None else text_key(text) for text in perceived]
+    keys = perception_keys(perceived)
     a, p = ranks[0]["rewards"].unbind(1)
     whole = assign_credit("same_perception", a, p, torch.tensor(keys), alpha=0.4, group_size=4)
     lengths = [len(ids) for rank in ranks for ids in rank["segments"]]
@@ -74,9 +72,10 @@ def test_sharded_training_is_the_same(two_ranks):
         assert vlm.largest_difference(ddp, fsdp2) < 1e-5
 
 
-def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks):
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks, engine):
     for rank in range(2):
-        message = (two_ranks / f"error{rank}.txt").read_text()
+        message = (two_ranks / f"{engine}-error{rank}.txt").read_text()
         assert message.startswith(
             "reward function perception failed: KeyError: 'grid' after step 0"
         )

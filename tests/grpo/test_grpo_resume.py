@@ -11,11 +11,6 @@ import torch
 import vlm_fixtures as vlm
 
 
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory):
-    return rl.tiny_policy(tmp_path_factory.mktemp("policy"))
-
-
 def run(policy, out, resume=None, **options):
     torch.manual_seed(0)
     model, processor = policy

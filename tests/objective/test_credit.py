@@ -15,6 +15,7 @@ from percbal.objective.credit import (
     group_advantages,
     mix,
     normalized_advantages,
+    perception_keys,
     same_perception_advantages,
     segment_scale,
     token_advantages,
@@ -176,3 +177,10 @@ def test_the_scale_makes_a_token_mean_the_weighted_sum_of_segment_means():
 def test_an_empty_segment_scales_to_nothing():
     got = segment_scale(torch.tensor([0.5, 0.5]), torch.tensor([[0, 8], [2, 2]]))
     assert got.tolist() == [[0.0, 0.5], [1.0, 1.0]]
+
+
+def test_perceptions_of_the_same_words_have_one_key():
+    keys = perception_keys([" a  b\n", "a b", "ab", None, "\ud800", ""])
+    assert keys[0] == keys[1] and len(set(keys)) == 5
+    assert keys[3] == NO_PERCEPTION and all(0 <= key < 2**63 for key in keys[:3] + keys[4:])
+    assert keys[1] == 6745248006143212692  # in every process and on every machine

@@ -81,7 +81,6 @@ NEVER = {  # package -> what it may not import of others
     "percbal.segments": TRAINING,
     "percbal.objective": ("transformers", "accelerate", "datasets", "trl.GRPOTrainer"),
     "percbal.rewards": TRAINING,
-    "percbal": ("percbal_ops.losses.triton", "percbal_ops.losses.library"),
 }
 
 
@@ -125,10 +124,46 @@ def test_no_module_takes_a_private_name_of_another() -> None:
         assert private <= {"percbal_ops._C", "percbal_ops._text"}, f"{name} imports {private}"
 
 
+def public_names():
+    """percbal_ops and its packages, and what each lists in ``__all__``."""
+    for path in PACKAGES["percbal_ops"].rglob("__init__.py"):
+        package = ".".join(path.relative_to(ROOT).parts[:-1])
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+                yield package
+                yield from (f"{package}.{name}" for name in ast.literal_eval(node.value))
+
+
+def test_percbal_uses_the_operators_by_their_public_names() -> None:
+    public = {*public_names()}
+    for name, imports in MODULES.items():
+        wrong = {other for other in imports if within(other, "percbal_ops")} - public
+        assert within(name, "percbal_ops") or not wrong, f"{name} imports {wrong}"
+
+
 @pytest.mark.parametrize("folder", PACKAGES.values(), ids=PACKAGES)
 def test_every_package_says_what_lives_in_it(folder: Path) -> None:
     for path in folder.rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60  # lines; a function's docstring and signature count
+
+
+@pytest.mark.parametrize("folder", ["percbal_ops", "python", "benchmarks", "tests"])
+def test_files_and_functions_are_short(folder: str) -> None:
+    wrong = []
+    for path in (ROOT / folder).rglob("*.py"):
+        source = path.read_text()
+        lines = source.count("\n")
+        if lines > LONGEST_FILE:
+            wrong.append(f"{path.relative_to(ROOT)} has {lines} lines")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    wrong.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert not wrong, wrong
 
 
 TABLE = re.findall(
@@ -152,10 +187,16 @@ def test_a_rule_lives_where_the_design_says(path: str, name: str) -> None:
     assert name in defined
 
 
-def test_importing_the_operators_loads_no_training_library_and_no_triton():
-    program = (
-        "import sys, percbal_ops; "
-        f"print([m for m in {('triton', *TRAINING)!r} if m in sys.modules])"
-    )
+def loaded_by(module: str, *unwanted: str) -> str:
+    program = f"import sys, {module}; print([m for m in {unwanted!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+    return done.stdout.strip() + done.stderr
+
+
+def test_importing_the_operators_loads_no_training_library_and_no_triton():
+    assert loaded_by("percbal_ops", "triton", *TRAINING) == "[]"
+
+
+def test_the_help_of_a_trainer_loads_no_trainer():
+    unwanted = ("trl.trainer.utils", "transformers.trainer", "datasets")
+    assert loaded_by("percbal.cli.sft, percbal.cli.grpo", *unwanted) == "[]"

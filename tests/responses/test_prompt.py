@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,11 +10,13 @@ import pytest
 import torch
 import vlm_fixtures as vlm
 from PIL import Image
+from transformers import ProcessorMixin
 from trl import GRPOTrainer
 from trl.data_utils import apply_chat_template
 
 from percbal.evaluate.diagnose import complete
 from percbal.grpo.blind_signals import blind_answers
+from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_processor
 from percbal.responses.prompt import render, response_text
 from percbal.segments.sampled import GeneratedSegments
@@ -63,17 +66,33 @@ def test_the_ids_of_a_diagnosis(processor):
     assert asked == [[PAD] * 3 + PROMPT, PROMPT + PERCEIVED]
 
 
-class Policy:
-    """The part of TRL's trainer that renders prompts, and one that writes down what it is asked."""
+def turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
-    _tokenize_prompts = GRPOTrainer._tokenize_prompts
 
-    def __init__(self, processor) -> None:
-        self.processing_class, self._tokenizer = processor, processor.tokenizer
-        self.accelerator = SimpleNamespace(num_processes=1)
-        self._is_vlm, self.environment_factories, self.tools = True, None, []
-        self.chat_template, self.chat_template_kwargs = None, {}
-        self.asked: list[list[int]] = []
+class Trl(GRPOTrainer):
+    """The part of a trainer that renders prompts."""
+
+    def __init__(self, processor, template=None, **options) -> None:
+        self.processing_class = processor
+        self._is_vlm = isinstance(processor, ProcessorMixin)
+        self.environment_factories, self.tools = None, []
+        self.chat_template, self.chat_template_kwargs = template, options
+
+
+class Policy(BalancedGRPOTrainer, Trl):
+    """The same part of ours, and one that writes down what it is asked."""
+
+    __init__ = Trl.__init__
+    accelerator = SimpleNamespace(num_processes=1)
+
+    @property
+    def _tokenizer(self):
+        return self.processing_class.tokenizer
+
+    @cached_property
+    def asked(self) -> list[list[int]]:
+        return []
 
     def _generate_single_turn(self, ids, *_):
         self.asked += ids
@@ -95,6 +114,42 @@ def test_the_ids_of_rollouts_and_of_questions_without_the_image(processor, blind
     assert policy.asked == [expected]
 
 
+def user(*parts) -> dict:
+    texts = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    return {"role": "user", "content": texts}
+
+
+SHOWN = {"type": "image", "image": IMAGE}
+CONVERSATIONS = {
+    "an image": [WITH_IMAGE] * 2,
+    "words alone": [[turn("user", "w1")]],
+    "longer and shorter": [WITH_IMAGE, [user("w1")]],
+    "two images": [[user(SHOWN, "w1", SHOWN, "w2")]],
+    "after a system message": [[turn("system", "w3"), *WITH_IMAGE]],
+    "after an answer": [[*WITH_IMAGE, turn("assistant", "w2"), turn("user", "w3")]],
+    "that end with the assistant": [[*WITH_IMAGE, turn("assistant", "w2")]],
+    "without a template": ["look w1", "w2"],
+}
+SPOKEN = (  # a template that the trainer brings, with an option
+    "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}{{ name }} {% endif %}"
+)
+
+
+@pytest.mark.parametrize("prompts", CONVERSATIONS.values(), ids=CONVERSATIONS)
+@pytest.mark.parametrize("family", ["llava", "qwen", "words"])
+def test_prompts_of_rollouts_are_those_of_trl(processor, family, prompts):
+    if family == "qwen":
+        processor = vlm.tiny_qwen()[1]
+    trainers = [kind(processor) for kind in (Policy, Trl)]
+    if family == "words":  # a tokenizer, for models without images
+        prompts = [p if isinstance(p, str) else [turn(m["role"], "w1") for m in p] for p in prompts]
+        trainers = [kind(processor.tokenizer, SPOKEN, name="w2") for kind in (Policy, Trl)]
+    ours, theirs = (trainer._tokenize_prompts(prompts) for trainer in trainers)
+    assert [*ours[0]] == [*theirs[0]] and ours[1] == theirs[1]
+    torch.testing.assert_close(dict(ours[2]), dict(theirs[2]), rtol=0, atol=0)
+
+
 class Template:
     """Opens a turn with a tag that a finished turn does not have, as templates for thinking do."""
 
@@ -104,10 +159,6 @@ class Template:
         turns = [f"[{m['role']}]{m['content']}[end]" for m in messages]
         text = "".join(turns) + "[assistant]<think>" * add_generation_prompt
         return text.removesuffix("[end]") if continue_final_message else text
-
-
-def turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 @pytest.mark.parametrize(

@@ -50,20 +50,17 @@ def test_tags_can_be_left_out_of_training():
     assert got["cd"] == got["e"] == REASONING
 
 
-def test_several_perception_parts_all_count():
-    text = "<perception> a </perception> b <perception> c </perception> d"
-    got = words(text, spans_from_tags(text, Tags()))
-    assert [got[w] for w in "abcd"] == [PERCEPTION, REASONING, PERCEPTION, REASONING]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a b", "example 3 has no <perception> .. </perception> part"),
-        ("", "example 3 has no <perception>"),
-        ("<perception> a", "example 3 opens <perception> and never closes it"),
-        ("</perception> <perception> a </perception>", "closes </perception> before opening"),
-        ("a </perception>", "closes </perception> before opening"),
+        ("a b", "example 3 has no perception that counts, <perception> occurs 0 times, not once"),
+        ("", "example 3 has no perception that counts, <perception> occurs 0 times"),
+        ("<perception> a", "</perception> occurs 0 times, not once"),
+        (
+            "</perception> <perception> a </perception>",
+            "</perception> occurs 2 times, not once",
+        ),
+        ("a </perception>", "<perception> occurs 0 times, not once"),
         ("<perception> a <answer> b </perception> </answer>", "<answer> occurs inside"),
         ("<perception> a <perception> b </perception>", "<perception> occurs 2 times, not once"),
         (
@@ -71,12 +68,8 @@ def test_several_perception_parts_all_count():
             "no perception that counts, the spans are in the order answer, perception",
         ),
         (
-            "<answer> b </answer> <perception> a </perception> <perception> c </perception>",
-            "the spans are in the order answer, perception",
-        ),
-        (
-            "<perception> a </perception> <perception> c <reasoning> </perception>",
-            "<reasoning> occurs inside the perception span",
+            "<perception> a </perception> b <perception> c </perception> d",
+            "no perception that counts, <perception> occurs 2 times, not once",
         ),
     ],
 )

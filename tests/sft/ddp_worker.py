@@ -1,4 +1,4 @@
-"""Run by test_sft.py and test_fsdp.py under torchrun: two ranks train on halves of a batch.
+"""Run by test_sft.py under torchrun: two ranks train on halves of a batch.
 
 python -m torch.distributed.run --nproc-per-node=2 ddp_worker.py DIRECTORY ENGINE BALANCE...
 
@@ -27,25 +27,30 @@ ENGINES = {
     "ddp": (BalancedSFTTrainer, {"ddp_backend": "gloo"}),
     "fsdp2": (ShardedTrainer, OPTIONS),
 }
-directory, engine = Path(sys.argv[1]), sys.argv[2]
-for name in sys.argv[3:]:
-    balance, _, chunked = name.partition("+")
-    model, processor = load_vlm(directory / "model")
-    examples = [vlm.example_at(i) for i in range(16)]
-    options = {
-        "per_device_train_batch_size": 2,
-        "gradient_accumulation_steps": 2,
-        "chunked_logits": bool(chunked),
-    }
-    trainer_class, engine_options = ENGINES[engine]
-    args = vlm.config(directory, balance=balance, **engine_options, **options)
-    data = vlm.encoded(processor, examples)
-    trainer = trainer_class(model, args, train_dataset=data, processing_class=processor)
-    trainer.train()
-    trainer.evaluate(data)
-    trainer.save_model(str(directory / name))  # all ranks: gathers what is sharded
-    if trainer.is_world_process_zero():
-        (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))
 
-# its threads, still running as the process ends, would now and then abort it
-torch.distributed.destroy_process_group()
+
+def train_each(directory: Path, engine: str, runs: list[str]) -> None:
+    trainer_class, engine_options = ENGINES[engine]
+    for name in runs:
+        balance, _, chunked = name.partition("+")
+        model, processor = load_vlm(directory / "model")
+        examples = [vlm.example_at(i) for i in range(16)]
+        options = {
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 2,
+            "chunked_logits": bool(chunked),
+        }
+        args = vlm.config(directory, balance=balance, **engine_options, **options)
+        data = vlm.encoded(processor, examples)
+        trainer = trainer_class(model, args, train_dataset=data, processing_class=processor)
+        trainer.train()
+        trainer.evaluate(data)
+        trainer.save_model(str(directory / name))  # all ranks: gathers what is sharded
+        if trainer.is_world_process_zero():
+            (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))
+
+
+if __name__ == "__main__":
+    train_each(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    # its threads, still running as the process ends, would now and then abort it
+    torch.distributed.destroy_process_group()

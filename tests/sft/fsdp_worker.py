@@ -1,6 +1,9 @@
-"""Run by test_fsdp.py under torchrun: trains under FSDP2, and again from the checkpoint at step 2.
+"""Run by test_fsdp.py under torchrun: all that is trained under FSDP2, by one pair of processes.
 
-python -m torch.distributed.run --nproc-per-node=2 fsdp_worker.py DIRECTORY STATE_DICT_TYPE...
+python -m torch.distributed.run --nproc-per-node=2 fsdp_worker.py DIRECTORY RUNS STATE_DICT_TYPES
+
+Both lists have commas. The runs are those of ddp_worker.py; for each type of state dict it also
+trains from the beginning, and again from the checkpoint at step 2.
 """
 
 from __future__ import annotations
@@ -11,18 +14,15 @@ from pathlib import Path
 
 import torch
 import vlm_fixtures as vlm
-from fsdp_on_cpu import FSDP, OPTIONS, ShardedOnCPU
+from ddp_worker import ShardedTrainer, train_each
+from fsdp_on_cpu import FSDP, OPTIONS
 
 from percbal.models.loading import load_vlm
-from percbal.sft.trainer import BalancedSFTTrainer
-
-
-class ShardedTrainer(ShardedOnCPU, BalancedSFTTrainer):
-    pass
-
 
 directory = Path(sys.argv[1])
-for kind in sys.argv[2:]:
+runs, kinds = (argument.split(",") for argument in sys.argv[2:])
+train_each(directory, "fsdp2", runs)
+for kind in kinds:
     options = {
         "balance": "ngdiff",
         "ngdiff_decay": 0.9,  # a lambda that depends on the steps before the checkpoint

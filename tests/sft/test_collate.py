@@ -117,10 +117,10 @@ def test_progress_counts_every_example(processor, examples):
 
 def test_an_untagged_response_is_named(processor, examples):
     examples[2]["completion"] = [{"role": "assistant", "content": "w1 w2"}]
-    with pytest.raises(SegmentError, match="example 2 of the batch has no <perception>"):
+    with pytest.raises(SegmentError, match="example 2 of the batch has no perception that counts"):
         SegmentCollator(processor)(examples)
     examples[2]["id"] = "sudoku-77"
-    with pytest.raises(SegmentError, match="example sudoku-77 has no <perception>"):
+    with pytest.raises(SegmentError, match="example sudoku-77 has no perception that counts"):
         SegmentCollator(processor)(examples)
 
 

@@ -22,19 +22,14 @@ RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
 STATE_DICTS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
 
 
-def saved_model(directory: Path) -> tuple:
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Directory, the initial model and its processor; everything is trained under FSDP2."""
+    directory = tmp_path_factory.mktemp("fsdp")
     model, processor = load_vlm(vlm.tiny_llava(directory / "base", layers=2))
     model.save_pretrained(directory / "model")
     processor.save_pretrained(directory / "model")
-    return model, processor
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Directory, the initial model and its processor; all balances trained under FSDP2."""
-    directory = tmp_path_factory.mktemp("fsdp")
-    model, processor = saved_model(directory)
-    two_processes(HERE / "ddp_worker.py", directory, "fsdp2", *RUNS)
+    two_processes(HERE / "fsdp_worker.py", directory, ",".join(RUNS), ",".join(STATE_DICTS))
     return directory, model, processor
 
 
@@ -64,17 +59,9 @@ def test_two_sharded_processes_equal_one(trained, run, tmp_path):
         assert ours == pytest.approx(others, rel=1e-5), name
 
 
-@pytest.fixture(scope="module")
-def resumed(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("resume")
-    model, _ = saved_model(directory)
-    two_processes(HERE / "fsdp_worker.py", directory, *STATE_DICTS)
-    return directory, model
-
-
 @pytest.mark.parametrize("kind", STATE_DICTS)
-def test_a_sharded_run_resumes_where_it_stopped(resumed, kind):
-    directory, initial = resumed
+def test_a_sharded_run_resumes_where_it_stopped(trained, kind):
+    directory, initial, _ = trained
     whole, rest = (
         type(initial).from_pretrained(directory / kind / run / "final") for run in ("whole", "rest")
     )
@@ -90,9 +77,9 @@ def test_a_sharded_run_resumes_where_it_stopped(resumed, kind):
 
 
 @pytest.mark.parametrize("kind", STATE_DICTS)
-def test_a_checkpoint_of_the_other_engine_is_refused(resumed, kind, tmp_path):
+def test_a_checkpoint_of_the_other_engine_is_refused(trained, kind, tmp_path):
     """Without its optimizer's state the run would go on otherwise than it began."""
-    directory, model = resumed
+    directory, model, _ = trained
     plain = SimpleNamespace(model=model, is_fsdp_enabled=False, is_deepspeed_enabled=False)
     written = directory / kind / "whole" / "checkpoint-2"
     with pytest.raises(ValueError, match="was written under FSDP and cannot be resumed without it"):

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from percbal.evaluate.rollout_files import Columns, RolloutTable, column_names, read_rollouts
-from percbal_ops.coupling.api import RewardCoupling, reward_coupling
-from percbal_ops.coupling.summary import Correlation
+from percbal_ops import RewardCoupling, reward_coupling
+from percbal_ops.coupling import Correlation
 
 SHOWN_BAD_ROWS = 20  # on the terminal; the JSON has all of them
 

@@ -7,13 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from trl import TrlParser
-
-from percbal.cli.training import TrainArguments, read_dataset, train_and_save
+from percbal.cli.training import TrainArguments, parse, read_dataset, train_and_save
 from percbal.grpo.config import BalancedGRPOConfig
-from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_vlm
-from percbal.models.lora import LoRAArguments
 
 
 @dataclass(kw_only=True)
@@ -32,11 +28,11 @@ class GRPOArguments(TrainArguments):
     )
 
 
-def run_grpo(arguments: list[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
-    parser = TrlParser([GRPOArguments, LoRAArguments, BalancedGRPOConfig], prog="percbal grpo")  # type: ignore[list-item]
-    script, lora, config = parser.parse_args_and_config(arguments)
-    adapters = lora.config()
+    script, adapters, config = parse("grpo", GRPOArguments, BalancedGRPOConfig, arguments)
+    from percbal.grpo.trainer import BalancedGRPOTrainer  # not for --help
+
     functions = [reward_function(path) for path in script.reward_funcs]
     dataset = read_dataset(script.dataset, script.split, completions=False)
     model, processor = load_vlm(script.model, dtype=script.dtype)

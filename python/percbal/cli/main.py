@@ -7,9 +7,18 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from percbal.cli import coupling, diagnose, study, tasks
+
+TRAINERS = {  # command -> what it is for, and how
+    "sft": (
+        "fine-tune a VLM with perception and reasoning weighed apart",
+        "Supervised fine-tuning",
+    ),
+    "grpo": ("reinforce a VLM with perception and reasoning credited apart", "GRPO"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -20,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = _parser()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     known, rest = parser.parse_known_args(argv)
-    trains = known.command in ("sft", "grpo")  # their options are parsed with TRL's
+    trains = known.command in TRAINERS  # their options are parsed with TRL's
     if rest and not trains:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
@@ -44,45 +53,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     study.add(commands)
-    _add_sft(commands)
-    _add_grpo(commands)
+    for name, (summary, method) in TRAINERS.items():
+        _add_trainer(commands, name, summary, method)
     diagnose.add(commands)
     coupling.add(commands)
     tasks.add(commands)
     return parser
 
 
-def _add_sft(commands: Any) -> None:
+def _add_trainer(commands: Any, name: str, summary: str, method: str) -> None:
+    """A command whose options TRL parses, so that its module is imported when it runs."""
+    kind = name.upper()
     parser = commands.add_parser(
-        "sft",
-        help="fine-tune a VLM with perception and reasoning weighed apart",
-        description="Supervised fine-tuning by BalancedSFTTrainer. Options are those of TRL's SFT "
-        "and of BalancedSFTConfig, on the command line or in a YAML file (--config). On several "
-        "GPUs: accelerate launch -m percbal sft --config x.yaml. `percbal sft --help` lists all.",
+        name,
+        help=summary,
+        description=f"{method} by Balanced{kind}Trainer. Options are those of TRL's "
+        f"{kind} and of Balanced{kind}Config, on the command line or in a YAML file "
+        f"(--config). On several GPUs: accelerate launch -m percbal {name} --config x.yaml. "
+        f"`percbal {name} --help` lists all.",
         add_help=False,
     )
-    parser.set_defaults(run=_sft)
-
-
-def _sft(rest: list[str]) -> None:
-    from percbal.cli.sft import run_sft
-
-    run_sft(rest)
-
-
-def _add_grpo(commands: Any) -> None:
-    parser = commands.add_parser(
-        "grpo",
-        help="reinforce a VLM with perception and reasoning credited apart",
-        description="GRPO by BalancedGRPOTrainer. Options are those of TRL's GRPO and of "
-        "BalancedGRPOConfig, on the command line or in a YAML file (--config). On several GPUs: "
-        "accelerate launch -m percbal grpo --config x.yaml. `percbal grpo --help` lists all.",
-        add_help=False,
-    )
-    parser.set_defaults(run=_grpo)
-
-
-def _grpo(rest: list[str]) -> None:
-    from percbal.cli.grpo import run_grpo
-
-    run_grpo(rest)
+    parser.set_defaults(run=lambda rest: import_module(f"percbal.cli.{name}").run(rest))

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trl import TrlParser
-
-from percbal.cli.training import TrainArguments, read_dataset, train_and_save
+from percbal.cli.training import TrainArguments, parse, read_dataset, train_and_save
 from percbal.models.loading import load_vlm
-from percbal.models.lora import LoRAArguments
-from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
+from percbal.sft.config import BalancedSFTConfig
 
 
 @dataclass(kw_only=True)
@@ -26,11 +23,11 @@ class SFTArguments(TrainArguments):
     eval_split: str = field(default="test", metadata={"help": "Split of eval_dataset."})
 
 
-def run_sft(arguments: list[str]) -> None:
+def run(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
-    parser = TrlParser([SFTArguments, LoRAArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
-    script, lora, config = parser.parse_args_and_config(arguments)
-    adapters = lora.config()
+    script, adapters, config = parse("sft", SFTArguments, BalancedSFTConfig, arguments)
+    from percbal.sft.trainer import BalancedSFTTrainer  # not for --help
+
     dataset = read_dataset(script.dataset, script.split)
     evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.eval_split)
     model, processor = load_vlm(script.model, dtype=script.dtype)

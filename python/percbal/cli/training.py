@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset, DatasetDict, Image, Sequence, load_dataset
-from transformers import ProcessorMixin, Trainer
+from trl import TrlParser
 
 from percbal.models.checkpoint import last_checkpoint
+from percbal.models.lora import LoRAArguments
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import ProcessorMixin, Trainer
 
 
 @dataclass(kw_only=True)
@@ -29,6 +33,13 @@ class TrainArguments:
     )
 
 
+def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple[Any, Any, Any]:
+    """The command's own arguments, a ``peft.LoraConfig`` or None, and the trainer's options."""
+    parser = TrlParser([own, LoRAArguments, options], prog=f"percbal {command}")  # type: ignore[list-item]
+    script, lora, config = parser.parse_args_and_config(arguments)
+    return script, lora.config(), config
+
+
 def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool) -> None:
     """The trained model and its processor end up in the trainer's output_dir."""
     output = str(trainer.args.output_dir)
@@ -43,6 +54,8 @@ def read_dataset(source: str, split: str, *, completions: bool = True) -> Datase
 
     completions: whether there must be one in every row. ValueError names what is missing.
     """
+    from datasets import DatasetDict, Image, Sequence, load_dataset  # not for --help
+
     path = Path(source)
     if path.suffix in (".jsonl", ".json"):
         if not path.is_file():

@@ -4,7 +4,14 @@ May import: TRL, models, objective, responses, segments, rewards, percbal_ops. N
 study.
 """
 
-from percbal.grpo.config import BalancedGRPOConfig
-from percbal.grpo.trainer import BalancedGRPOTrainer
+from typing import Any
+
+import percbal
 
 __all__ = ["BalancedGRPOConfig", "BalancedGRPOTrainer"]
+
+
+def __getattr__(name: str) -> Any:  # when asked for: options need no trainer
+    if name in __all__:
+        return getattr(percbal, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

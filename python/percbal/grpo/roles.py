@@ -64,6 +64,13 @@ class RewardRoles:
         ]
         self._weights = dict(zip(names, weights, strict=True))
 
+    def followed(self) -> list[str]:
+        """Rewards whose coupling with the truth is worth a look, the outcome first."""
+        roles = ("outcome_reward", "perception_reward", "true_perception")
+        outcome, signal, truth = (self.roles[role] for role in roles)
+        names = [outcome, *(n for n in self.names if n in SURROGATES or n == signal)]
+        return [name for name in dict.fromkeys(names) if name != truth]
+
     def weights(self, alpha: float) -> Tensor:
         """(F,) of the mixed reward: what TRL logs as ``reward``."""
         signal = self.roles["perception_reward"]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
+from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
@@ -23,8 +24,7 @@ from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
-from percbal.grpo.roles import SURROGATES, Columns, RewardRoles
-from percbal.grpo.text_key import text_key
+from percbal.grpo.roles import Columns, RewardRoles
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.objective.balance import TokenMean
@@ -34,9 +34,11 @@ from percbal.objective.credit import (
     Credit,
     Scale,
     assign_credit,
+    perception_keys,
     segment_scale,
     token_advantages,
 )
+from percbal.responses.prompt import prompt_ids
 from percbal.rewards import EndpointReanswer
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
@@ -84,6 +86,15 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         )
         self.alpha = args.make_alpha()
         self.balance = args.make_balance()
+        self._set_up_rewards(args)
+        if args.logprobs == "percbal":
+            self._use_token_logprob()
+        self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
+        self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
+        self._batches = 0  # of rollouts, in training and evaluation
+
+    def _set_up_rewards(self, args: BalancedGRPOConfig) -> None:
+        """Who is rewarded for what, under guard, and whose coupling is followed."""
         self.roles = RewardRoles(
             self.reward_func_names,
             args.roles(),
@@ -92,33 +103,18 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             self.alpha.value,
         )
         refuse_split_groups(args, self.reward_func_names, self.accelerator.num_processes)
+        named = list(zip(self.reward_func_names, self.reward_funcs, strict=True))
         self._asks_policy_blindly = any(
             name == "blind_reanswer" and not isinstance(function, EndpointReanswer)
-            for name, function in zip(self.reward_func_names, self.reward_funcs, strict=True)
+            for name, function in named
         )
-        self.reward_funcs = [
-            guard(function, name, args.reward_timeout)
-            for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
-        ]
-        followed = [args.outcome_reward]
-        followed += [
-            name
-            for name in self.reward_func_names
-            if name in SURROGATES or name == self.roles.roles["perception_reward"]
-        ]
-        truth = self.roles.roles["true_perception"]
-        self._followed = [name for name in dict.fromkeys(followed) if name != truth]
+        self.reward_funcs = [guard(function, name, args.reward_timeout) for name, function in named]
+        self._followed = self.roles.followed()
+        has_reasoning = self.roles.roles["true_reasoning"] is not None
         self._coupling = {
-            mode: CouplingLog(
-                self._followed, has_reasoning=self.roles.roles["true_reasoning"] is not None
-            )
+            mode: CouplingLog(self._followed, has_reasoning=has_reasoning)
             for mode in ("train", "eval")
         }
-        if args.logprobs == "percbal":
-            self._use_token_logprob()
-        self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
-        self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
-        self._batches = 0  # of rollouts, in training and evaluation
 
     def _use_token_logprob(self) -> None:
         for model in (self.model, self.ref_model):
@@ -130,6 +126,19 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
                     f"logprobs='percbal' is not possible, set logprobs='trl': {reason}"
                 )
             use_token_logprob(inner, self.temperature)
+
+    # --- prompts -------------------------------------------------------------------------------
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """Of rollouts, and of what the policy is asked to judge them."""
+        if not is_conversational({"prompt": prompts[0]}):  # plain text, which has no template
+            return super()._tokenize_prompts(prompts)
+        if self._is_vlm:
+            prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
+        options = cast(dict[str, Any], self.chat_template_kwargs)
+        return prompt_ids(
+            self.processing_class, prompts, chat_template=self.chat_template, **options
+        )
 
     # --- rewards -------------------------------------------------------------------------------
 
@@ -209,7 +218,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     def _perception_keys(self) -> Tensor:
         """(R,) int64 of all ranks: equal where the perceived texts are."""
         assert self._segmented is not None
-        keys = [NO_PERCEPTION if p is None else text_key(p) for p in self._segmented.perception]
+        keys = perception_keys(self._segmented.perception)
         return self.accelerator.gather(torch.tensor(keys, device=self.accelerator.device))
 
     def _per_token(self, advantages: Advantages, batch: dict[str, Any], mode: str) -> Tensor:

@@ -74,31 +74,11 @@ def build_tiny_vlm(
     """
     path = Path(out_dir)
     tokenizer = build_word_tokenizer(words)
-    vision_config = SiglipVisionConfig(
-        hidden_size=vision_hidden or hidden,
-        intermediate_size=2 * (vision_hidden or hidden),
-        num_hidden_layers=vision_layers or layers,
-        num_attention_heads=heads,
-        image_size=image_size,
-        patch_size=patch_size,
-        vision_use_head=False,  # a pooled summary that LLaVA does not read
-    )
-    text_config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=mlp,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=heads,
-        max_position_embeddings=max_positions,
-        tie_word_embeddings=tie,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
     config = LlavaConfig(
-        vision_config=vision_config,
-        text_config=text_config,
+        vision_config=_vision_config(
+            image_size, patch_size, vision_hidden or hidden, vision_layers or layers, heads
+        ),
+        text_config=_text_config(tokenizer, hidden, layers, heads, mlp, max_positions, tie),
         image_token_index=tokenizer.image_token_id,
         image_seq_length=(image_size // patch_size) ** 2,
         vision_feature_select_strategy="full",  # SigLIP has no class token to drop
@@ -118,6 +98,44 @@ def build_tiny_vlm(
     )
     processor.save_pretrained(path)
     return path
+
+
+def _vision_config(
+    image_size: int, patch_size: int, hidden: int, layers: int, heads: int
+) -> SiglipVisionConfig:
+    return SiglipVisionConfig(
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        image_size=image_size,
+        patch_size=patch_size,
+        vision_use_head=False,  # a pooled summary that LLaVA does not read
+    )
+
+
+def _text_config(
+    tokenizer: PreTrainedTokenizerFast,
+    hidden: int,
+    layers: int,
+    heads: int,
+    mlp: int,
+    max_positions: int,
+    tie: bool,
+) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        max_position_embeddings=max_positions,
+        tie_word_embeddings=tie,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
 
 
 def build_word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:

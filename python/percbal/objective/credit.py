@@ -12,11 +12,12 @@ statistics and has advantage 0.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from trl.trainer.utils import nanstd
 
 from percbal.segments.tagged import PERCEPTION, REASONING
 
@@ -58,10 +59,10 @@ def group_advantages(rewards: Tensor, group_size: int, scale: Scale = "group") -
     mean = torch.nanmean(groups, dim=1).repeat_interleave(group_size, dim=0)
     advantages = rewards - mean
     if scale == "group":
-        std = nanstd(groups, dim=1).repeat_interleave(group_size, dim=0)
+        std = _std(groups, dim=1).repeat_interleave(group_size, dim=0)
         advantages = advantages / (std + EPS)
     elif scale == "batch":
-        advantages = advantages / (nanstd(rewards) + EPS)
+        advantages = advantages / (_std(rewards) + EPS)
     return advantages.nan_to_num(0.0)
 
 
@@ -78,7 +79,7 @@ def normalized_advantages(
         None if perception is None else _z_or_nan(perception, group_size),
         alpha,
     )
-    return ((mixed - torch.nanmean(mixed)) / (nanstd(mixed) + EPS)).nan_to_num(0.0)
+    return ((mixed - torch.nanmean(mixed)) / (_std(mixed) + EPS)).nan_to_num(0.0)
 
 
 def same_perception_advantages(
@@ -89,7 +90,7 @@ def same_perception_advantages(
     With one perception in common, what differs is the reasoning: the baseline no longer holds a
     wrong perception against it. A rollout that is alone with its perception, or has none, gets 0.
 
-    key: (R,) int64, equal where the perceived texts are, ``NO_PERCEPTION`` where there is none.
+    key: (R,) int64 of ``perception_keys``.
     """
     groups, keys = outcome.view(-1, group_size), key.view(-1, group_size)
     scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (G, size of a group)
@@ -103,8 +104,17 @@ def same_perception_advantages(
         square = (same * (values - mean[:, :, None]) ** 2).sum(-1)
         advantages = advantages / ((square / (count - 1).clamp(min=1)).sqrt() + EPS)
     elif scale == "batch":
-        advantages = advantages / (nanstd(outcome) + EPS)
+        advantages = advantages / (_std(outcome) + EPS)
     return advantages.nan_to_num(0.0).view(-1)
+
+
+def perception_keys(perceived: Sequence[str | None]) -> list[int]:
+    """A number for each perceived text, in every process the same; ``NO_PERCEPTION`` for None.
+
+    63 bits of a hash of the words: space around and between them does not count. Two different
+    texts of one group share a key with probability 1e-19.
+    """
+    return [NO_PERCEPTION if text is None else _key(text) for text in perceived]
 
 
 def assign_credit(
@@ -177,3 +187,15 @@ def _z_or_nan(rewards: Tensor, group_size: int) -> Tensor:
     """Group z-scores that stay NaN where the reward is."""
     scores = group_advantages(rewards, group_size)
     return torch.where(rewards.isnan(), rewards, scores)
+
+
+def _key(text: str) -> int:
+    words = " ".join(text.split()).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big") >> 1
+
+
+def _std(rewards: Tensor, dim: int | None = None) -> Tensor:
+    """The unbiased standard deviation of what is not NaN: TRL's own, bit for bit."""
+    from trl.trainer.utils import nanstd  # here: it loads much, and the options need only `CREDITS`
+
+    return nanstd(rewards, dim=dim)

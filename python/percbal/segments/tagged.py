@@ -42,9 +42,8 @@ def spans_from_tags(
     """Cut a tagged response: what lies between the perception tags, and the rest.
 
     The perception must count by the rule of `percbal.responses.spans`, so that nothing is trained
-    on as perception that scoring calls none; the other two spans need not be there. Unlike in
-    scoring, there may be several perceptions: each must then be a span by itself, the first
-    before any reasoning and answer.
+    on as perception that scoring calls none; a second one makes both none. The other two spans
+    need not be there.
 
     tag_tokens: "segment" gives each tag to the part that it encloses; "other" puts all tags in
         no segment, so that they are not trained on.
@@ -52,42 +51,15 @@ def spans_from_tags(
     Returns spans that cover the text from end to end without overlap.
     Raises SegmentError where the perception does not count; it says why.
     """
-    spans: list[Span] = []
-    position = 0
-    for start, end in _perceptions(text, tags, name):
-        spans += [(position, start, REASONING), (start, end, PERCEPTION)]
-        position = end
-    spans.append((position, len(text), REASONING))
+    found = find_spans(text, tags)
+    if problem := found.problem("perception"):
+        raise SegmentError(f"{name} has no perception that counts, {problem}: {_excerpt(text)}")
+    _, start, end = found.found["perception"]
+    start, end = start - len(tags.perception[0]), end + len(tags.perception[1])
+    spans = [(0, start, REASONING), (start, end, PERCEPTION), (end, len(text), REASONING)]
     if tag_tokens == "other":
         spans += _tag_spans(text, tags)
     return spans
-
-
-def _perceptions(text: str, tags: Tags, name: str) -> list[tuple[int, int]]:
-    """Where each perception begins and ends, tags included."""
-    opening, closing = tags.perception
-    found: list[tuple[int, int]] = []
-    position = 0
-    while (start := text.find(opening, position)) >= 0:
-        end = text.find(closing, position)
-        if end < 0:
-            raise SegmentError(f"{name} opens {opening} and never closes it: {_excerpt(text)}")
-        if end < start:
-            break
-        position = end + len(closing)
-        found.append((start, position))
-    if closing in text[position:]:
-        raise SegmentError(f"{name} closes {closing} before opening it: {_excerpt(text)}")
-    if not found:
-        raise SegmentError(
-            f"{name} has no {opening} .. {closing} part, so its perception tokens are unknown: "
-            f"{_excerpt(text)}"
-        )
-    several = [text[: found[0][1]], *(text[start:end] for start, end in found[1:])]
-    for passage in [text] if len(found) == 1 else several:
-        if problem := find_spans(passage, tags).problem("perception"):
-            raise SegmentError(f"{name} has no perception that counts, {problem}: {_excerpt(text)}")
-    return found
 
 
 def spans_from_segments(

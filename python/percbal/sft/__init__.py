@@ -4,7 +4,14 @@ May import: TRL, models, objective, responses, segments, percbal_ops. Never: tas
 evaluate, study.
 """
 
-from percbal.sft.config import BalancedSFTConfig
-from percbal.sft.trainer import BalancedSFTTrainer
+from typing import Any
+
+import percbal
 
 __all__ = ["BalancedSFTConfig", "BalancedSFTTrainer"]
+
+
+def __getattr__(name: str) -> Any:  # when asked for: options need no trainer
+    if name in __all__:
+        return getattr(percbal, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

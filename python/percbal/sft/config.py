@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from transformers import ProcessorMixin
 from trl import SFTConfig
 
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
 from percbal.responses.spans import Tags
-from percbal.sft.collate import SegmentCollator
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
+    from percbal.sft.collate import SegmentCollator
 
 
 @dataclass
@@ -71,6 +75,8 @@ class BalancedSFTConfig(SFTConfig):
             raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
         if self.tag_tokens not in ("segment", "other"):
             raise ValueError(f"tag_tokens must be segment or other, got {self.tag_tokens!r}")
+        from percbal.sft.collate import SegmentCollator  # it loads TRL's trainer
+
         opening, closing = self.perception_tags
         return SegmentCollator(
             processor,

@@ -147,11 +147,6 @@ def solved_by_singles(grid: Sequence[int], geo: Geometry) -> bool:
     return True
 
 
-def is_unique(grid: Sequence[int], geo: Geometry) -> bool:
-    """Whether the grid has exactly one solution."""
-    return len(solve(grid, geo, limit=2)) == 1
-
-
 @cache
 def solutions_4x4() -> dict[str, list[Grid]]:
     """All 288 grids by split; the 48 with the smallest hashes are the test's, for every seed."""

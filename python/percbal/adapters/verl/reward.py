@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from percbal.responses.copied import copies_an_answer, words
-from percbal.responses.spans import find_spans
+from percbal.responses.spans import Spans, find_spans
 from percbal_ops import score_text
 
 GRAMMARS = ("grid", "edges", "numbers", "text")  # of percbal_ops.score_text
@@ -62,13 +62,8 @@ def compute_score(
     )
     spans = find_spans(solution_str)
     perception = 0.0
-    if spans.perception is not None:
-        text, answers = spans.perception, (spans.answer, truth["answer"])
-        limit = max(longest * len(truth["perception"]), SHORTEST_LIMIT)
-        if text.strip() and len(text) <= limit:
-            exact = bool(seen.exact[0] == 1)
-            if not copies_an_answer(words(text), answers, truth["perception"], exact=exact):
-                perception = float(seen.exact[0] if perception_score == "exact" else seen.f1[0])
+    if _earns(spans, truth, longest, exact=bool(seen.exact[0] == 1)):
+        perception = float(seen.exact[0] if perception_score == "exact" else seen.f1[0])
     outcome = float(said.exact[0] == 1)  # NaN, not scored, is not 1
     return {
         "score": alpha * perception + (1 - alpha) * outcome,
@@ -76,6 +71,16 @@ def compute_score(
         "perception": perception,
         "format": float(all(span.status == "ok" for span in spans.found.values())),
     }
+
+
+def _earns(spans: Spans, truth: Mapping[str, str], longest: float, *, exact: bool) -> bool:
+    """Whether the perception counts, is neither empty nor too long, and holds no copied answer."""
+    text, answers = spans.perception, (spans.answer, truth["answer"])
+    if text is None or not text.strip():
+        return False
+    if len(text) > max(longest * len(truth["perception"]), SHORTEST_LIMIT):
+        return False
+    return not copies_an_answer(words(text), answers, truth["perception"], exact=exact)
 
 
 def _texts(ground_truth: Mapping[str, str] | str, data_source: str) -> Mapping[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from PIL import Image
 
@@ -90,3 +92,36 @@ def trainer(
         processing_class=processor,
         peft_config=peft_config,
     )
+
+
+def train(policy: Any, out: Path, rewards: Any = None, **options: Any) -> BalancedGRPOTrainer:
+    """A trainer that has trained a copy of the policy."""
+    torch.manual_seed(0)
+    model, processor = policy
+    made = trainer((copy.deepcopy(model), processor), out, rewards, **options)
+    made.train()
+    return made
+
+
+def rollouts(policy: Any, out: Path, **options: Any) -> tuple[Any, dict[str, Any], torch.Tensor]:
+    """A trainer, its first batch, and the segment of each token of it, (B, T)."""
+    options = {"per_device_train_batch_size": 64, "num_generations": 32} | options
+    made = trainer((copy.deepcopy(policy[0]), policy[1]), out, **options)
+    made.model.train()
+    rows = [row for row in prompts(2) for _ in range(32)]
+    torch.manual_seed(0)
+    batch = made._generate_and_score_completions(rows)
+    segments = torch.full(batch["completion_ids"].shape, -1)
+    for i, ids in enumerate(made._segmented.segments):
+        segments[i, : len(ids)] = torch.as_tensor(ids)
+    return made, batch, segments
+
+
+def lambda_named(name: str, read: Any) -> Any:
+    """A reward of the words of one completion."""
+
+    def reward(completions, **_):
+        return [read(found) for found in words(completions)]
+
+    reward.__name__ = name
+    return reward

@@ -1,0 +1,105 @@
+"""Facts about how Sudoku judges a completion, and reads a grid."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sudoku_rules import flat
+
+from percbal.tasks import get_task
+from percbal.tasks.sudoku_grid import geometry, solve
+from percbal.tasks.sudoku_text import grid_text, parse_grid
+
+TRUTH = {"size": 4, "clues": [[1, 2, 3, 4], [3, 4, 1, 2], [0, 1, 4, 0], [4, 0, 2, 0]]}
+RIGHT = [1, 2, 3, 4, 3, 4, 1, 2, 2, 1, 4, 3, 4, 3, 2, 1]
+
+
+def respond(perceived, answered):
+    perceived, answered = (
+        text if isinstance(text, str) else grid_text(text, 4) for text in (perceived, answered)
+    )
+    return (
+        f"<perception> {perceived} </perception> <reasoning> skip </reasoning> "
+        f"<answer> {answered} </answer>"
+    )
+
+
+def judge(perceived, answered):
+    score = get_task("sudoku").score(respond(perceived, answered), TRUTH)
+    return score.answer, score.perception, score.perception_f1, score.reasoning, score.parsed
+
+
+def test_scores_tell_seeing_from_thinking():
+    clues = flat(TRUTH["clues"])
+    assert judge(clues, RIGHT) == (True, True, 1, True, True)
+    # one clue missed, still the right answer: seeing fails, the rest stands
+    missed = [0, *clues[1:]]
+    assert judge(missed, RIGHT) == (True, False, 15 / 16, True, True)
+    # digits 1 and 2 mixed up throughout: reasons well from what it saw, and is wrong
+    swap = {1: 2, 2: 1}
+    swapped = [swap.get(digit, digit) for digit in clues]
+    answer = [swap.get(digit, digit) for digit in RIGHT]
+    assert judge(swapped, answer) == (False, False, 10 / 16, True, True)
+    # an answer with a repeated digit, with a blank, and one that changes a clue
+    for wrong in ([*RIGHT[:-1], 2], [*RIGHT[:-1], 0], RIGHT[4:8] + RIGHT[:4] + RIGHT[8:]):
+        assert judge(clues, wrong) == (False, True, 1, False, True)
+
+
+def test_any_completion_of_the_clues_is_a_right_answer():
+    clues = [*RIGHT[:4], *[0] * 12]
+    truth = {"size": 4, "clues": [clues[start : start + 4] for start in range(0, 16, 4)]}
+    answers = solve(clues, geometry(4), limit=100)
+    assert len(answers) == 12
+    for answer in answers:
+        assert get_task("sudoku").score(respond(clues, answer), truth).answer
+
+
+def test_a_lost_span_leaves_the_others_scored():
+    clues, task = flat(TRUTH["clues"]), get_task("sudoku")
+    whole = respond(clues, RIGHT)
+    unseen = task.score(whole.replace("</perception>", ""), TRUTH)
+    assert (unseen.answer, unseen.perception, unseen.reasoning) == (True, None, None)
+    assert unseen.reason == "</perception> occurs 0 times, not once" and not unseen.parsed
+    unanswered = task.score(whole[: whole.index("</answer>")], TRUTH)
+    assert (unanswered.answer, unanswered.perception, unanswered.reasoning) == (None, True, None)
+
+
+CELLS = grid_text(RIGHT, 4).split()
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        ([], "has 16 cells, this has 0"),
+        (CELLS[:-1], "has 16 cells, this has 15"),
+        ([*CELLS, "r4c4=1"], "this has more than 16"),
+        ([CELLS[0], *CELLS[:-1]], "'r1c1=1' stands where r1c2="),
+        ([CELLS[1], CELLS[0], *CELLS[2:]], "'r1c2=2' stands where r1c1="),
+        (["r1c1=5", *CELLS[1:]], "'r1c1=5' stands"),
+        (["r1c1=0", *CELLS[1:]], "'r1c1=0' stands"),
+        (["r1c1=-1", *CELLS[1:]], "stands"),
+        (["r1c1=١", *CELLS[1:]], "stands"),  # an Arabic one, which int() would take
+        (["R1C1=1", *CELLS[1:]], "stands"),
+        (["r1c1=1,", *CELLS[1:]], "stands"),
+        (["r1c1==1", *CELLS[1:]], "stands"),
+        (["r01c1=1", *CELLS[1:]], "stands"),
+        (["x" * 10**6, *CELLS[1:]], "'xxxxxxxxxxxxxxxxxxxx' stands"),
+    ],
+)
+def test_malformed_grids_are_refused_with_a_reason(words, problem):
+    found = parse_grid(" ".join(words), 4)
+    assert isinstance(found, str) and problem in found and len(found) < 100
+    answer, perception, share, reasoning, parsed = judge(" ".join(words), RIGHT)
+    assert (answer, perception, share, reasoning, parsed) == (True, False, 0, None, False)
+    assert judge(flat(TRUTH["clues"]), " ".join(words)) == (False, True, 1, False, False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.sampled_from([4, 9]).flatmap(
+        lambda size: st.lists(st.integers(0, size), min_size=size**2, max_size=size**2)
+    )
+)
+def test_grid_text_reads_back(grid):
+    size = {16: 4, 81: 9}[len(grid)]
+    assert parse_grid(grid_text(grid, size), size) == grid
+    assert parse_grid("\n\t ".join(grid_text(grid, size).split()) + "\n", size) == grid
