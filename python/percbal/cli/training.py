@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Image, Sequence, load_dataset
 from transformers import ProcessorMixin, Trainer
 
-from percbal.models.checkpoint import last_checkpoint
+from percbal.models.resume import checkpoints
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class TrainArguments:
 def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool) -> None:
     """The trained model and its processor end up in the trainer's output_dir."""
     output = str(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
+    trainer.train(resume_from_checkpoint=resume and bool(checkpoints(output)))
     trainer.save_model(output)
     if trainer.is_world_process_zero():
         processor.save_pretrained(output)
