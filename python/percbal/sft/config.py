@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from transformers import ProcessorMixin
 from trl import SFTConfig
 
+from percbal.models.finite import NonFiniteArguments
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
 from percbal.responses.spans import Tags
 from percbal.sft.collate import SegmentCollator
 
 
 @dataclass
-class BalancedSFTConfig(SFTConfig):
+class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
     """``trl.SFTConfig`` and how to weigh the segments."""
 
     balance: str = field(
