@@ -18,7 +18,7 @@ from percbal.sft.trainer import BalancedSFTTrainer
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
 BAD = 9  # in the second batch of 8
 BALANCES = ("token_mean", "fixed", "ngdiff")
-VALUES = {"nan": math.nan, "infinite": math.inf, "huge": 1e20}
+VALUES = {"nan": math.nan, "infinite": math.inf, "huge": 1e30}
 
 
 @pytest.fixture(scope="module")

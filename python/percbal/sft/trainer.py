@@ -231,16 +231,16 @@ class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
     def _not_finite_in(self, inputs: dict[str, Any]) -> tuple[str, list[int]] | None:
         """Large values are finite, and what the model makes of them need not be."""
         found = bad_inputs(inputs)
-        if found is not None and found[1]:
-            return found
         fields = {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
+        # by every rank alike, as sharded parameters are gathered in it; DDP's wrapper, whose
+        # collectives other ranks may have left, is not asked
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = self.model_wrapped(**fields, use_cache=False).logits  # (B, T, V)
+            logits = self.model(**fields, use_cache=False).logits  # (B, T, V)
         bad = ~logits.isfinite().all(-1) & inputs["attention_mask"].bool()
         rows = bad.any(1).nonzero().flatten().tolist()
-        if rows:
-            return found[0] if found else "the logits", rows
-        return found
+        if found is None:
+            return ("the logits", rows) if rows else None
+        return found[0], found[1] or rows
 
     # --- logs ----------------------------------------------------------------------------------
 
