@@ -23,7 +23,7 @@ def fails_at(call: int):
 
 def test_a_failing_reward_stops_the_run_and_loses_nothing(policy, tmp_path):
     from percbal.grpo.guard import RewardError
-    from percbal.models.checkpoint import last_checkpoint
+    from percbal.models.resume import last_checkpoint
 
     sentence = r"reward function perception failed: KeyError: 'grid' after step 1; the rollouts are"
     with pytest.raises(RewardError, match=sentence) as stopped:

@@ -10,7 +10,9 @@ import torch
 import vlm_fixtures as vlm
 from safetensors.torch import load_file, save_file
 
-from percbal.models.checkpoint import BALANCE_FILE, last_checkpoint, load_state, load_weights
+from percbal.models.checkpoint import BALANCE_FILE, load_state
+from percbal.models.resume import last_checkpoint
+from percbal.models.weights import load_weights
 from percbal.objective.balance import NGDiff
 from percbal.sft.trainer import BalancedSFTTrainer
 
@@ -72,15 +74,6 @@ def test_resume_within_a_later_epoch_sees_the_same_length_grouped_batches(vlm_an
     resumed = make(vlm_and_data, tmp_path / "rest", **options)
     resumed.train(resume_from_checkpoint=last_checkpoint(tmp_path / "rest"))
     assert vlm.largest_difference(whole.model, resumed.model) == 0.0
-
-
-def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path):
-    for step, files in ((2, ("trainer_state.json",)), (4, ("model.safetensors",))):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        for name in files:
-            (tmp_path / f"checkpoint-{step}" / name).touch()
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-    assert last_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_weights_that_lack_a_parameter_are_refused(vlm_and_data, tmp_path):

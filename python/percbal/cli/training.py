@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from trl import TrlParser
 
-from percbal.models.checkpoint import last_checkpoint
 from percbal.models.lora import LoRAArguments
 
 if TYPE_CHECKING:
@@ -42,8 +41,10 @@ def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple
 
 def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool) -> None:
     """The trained model and its processor end up in the trainer's output_dir."""
+    from percbal.models.resume import checkpoints
+
     output = str(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
+    trainer.train(resume_from_checkpoint=resume and bool(checkpoints(output)))
     trainer.save_model(output)
     if trainer.is_world_process_zero():
         processor.save_pretrained(output)

@@ -7,6 +7,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Fixed, TokenMean
 from percbal.objective.credit import CREDITS
@@ -14,7 +15,7 @@ from percbal.responses.spans import Tags
 
 
 @dataclass
-class BalancedGRPOConfig(GRPOConfig):
+class BalancedGRPOConfig(NonFiniteArguments, GRPOConfig):
     """``trl.GRPOConfig``, what each reward means, and which tokens are credited with it."""
 
     credit: str = field(

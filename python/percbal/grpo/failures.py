@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from percbal.grpo.guard import RewardError
+from percbal.models.finite import from_all_ranks, keep_weights
 from percbal.rewards.texts import content_text
 
 
@@ -27,23 +25,16 @@ def settle_failures(trainer: Any, prompts: Any, completions: Any, rewards: Tenso
     for name, share in zip(trainer.reward_func_names, unscored, strict=True):
         trainer._metrics[mode][f"rewards/{name}/unscored"].append(share)
     failed = [f for f in trainer.reward_funcs if getattr(f, "problem", None)]
-    problems = _from_all_ranks(trainer, [f"{f.__name__} failed: {f.problem}" for f in failed])
+    named = [f"{f.__name__} failed: {f.problem}" for f in failed]
+    problems = [problem for rank in from_all_ranks(trainer, named) for problem in rank]
     trainer._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
     if problems and trainer.args.on_reward_error == "raise":
         path = _save_rollouts(trainer, prompts, completions)
-        kept = _keep_weights(trainer)
+        kept = keep_weights(trainer)
         raise RewardError(
             f"reward function {'; '.join(sorted(set(problems)))} after step "
             f"{trainer.state.global_step}; the rollouts are in {path}{kept}"
         ) from (failed[0].error if failed else None)
-
-
-def _from_all_ranks(trainer: Any, items: list[str]) -> list[str]:
-    if trainer.accelerator.num_processes == 1:
-        return items
-    gathered: list[Any] = [None] * trainer.accelerator.num_processes
-    torch.distributed.all_gather_object(gathered, items)
-    return [item for rank in gathered for item in rank]
 
 
 def _save_rollouts(trainer: Any, prompts: Any, completions: Any) -> str:
@@ -56,17 +47,6 @@ def _save_rollouts(trainer: Any, prompts: Any, completions: Any) -> str:
             row = {"prompt": _texts(prompt), "completion": _texts(completion)}
             file.write(json.dumps(row) + "\n")
     return str(path)
-
-
-def _keep_weights(trainer: Any) -> str:
-    """A checkpoint of the weights so far, to go on from with a mended function."""
-    if not trainer.model.training or trainer.state.global_step == 0:
-        return ""
-    name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
-    path = os.path.join(trainer._get_output_dir(trial=None), name)
-    if not _from_all_ranks(trainer, [path] if os.path.isdir(path) else []):  # all ranks write it
-        trainer._save_checkpoint(trainer.model, trial=None)
-    return f" and the weights in {path}"
 
 
 def _texts(messages: Any) -> Any:

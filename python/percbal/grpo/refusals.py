@@ -12,6 +12,7 @@ ROWS_LOOKED_AT = 256  # of a training set, for images inside prompts: rows may h
 
 def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
     """Raise one sentence for an option that segment advantages do not support."""
+    args.check_nonfinite()
     refusals = {
         "multi_objective_aggregation": (
             args.multi_objective_aggregation != "sum_then_normalize",

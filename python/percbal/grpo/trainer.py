@@ -26,6 +26,7 @@ from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.grpo.roles import Columns, RewardRoles
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
+from percbal.models.finite import FiniteSteps
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
@@ -44,7 +45,7 @@ from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 
 
-class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
+class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
     reward_funcs: TRL reward functions, ``percbal.rewards`` among them; ``args`` says by name which
@@ -54,7 +55,8 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/reinforce.md.
 
     Raises ValueError, one sentence, for options that do not go together; RewardError where a
-    reward function fails while training (``args.on_reward_error``).
+    reward function fails while training (``args.on_reward_error``); NonFiniteError for a gradient
+    that is not finite (``args.on_nonfinite``).
     """
 
     args: BalancedGRPOConfig
@@ -245,6 +247,11 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             counts = of_all
         weights = self.balance.weights(counts)
         return token_advantages(advantages, ids, segment_scale(weights, counts))
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        if self.model.training:
+            self._remember(inputs)
+        return super()._compute_loss(model, inputs)
 
     # --- logs ----------------------------------------------------------------------------------
 

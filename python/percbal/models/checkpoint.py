@@ -1,53 +1,31 @@
-"""What a resumed run needs and transformers' Trainer does not restore.
-
-For vision-language models the Trainer's own loading drops the weights: ``save_pretrained``
-writes the published names of the parameters, which are not the names inside the model, and
-``load_state_dict(strict=False)`` then finds none of them (seen with transformers 5.17 to 5.23;
-huggingface/transformers#43701). ``from_pretrained`` knows the mapping.
-"""
+"""Checkpoints of a Trainer that are whole or not there, and from which a run goes on as it was."""
 
 from __future__ import annotations
 
 import json
+import logging
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json")
+from percbal.models.manifest import publish, seal
+from percbal.models.resume import STATE, incomplete, last_checkpoint, refuse_part
+from percbal.models.weights import first_line, load_weights
+
+log = logging.getLogger(__name__)
+
 BALANCE_FILE = "balance_state.json"
 ALPHA_FILE = "alpha_state.json"
-
-
-def load_weights(model: PreTrainedModel, directory: str | Path) -> None:
-    """Load a checkpoint's weights into ``model``, in place; every parameter must be there.
-
-    Raises ValueError if the directory holds no weights that ``save_pretrained`` wrote, or lacks
-    some of them.
-    """
-    path = Path(directory)
-    if not any((path / name).is_file() for name in WEIGHT_FILES):
-        raise ValueError(f"{path} holds no checkpoint: it has none of {', '.join(WEIGHT_FILES)}")
-    loaded: Any = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
-    saved, report = loaded
-    lacking = sorted(report["missing_keys"])
-    if lacking:
-        raise ValueError(f"{path} lacks {len(lacking)} of the model's parameters: {lacking[0]}")
-    model.load_state_dict(saved.state_dict(), strict=True)
-
-
-def last_checkpoint(directory: str | Path) -> str | None:
-    """The newest complete checkpoint below a directory; one cut off while it was written is not.
-
-    The Trainer writes its state last.
-    """
-    found = [
-        (int(path.parent.name.rpartition("-")[2]), str(path.parent))
-        for path in Path(directory).glob("checkpoint-*/trainer_state.json")
-    ]
-    return max(found)[1] if found else None
+ASIDE = ".checkpoint.partial"  # below the output directory: what is being written
 
 
 def save_state(state: dict[str, Any], directory: str | Path, name: str) -> None:
@@ -63,30 +41,134 @@ def load_state(directory: str | Path, name: str) -> dict[str, Any] | None:
 
 
 class VLMCheckpoints:
-    """For a Trainer, listed before it: checkpoints whose weights are found again.
+    """For a Trainer, listed before it: checkpoints that are whole, and whose weights are found.
 
     A subclass names its controller, whose state is kept beside the weights.
     """
+
+    _aside: Path | None = None  # where a checkpoint is being written
 
     def _controller(self) -> tuple[Any, str]:
         """What has a state_dict to keep, and the file for it."""
         raise NotImplementedError
 
+    # --- writing -------------------------------------------------------------------------------
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Written aside, sealed once all ranks are done, and renamed: docs/reliability.md."""
         trainer: Any = self
-        if trainer.args.should_save:  # first, as the Trainer's own state comes last
-            name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
-            directory = Path(trainer._get_output_dir(trial=trial)) / name
-            controller, file = self._controller()
-            save_state(controller.state_dict(), directory, file)
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        run = Path(trainer._get_output_dir(trial=trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
+        aside = run / ASIDE
+        if _first_of_node(trainer):
+            shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+        trainer.accelerator.wait_for_everyone()
+        self._aside = aside
+        try:
+            if trainer.args.should_save:
+                controller, file = self._controller()
+                save_state(controller.state_dict(), aside / name, file)
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        finally:
+            self._aside = None
+        trainer.accelerator.wait_for_everyone()
+        if trainer.is_world_process_zero():
+            self._publish(aside / name, run / name)
+        trainer.accelerator.wait_for_everyone()
+        if _first_of_node(trainer) and (aside / name).is_dir():  # a disk that is this node's own
+            self._publish(aside / name, run / name)
+        trainer.accelerator.wait_for_everyone()
+        self._rename_best(aside, run)
+        if trainer.args.push_to_hub:
+            super()._push_from_checkpoint(str(run / name))  # type: ignore[misc]
+        if trainer.args.should_save:
+            best = trainer.state.best_model_checkpoint
+            rotate_checkpoints(
+                str(run), trainer.args.save_total_limit, best_model_checkpoint=best, use_mtime=True
+            )
+
+    def _publish(self, written: Path, target: Path) -> None:
+        trainer: Any = self
+        if (written / STATE).is_file():
+            self._rename_best(written.parent, target.parent)
+            trainer.state.save_to_json(str(written / STATE))
+        seal(written)
+        publish(written, target)
+        shutil.rmtree(written.parent, ignore_errors=True)
+
+    def _rename_best(self, aside: Path, run: Path) -> None:
+        """The best checkpoint, if it is the one being written, is known by its name of later."""
+        trainer: Any = self
+        best = trainer.state.best_model_checkpoint
+        if best is not None and Path(best).parent == aside:
+            trainer.state.best_model_checkpoint = str(run / Path(best).name)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        if self._aside is not None:
+            return str(self._aside)
+        return super()._get_output_dir(trial)  # type: ignore[misc]
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """What is still aside is pushed under its own name."""
+        if self._aside is None:
+            super()._push_from_checkpoint(checkpoint_folder)  # type: ignore[misc]
+
+    # --- going on ------------------------------------------------------------------------------
+
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """``Trainer.train``. True goes on from the newest whole checkpoint in the output directory.
+
+        Raises ValueError, before anything is loaded, for a checkpoint that is damaged or lacks a
+        part of what a run goes on with.
+        """
+        start = self._checked(resume_from_checkpoint) if resume_from_checkpoint else None
+        return super().train(start or resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
+
+    def _checked(self, wanted: str | bool) -> str | None:
+        """Read by one rank for all of them."""
+        trainer: Any = self
+        answer: list[Any] = [None, None]
+        if trainer.is_world_process_zero():
+            try:
+                answer = [self._whole(wanted), None]
+            except ValueError as error:
+                answer = [None, str(error)]
+        if trainer.accelerator.num_processes > 1:
+            broadcast_object_list(answer)
+        found, problem = answer
+        if problem is not None:
+            raise ValueError(problem)
+        return found
+
+    def _whole(self, wanted: str | bool) -> str | None:
+        trainer: Any = self
+        if wanted is True:
+            found = last_checkpoint(trainer.args.output_dir)
+        else:
+            found = str(wanted)
+            if problem := incomplete(Path(found)):
+                raise ValueError(f"{found} cannot be gone on from: {problem}")
+        if found is not None:
+            refuse_part(found, self._controller()[1])
+        return found
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        with _readable(checkpoint, "optimizer's or learning rate's state"):
+            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         controller, file = self._controller()
         state = None if checkpoint is None else load_state(checkpoint, file)
         if state is not None:
             controller.load_state_dict(state)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        trainer: Any = self
+        rank = f"_{trainer.args.process_index}" if trainer.args.world_size > 1 else ""
+        if checkpoint is not None and not (Path(checkpoint) / f"rng_state{rank}.pth").is_file():
+            log.warning("%s is of another number of processes: random numbers differ", checkpoint)
+        with _readable(checkpoint, "random numbers' state"):
+            super()._load_rng_state(checkpoint)  # type: ignore[misc]
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write what ``from_pretrained`` reads; to be called on every rank.
@@ -117,7 +199,8 @@ class VLMCheckpoints:
         if self._loads_plainly():
             load_weights(trainer.model, resume_from_checkpoint)
         else:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
+            with _readable(resume_from_checkpoint, "weights"):
+                super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
     def _load_best_model(self) -> None:
         trainer: Any = self
@@ -125,6 +208,23 @@ class VLMCheckpoints:
             load_weights(trainer.model, str(trainer.state.best_model_checkpoint))
         else:
             super()._load_best_model()  # type: ignore[misc]
+
+
+def _first_of_node(trainer: Any) -> bool:
+    return trainer.args.local_process_index == 0
+
+
+@contextmanager
+def _readable(checkpoint: str | None, what: str) -> Iterator[None]:
+    """An error of reading becomes a sentence that names the checkpoint."""
+    try:
+        yield
+    except (EOFError, OSError, pickle.UnpicklingError, RuntimeError, LookupError) as error:
+        if checkpoint is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(
+            f"{checkpoint} cannot be gone on from: its {what} cannot be read ({first_line(error)})"
+        ) from error
 
 
 def _refuse_other_engine(directory: str | Path, fsdp: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trl import SFTConfig
 
+from percbal.models.finite import NonFiniteArguments
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
 from percbal.responses.spans import Tags
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class BalancedSFTConfig(SFTConfig):
+class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
     """``trl.SFTConfig`` and how to weigh the segments."""
 
     balance: str = field(

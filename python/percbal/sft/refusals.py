@@ -12,6 +12,7 @@ from percbal.sft.config import BalancedSFTConfig
 
 def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:
     """Raise one sentence for an option that the segment loss does not support."""
+    args.check_nonfinite()
     refusals = {
         "packing": (args.packing or bool(args.eval_packing), "it drops the segment of each token"),
         "padding_free": (args.padding_free, "it drops the segment of each token"),

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from trl import SFTTrainer
 
 from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
+from percbal.models.finite import FiniteSteps, bad_inputs
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
@@ -49,7 +50,7 @@ class ForwardPass(NamedTuple):
         return self.losses.results[i]._replace(loss=self.outputs[i])
 
 
-class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
+class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
     """``trl.SFTTrainer`` on ``lambda * L_p + (1 - lambda) * L_r``.
 
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
@@ -57,7 +58,7 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/train.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
-    not supported.
+    not supported; NonFiniteError for a gradient that is not finite (``args.on_nonfinite``).
     """
 
     args: BalancedSFTConfig
@@ -148,6 +149,8 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         training = self.model.training
+        if training:
+            self._remember(inputs)
         counts = self._counts if training else None
         if counts is None:
             counts = segment_counts(inputs["labels"], inputs["segment_ids"])
@@ -203,6 +206,7 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         assert isinstance(self.balance, NGDiff) and self._counts is not None
         model.train()
         inputs = self._prepare_inputs(inputs)
+        self._remember(inputs)
         counts = self._counts
         target, segment_ids = _shifted(inputs)
         alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids))
@@ -223,6 +227,20 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
             losses = self._two_gradients.combine(weights)
             return (weights * losses).sum() * self.accelerator.num_processes
         return torch.zeros((), device=counts.device)  # the last micro-batch reports for all
+
+    def _not_finite_in(self, inputs: dict[str, Any]) -> tuple[str, list[int]] | None:
+        """Large values are finite, and what the model makes of them need not be."""
+        found = bad_inputs(inputs)
+        fields = {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
+        # by every rank alike, as sharded parameters are gathered in it; DDP's wrapper, whose
+        # collectives other ranks may have left, is not asked
+        with torch.no_grad(), self.compute_loss_context_manager():
+            logits = self.model(**fields, use_cache=False).logits  # (B, T, V)
+        bad = ~logits.isfinite().all(-1) & inputs["attention_mask"].bool()
+        rows = bad.any(1).nonzero().flatten().tolist()
+        if found is None:
+            return ("the logits", rows) if rows else None
+        return found[0], found[1] or rows
 
     # --- logs ----------------------------------------------------------------------------------
 

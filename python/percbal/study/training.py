@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from percbal import rewards
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
-from percbal.models.checkpoint import last_checkpoint
+from percbal.models.resume import checkpoints
 from percbal.sft.collate import EncodedDataset
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.study.data import fresh, prompt_row
@@ -86,7 +86,7 @@ def fine_tune(
         processing_class=processor,
         callbacks=[Progress(out)],
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    trainer.train(resume_from_checkpoint=bool(checkpoints(out / "checkpoints")))
     return trainer.state.log_history
 
 
@@ -111,7 +111,7 @@ def reinforce(
         processing_class=processor,
         callbacks=[Progress(out)],
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(out / "checkpoints"))
+    trainer.train(resume_from_checkpoint=bool(checkpoints(out / "checkpoints")))
     return trainer.state.log_history
 
 
