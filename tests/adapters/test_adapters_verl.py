@@ -119,6 +119,13 @@ def test_no_text_raises_and_keys_stay_the_same(text):
         (TRUTH, {"longest": 0}, "longest must be positive, got 0"),
         ("42", {}, "ground_truth of data_source 'd' must hold the text 'perception'"),
         ({"perception": "r1c1=1", "answer": " "}, {}, "must hold the text 'answer'"),
+        (
+            {"perception": "r1c1=1", "answer": 4},
+            {},
+            "'answer'.* answer must be text, got the int 4",
+        ),
+        ({"perception": float("nan"), "answer": "4"}, {}, "'perception'.* it is missing"),
+        ("[" * 10**5, {}, "must hold the text 'perception'"),
     ],
 )
 def test_unusable_options_and_truths_are_refused(truth, options, message):
@@ -167,7 +174,9 @@ def test_no_border_loses_a_reward(data):
     """Every length and border, the last token among them, in batches with padding."""
     unit = st.floats(0, 1, width=16)
     lengths = data.draw(st.lists(st.integers(2, 6), min_size=1, max_size=4))
-    rows = [(n, data.draw(unit), data.draw(unit), data.draw(st.integers(0, n - 1))) for n in lengths]
+    rows = [
+        (n, data.draw(unit), data.draw(unit), data.draw(st.integers(0, n - 1))) for n in lengths
+    ]
     rewards, mask = torch.zeros(len(rows), 6), torch.zeros(len(rows), 6, dtype=torch.long)
     for i, (length, mixed, outcome, end) in enumerate(rows):
         rewards[i, :length], mask[i, :length] = write(length, mixed, outcome, end), 1
