@@ -7,7 +7,6 @@ KL term and everything else are TRL's. docs/grpo.md explains the options.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -20,13 +19,14 @@ from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
-from percbal.grpo.guard import guard
+from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
 from percbal.grpo.roles import SURROGATES, Columns, RewardRoles
 from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.output_head import inner_model, unsupported_head
+from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
     NO_PERCEPTION,
@@ -45,14 +45,15 @@ from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
-    reward_funcs: TRL reward functions, ``percbal.rewards`` among them; ``args`` says by name which
-        is the outcome, which the perception, and which are only measured.
+    reward_funcs: TRL reward functions, or one, ``percbal.rewards`` among them; ``args`` says by
+        name which is the outcome, which the perception, and which are only measured.
     train_dataset: conversational ``prompt``, ``image`` or ``images``, and the columns that the
         reward functions read.
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/grpo.md.
 
     Raises ValueError, one sentence, for options that do not go together; RewardError where a
-    reward function fails while training (``args.on_reward_error``).
+    reward function fails while training (``args.on_reward_error``); TypeError for another config,
+    or a tokenizer in place of the processor.
     """
 
     args: BalancedGRPOConfig
@@ -61,7 +62,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
     def __init__(
         self,
         model: Any,
-        reward_funcs: Sequence[Any],
+        reward_funcs: Any,
         args: BalancedGRPOConfig,
         *,
         train_dataset: Any,
@@ -69,9 +70,12 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         processing_class: ProcessorMixin,
         **kwargs: Any,
     ) -> None:
+        refuse_other_arguments(args, BalancedGRPOConfig, processing_class)
+        refuse_prompt_learning(model, kwargs.get("peft_config"))
         refuse_unsupported(args, kwargs)
         refuse_vllm_with_images(args, train_dataset)
-        functions: list[Any] = list(reward_funcs)  # TRL writes into it
+        alone = callable(reward_funcs) or isinstance(reward_funcs, str)
+        functions: list[Any] = [reward_funcs] if alone else list(reward_funcs)  # TRL writes into it
         _never_sample_images(args, processing_class)
         super().__init__(
             model=model,
@@ -146,6 +150,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         ]
         self._log_completion_extra("group", self._group_names(len(prompts)))
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = without_extremes(rewards)
         settle_failures(self, prompts, completions, rewards)
         self._rewards = rewards
         self.reward_weights = self.roles.weights(self.alpha.value)  # what TRL logs as `reward`

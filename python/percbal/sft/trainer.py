@@ -21,6 +21,7 @@ from trl import SFTTrainer
 
 from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
 from percbal.models.output_head import inner_model, unsupported_head
+from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
 from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
@@ -57,7 +58,7 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/sft.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
-    not supported.
+    not supported; TypeError for another config, or a tokenizer in place of the processor.
     """
 
     args: BalancedSFTConfig
@@ -74,6 +75,8 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
         data_collator: Any = None,
         **kwargs: Any,
     ) -> None:
+        refuse_other_arguments(args, BalancedSFTConfig, processing_class)
+        refuse_prompt_learning(model, kwargs.get("peft_config"))
         self.balance = args.make_balance()
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
