@@ -56,6 +56,21 @@ def test_evaluation_has_groups_of_its_own_and_moves_nothing(policy, tmp_path):
     assert vlm.largest_difference(evaluating.model, policy[0]) == 0.0
 
 
+def test_predict_and_several_sets_have_metrics_of_their_own(policy, tmp_path):
+    def outcome(completions, **_):
+        return [float(len(completions))] * len(completions)  # 8 or 4: which set is asked about
+
+    options = {"num_generations_eval": 2, "per_device_eval_batch_size": 8}
+    rewards = [outcome, rl.perception]
+    held_out = {"a": rl.prompts(4), "b": rl.prompts(2)}
+    evaluating = trainer(policy, tmp_path, rewards, rl.prompts(), held_out, **options)
+    predicted = evaluating.predict(held_out["b"]).metrics
+    found = evaluating.evaluate()
+    assert predicted["test_rewards/outcome/mean"] == found["eval_b_rewards/outcome/mean"] == 4
+    assert found["eval_a_rewards/outcome/mean"] == 8 and found["eval_a_alpha"] == 0.5
+    assert not {name for name in found if name.startswith(("eval_rewards", "test_"))}
+
+
 def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
     def rows():
         for i in range(64):

@@ -25,6 +25,7 @@ from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refus
 from percbal.grpo.roles import SURROGATES, Columns, RewardRoles
 from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
+from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
 from percbal.objective.balance import TokenMean
@@ -42,7 +43,7 @@ from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 
 
-class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
+class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, GRPOTrainer):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
     reward_funcs: TRL reward functions, or one, ``percbal.rewards`` among them; ``args`` says by
@@ -258,9 +259,9 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
             self.alpha.update(*within_group(rewards.outcome, rewards.perception, group_size))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        mode = "train" if self.model.training else "eval"
-        for name, value in self._coupling[mode].drain().items():
-            self._metrics[mode][name].append(value)
+        if self.model.training:
+            for name, value in self._coupling["train"].drain().items():
+                self._metrics["train"][name].append(value)
         # TRL keeps its last rollouts, and would write them again if no others come before a log
         saved = self.log_completions
         self.log_completions = saved and bool(self._logs["prompt"])
@@ -269,6 +270,12 @@ class BalancedGRPOTrainer(VLMCheckpoints, GRPOTrainer):
         kept: dict[str, Any] = self._logs
         for rollouts in kept.values():
             rollouts.clear()
+
+    def _drain_evaluation(self) -> dict[str, float]:
+        return self._coupling["eval"].drain()
+
+    def _forget_evaluation(self) -> None:
+        self._coupling["eval"].drain()
 
     # --- checkpoints ---------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from trl import SFTTrainer
 
 from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
+from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
 from percbal.objective.balance import NGDiff
@@ -50,11 +51,12 @@ class ForwardPass(NamedTuple):
         return self.losses.results[i]._replace(loss=self.outputs[i])
 
 
-class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
+class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, SFTTrainer):
     """``trl.SFTTrainer`` on ``lambda * L_p + (1 - lambda) * L_r``.
 
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
-        or ``images``, and optionally ``segments``; or an ``EncodedDataset``.
+        or ``images``, and optionally ``segments``; or an ``EncodedDataset``. For evaluation also
+        several by name, whose metrics are ``eval_<name>_loss_p`` and so on.
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/sft.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
@@ -83,11 +85,13 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
             data_collator = _default_collator(args, train_dataset, processing_class)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
-        if eval_dataset is not None and isinstance(eval_dataset, EncodedDataset) != encoded:
-            raise ValueError(
-                "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
-                f"{type(train_dataset).__name__} and {type(eval_dataset).__name__}"
-            )
+        several = isinstance(eval_dataset, dict)
+        for held_out in eval_dataset.values() if several else [eval_dataset]:
+            if held_out is not None and isinstance(held_out, EncodedDataset) != encoded:
+                raise ValueError(
+                    "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
+                    f"{type(train_dataset).__name__} and {type(held_out).__name__}"
+                )
         super().__init__(
             model=model,
             args=args,
@@ -230,10 +234,16 @@ class BalancedSFTTrainer(VLMCheckpoints, SFTTrainer):
     # --- logs ----------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        mode = "train" if self.model.training else "eval"
-        for name, value in self._segment_metrics.drain(mode).items():
-            self._metrics[mode][name].append(value)
+        if self.model.training:
+            for name, value in self._segment_metrics.drain("train").items():
+                self._metrics["train"][name].append(value)
         super().log(logs, start_time)
+
+    def _drain_evaluation(self) -> dict[str, float]:
+        return self._segment_metrics.drain("eval")
+
+    def _forget_evaluation(self) -> None:
+        self._segment_metrics.forget("eval")
 
     @cached_property
     def _parameters_for_flos(self) -> int:
