@@ -9,7 +9,7 @@ from typing import Any
 
 from trl import TrlParser
 
-from percbal.cli.training import TrainArguments, read_dataset, train_and_save
+from percbal.cli.training import TrainArguments, train_and_save
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_vlm
@@ -38,7 +38,7 @@ def run_grpo(arguments: list[str]) -> None:
     script, lora, config = parser.parse_args_and_config(arguments)
     adapters = lora.config()
     functions = [reward_function(path) for path in script.reward_funcs]
-    dataset = read_dataset(script.dataset, script.split, completions=False)
+    dataset = script.read(script.dataset, script.split, completions=False)
     model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedGRPOTrainer(
         model,

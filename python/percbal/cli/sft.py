@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trl import TrlParser
 
-from percbal.cli.training import TrainArguments, read_dataset, train_and_save
+from percbal.cli.training import TrainArguments, train_and_save
 from percbal.models.loading import load_vlm
 from percbal.models.lora import LoRAArguments
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
@@ -31,8 +31,8 @@ def run_sft(arguments: list[str]) -> None:
     parser = TrlParser([SFTArguments, LoRAArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
     script, lora, config = parser.parse_args_and_config(arguments)
     adapters = lora.config()
-    dataset = read_dataset(script.dataset, script.split)
-    evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.eval_split)
+    dataset = script.read(script.dataset, script.split)
+    evaluation = script.eval_dataset and script.read(script.eval_dataset, script.eval_split)
     model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedSFTTrainer(
         model,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from datasets import Dataset, DatasetDict, Image, Sequence, load_dataset
+from datasets import Dataset
 from transformers import ProcessorMixin, Trainer
 
+from percbal.data.images import MAX_PIXELS
+from percbal.data.reading import read_dataset
 from percbal.models.checkpoint import last_checkpoint
 
 
@@ -27,6 +27,27 @@ class TrainArguments:
     resume: bool = field(
         default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
     )
+    images_within: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder that paths of images may not leave; / for any path. Default: the data "
+            "set's own folder."
+        },
+    )
+    max_image_pixels: int = field(
+        default=MAX_PIXELS,
+        metadata={"help": "Width times height of the largest image that is opened."},
+    )
+
+    def read(self, source: str, split: str, *, completions: bool = True) -> Dataset:
+        """A data set by the options for images."""
+        return read_dataset(
+            source,
+            split,
+            completions=completions,
+            images_within=self.images_within,
+            max_image_pixels=self.max_image_pixels,
+        )
 
 
 def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool) -> None:
@@ -36,50 +57,3 @@ def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool)
     trainer.save_model(output)
     if trainer.is_world_process_zero():
         processor.save_pretrained(output)
-
-
-def read_dataset(source: str, split: str, *, completions: bool = True) -> Dataset:
-    """A dataset with images, prompt, completion, and every other column that it has.
-
-    completions: whether there must be one in every row. ValueError names what is missing.
-    """
-    path = Path(source)
-    if path.suffix in (".jsonl", ".json"):
-        if not path.is_file():
-            raise ValueError(f"there is no file {source}")
-        data: Any = load_dataset("json", data_files=str(path), split="train")
-        if "images" in data.column_names:  # paths beside the file
-            data = data.map(lambda row: {"images": [str(path.parent / i) for i in row["images"]]})
-    else:
-        data = load_dataset(source)
-    if isinstance(data, DatasetDict):
-        if split not in data:
-            raise ValueError(f"{source} has no split {split!r}, only {', '.join(data)}")
-        data = data[split]
-    needed = {"prompt", "completion"} if completions else {"prompt"}
-    if "messages" in data.column_names and not needed <= set(data.column_names):
-        # a prompt in parts, as exports have, would force its column's type on the new one
-        data = data.remove_columns([n for n in ("prompt",) if n in data.column_names])
-        data = data.map(_prompt_and_completion, remove_columns="messages")
-    missing = needed - set(data.column_names)
-    if missing or not {"image", "images"} & set(data.column_names):
-        raise ValueError(
-            f"{source} needs the columns {' and '.join(sorted(needed))} (or messages) and images, "
-            f"it has {', '.join(data.column_names)}"
-        )
-    return data.cast_column("images", Sequence(Image())) if "images" in data.column_names else data
-
-
-def _prompt_and_completion(row: dict[str, Any]) -> dict[str, Any]:
-    """The last message is what to learn; texts in parts become plain strings."""
-    messages = [
-        {"role": message["role"], "content": _text(message["content"])}
-        for message in row["messages"]
-    ]
-    return {"prompt": messages[:-1], "completion": messages[-1:]}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part["type"] == "text")
