@@ -85,3 +85,17 @@ def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
     entries = [e for e in streaming.state.log_history if "alpha" in e]
     assert [e["rewards/masked_image_kl/mean"] for e in entries] == [0, 0]
     assert vlm.largest_difference(streaming.model, policy[0]) > 1e-3
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_image_parts_and_images_must_be_as_many(policy, tmp_path, images):
+    part = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "look"}]}
+    pictures = [row["image"] for row in rl.prompts(2)]
+    rows = [
+        {"prompt": [part], "images": pictures[:n], "answer": "yes", "id": f"row-{n}"}
+        for n in (1, images)
+    ]
+    unequal = trainer(policy, tmp_path, [rl.outcome, rl.perception], rl.prompts())
+    sentence = f"example row-{images}: its messages have 1 image parts, and the row has {images}"
+    with pytest.raises(ValueError, match=sentence):
+        unequal._generate_and_score_completions([row for row in rows for _ in range(4)])

@@ -57,6 +57,12 @@ def check_images(row: Row, n_images: int | None = None) -> None:
         raise BadRow(f"its messages have {n_parts} image parts, and the row has {n_images} images")
 
 
+def row_name(row: Row, place: str) -> str:
+    """What to call a row in an error: by its index or id, else by its place."""
+    index = row.get("index", row.get("id"))
+    return place if index is None else f"example {index}"
+
+
 def _count(row: Row) -> int:
     images = row.get("images")
     if images is None:

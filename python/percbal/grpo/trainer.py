@@ -21,7 +21,12 @@ from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
-from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
+from percbal.grpo.refusals import (
+    refuse_split_groups,
+    refuse_unmatched_images,
+    refuse_unsupported,
+    refuse_vllm_with_images,
+)
 from percbal.grpo.roles import SURROGATES, Columns, RewardRoles
 from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
@@ -188,6 +193,7 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, GRPOTrainer):
     # --- credit --------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        refuse_unmatched_images(inputs)
         batch = super()._generate_and_score_completions(inputs)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"

@@ -25,7 +25,7 @@ from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
-from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
+from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, nothing_to_train_on
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.metrics import SegmentMetrics
 from percbal.sft.order import LengthGroupedSampler
@@ -141,7 +141,12 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, SFTTrainer):
         counts = torch.zeros(N_SEGMENTS, dtype=torch.int64, device=device)
         for batch in batches:
             counts += segment_counts(batch["labels"], batch["segment_ids"]).to(device)
+        first = self._counts is None  # of the run: looking makes the host wait
         self._counts = self.accelerator.reduce(counts, "sum")
+        if first and batches and not self._counts.any():
+            raise ValueError(
+                nothing_to_train_on("all rows of the first batch", self.args.max_length)
+            )
         # a count, where the model class gives none, keeps the Trainer from dividing again
         return batches, self._counts.sum() if items is None else items
 
@@ -175,7 +180,15 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, SFTTrainer):
         fields = {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
         if self.args.chunked_logits:
             fields["segment_losses"] = losses
-        return ForwardPass(losses, model(**fields, use_cache=False))
+        try:
+            return ForwardPass(losses, model(**fields, use_cache=False))
+        except ValueError as error:
+            if self.args.max_length is None or "image tokens do not match" not in str(error):
+                raise
+            raise ValueError(
+                f"max_length={self.args.max_length} cuts image tokens off, while the image stays "
+                "whole; increase it, or leave it out to cut nothing"
+            ) from error
 
     def _record(
         self,
