@@ -5,7 +5,9 @@ from __future__ import annotations
 import peft
 import pytest
 import rl_fixtures as rl
+import torch
 import vlm_fixtures as vlm
+from safetensors.torch import load_file
 from transformers import TrainingArguments
 from trl import GRPOConfig, SFTConfig
 
@@ -81,3 +83,16 @@ def test_one_reward_function_is_a_list_of_one(llava, tmp_path):
         llava[0], rl.outcome, args, train_dataset=rl.prompts(), processing_class=llava[1]
     )
     assert trainer.reward_func_names == ["outcome"] and len(trainer.reward_funcs) == 1
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_model_by_name_is_loaded_from_safetensors_alone(kind, tmp_path):
+    folder = vlm.tiny_llava(tmp_path / "llava")
+    processor = load_vlm(folder)[1]
+    args = OWN[kind](str(tmp_path / "out"), **ON_CPU)
+    assert make(kind, str(folder), args, processor).model.num_parameters() > 0
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(OSError, match="model.safetensors"):
+        make(kind, str(folder), args, processor)

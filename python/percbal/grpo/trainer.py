@@ -32,7 +32,11 @@ from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.output_head import inner_model, unsupported_head
-from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
+from percbal.models.refusals import (
+    load_safetensors_alone,
+    refuse_other_arguments,
+    refuse_prompt_learning,
+)
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
     NO_PERCEPTION,
@@ -78,6 +82,7 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, GRPOTrainer):
     ) -> None:
         refuse_other_arguments(args, BalancedGRPOConfig, processing_class)
         refuse_prompt_learning(model, kwargs.get("peft_config"))
+        load_safetensors_alone(args, model)
         refuse_unsupported(args, kwargs)
         refuse_vllm_with_images(args, train_dataset)
         alone = callable(reward_funcs) or isinstance(reward_funcs, str)

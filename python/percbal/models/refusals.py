@@ -21,6 +21,12 @@ def refuse_other_arguments(args: Any, config: type, processor: Any) -> None:
         )
 
 
+def load_safetensors_alone(args: Any, model: Any) -> None:
+    """For a model by name, which TRL loads: no pickled weights, unless the config asks for them."""
+    if isinstance(model, str):
+        args.model_init_kwargs = {"use_safetensors": True, **(args.model_init_kwargs or {})}
+
+
 def refuse_prompt_learning(model: Any, adapters: Any) -> None:
     """ValueError for PEFT's adapters that put virtual tokens before the prompt.
 

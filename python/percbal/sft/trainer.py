@@ -22,7 +22,11 @@ from trl import SFTTrainer
 from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
 from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.output_head import inner_model, unsupported_head
-from percbal.models.refusals import refuse_other_arguments, refuse_prompt_learning
+from percbal.models.refusals import (
+    load_safetensors_alone,
+    refuse_other_arguments,
+    refuse_prompt_learning,
+)
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
 from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, nothing_to_train_on
@@ -79,6 +83,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, SFTTrainer):
     ) -> None:
         refuse_other_arguments(args, BalancedSFTConfig, processing_class)
         refuse_prompt_learning(model, kwargs.get("peft_config"))
+        load_safetensors_alone(args, model)
         self.balance = args.make_balance()
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
