@@ -74,3 +74,35 @@ def test_pictures_stay_in_their_folder_and_below_the_limit(command, model, data,
     limit = ["--max_image_pixels", str(size[0] * size[1] - 1)]
     said = refused(capsys, command, model, data, tmp_path / "out", *limit)
     assert f"{data}:1: images/train-000000.png has {size[0]} x {size[1]} pixels, more than" in said
+
+
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        (b"model: x\nlam: [1,\n", "config.yaml:3 is no YAML: "),
+        (b"lam: 1\n\tb: 2\n", "config.yaml:2 is no YAML: found character"),
+        (b"\x00\x01", "config.yaml is no YAML: "),
+        (b"lam: \xff\n", "config.yaml is no YAML: "),
+        (b"", "config.yaml must hold options, each as name: value, it holds None"),
+        (b"- lam\n", "config.yaml must hold options, each as name: value, it holds ['lam']"),
+        (b"[" * 5000, "config.yaml is no YAML: "),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_config_that_is_none_is_one_sentence(command, content, sentence, tmp_path, capsys):
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    for given in (["--config", str(path)], [f"--config={path}"]):
+        with pytest.raises(SystemExit) as exit_:
+            main([command, *given])
+        said = capsys.readouterr().err
+        assert exit_.value.code == 2 and sentence in said and said.count("\n") == 1
+
+
+def test_a_damaged_export_is_named(data, capsys):
+    (data.parent / "train.meta.json").write_text("{")
+    with pytest.raises(SystemExit) as exit_:
+        main(["tasks", "--export", str(data.parent), "--n", "4"])
+    assert exit_.value.code == 2 and "train.meta.json cannot be read" in capsys.readouterr().err

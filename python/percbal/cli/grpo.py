@@ -9,7 +9,7 @@ from typing import Any
 
 from trl import TrlParser
 
-from percbal.cli.training import TrainArguments, train_and_save
+from percbal.cli.training import TrainArguments, parsed, train_and_save
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_vlm
@@ -35,7 +35,7 @@ class GRPOArguments(TrainArguments):
 def run_grpo(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
     parser = TrlParser([GRPOArguments, LoRAArguments, BalancedGRPOConfig], prog="percbal grpo")  # type: ignore[list-item]
-    script, lora, config = parser.parse_args_and_config(arguments)
+    script, lora, config = parsed(parser, arguments)
     adapters = lora.config()
     functions = [reward_function(path) for path in script.reward_funcs]
     dataset = script.read(script.dataset, script.split, completions=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trl import TrlParser
 
-from percbal.cli.training import TrainArguments, train_and_save
+from percbal.cli.training import TrainArguments, parsed, train_and_save
 from percbal.models.loading import load_vlm
 from percbal.models.lora import LoRAArguments
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
@@ -29,7 +29,7 @@ class SFTArguments(TrainArguments):
 def run_sft(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
     parser = TrlParser([SFTArguments, LoRAArguments, BalancedSFTConfig], prog="percbal sft")  # type: ignore[list-item]
-    script, lora, config = parser.parse_args_and_config(arguments)
+    script, lora, config = parsed(parser, arguments)
     adapters = lora.config()
     dataset = script.read(script.dataset, script.split)
     evaluation = script.eval_dataset and script.read(script.eval_dataset, script.eval_split)

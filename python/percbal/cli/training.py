@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import yaml
 from datasets import Dataset
 from transformers import ProcessorMixin, Trainer
+from trl import TrlParser
 
 from percbal.data.images import MAX_PIXELS
 from percbal.data.reading import read_dataset
@@ -48,6 +52,26 @@ class TrainArguments:
             images_within=self.images_within,
             max_image_pixels=self.max_image_pixels,
         )
+
+
+def parsed(parser: TrlParser, arguments: list[str]) -> Any:
+    """What the arguments and their ``--config`` say; ValueError for a file that is no options."""
+    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if name == "--config" or name.startswith("--config="):
+            _check_config(Path(value if name == "--config" else name.partition("=")[2]))
+    return parser.parse_args_and_config(arguments)
+
+
+def _check_config(path: Path) -> None:
+    try:
+        options = yaml.safe_load(path.read_bytes())
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        raise ValueError(f"{path}:{line} is no YAML: {problem.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"{path} must hold options, each as name: value, it holds {options!r:.40}")
 
 
 def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool) -> None:
