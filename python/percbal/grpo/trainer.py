@@ -32,11 +32,7 @@ from percbal.grpo.text_key import text_key
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.output_head import inner_model, unsupported_head
-from percbal.models.refusals import (
-    load_safetensors_alone,
-    refuse_other_arguments,
-    refuse_prompt_learning,
-)
+from percbal.models.refusals import check_arguments
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
     NO_PERCEPTION,
@@ -80,9 +76,9 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, GRPOTrainer):
         processing_class: ProcessorMixin,
         **kwargs: Any,
     ) -> None:
-        refuse_other_arguments(args, BalancedGRPOConfig, processing_class)
-        refuse_prompt_learning(model, kwargs.get("peft_config"))
-        load_safetensors_alone(args, model)
+        check_arguments(
+            args, BalancedGRPOConfig, model, processing_class, kwargs.get("peft_config")
+        )
         refuse_unsupported(args, kwargs)
         refuse_vllm_with_images(args, train_dataset)
         alone = callable(reward_funcs) or isinstance(reward_funcs, str)
@@ -115,14 +111,7 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, GRPOTrainer):
             guard(function, name, args.reward_timeout)
             for function, name in zip(self.reward_funcs, self.reward_func_names, strict=True)
         ]
-        followed = [args.outcome_reward]
-        followed += [
-            name
-            for name in self.reward_func_names
-            if name in SURROGATES or name == self.roles.roles["perception_reward"]
-        ]
-        truth = self.roles.roles["true_perception"]
-        self._followed = [name for name in dict.fromkeys(followed) if name != truth]
+        self._followed = self._rewards_to_follow()
         self._coupling = {
             mode: CouplingLog(
                 self._followed, has_reasoning=self.roles.roles["true_reasoning"] is not None
@@ -134,6 +123,13 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, GRPOTrainer):
         self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
         self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
         self._batches = 0  # of rollouts, in training and evaluation
+
+    def _rewards_to_follow(self) -> list[str]:
+        """Those whose coupling is logged, the outcome first."""
+        signal = self.roles.roles["perception_reward"]
+        names = [n for n in self.reward_func_names if n in SURROGATES or n == signal]
+        truth = self.roles.roles["true_perception"]
+        return [n for n in dict.fromkeys([self.args.outcome_reward, *names]) if n != truth]
 
     def _use_token_logprob(self) -> None:
         for model in (self.model, self.ref_model):

@@ -7,6 +7,13 @@ from typing import Any
 from transformers import ProcessorMixin
 
 
+def check_arguments(args: Any, config: type, model: Any, processor: Any, adapters: Any) -> None:
+    """What a trainer is made of, before TRL looks at it; a model by name is loaded safely."""
+    refuse_other_arguments(args, config, processor)
+    refuse_prompt_learning(model, adapters)
+    load_safetensors_alone(args, model)
+
+
 def refuse_other_arguments(args: Any, config: type, processor: Any) -> None:
     """TypeError for a config of another trainer, and for a tokenizer in place of a processor."""
     if not isinstance(args, config):

@@ -22,11 +22,7 @@ from trl import SFTTrainer
 from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
 from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.output_head import inner_model, unsupported_head
-from percbal.models.refusals import (
-    load_safetensors_alone,
-    refuse_other_arguments,
-    refuse_prompt_learning,
-)
+from percbal.models.refusals import check_arguments
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
 from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, nothing_to_train_on
@@ -81,9 +77,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, SFTTrainer):
         data_collator: Any = None,
         **kwargs: Any,
     ) -> None:
-        refuse_other_arguments(args, BalancedSFTConfig, processing_class)
-        refuse_prompt_learning(model, kwargs.get("peft_config"))
-        load_safetensors_alone(args, model)
+        check_arguments(args, BalancedSFTConfig, model, processing_class, kwargs.get("peft_config"))
         self.balance = args.make_balance()
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
