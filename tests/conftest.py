@@ -19,7 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # The optional packages of pyproject.toml and what they bring, as they are imported.
 OPTIONAL = """
-    PIL accelerate datasets expecttest flash_attn hypothesis matplotlib pandas peft pyarrow
+    PIL accelerate datasets expecttest flash_attn httpx2 hypothesis matplotlib pandas peft pyarrow
     pytest_benchmark rapidfuzz safetensors scipy tokenizers tqdm transformers triton trl yaml
 """.split()
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)

@@ -119,6 +119,13 @@ def test_no_text_raises_and_keys_stay_the_same(text):
         (TRUTH, {"longest": 0}, "longest must be positive, got 0"),
         ("42", {}, "ground_truth of data_source 'd' must hold the text 'perception'"),
         ({"perception": "r1c1=1", "answer": " "}, {}, "must hold the text 'answer'"),
+        (
+            {"perception": "r1c1=1", "answer": 4},
+            {},
+            "'answer'.* answer must be text, got the int 4",
+        ),
+        ({"perception": float("nan"), "answer": "4"}, {}, "'perception'.* it is missing"),
+        ("[" * 10**5, {}, "must hold the text 'perception'"),
     ],
 )
 def test_unusable_options_and_truths_are_refused(truth, options, message):
@@ -155,10 +162,27 @@ def test_read_inverts_write(alpha):
 
 
 @pytest.mark.parametrize("mixed", [0.0, 0.5])
-def test_a_span_that_ends_with_the_response_is_judged_by_the_mixed_reward(mixed):
-    found = read(write(4, mixed, 1.0, 3)[None], torch.ones(1, 4, dtype=torch.long))
-    assert found.mixed.item() == found.outcome.item() == pytest.approx(mixed)
+def test_a_response_that_ends_with_its_perception_has_outcome_0(mixed):
+    """In the baseline of its group's outcomes, too: R there would be a reward for no answer."""
+    found = read(write(4, mixed, 0.0, 3)[None], torch.ones(1, 4, dtype=torch.long))
+    assert found.mixed.item() == pytest.approx(mixed) and found.outcome.item() == 0
     assert found.judged_by_mixed.all()
+
+
+@given(st.data())
+def test_no_border_loses_a_reward(data):
+    """Every length and border, the last token among them, in batches with padding."""
+    unit = st.floats(0, 1, width=16)
+    lengths = data.draw(st.lists(st.integers(2, 6), min_size=1, max_size=4))
+    rows = [
+        (n, data.draw(unit), data.draw(unit), data.draw(st.integers(0, n - 1))) for n in lengths
+    ]
+    rewards, mask = torch.zeros(len(rows), 6), torch.zeros(len(rows), 6, dtype=torch.long)
+    for i, (length, mixed, outcome, end) in enumerate(rows):
+        rewards[i, :length], mask[i, :length] = write(length, mixed, outcome, end), 1
+    found = read(rewards, mask)
+    assert found.mixed.tolist() == pytest.approx([row[1] for row in rows], abs=1e-6)
+    assert found.outcome.tolist() == pytest.approx([row[2] for row in rows], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,55 @@ def test_help_names_every_command():
         [sys.executable, "-m", "percbal", "--help"], capture_output=True, text=True
     )
     assert all(command in done.stdout for command in ("study", "sft", "diagnose", "tasks"))
+
+
+FAILS = """
+from percbal.cli import diagnose
+from percbal.cli.main import main
+
+def fails(args):
+    {body}
+
+diagnose.run = fails
+main(["diagnose", "somewhere"])
+"""
+
+
+def run_failing(body):
+    program = FAILS.format(body=body)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "body, kind",
+    [
+        ("import torch; torch.ones(2) @ torch.ones(3)", "RuntimeError: "),
+        ("raise NotImplementedError('later')", "NotImplementedError: later"),
+        ("{}['pixel_values']", "KeyError: 'pixel_values'"),
+    ],
+)
+def test_what_is_no_mistake_of_the_user_keeps_its_type_and_traceback(body, kind):
+    status, said = run_failing(body)
+    assert status == 1 and kind in said.splitlines()[-1]
+    assert "Traceback" in said and "in fails" in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_recognised():
+    """torch says "unexpected pos 64 vs 0", of a file that it does not name."""
+    body = "import torch; torch.save(torch.ones(99999), '/dev/full')"
+    status, said = run_failing(body)
+    assert status == 1 and "is the disk full?" in said and "Traceback" in said
+    status, said = run_failing("open('/dev/full', 'w').write('x' * 99999)")
+    assert (status, said) == (2, "percbal diagnose: [Errno 28] No space left on device\n")
+
+
+def test_an_error_of_our_own_is_a_sentence():
+    body = (
+        "from percbal.rewards import EndpointReanswer as E; text = '<perception>a</perception>'; "
+    )
+    body += "E('http://127.0.0.1:9/v1', 'm')([text], ['?'], answer=['1'])"
+    status, said = run_failing(body)
+    assert status == 2 and said.startswith("percbal diagnose: all 1 requests to")
+    assert said.count("\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import rl_fixtures as rl
 import torch
 import vlm_fixtures as vlm
@@ -50,6 +51,21 @@ def test_evaluation_has_groups_of_its_own_and_moves_nothing(policy, tmp_path):
     assert vlm.largest_difference(evaluating.model, policy[0]) == 0.0
 
 
+def test_predict_and_several_sets_have_metrics_of_their_own(policy, tmp_path):
+    def outcome(completions, **_):
+        return [float(len(completions))] * len(completions)  # 8 or 4: which set is asked about
+
+    options = {"num_generations_eval": 2, "per_device_eval_batch_size": 8}
+    rewards = [outcome, rl.perception]
+    held_out = {"a": rl.prompts(4), "b": rl.prompts(2)}
+    evaluating = trainer(policy, tmp_path, rewards, rl.prompts(), held_out, **options)
+    predicted = evaluating.predict(held_out["b"]).metrics
+    found = evaluating.evaluate()
+    assert predicted["test_rewards/outcome/mean"] == found["eval_b_rewards/outcome/mean"] == 4
+    assert found["eval_a_rewards/outcome/mean"] == 8 and found["eval_a_alpha"] == 0.5
+    assert not {name for name in found if name.startswith(("eval_rewards", "test_"))}
+
+
 def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
     def rows():
         for i in range(64):
@@ -64,3 +80,17 @@ def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
     entries = [e for e in streaming.state.log_history if "alpha" in e]
     assert [e["rewards/masked_image_kl/mean"] for e in entries] == [0, 0]
     assert vlm.largest_difference(streaming.model, policy[0]) > 1e-3
+
+
+@pytest.mark.parametrize("images", [0, 2])
+def test_image_parts_and_images_must_be_as_many(policy, tmp_path, images):
+    part = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "look"}]}
+    pictures = [row["image"] for row in rl.prompts(2)]
+    rows = [
+        {"prompt": [part], "images": pictures[:n], "answer": "yes", "id": f"row-{n}"}
+        for n in (1, images)
+    ]
+    unequal = trainer(policy, tmp_path, [rl.outcome, rl.perception], rl.prompts())
+    sentence = f"example row-{images}: its messages have 1 image parts, and the row has {images}"
+    with pytest.raises(ValueError, match=sentence):
+        unequal._generate_and_score_completions([row for row in rows for _ in range(4)])

@@ -10,7 +10,7 @@ from trl import TrlParser
 
 from percbal.cli.grpo import GRPOArguments, reward_function
 from percbal.cli.sft import SFTArguments
-from percbal.cli.training import read_dataset
+from percbal.data.reading import read_dataset
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.sft.config import BalancedSFTConfig
 from percbal.tasks import get_task

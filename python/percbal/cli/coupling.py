@@ -95,6 +95,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardCoupling]:
     names = args.outcome or ["outcome"]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"--outcome names {twice[0]!r} twice")
     reasoning = args.reasoning
     if reasoning is None and "reasoning" in column_names(args.files):
         reasoning = "reasoning"

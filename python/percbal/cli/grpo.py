@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from percbal.cli.training import TrainArguments, parse, read_dataset, train_and_save
+from percbal.cli.training import TrainArguments, parse, train_and_save
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.models.loading import load_vlm
 
@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> None:
     from percbal.grpo.trainer import BalancedGRPOTrainer  # not for --help
 
     functions = [reward_function(path) for path in script.reward_funcs]
-    dataset = read_dataset(script.dataset, script.split, completions=False)
+    dataset = script.read(script.dataset, script.split, completions=False)
     model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedGRPOTrainer(
         model,

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -19,10 +20,15 @@ TRAINERS = {  # command -> what it is for, and how
     ),
     "grpo": ("reinforce a VLM with perception and reasoning credited apart", "GRPO"),
 }
+# what torch says of a full disk, which it does not name
+UNWRITTEN = ("unexpected pos", "PytorchStreamWriter", "No space left on device")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a mistake of the user ends in one sentence and exit status 2."""
+    """Run one command; a mistake of the user ends in one sentence and exit status 2.
+
+    Anything else keeps its traceback and its type, and ends in exit status 1.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGTERM, _interrupt)
@@ -34,11 +40,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         known.run(rest) if trains else known.run(known)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError) as error:
         print(f"percbal {known.command}: {error}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        sys.exit(_report(known.command, error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _report(command: str, error: RuntimeError) -> int:
+    """Exit status: 2 for a sentence of our own, such as of a reward that failed, else 1."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if frames[-1][0].f_globals.get("__name__", "").startswith("percbal."):
+        print(f"percbal {command}: {error}", file=sys.stderr)
+        return 2
+    traceback.print_exception(error)
+    short = any(words in str(error) for words in UNWRITTEN)
+    hint = " (a file was not written whole: is the disk full?)" if short else ""
+    print(f"percbal {command}: {type(error).__name__}: {error}{hint}", file=sys.stderr)
+    return 1
 
 
 def _interrupt(*_: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from percbal.cli.training import TrainArguments, parse, read_dataset, train_and_save
+from percbal.cli.training import TrainArguments, parse, train_and_save
 from percbal.models.loading import load_vlm
 from percbal.sft.config import BalancedSFTConfig
 
@@ -28,8 +28,8 @@ def run(arguments: list[str]) -> None:
     script, adapters, config = parse("sft", SFTArguments, BalancedSFTConfig, arguments)
     from percbal.sft.trainer import BalancedSFTTrainer  # not for --help
 
-    dataset = read_dataset(script.dataset, script.split)
-    evaluation = script.eval_dataset and read_dataset(script.eval_dataset, script.eval_split)
+    dataset = script.read(script.dataset, script.split)
+    evaluation = script.eval_dataset and script.read(script.eval_dataset, script.eval_split)
     model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedSFTTrainer(
         model,

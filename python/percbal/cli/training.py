@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from trl import TrlParser
 
+from percbal.data.images import MAX_PIXELS
 from percbal.models.lora import LoRAArguments
 
 if TYPE_CHECKING:
@@ -30,12 +32,55 @@ class TrainArguments:
     resume: bool = field(
         default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
     )
+    images_within: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder that paths of images may not leave; / for any path. Default: the data "
+            "set's own folder."
+        },
+    )
+    max_image_pixels: int = field(
+        default=MAX_PIXELS,
+        metadata={"help": "Width times height of the largest image that is opened."},
+    )
+
+    def read(self, source: str, split: str, *, completions: bool = True) -> Dataset:
+        """A data set by the options for images."""
+        from percbal.data.reading import read_dataset  # not for --help
+
+        return read_dataset(
+            source,
+            split,
+            completions=completions,
+            images_within=self.images_within,
+            max_image_pixels=self.max_image_pixels,
+        )
+
+
+def parsed(parser: TrlParser, arguments: list[str]) -> Any:
+    """What the arguments and their ``--config`` say; ValueError for a file that is no options."""
+    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if name == "--config" or name.startswith("--config="):
+            _check_config(Path(value if name == "--config" else name.partition("=")[2]))
+    return parser.parse_args_and_config(arguments)
+
+
+def _check_config(path: Path) -> None:
+    try:
+        options = yaml.safe_load(path.read_bytes())
+    except yaml.MarkedYAMLError as problem:
+        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
+        raise ValueError(f"{path}:{line} is no YAML: {problem.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as problem:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(options, dict):
+        raise ValueError(f"{path} must hold options, each as name: value, it holds {options!r:.40}")
 
 
 def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple[Any, Any, Any]:
     """The command's own arguments, a ``peft.LoraConfig`` or None, and the trainer's options."""
     parser = TrlParser([own, LoRAArguments, options], prog=f"percbal {command}")  # type: ignore[list-item]
-    script, lora, config = parser.parse_args_and_config(arguments)
+    script, lora, config = parsed(parser, arguments)
     return script, lora.config(), config
 
 
@@ -48,52 +93,3 @@ def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool)
     trainer.save_model(output)
     if trainer.is_world_process_zero():
         processor.save_pretrained(output)
-
-
-def read_dataset(source: str, split: str, *, completions: bool = True) -> Dataset:
-    """A dataset with images, prompt, completion, and every other column that it has.
-
-    completions: whether there must be one in every row. ValueError names what is missing.
-    """
-    from datasets import DatasetDict, Image, Sequence, load_dataset  # not for --help
-
-    path = Path(source)
-    if path.suffix in (".jsonl", ".json"):
-        if not path.is_file():
-            raise ValueError(f"there is no file {source}")
-        data: Any = load_dataset("json", data_files=str(path), split="train")
-        if "images" in data.column_names:  # paths beside the file
-            data = data.map(lambda row: {"images": [str(path.parent / i) for i in row["images"]]})
-    else:
-        data = load_dataset(source)
-    if isinstance(data, DatasetDict):
-        if split not in data:
-            raise ValueError(f"{source} has no split {split!r}, only {', '.join(data)}")
-        data = data[split]
-    needed = {"prompt", "completion"} if completions else {"prompt"}
-    if "messages" in data.column_names and not needed <= set(data.column_names):
-        # a prompt in parts, as exports have, would force its column's type on the new one
-        data = data.remove_columns([n for n in ("prompt",) if n in data.column_names])
-        data = data.map(_prompt_and_completion, remove_columns="messages")
-    missing = needed - set(data.column_names)
-    if missing or not {"image", "images"} & set(data.column_names):
-        raise ValueError(
-            f"{source} needs the columns {' and '.join(sorted(needed))} (or messages) and images, "
-            f"it has {', '.join(data.column_names)}"
-        )
-    return data.cast_column("images", Sequence(Image())) if "images" in data.column_names else data
-
-
-def _prompt_and_completion(row: dict[str, Any]) -> dict[str, Any]:
-    """The last message is what to learn; texts in parts become plain strings."""
-    messages = [
-        {"role": message["role"], "content": _text(message["content"])}
-        for message in row["messages"]
-    ]
-    return {"prompt": messages[:-1], "completion": messages[-1:]}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part["type"] == "text")

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from percbal.data.lines import BadRow, json_object, read_lines
+
 
 @dataclass
 class Columns:
@@ -39,29 +41,44 @@ class RolloutTable:
     bad_rows: list[str] = field(default_factory=list)  # "file:line: what is wrong"
 
 
-class BadRow(ValueError):
-    """One row cannot be used; the message says why."""
-
-
 def read_rollouts(paths: list[Path], columns: Columns) -> RolloutTable:
-    """Rows of all files, in order. Raises ValueError for an unreadable file or no usable row."""
+    """Rows of all files, in order; unusable rows and files are left out and named.
+
+    Raises ValueError where no row is usable, for files given twice, and for an unreadable line
+    between rows that are to be counted into groups.
+    """
     values: list[list[float]] = []
     groups: list[int] = []
     numbers: dict[str, int] = {}
     bad: list[str] = []
     names = [*columns.outcomes, columns.perception]
     names += [columns.reasoning] if columns.reasoning else []
+    counts: dict[Path, int] = {}  # readable rows of each file
+    broken: dict[Path, str] = {}  # a place in it that is none
     for path, line, row in _rows(paths, columns.names()):
+        place = f"{path}:{line}" if line else str(path)
         try:
             record = _record(row)
+        except BadRow as problem:
+            broken[path] = place
+            bad.append(f"{place}: {problem}")
+            continue
+        position = counts.get(path, 0)
+        counts[path] = position + 1
+        if columns.group_size is not None and path in broken:
+            raise ValueError(
+                f"{broken[path]} cannot be read, so --group-size cannot tell which of the rows "
+                "after it share a prompt; mend or remove it, or name the groups by --group"
+            )
+        try:
             if columns.group_size is None:
                 key = _group_key(record, columns.group)
             else:
-                key = f"{path}:{(line - 1) // columns.group_size}"
+                key = f"{path}:{position // columns.group_size}"
             values.append([_number(record, name) for name in names])
             groups.append(numbers.setdefault(key, len(numbers)))
         except BadRow as problem:
-            bad.append(f"{path}:{line}: {problem}")
+            bad.append(f"{place}: {problem}")
     if not values:
         shown = "".join(f"\n  {row}" for row in bad[:5])
         raise ValueError(f"no usable rollout in {len(paths)} files, {len(bad)} bad rows{shown}")
@@ -87,21 +104,32 @@ def column_names(paths: list[Path]) -> list[str]:
 
 
 def _rows(paths: list[Path], wanted: list[str] | None) -> Iterator[tuple[Path, int, Any]]:
-    """(file, line or row from 1, JSON text or dictionary) of every row; blank lines are no rows.
+    """(file, line or row from 1, bytes or dictionary) of every row; blank lines are no rows.
 
+    What cannot be read is a BadRow in its place, with line 0 for a whole file.
     wanted: the columns of a Parquet file to read, those that it has; None: all.
     """
     for path in _files(paths):
-        if path.suffix == ".parquet":
-            yield from _parquet_rows(path, wanted)
-            continue
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    yield path, line, text
+        try:
+            if path.suffix == ".parquet":
+                yield from _parquet_rows(path, wanted)
+            else:
+                yield from ((path, line, content) for line, content in read_lines(path))
+        except ValueError as problem:
+            why = str(problem).removeprefix(f"{path} ")
+            yield path, 0, BadRow(why)
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for path in _named_files(paths):
+        if path.resolve() in seen:
+            raise ValueError(f"{path} is given twice")
+        seen.add(path.resolve())
+        yield path
+
+
+def _named_files(paths: list[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
             found = sorted(path.glob("completions_*.parquet"))
@@ -118,32 +146,31 @@ def _files(paths: list[Path]) -> Iterator[Path]:
 
 
 def _parquet_rows(path: Path, wanted: list[str] | None) -> Iterator[tuple[Path, int, Any]]:
+    """Raises ValueError where the file cannot be read, or not to its end."""
     import pyarrow.parquet
 
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as problem:
-        raise ValueError(f"{path} is not a Parquet file: {problem}") from None
     line = 0
-    present = file.schema_arrow.names
-    with file:
-        # completions and images may be large, and nothing here looks at them
-        names = present if wanted is None else [name for name in present if name in wanted]
-        for batch in file.iter_batches(columns=names):
-            for row in batch.to_pylist():
-                line += 1
-                yield path, line, row
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            present = file.schema_arrow.names
+            twice = [name for name in present if present.count(name) > 1]
+            if twice:
+                raise ValueError(f"has two columns {twice[0]!r}")
+            # completions and images may be large, and nothing here looks at them
+            names = present if wanted is None else [name for name in present if name in wanted]
+            for batch in file.iter_batches(columns=names):
+                for row in batch.to_pylist():
+                    line += 1
+                    yield path, line, row
+    except (pyarrow.ArrowException, OSError) as problem:
+        what = f"cannot be read after row {line}" if line else "is not a Parquet file"
+        raise ValueError(f"{what}: {problem}") from None
 
 
 def _record(row: Any) -> dict[str, Any]:
-    if isinstance(row, str):
-        try:
-            row = json.loads(row)
-        except (json.JSONDecodeError, RecursionError) as problem:
-            raise BadRow(f"not JSON ({problem})") from None
-    if not isinstance(row, dict):
-        raise BadRow(f"not a JSON object but {type(row).__name__}")
-    return row
+    if isinstance(row, BadRow):
+        raise row
+    return json_object(row) if isinstance(row, bytes) else row
 
 
 def _number(record: dict[str, Any], name: str) -> float:

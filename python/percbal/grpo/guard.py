@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
+from torch import Tensor
 from trl.trainer.utils import is_async_callable
+
+from percbal.responses.labels import is_missing
+
+LARGEST_REWARD = 1e16  # the squares of a million of them have a sum in float32
 
 
 class RewardError(RuntimeError):
@@ -23,9 +29,10 @@ class RewardError(RuntimeError):
 class GuardedReward:
     """A synchronous TRL reward function, called with a time limit and checked.
 
-    A call returns one float per completion: NaN for a completion that the function did not score
-    (None, NaN or infinite), and NaN for all of them where it failed, with the reason in
-    ``problem`` and what was raised in ``error``.
+    The function may return any iterable of numbers: a list, an array, a Series, a generator. A call
+    returns one float per completion: NaN for a completion that the function did not score (None,
+    NaN, masked, or beyond ``LARGEST_REWARD``), and NaN for all of them where it failed, with the
+    reason in ``problem`` and what was raised in ``error``.
 
     timeout: seconds, or None to wait forever. A function that is late is left running in a thread
         of its own; Python has no way to stop it.
@@ -48,7 +55,7 @@ class GuardedReward:
 
         def ask() -> None:
             try:
-                answers.append(self.function(**inputs))
+                answers.append(_listed(self.function(**inputs), _rows(inputs)))
             except BaseException as error:  # SystemExit too: it would end the thread unseen
                 errors.append(error)
 
@@ -72,7 +79,7 @@ class GuardedReward:
         else:
             try:
                 return _checked(answer, rows)
-            except (TypeError, ValueError) as wrong:
+            except Exception as wrong:  # of the values' own conversion, so of any kind
                 self.problem, self.error = str(wrong), wrong
         return [math.nan] * rows
 
@@ -84,6 +91,7 @@ class GuardedAsyncReward(GuardedReward):
         answer, error = None, None
         try:
             answer = await asyncio.wait_for(self.function(**inputs), self.timeout)
+            answer = _listed(answer, _rows(inputs))
         except asyncio.TimeoutError:
             error = TimeoutError(f"no answer in {self.timeout:g} s")
         except Exception as raised:
@@ -108,9 +116,34 @@ def _rows(inputs: dict[str, Any]) -> int:
     return len(inputs["completions"])
 
 
+def without_extremes(rewards: Tensor) -> Tensor:
+    """NaN, not scored, for rewards that float32 cannot calculate with; also those of a model."""
+    return torch.where(rewards.abs() <= LARGEST_REWARD, rewards, torch.nan)
+
+
+def _listed(answer: Any, rows: int) -> Any:
+    """The values of an iterable, at most one too many: a generator may have no end.
+
+    Within the function's time limit, as a generator works only now.
+    """
+    if isinstance(answer, Iterable) and not isinstance(answer, (str, bytes, Mapping)):
+        return answer if hasattr(answer, "__len__") else list(islice(answer, rows + 1))
+    return answer
+
+
 def _checked(answer: Any, rows: int) -> list[float]:
-    if not isinstance(answer, (Sequence, torch.Tensor)) or len(answer) != rows:
-        size = f"{len(answer)} values" if hasattr(answer, "__len__") else f"{answer!r:.40}"
+    one_each = isinstance(answer, Iterable) and not isinstance(answer, (str, bytes, Mapping))
+    if not one_each or len(answer) != rows:  # type: ignore[arg-type]
+        size = f"{len(answer)} values" if one_each else f"{answer!r:.40}"  # type: ignore[arg-type]
         raise ValueError(f"it must return one reward per completion, {rows}, it returned {size}")
-    values = [math.nan if value is None else float(value) for value in answer]
-    return [value if math.isfinite(value) else math.nan for value in values]
+    return [_number(value) for value in answer]
+
+
+def _number(value: Any) -> float:
+    if is_missing(value) or type(value).__name__ == "MaskedConstant":
+        return math.nan
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond float64
+        return math.nan
+    return number if abs(number) <= LARGEST_REWARD else math.nan

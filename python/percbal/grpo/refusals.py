@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+from percbal.data.lines import BadRow
+from percbal.data.rows import Row, check_images, row_name
 from percbal.grpo.config import BalancedGRPOConfig
 
 ROWS_LOOKED_AT = 256  # of a training set, for images inside prompts: rows may have them or not
@@ -72,6 +75,15 @@ def _has_image(prompt: Any) -> bool:
     contents = [m.get("content") for m in messages if isinstance(m, dict)]
     parts = [part for content in contents if isinstance(content, list) for part in content]
     return any(isinstance(part, dict) and part.get("type") == "image" for part in parts)
+
+
+def refuse_unmatched_images(rows: Sequence[Row]) -> None:
+    """ValueError for a row whose image parts are not as many as its images; it is named."""
+    for i, row in enumerate(rows):
+        try:
+            check_images(row)
+        except BadRow as problem:
+            raise ValueError(f"{row_name(row, f'row {i} of the batch')}: {problem}") from None
 
 
 def refuse_split_groups(args: BalancedGRPOConfig, names: list[str], processes: int) -> None:

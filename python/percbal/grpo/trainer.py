@@ -7,7 +7,6 @@ KL term and everything else are TRL's. docs/reinforce.md explains the options.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -21,13 +20,20 @@ from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
-from percbal.grpo.guard import guard
+from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
-from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported, refuse_vllm_with_images
+from percbal.grpo.refusals import (
+    refuse_split_groups,
+    refuse_unmatched_images,
+    refuse_unsupported,
+    refuse_vllm_with_images,
+)
 from percbal.grpo.roles import Columns, RewardRoles
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
+from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps
 from percbal.models.output_head import inner_model, unsupported_head
+from percbal.models.refusals import check_arguments
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
     NO_PERCEPTION,
@@ -45,18 +51,19 @@ from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 
 
-class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
+class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
-    reward_funcs: TRL reward functions, ``percbal.rewards`` among them; ``args`` says by name which
-        is the outcome, which the perception, and which are only measured.
+    reward_funcs: TRL reward functions, or one, ``percbal.rewards`` among them; ``args`` says by
+        name which is the outcome, which the perception, and which are only measured.
     train_dataset: conversational ``prompt``, ``image`` or ``images``, and the columns that the
         reward functions read.
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/reinforce.md.
 
     Raises ValueError, one sentence, for options that do not go together; RewardError where a
     reward function fails while training (``args.on_reward_error``); NonFiniteError for a gradient
-    that is not finite (``args.on_nonfinite``).
+    that is not finite (``args.on_nonfinite``); TypeError for another config, or a tokenizer in
+    place of the processor.
     """
 
     args: BalancedGRPOConfig
@@ -65,7 +72,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
     def __init__(
         self,
         model: Any,
-        reward_funcs: Sequence[Any],
+        reward_funcs: Any,
         args: BalancedGRPOConfig,
         *,
         train_dataset: Any,
@@ -73,9 +80,13 @@ class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
         processing_class: ProcessorMixin,
         **kwargs: Any,
     ) -> None:
+        check_arguments(
+            args, BalancedGRPOConfig, model, processing_class, kwargs.get("peft_config")
+        )
         refuse_unsupported(args, kwargs)
         refuse_vllm_with_images(args, train_dataset)
-        functions: list[Any] = list(reward_funcs)  # TRL writes into it
+        alone = callable(reward_funcs) or isinstance(reward_funcs, str)
+        functions: list[Any] = [reward_funcs] if alone else list(reward_funcs)  # TRL writes into it
         _never_sample_images(args, processing_class)
         super().__init__(
             model=model,
@@ -157,6 +168,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
         ]
         self._log_completion_extra("group", self._group_names(len(prompts)))
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        rewards = without_extremes(rewards)
         settle_failures(self, prompts, completions, rewards)
         self._rewards = rewards
         self.reward_weights = self.roles.weights(self.alpha.value)  # what TRL logs as `reward`
@@ -193,6 +205,7 @@ class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
     # --- credit --------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        refuse_unmatched_images(inputs)
         batch = super()._generate_and_score_completions(inputs)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
@@ -269,9 +282,9 @@ class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
             self.alpha.update(*within_group(rewards.outcome, rewards.perception, group_size))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        mode = "train" if self.model.training else "eval"
-        for name, value in self._coupling[mode].drain().items():
-            self._metrics[mode][name].append(value)
+        if self.model.training:
+            for name, value in self._coupling["train"].drain().items():
+                self._metrics["train"][name].append(value)
         # TRL keeps its last rollouts, and would write them again if no others come before a log
         saved = self.log_completions
         self.log_completions = saved and bool(self._logs["prompt"])
@@ -280,6 +293,12 @@ class BalancedGRPOTrainer(VLMCheckpoints, FiniteSteps, GRPOTrainer):
         kept: dict[str, Any] = self._logs
         for rollouts in kept.values():
             rollouts.clear()
+
+    def _drain_evaluation(self) -> dict[str, float]:
+        return self._coupling["eval"].drain()
+
+    def _forget_evaluation(self) -> None:
+        self._coupling["eval"].drain()
 
     # --- checkpoints ---------------------------------------------------------------------------
 

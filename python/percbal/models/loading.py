@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -14,11 +15,12 @@ from transformers import (
     ProcessorMixin,
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-from transformers.utils import find_adapter_config_file
+from transformers.utils import cached_file, find_adapter_config_file
 
 from percbal.models.lora import base_of, merged
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+SAFE_ADAPTERS = "adapter_model.safetensors"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # owner/name
 
 
@@ -35,8 +37,9 @@ def load_vlm(
     ``AutoProcessor.from_pretrained(model)``, with errors that say what is missing.
     dtype: of the weights, also by name, or "auto" for the one they were saved in.
     Low-rank adapters give the model that they belong to with them merged into it.
-    Raises LoadingError if there is no such model, for one that takes no images, and without a
-    processor.
+    Weights are read from safetensors alone.
+    Raises LoadingError if there is no such model, for one that takes no images, without a
+    processor, and for pickled weights.
     """
     if isinstance(dtype, str) and dtype not in DTYPES:
         raise LoadingError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -62,7 +65,14 @@ def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
         raise _not_on_the_hub(source, error) from error
     if adapters is None:
         _check_model(source)
-        return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+        try:
+            return AutoModelForImageTextToText.from_pretrained(
+                source, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
+        except OSError as error:
+            if "safetensors" not in str(error):
+                raise
+            raise _not_safe(source, "model.safetensors") from error
     try:
         base = base_of(Path(adapters))
     except ValueError as error:
@@ -71,15 +81,28 @@ def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
         below = _load_model(_source(base), dtype)
     except LoadingError as error:
         raise LoadingError(f"the adapters in {source} need their model: {error}") from error
-    model = merged(below, source)
+    folder = Path(adapters).parent
+    if not Path(source).is_dir():
+        with suppress(OSError):  # said below
+            cached_file(source, SAFE_ADAPTERS)
+    if not (folder / SAFE_ADAPTERS).is_file():
+        raise _not_safe(source, SAFE_ADAPTERS)
+    model = merged(below, str(folder))
     model.name_or_path = source  # adapters on top of these belong to both
     return model
+
+
+def _not_safe(source: str, wanted: str) -> LoadingError:
+    return LoadingError(
+        f"{source} has no {wanted}; weights in another format (.bin) are pickles, which can run "
+        "code, and are not loaded: save them again with save_pretrained"
+    )
 
 
 def load_processor(source: str | Path) -> ProcessorMixin:
     """The processor in a directory or of a hub name, or LoadingError."""
     try:
-        processor = AutoProcessor.from_pretrained(source)
+        processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise LoadingError(
             f"{source} has no usable processor: processor_config.json or the tokenizer's files "
@@ -98,7 +121,7 @@ def _check_model(source: str) -> None:
     if local and not (Path(source) / "config.json").is_file():
         raise LoadingError(f"{source} holds no model: it has no config.json")
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         if not local:
             raise _not_on_the_hub(source, error) from error

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from percbal.responses.copied import copies_an_answer, words
-from percbal.rewards.texts import content_text, read_parts, readable
+from percbal.rewards.texts import content_text, labels, read_parts, readable
 from percbal_ops import group_agreement as mean_similarity
 
 
@@ -40,7 +40,12 @@ def group_agreement(
     n = len(completions)
     nothing = [None] * n
     tokens = []  # the words of each perception, none for one that earns nothing
-    rows = zip(read_parts(completions), answer or nothing, perception or nothing, strict=True)
+    rows = zip(
+        read_parts(completions),
+        labels(answer, "answer", n),
+        labels(perception, "perception", n),
+        strict=True,
+    )
     for parts, label, shown in rows:
         perceived = words(parts.perception or "")
         bad = not readable(perceived) or copies_an_answer(perceived, (parts.answer, label), shown)

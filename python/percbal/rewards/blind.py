@@ -8,7 +8,7 @@ from typing import Any
 from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.spans import DEFAULT_TAGS
 from percbal.rewards.labelled import outcome
-from percbal.rewards.texts import read_parts, readable
+from percbal.rewards.texts import labels, read_parts, readable
 
 
 def blind_messages(prompt_messages: Any, perception_text: str) -> Any:
@@ -81,13 +81,14 @@ def blind_reanswer(
     ``perception``) has it too. None without a label, or with an empty list of blind answers.
     """
     owner = [i for i, texts in enumerate(blind_answers) for _ in texts or []]
+    truth = labels(answer, "answer", len(completions))
     chosen = answer_grammar or grammar or [None] * len(completions)
     right = outcome(
         [text for texts in blind_answers for text in texts or []],
-        [answer[i] for i in owner],
+        [truth[i] for i in owner],
         [chosen[i] for i in owner],
     )
-    return share_right(completions, blind_answers, right, answer=answer, **columns)
+    return share_right(completions, blind_answers, right, answer=truth, **columns)
 
 
 def share_right(
@@ -99,15 +100,15 @@ def share_right(
     **_: Any,
 ) -> list[float | None]:
     """`blind_reanswer` from the judgement of each blind answer, all in one row, 1, 0 or None."""
-    nothing = [None] * len(completions)
+    n = len(completions)
     said = read_parts([text for texts in blind_answers for text in texts or []])
     judged = iter(zip(said, right, strict=True))
     out: list[float | None] = []
     rows = zip(
         read_parts(completions),
         blind_answers,
-        answer or nothing,
-        perception or nothing,
+        labels(answer, "answer", n),
+        labels(perception, "perception", n),
         strict=True,
     )
     for parts, texts, label, shown in rows:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from percbal.responses.copied import copies_an_answer, words
+from percbal.responses.labels import is_missing
 from percbal.rewards.blind import share_right
-from percbal.rewards.texts import completion_text, read_parts
+from percbal.rewards.texts import completion_text, labels, read_parts
 
 Reward = Callable[..., list[float | None]]
 Truth = dict[str, Any] | str | None
@@ -100,7 +101,7 @@ def _judged(
     texts = map(completion_text, completions)
     return [
         None if truth is None else task.score(text, truth)
-        for text, truth in zip(texts, map(_truth, truths), strict=True)
+        for text, truth in zip(texts, map(_truth, truths, range(len(truths))), strict=True)
     ]
 
 
@@ -108,8 +109,20 @@ def _each(verdicts: list[Verdict | None], value: Callable[[Verdict], float]) -> 
     return [None if verdict is None else float(value(verdict)) for verdict in verdicts]
 
 
-def _truth(truth: Truth) -> dict[str, Any] | None:
-    return json.loads(truth) if isinstance(truth, str) else truth
+def _truth(truth: Truth, row: int) -> dict[str, Any] | None:
+    if is_missing(truth):
+        return None
+    found: Any = truth
+    if isinstance(truth, str):
+        try:
+            found = json.loads(truth)
+        except (ValueError, RecursionError):
+            found = None
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"truth of row {row} must be a dictionary or its JSON, got {str(truth)[:40]!r}"
+        )
+    return found
 
 
 def _without_copies(
@@ -119,13 +132,13 @@ def _without_copies(
     columns: dict[str, Any],
 ) -> list[float | None]:
     """The values, 0 where the perception contains the completion's or the right answer."""
-    nothing = [None] * len(completions)
+    n = len(completions)
     rows = zip(
         values,
         verdicts,
         read_parts(completions),
-        columns.get("answer") or nothing,
-        columns.get("perception") or nothing,
+        labels(columns.get("answer"), "answer", n),
+        labels(columns.get("perception"), "perception", n),
         strict=True,
     )
     out = []

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPException
+from importlib.util import find_spec
 from typing import Any
+from urllib.parse import urlsplit
 
 from percbal.responses.copied import words
 from percbal.rewards.blind import blind_messages, blind_reanswer
 from percbal.rewards.texts import content_text, read_parts, readable
 
+LARGEST_REPLY = 2**22  # bytes
 INSTRUCTION = (
     "You cannot see the image. What it shows is given between <perception> and </perception>. "
     "Think, then give the final answer once, between <answer> and </answer>."
@@ -25,15 +27,17 @@ class EndpointReanswer:
     url: the full address, such as ``http://localhost:8000/v1/chat/completions``.
     model: its name there.
     samples: answers per perception; rollouts of one prompt that perceived the same share them.
-    timeout: seconds without a byte after which a request has failed.
+    timeout: seconds until the whole reply must be there.
     threads: requests at a time.
     reward: judges the answers, as `blind_reanswer` or ``from_task(task).blind_reanswer``.
     temperature, max_tokens: of the sampling. instruction: the system message, or None.
-    api_key: sent as a bearer token. name: what TRL logs the reward as.
+    api_key: sent as a bearer token, to this address alone: redirects are failures, and proxies of
+        the environment are not used. name: what TRL logs the reward as.
 
-    A completion without a readable perception earns 0 and asks nothing. Where a request fails, the
-    completion is not scored (None), the share of such completions is logged as ``<name>/failed``;
-    where all of them fail, RuntimeError names the address and the first failure.
+    A completion without a readable perception earns 0 and asks nothing. Where a request fails (no
+    reply in time, one too large, no chat completion, no content), the completion is not scored
+    (None), and the share of such completions is logged as ``<name>/failed``; where all of them
+    fail, RuntimeError names the address and the first failure.
     """
 
     def __init__(
@@ -51,8 +55,9 @@ class EndpointReanswer:
         api_key: str | None = None,
         name: str = "blind_reanswer",
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError(f"url must begin with http:// or https://, got {url!r}")
+        _check_address(url, api_key)
+        if find_spec("httpx2") is None:
+            raise ValueError('EndpointReanswer needs httpx2: pip install "percbal[train]"')
         for option, value in {"samples": samples, "threads": threads, "timeout": timeout}.items():
             if not value > 0:
                 raise ValueError(f"{option} must be positive, got {value}")
@@ -75,9 +80,7 @@ class EndpointReanswer:
             for prompt, parts in zip(prompts, read_parts(completions), strict=True)
         ]
         distinct = list(dict.fromkeys(request for request in requests if request is not None))
-        # one thread's exception is one completion's, so failures come back as values
-        with ThreadPoolExecutor(self.threads) as pool:
-            replies = list(pool.map(self._ask, [r for r in distinct for _ in range(self.samples)]))
+        replies = self._ask_all([r for r in distinct for _ in range(self.samples)])
         failures = [reply for reply in replies if isinstance(reply, Exception)]
         if failures and len(failures) == len(replies):
             raise RuntimeError(
@@ -109,21 +112,75 @@ class EndpointReanswer:
             messages.insert(0, {"role": "system", "content": self.instruction})
         return json.dumps({**self.body, "messages": messages}).encode()
 
-    def _ask(self, request: bytes) -> str | Exception:
-        headers = {"Content-Type": "application/json"}
+    def _ask_all(self, requests: list[bytes]) -> list[str | Exception]:
+        """One reply or failure for each request, ``threads`` of them at a time."""
+        import httpx2
+
+        async def ask_all() -> list[str | Exception]:
+            free = asyncio.Semaphore(self.threads)
+            # no settings of the environment: a proxy of theirs would be given the key, too
+            async with httpx2.AsyncClient(
+                headers=self._headers(), timeout=None, follow_redirects=False, trust_env=False
+            ) as client:
+
+                async def ask(request: bytes) -> str | Exception:
+                    async with free:
+                        return await self._ask(client, request)
+
+                return await asyncio.gather(*map(ask, requests))
+
+        with ThreadPoolExecutor(1) as own_thread:  # the caller's may have a loop already
+            return own_thread.submit(asyncio.run, ask_all()).result()
+
+    def _headers(self) -> dict[str, str]:
+        # identity: a small reply that unpacks to a large one would pass the limit
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
+        return headers
+
+    async def _ask(self, client: Any, request: bytes) -> str | Exception:
+        """What was answered; one request's failure is one completion's, so it is a value."""
+        import httpx2
+
         try:
-            call = urllib.request.Request(self.url, request, headers)
-            with urllib.request.urlopen(call, timeout=self.timeout) as response:
-                reply = json.load(response)
-            return content_text(reply["choices"][0]["message"]["content"])
-        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-            return _explained(error)
+            reply = await asyncio.wait_for(self._reply(client, request), self.timeout)
+            return _content(reply)
+        except asyncio.TimeoutError:
+            return TimeoutError(f"timed out after {self.timeout:g} s")
+        except (OSError, ValueError, httpx2.HTTPError) as error:
+            return error
+
+    async def _reply(self, client: Any, request: bytes) -> bytes:
+        async with client.stream("POST", self.url, content=request) as response:
+            if response.status_code != 200:  # a redirect too: only this address is asked
+                raise OSError(f"HTTP {response.status_code} {response.reason_phrase}")
+            reply = bytearray()
+            async for part in response.aiter_raw():
+                reply += part
+                if len(reply) > LARGEST_REPLY:
+                    raise ValueError(f"the reply is larger than {LARGEST_REPLY} bytes")
+        return bytes(reply)
 
 
-def _explained(error: Exception) -> Exception:
-    """A malformed reply says what it is; network errors say it themselves."""
-    if isinstance(error, (OSError, HTTPException)):
-        return error
-    return ValueError(f"the reply is no chat completion ({type(error).__name__}: {error})")
+def _content(reply: bytes) -> str:
+    """The text of a chat completion; ValueError for anything else, null among it."""
+    try:
+        content = json.loads(reply)["choices"][0]["message"]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"the reply is no chat completion ({what[:200]})") from None
+    if not isinstance(content, (str, list)):
+        raise ValueError(f"the reply has no content but {type(content).__name__}")
+    return content_text(content)
+
+
+def _check_address(url: str, api_key: str | None) -> None:
+    """ValueError for an address or a key that cannot be sent; never showing the key."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"url must begin with http:// or https:// and a host, got {url!r}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url must not hold a password, which errors would show; use api_key")
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("api_key must be printable ASCII, on one line")

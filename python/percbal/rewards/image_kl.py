@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from percbal.responses.copied import copies_an_answer, words
-from percbal.rewards.texts import read_parts, readable
+from percbal.rewards.texts import labels, read_parts, readable
 
 LARGEST_LOG_RATIO = 20.0
 LARGEST_TERM = 10.0  # of one token, so that a single improbable one cannot be all of the mean
@@ -60,8 +60,8 @@ def masked_image_kl(
     rows = zip(
         read_parts(completions),
         masked_image_kl,
-        answer or [None] * n,
-        perception or [None] * n,
+        labels(answer, "answer", n),
+        labels(perception, "perception", n),
         strict=True,
     )
     out: list[float | None] = []

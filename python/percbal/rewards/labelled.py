@@ -1,7 +1,7 @@
 """Rewards from labels in the data set: the right answer, and p*, the text of the image.
 
 Each is a TRL reward function. A completion that earns nothing gets 0; None, which TRL leaves out,
-only where the data set has no label.
+only where the data set has no label, null or NaN. A label that is no text raises ValueError.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from percbal.responses.copied import copies_an_answer, words
-from percbal.rewards.texts import completion_text, read_parts, readable
+from percbal.responses.labels import is_missing
+from percbal.rewards.texts import completion_text, labels, read_parts, readable
 from percbal_ops import score_text
 
 Rewards = list[float | None]
@@ -26,7 +27,8 @@ def outcome(
     **_: Any,
 ) -> Rewards:
     """1 if the text between the answer tags is the column ``answer`` exactly, by its grammar."""
-    scores = _scores(completions, answer, answer_grammar or grammar, "answer")
+    chosen = grammar if answer_grammar is None else answer_grammar
+    scores = _scores(completions, labels(answer, "answer", len(completions)), chosen, "answer")
     return [None if s is None else float(s["exact"] == 1) for s in scores]
 
 
@@ -37,7 +39,8 @@ def perception(
     **_: Any,
 ) -> Rewards:
     """1 if the text between the perception tags is the column ``perception``, p*, exactly."""
-    scores = _scores(completions, perception, grammar, "perception")
+    truth = labels(perception, "perception", len(completions))
+    scores = _scores(completions, truth, grammar, "perception")
     return [None if s is None else float(s["exact"] == 1) for s in scores]
 
 
@@ -54,11 +57,12 @@ def perception_f1(
     completion's answer, or the column ``answer``, word for word where p* does not and which is
     not p* exactly.
     """
-    scores = _scores(completions, perception, grammar, "perception")
-    right = answer or [None] * len(completions)
+    shown = labels(perception, "perception", len(completions))
+    right = labels(answer, "answer", len(completions))
+    scores = _scores(completions, shown, grammar, "perception")
     out: Rewards = []
     for score, parts, truth, label in zip(
-        scores, read_parts(completions), perception, right, strict=True
+        scores, read_parts(completions), shown, right, strict=True
     ):
         if score is None:
             out.append(None)
@@ -95,12 +99,15 @@ def _scores(
     span: Any,
 ) -> list[dict[str, Any] | None]:
     """`TextScores.records` of the rows that have a reference, each by its grammar."""
-    chosen = [grammar or GRAMMAR for grammar in grammars or [None] * len(completions)]
+    chosen = [
+        GRAMMAR if is_missing(grammar) or not grammar else grammar
+        for grammar in grammars or [None] * len(completions)
+    ]
     out: list[dict[str, Any] | None] = [None] * len(completions)
     for grammar in dict.fromkeys(chosen):
         rows = [i for i, g in enumerate(chosen) if g == grammar and references[i] is not None]
         texts = [completion_text(completions[i]) for i in rows]
-        truths = [str(references[i]) for i in rows]
+        truths = [references[i] for i in rows]
         records = score_text(texts, truths, grammar, span=span).records()  # type: ignore[arg-type]
         for i, record in zip(rows, records, strict=True):
             out[i] = record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from percbal.responses.labels import label_text
 from percbal.responses.spans import Spans, find_spans
 
 LONGEST = 4096  # words of a perception; longer ones earn nothing
@@ -36,6 +37,16 @@ def content_text(content: Any) -> str:
 def read_parts(completions: Sequence[Any]) -> list[Spans]:
     """The three spans of each completion, by the rule of `percbal.responses.spans`."""
     return [find_spans(completion_text(completion)) for completion in completions]
+
+
+def labels(column: Sequence[Any] | None, name: str, rows: int) -> list[str | None]:
+    """A column of labels, None where there is none: ``rows`` of them without the column.
+
+    Raises ValueError for a label that is no text; it names the row.
+    """
+    if column is None:
+        return [None] * rows
+    return [label_text(value, f"{name} of row {i}") for i, value in enumerate(column)]
 
 
 def readable(perceived: list[str]) -> bool:

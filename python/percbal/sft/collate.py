@@ -7,6 +7,7 @@ for a dataset that fits in memory; ``PaddingCollator`` then only pads, and gives
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate, islice
@@ -22,6 +23,8 @@ from transformers import ProcessorMixin
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from percbal.data.lines import BadRow
+from percbal.data.rows import check_images, row_name
 from percbal.responses.prompt import response_text
 from percbal.responses.spans import Tags
 from percbal.segments.tagged import (
@@ -76,23 +79,38 @@ class SegmentCollator:
         self.processor = processor
         self.tags = tags or Tags()
         self.tag_tokens = tag_tokens
+        self.max_length = max_length
+        self.warns = True
         self.stock = DataCollatorForVisionLanguageModeling(
             processor=processor, max_length=max_length, completion_only_loss=True
         )
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
-        for example in examples:
+        for row, example in enumerate(examples):
             if "prompt" not in example or "completion" not in example:
                 raise SegmentError(
                     "an example needs the columns prompt and completion (only completions have "
                     f"segments), got {sorted(example)}"
                 )
+            try:
+                check_images(example)
+            except BadRow as problem:
+                raise SegmentError(f"{_name_of(example, row)}: {problem}") from None
         completions = [self._render_completion(example) for example in examples]
         batch = dict(self.stock([dict(example) for example in examples]))  # it writes into them
         segment_ids = self._segment_ids(examples, completions, batch)
         batch["segment_ids"] = segment_ids
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
+        self._warn_of_untrained(batch["labels"])
         return batch
+
+    def _warn_of_untrained(self, labels: Tensor) -> None:
+        """Once, of rows that change nothing: labels (B, T)."""
+        untrained = int((~_trained_rows(labels)).sum()) if self.warns else 0
+        if untrained:
+            self.warns = False
+            which = f"{untrained} of the {len(labels)} rows of a batch (further ones are not told)"
+            warnings.warn(nothing_to_train_on(which, self.max_length), stacklevel=2)
 
     def _render_completion(self, example: Example) -> str:
         """The completion as the stock collator will tokenise it."""
@@ -217,7 +235,9 @@ def encode_examples(
     """Run the collator once over all examples and keep what it made.
 
     progress: called with the number of examples after each ``batch_size`` of them.
+    Warns of examples without a token to train on; ValueError where all are such.
     """
+    collator.warns = False  # of single batches
     parts: dict[str, list[Tensor]] = defaultdict(list)  # key -> one tensor per example
     iterator = iter(examples)
     while chunk := list(islice(iterator, batch_size)):
@@ -227,6 +247,13 @@ def encode_examples(
             progress(len(chunk))
     if not parts:
         raise ValueError("there are no examples to encode")
+    trained = sum(bool(_trained_rows(labels[None])) for labels in parts["labels"])
+    if trained < len(parts["labels"]):
+        which = f"{len(parts['labels']) - trained} of {len(parts['labels'])} examples"
+        sentence = nothing_to_train_on(which, collator.max_length)
+        if not trained:
+            raise ValueError(sentence)
+        warnings.warn(sentence, stacklevel=2)
     grey = "pixel_values" in parts and all(_is_grey(part) for part in parts["pixel_values"])
     if grey:  # a grey image needs a third of the memory
         parts["pixel_values"] = [part[:, :1] for part in parts["pixel_values"]]
@@ -255,6 +282,17 @@ class PaddingCollator:
             else:
                 batch[key] = torch.cat(parts)
         return batch
+
+
+def nothing_to_train_on(which: str, max_length: int | None) -> str:
+    """The sentence for rows whose labels are all cut off."""
+    cause = "" if max_length is None else f": max_length={max_length} ends before their completions"
+    return f"{which} have no token to train on{cause}"
+
+
+def _trained_rows(labels: Tensor) -> Tensor:
+    """(B,) whether any token of labels (B, T) is trained on; the first is predicted by nothing."""
+    return (labels[:, 1:] != IGNORE_INDEX).any(1)
 
 
 def _split(batch: Batch, size: int) -> dict[str, list[Tensor]]:
@@ -291,5 +329,4 @@ def _offsets(lengths: list[int]) -> Tensor:
 
 
 def _name_of(example: Example, row: int) -> str:
-    index = example.get("index", example.get("id"))
-    return f"example {row} of the batch" if index is None else f"example {index}"
+    return row_name(example, f"example {row} of the batch")

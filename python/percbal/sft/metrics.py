@@ -79,6 +79,10 @@ class SegmentMetrics:
             logs |= _step_means(steps, tokens, logs)
         return logs
 
+    def forget(self, mode: str) -> None:
+        """Begin anew without asking the other ranks."""
+        self._token_sums.pop(mode, None)
+
     def _read(self, sums: dict[str, Tensor], *, reduce: bool) -> dict[str, list[float]]:
         """All sums at once: one reduction over ranks and one copy to the host."""
         flat = torch.cat(list(sums.values()))

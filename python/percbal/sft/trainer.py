@@ -20,11 +20,13 @@ from transformers import PreTrainedModel, ProcessorMixin
 from trl import SFTTrainer
 
 from percbal.models.checkpoint import BALANCE_FILE, VLMCheckpoints
+from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps, bad_inputs
 from percbal.models.output_head import inner_model, unsupported_head
+from percbal.models.refusals import check_arguments
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
-from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator
+from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, nothing_to_train_on
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.metrics import SegmentMetrics
 from percbal.sft.order import LengthGroupedSampler
@@ -50,15 +52,17 @@ class ForwardPass(NamedTuple):
         return self.losses.results[i]._replace(loss=self.outputs[i])
 
 
-class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
+class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrainer):
     """``trl.SFTTrainer`` on ``lambda * L_p + (1 - lambda) * L_r``.
 
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
-        or ``images``, and optionally ``segments``; or an ``EncodedDataset``.
+        or ``images``, and optionally ``segments``; or an ``EncodedDataset``. For evaluation also
+        several by name, whose metrics are ``eval_<name>_loss_p`` and so on.
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/train.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
-    not supported; NonFiniteError for a gradient that is not finite (``args.on_nonfinite``).
+    not supported; NonFiniteError for a gradient that is not finite (``args.on_nonfinite``);
+    TypeError for another config, or a tokenizer in place of the processor.
     """
 
     args: BalancedSFTConfig
@@ -75,17 +79,20 @@ class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
         data_collator: Any = None,
         **kwargs: Any,
     ) -> None:
+        check_arguments(args, BalancedSFTConfig, model, processing_class, kwargs.get("peft_config"))
         self.balance = args.make_balance()
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
-        if eval_dataset is not None and isinstance(eval_dataset, EncodedDataset) != encoded:
-            raise ValueError(
-                "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
-                f"{type(train_dataset).__name__} and {type(eval_dataset).__name__}"
-            )
+        several = isinstance(eval_dataset, dict)
+        for held_out in eval_dataset.values() if several else [eval_dataset]:
+            if held_out is not None and isinstance(held_out, EncodedDataset) != encoded:
+                raise ValueError(
+                    "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
+                    f"{type(train_dataset).__name__} and {type(held_out).__name__}"
+                )
         super().__init__(
             model=model,
             args=args,
@@ -135,7 +142,12 @@ class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
         counts = torch.zeros(N_SEGMENTS, dtype=torch.int64, device=device)
         for batch in batches:
             counts += segment_counts(batch["labels"], batch["segment_ids"]).to(device)
+        first = self._counts is None  # of the run: looking makes the host wait
         self._counts = self.accelerator.reduce(counts, "sum")
+        if first and batches and not self._counts.any():
+            raise ValueError(
+                nothing_to_train_on("all rows of the first batch", self.args.max_length)
+            )
         # a count, where the model class gives none, keeps the Trainer from dividing again
         return batches, self._counts.sum() if items is None else items
 
@@ -171,7 +183,15 @@ class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
         fields = {k: v for k, v in inputs.items() if k not in ("labels", "segment_ids")}
         if self.args.chunked_logits:
             fields["segment_losses"] = losses
-        return ForwardPass(losses, model(**fields, use_cache=False))
+        try:
+            return ForwardPass(losses, model(**fields, use_cache=False))
+        except ValueError as error:
+            if self.args.max_length is None or "image tokens do not match" not in str(error):
+                raise
+            raise ValueError(
+                f"max_length={self.args.max_length} cuts image tokens off, while the image stays "
+                "whole; increase it, or leave it out to cut nothing"
+            ) from error
 
     def _record(
         self,
@@ -245,10 +265,16 @@ class BalancedSFTTrainer(VLMCheckpoints, FiniteSteps, SFTTrainer):
     # --- logs ----------------------------------------------------------------------------------
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        mode = "train" if self.model.training else "eval"
-        for name, value in self._segment_metrics.drain(mode).items():
-            self._metrics[mode][name].append(value)
+        if self.model.training:
+            for name, value in self._segment_metrics.drain("train").items():
+                self._metrics["train"][name].append(value)
         super().log(logs, start_time)
+
+    def _drain_evaluation(self) -> dict[str, float]:
+        return self._segment_metrics.drain("eval")
+
+    def _forget_evaluation(self) -> None:
+        self._segment_metrics.forget("eval")
 
     @cached_property
     def _parameters_for_flos(self) -> int:

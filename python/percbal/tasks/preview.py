@@ -139,7 +139,10 @@ def _claim(meta: Path, made_with: dict[str, Any]) -> None:
     if not meta.exists():
         _write_whole(meta, lambda part: part.write_text(json.dumps(made_with), encoding="utf-8"))
         return
-    found = json.loads(meta.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(meta.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{meta} cannot be read; choose a new directory") from None
     if found != made_with:
         raise ValueError(f"{meta.parent} holds another export ({found}); choose a new directory")
 

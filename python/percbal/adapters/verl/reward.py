@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from percbal.responses.copied import copies_an_answer, words
+from percbal.responses.labels import label_text
 from percbal.responses.spans import Spans, find_spans
 from percbal_ops import score_text
 
@@ -87,16 +88,22 @@ def _texts(ground_truth: Mapping[str, str] | str, data_source: str) -> Mapping[s
     if isinstance(ground_truth, str):
         try:
             ground_truth = json.loads(ground_truth)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             ground_truth = {}
     given = ground_truth if isinstance(ground_truth, Mapping) else {}
+    texts = {}
     for name in ("perception", "answer"):
-        if not isinstance(given.get(name), str) or not given[name].strip():
+        try:
+            text, why = label_text(given.get(name), name), "it is missing"
+        except ValueError as problem:
+            text, why = None, str(problem)
+        if text is None:  # verl knows no response that is not scored
             raise ValueError(
                 f"the ground_truth of data_source {data_source!r} must hold the text {name!r}, as "
-                f"a mapping or as JSON, got {ground_truth!r:.80}"
+                f"a mapping or as JSON, got {str(ground_truth)[:80]}: {why}"
             )
-    return given
+        texts[name] = text
+    return texts
 
 
 def _check(alpha: float, perception: str, answer: str, score: str, longest: float) -> None:

@@ -12,6 +12,10 @@ border is; both rewards are in [0, 1], so 1 <= r[e] <= 3 and -2 <= r[last] <= -1
 
 A response without a perception span has its border at token 0, where no span can end, as it needs
 tokens for both of its tags. It is judged whole, by R: leaving out the span must not pay.
+
+Where e is the last token, one entry has to tell both: it is R, and a is 0, as nothing follows in
+which an answer could be. A reward that finds an outcome all the same has its border one token
+earlier.
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ def write(length: int, mixed: float, outcome: float, perception_end: int) -> Ten
         raise ValueError(f"rewards must be in [0, 1], got score {mixed} and outcome {outcome}")
     if not 0 <= perception_end < length:
         raise ValueError(f"the perception ends at token {perception_end} of {length}")
+    if outcome and perception_end == length - 1 and length > 1:
+        perception_end -= 1  # two entries, so that the outcome is not lost
     rewards = torch.zeros(length)
     rewards[perception_end] += mixed - outcome + MARK
     rewards[-1] += outcome - MARK
@@ -52,8 +58,7 @@ def write(length: int, mixed: float, outcome: float, perception_end: int) -> Ten
 def read(rewards: Tensor, response_mask: Tensor) -> TokenRewards:
     """The inverse of ``write``; rewards and response_mask (B, T), padded on the right.
 
-    A span that ends with the response leaves one entry, R: then the outcome is not needed, and R
-    stands for it too.
+    Of a response of one token R alone is known, and stands for the outcome too.
     Raises ValueError for rows that ``write`` did not make, such as rewards with a KL penalty.
     """
     steps = torch.arange(rewards.shape[1], device=rewards.device)
@@ -71,6 +76,7 @@ def read(rewards: Tensor, response_mask: Tensor) -> TokenRewards:
             "actor_rollout_ref.rollout.agent as in docs/scale.md, and use_kl_in_reward to false"
         )
     mixed = rewards.sum(1)
-    outcome = torch.where(split, at_last + MARK, mixed)
+    alone = torch.where(end == NO_SPAN, mixed, 0.0)
+    outcome = torch.where(split, at_last + MARK, alone)
     everything = whole | (end == NO_SPAN)
     return TokenRewards(mixed, outcome, (steps <= end[:, None]) | everything[:, None])

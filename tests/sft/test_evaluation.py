@@ -1,0 +1,92 @@
+"""Facts about evaluation: each call and each set has metrics of its own."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+import vlm_fixtures as vlm
+
+from percbal.models.loading import load_vlm
+from percbal.sft.trainer import BalancedSFTTrainer
+
+EXAMPLES = [vlm.example_at(i) for i in range(12)]
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    return load_vlm(vlm.tiny_llava(tmp_path_factory.mktemp("llava")))
+
+
+def sets(processor, kind):
+    parts = {"a": EXAMPLES[:4], "b": EXAMPLES[4:9]}
+    make = vlm.dataset if kind == "rows" else lambda rows: vlm.encoded(processor, rows)
+    return {name: make(rows) for name, rows in parts.items()}
+
+
+def trainer(llava, out, held_out, kind="rows", **options):
+    model, processor = llava
+    torch.manual_seed(0)
+    return BalancedSFTTrainer(
+        copy.deepcopy(model),
+        vlm.config(out, per_device_eval_batch_size=4, **options),
+        train_dataset=sets(processor, kind)["a"],
+        eval_dataset=held_out,
+        processing_class=processor,
+    )
+
+
+def alone(llava, out, data, kind="rows"):
+    """The metrics of a set that nothing else was evaluated before."""
+    found = trainer(llava, out, data, kind).evaluate()
+    return {k: v for k, v in found.items() if "loss_" in k or "accuracy" in k}
+
+
+@pytest.mark.parametrize("kind", ["rows", "encoded"])
+def test_predict_does_not_leak_into_the_next_evaluate(llava, kind, tmp_path):
+    held_out = sets(llava[1], kind)
+    expected = {name: alone(llava, tmp_path, data, kind) for name, data in held_out.items()}
+    assert abs(expected["a"]["eval_loss_p"] - expected["b"]["eval_loss_p"]) > 1e-3
+    both = trainer(llava, tmp_path, held_out["a"], kind)
+    predicted = both.predict(held_out["b"]).metrics
+    assert predicted["test_loss_p"] == pytest.approx(expected["b"]["eval_loss_p"])
+    for name in ("a", "b", "a"):
+        found = both.evaluate(held_out[name])
+        assert {k: found[k] for k in expected[name]} == pytest.approx(expected[name])
+        assert not [key for key in found if key.startswith("test_")]
+
+
+@pytest.mark.parametrize("kind", ["rows", "encoded"])
+def test_every_set_has_its_own_metrics(llava, kind, tmp_path):
+    held_out = sets(llava[1], kind)
+    both = trainer(llava, tmp_path, held_out, kind)
+    found = both.evaluate()
+    for name, data in held_out.items():
+        for key, value in alone(llava, tmp_path, data, kind).items():
+            assert found[key.replace("eval_", f"eval_{name}_")] == pytest.approx(value), key
+    assert "eval_loss_p" not in found
+    logged = [entry for entry in both.state.log_history if "eval_a_loss_r" in entry]
+    assert len(logged) == 1 and "eval_b_loss_r" not in logged[0]
+
+
+def test_a_sets_metric_chooses_the_best_checkpoint(llava, tmp_path):
+    both = trainer(
+        llava,
+        tmp_path,
+        sets(llava[1], "rows"),
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=1,
+        save_steps=1,
+        max_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_b_loss_p",
+        greater_is_better=False,
+    )
+    both.train()
+    values = vlm.history(both, "eval_b_loss_p")
+    assert len(values) == 2 and both.state.best_metric == min(values)
+    state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
+    assert state["best_global_step"] == 1 + values.index(min(values))
