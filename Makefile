@@ -9,7 +9,7 @@ VERL := .venv-verl
 VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow test-verl study rl-study gpu-rehearsal bench lint sanitize clean
+.PHONY: setup test test-slow test-faults test-verl study rl-study gpu-rehearsal bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -30,6 +30,10 @@ $(VERL)/ready: Makefile
 	$(VERL)/bin/pip install --quiet verl==0.9.1 TransferQueue==0.1.11 cachetools uvicorn fastapi \
 	  pytest "setuptools>=77" wheel ninja pybind11
 	touch $@
+
+# Kills, damaged files, full disks, NaN: an hour; the counts go to docs/reliability.md. Goes on where it stopped.
+test-faults: setup
+	$(BIN)/python tests/faults/suite.py --out build/faults
 
 test-verl: $(VERL)/ready
 	$(VERL)/bin/pip install --quiet --no-build-isolation --no-deps .

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import vlm_fixtures as vlm
 
+from percbal.models.loading import LoadingError, load_vlm
 from percbal.models.manifest import MANIFEST
 from percbal.models.resume import incomplete, last_checkpoint
 from percbal.sft.trainer import BalancedSFTTrainer
@@ -104,6 +105,17 @@ def test_a_checkpoint_that_is_named_is_refused_by_the_file_that_it_lacks(made, r
     with pytest.raises(ValueError, match=f"checkpoint-4 cannot be gone on from: its {name} is mis"):
         trainer.train(resume_from_checkpoint=str(run / "checkpoint-4"))
     assert vlm.largest_difference(trainer.model, made[0][0]) == 0.0, "nothing was loaded"
+
+
+def test_a_damaged_checkpoint_is_not_diagnosed(run):
+    (run / "checkpoint-4" / "optimizer.pt").unlink()  # not asked for
+    load_vlm(run / "checkpoint-4")
+    DAMAGES["truncated"](run / "checkpoint-4" / "model.safetensors")
+    with pytest.raises(LoadingError, match="checkpoint-4 is damaged: its model.safetensors has"):
+        load_vlm(run / "checkpoint-4")
+    (run / "checkpoint-4" / MANIFEST).unlink()
+    with pytest.raises(LoadingError, match="the weights in .* cannot be read"):
+        load_vlm(run / "checkpoint-4")
 
 
 # --- without a manifest: older versions, and other trainers ---------------------------------------

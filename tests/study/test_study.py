@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +76,36 @@ def test_another_study_in_the_same_place_is_refused(finished):
     other = replace(SMOKE, sft=replace(SMOKE.sft, steps=5))
     with pytest.raises(ValueError, match="holds a study with other settings"):
         run_study(other, root)
+
+
+def test_two_processes_do_not_work_on_one_study(finished):
+    root, _ = finished
+    with open(root / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process is working on the study in"):
+            run_study(SMOKE, root)
+
+
+def test_a_job_ends_with_the_process_that_started_it(tmp_path):
+    """Which is killed, and can tell it nothing."""
+    job = (
+        "from percbal.study.job_pool import end_with_parent as e; e(); import time; time.sleep(60)"
+    )
+    parent = (
+        "from percbal.study.job_pool import Job; from pathlib import Path; import time\n"
+        f"job = Job('x', ['-c', {job!r}], Path({str(tmp_path)!r}), Path('none'))\n"
+        "job.start(1); print(job.process.pid, flush=True); time.sleep(60)"
+    )
+    started = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True)
+    child = int(started.stdout.readline())
+    started.kill()
+    started.wait()
+    end = time.monotonic() + 30
+    while Path(f"/proc/{child}/cmdline").exists() and time.monotonic() < end:
+        if not Path(f"/proc/{child}/cmdline").read_bytes():  # a zombie, which nobody has buried
+            break
+        time.sleep(0.1)
+    assert time.monotonic() < end
 
 
 def test_a_failing_arm_is_named_with_its_last_words(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from trl import TrlParser
 
-from percbal.data.images import MAX_PIXELS
+from percbal.data.limits import MAX_PIXELS
 from percbal.models.lora import LoRAArguments
 
 if TYPE_CHECKING:

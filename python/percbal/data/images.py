@@ -13,7 +13,8 @@ import datasets
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image, ImageOps
 
-MAX_PIXELS = 64_000_000  # 192 MB decoded; a phone's largest common picture has 50 million
+from percbal.data.limits import MAX_PIXELS
+
 PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # it refuses larger ones by itself
 # Pillow knows more; some run a program (EPS: Ghostscript), and none is a common picture
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -18,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 from transformers.utils import cached_file, find_adapter_config_file
 
 from percbal.models.lora import base_of, merged
+from percbal.models.manifest import damage, is_sealed
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SAFE_ADAPTERS = "adapter_model.safetensors"
@@ -59,6 +61,7 @@ def _source(model: str | Path) -> str:
 
 
 def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
+    _refuse_damaged(Path(source))
     try:
         adapters = find_adapter_config_file(source)
     except OSError as error:
@@ -69,6 +72,8 @@ def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
             return AutoModelForImageTextToText.from_pretrained(
                 source, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
+        except SafetensorError as error:
+            raise LoadingError(f"the weights in {source} cannot be read: {error}") from error
         except OSError as error:
             if "safetensors" not in str(error):
                 raise
@@ -90,6 +95,12 @@ def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
     model = merged(below, str(folder))
     model.name_or_path = source  # adapters on top of these belong to both
     return model
+
+
+def _refuse_damaged(directory: Path) -> None:
+    """A checkpoint says what its files were; those of the optimizer are not asked for."""
+    if is_sealed(directory) and (problem := damage(directory, skip=(".pt", ".pth", ".distcp"))):
+        raise LoadingError(f"{directory} is damaged: {problem}")
 
 
 def _not_safe(source: str, wanted: str) -> LoadingError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def make_data(study: Study, root: Path, jobs: int) -> None:
     total = sum(n for _, n, _, _ in wanted if n)
     bar = progress_bar(total=total, desc="rendering and encoding", unit="instance")
     bar.update(total - sum(shard.size for shard in waiting))
-    with bar, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with bar, ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_parent) as pool:
         for size in pool.map(_Shard.make, waiting):
             bar.update(size)
     for path, parts in shards.items():
@@ -97,6 +98,17 @@ def make_data(study: Study, root: Path, jobs: int) -> None:
         os.replace(path.with_suffix(".partial"), path)
         for part in parts:
             part.path.unlink()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class Job:
         with open(self.directory / "log.txt", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.arguments],
+                stdin=subprocess.PIPE,  # never written to: it closes when this process ends
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=environment,
@@ -102,6 +104,17 @@ def _threads(at_once: int) -> int:
     share = max(1, (os.cpu_count() or 1) // at_once)
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(allowed)) if allowed.isdigit() and int(allowed) else share
+
+
+def end_with_parent() -> None:
+    """In a job: end when the process that started it does, however that one is killed."""
+
+    def wait() -> None:
+        # not through sys.stdin, whose lock a thread would hold as the interpreter ends
+        os.read(0, 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def write_progress(directory: Path, part: float) -> None:

@@ -23,7 +23,7 @@ from percbal.models.loading import load_vlm
 from percbal.sft.collate import EncodedDataset
 from percbal.study import files
 from percbal.study.data import encoded, fresh
-from percbal.study.job_pool import TRAINED, write_progress
+from percbal.study.job_pool import TRAINED, end_with_parent, write_progress
 from percbal.study.plan import GRPO, NEW, SPLITS, START, TEST_SEED, Arm, Run, Study
 from percbal.study.training import History, fine_tune, reinforce
 from percbal.tasks import get_task
@@ -162,4 +162,6 @@ def main(directory: str, stage: str, *names: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if not sys.stdin.isatty():
+        end_with_parent()
     main(*sys.argv[1:])

@@ -6,7 +6,10 @@ an interrupted study goes on where it stopped when it is started again.
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
@@ -26,10 +29,16 @@ def run_study(study: Study, root: Path, *, jobs: int | None = None) -> Results:
     """Run what is missing of a study in ``root``; return its results, also in ``results.json``.
 
     jobs: processes at once, one thread each; default one per core. Raises RuntimeError naming the
-    runs that failed, once the others are done; ValueError if ``root`` holds another study.
+    runs that failed, once the others are done; ValueError if ``root`` holds another study, or if
+    another process works on it.
     """
     jobs = jobs or os.cpu_count() or 1
     root.mkdir(parents=True, exist_ok=True)
+    with _alone(root):
+        return _run(study, root, jobs)
+
+
+def _run(study: Study, root: Path, jobs: int) -> Results:
     _claim(study, root)
     _make_untrained_models(study, root)
     make_data(study, root, jobs)
@@ -52,6 +61,17 @@ def write_results(study: Study, root: Path) -> Results:
     sections = (table(results), note(results), limits(study, results))
     (root / "results.md").write_text("\n\n".join(filter(None, sections)) + "\n")
     return results
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One process works on a study; the system gives the lock back however that one ends."""
+    with open(root / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(f"another process is working on the study in {root}") from error
+        yield
 
 
 def _claim(study: Study, root: Path) -> None:
