@@ -7,6 +7,8 @@ from collections import Counter
 import torch
 from torch import Tensor
 
+from percbal_ops.text.reference import edit_similarity
+
 
 def group_agreement(
     tokens: Tensor, offsets: Tensor, order: Tensor, group_offsets: Tensor, kind: int, longest: int
@@ -15,7 +17,7 @@ def group_agreement(
     flat, bounds = tokens.tolist(), offsets.tolist()
     rollouts = [flat[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
     rows = order.tolist() or list(range(len(rollouts)))
-    similarity = (_edit, _exact, _multiset)[kind]
+    similarity = (edit_similarity, _exact, _multiset)[kind]
     out = [float("nan")] * len(rollouts)
     edges = group_offsets.tolist()
     for begin, end in zip(edges, edges[1:], strict=False):
@@ -25,15 +27,6 @@ def group_agreement(
             if others:
                 out[r] = sum(others) / len(others)
     return torch.tensor(out, dtype=torch.float32, device=tokens.device)
-
-
-def _edit(a: list[int], b: list[int]) -> float:
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        before, row[0] = row[0], i
-        for j, y in enumerate(b, 1):
-            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
-    return 1 - row[-1] / max(len(a), len(b), 1)
 
 
 def _exact(a: list[int], b: list[int]) -> float:

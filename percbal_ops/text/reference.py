@@ -110,11 +110,12 @@ def compare(guess: Read, truth: Read, grammar: str) -> tuple[float, float, float
         shared / guessed if guessed else float(wanted == 0),
         shared / wanted if wanted else float(guessed == 0),
         2 * shared / both if both else 1.0,
-        1.0 if exact else _edit_similarity(sequence + [None] * junk, truth[1]),
+        1.0 if exact else edit_similarity(sequence + [None] * junk, truth[1]),
     )
 
 
-def _edit_similarity(a: list[Any], b: list[Any]) -> float:
+def edit_similarity(a: list[Any], b: list[Any]) -> float:
+    """1 - Levenshtein distance / length of the longer one; 1 for two empty ones."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         before, row[0] = row[0], i

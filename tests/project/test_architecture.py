@@ -54,7 +54,7 @@ FLOORS = {
         "linear": "checks gradients losses renamed",
         "vocab_parallel": "checks gradients losses renamed",
         "coupling": "",
-        "agreement": "coupling",
+        "agreement": "coupling text",
         "text": "",
     },
     "percbal": {
