@@ -66,6 +66,8 @@ def run_jobs(jobs: list[Job], *, at_once: int, what: str) -> None:
     Raises RuntimeError naming the jobs that failed, once the others are done.
     """
     waiting = [job for job in jobs if not job.result.exists()]
+    if not waiting:
+        return
     done = len(jobs) - len(waiting)
     running: list[Job] = []
     failed: list[Job] = []
