@@ -13,7 +13,7 @@ from percbal.segments.tagged import PERCEPTION, SegmentError, spans_from_tags
 from percbal_ops.text import api as text_api
 from percbal_ops.text.api import STATUS, score_text
 
-OTHER_TAGS = Tags(("[p]", "[/p]"), ("aa", "ab"), ("<|say|>", "|>"))  # overlapping themselves, too
+OTHER_TAGS = Tags(("[p]", "[/p]"), ("aa", "ab"), ("<|say|", "|>"))  # overlapping themselves, too
 
 
 def test_the_default_tags_are_one():
@@ -95,3 +95,22 @@ def test_the_sentences():
         "the spans are in the order answer, perception",
         "<reasoning> occurs 0 times, not once",
     )
+
+
+@pytest.mark.parametrize(
+    "pair, sentence",
+    [
+        (("```see ", "```"), "'```' stands in '```see ', too"),
+        (("---", "---"), "'---' stands in '---', too"),
+        (("**See:**", "**"), r"'\*\*' stands in"),
+        (("<p>", "p>"), "'p>' stands in '<p>', too"),
+        (("<p", "<p>"), "'<p' stands in '<p>', too"),
+        (("<p>", "<answer>"), "'<answer>' stands in '<answer>', too"),
+        (("<p>", ""), "'' is empty"),
+        (("", "</p>"), "'' is empty"),
+    ],
+)
+def test_tags_that_cannot_occur_once_are_refused_when_they_are_named(pair, sentence):
+    """One stands in the other: training took a part of the tag for the perception."""
+    with pytest.raises(ValueError, match=f"a tag must be unmistakable, {sentence}"):
+        Tags(perception=pair)

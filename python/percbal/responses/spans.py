@@ -24,11 +24,23 @@ Status = Literal["ok", "missing", "unclosed", "unopened", "repeated", "nested", 
 
 @dataclass(frozen=True)
 class Tags:
-    """The tag strings around each part of a response, opening and closing."""
+    """The tag strings around each part of a response, opening and closing.
+
+    Raises ValueError for an empty tag and for one that another one contains: it would occur more
+    than once in every response.
+    """
 
     perception: tuple[str, str] = ("<perception>", "</perception>")
     reasoning: tuple[str, str] = ("<reasoning>", "</reasoning>")
     answer: tuple[str, str] = ("<answer>", "</answer>")
+
+    def __post_init__(self) -> None:
+        words = self.words()
+        for i, tag in enumerate(words):
+            around = [other for j, other in enumerate(words) if j != i and tag in other]
+            if not tag or around:
+                why = f"stands in {around[0]!r}, too" if tag else "is empty"
+                raise ValueError(f"a tag must be unmistakable, {tag!r} {why}")
 
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Name of a span -> its tags, in the order in which a response has them."""
