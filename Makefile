@@ -1,10 +1,10 @@
 # Everything happens in .venv/; both `make study` and `make test` set it up first.
 PYTHON ?= python3
-# The torch to install where none is found. A CPU-only machine may name a CPU build here.
-TORCH ?= torch>=2.11,<2.14
+# The torch to install where none is found; by default the newest of pyproject.toml's versions, without a GPU 2.13.0.
+TORCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
-# verl needs an older transformers, and so an environment of its own (Python 3.10 to 3.12).
+# verl needs an older transformers, and so an environment of its own (Python 3.11 or 3.12).
 VERL := .venv-verl
 VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 
 setup: $(VENV)/ready
 
-$(VENV)/ready: pyproject.toml setup.py csrc/sources.txt .ci/setup.sh $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+$(VENV)/ready: pyproject.toml setup.py csrc/sources.txt .ci/setup.sh .ci/torch_bound.py $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 	PYTHON="$(PYTHON)" TORCH="$(TORCH)" VENV="$(VENV)" bash .ci/setup.sh
 	touch $@
 

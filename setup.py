@@ -9,11 +9,19 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
-import torch
-from setuptools import setup
+import setuptools
+
+# an older one would call the licence in pyproject.toml invalid
+if int(setuptools.__version__.split(".")[0]) < 77:
+    sys.exit(
+        f"percbal needs setuptools 77 or newer to be built, and this is {setuptools.__version__}: "
+        "pip install 'setuptools>=77'"
+    )
+import torch  # noqa: E402  not needed to say this
 
 
 def find_toolkit():
@@ -56,6 +64,10 @@ LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")  # free-threaded P
 # torch's own choice differs between its versions
 STANDARD = "-std=c++20"
 STABLE = ["-DPy_LIMITED_API=0x030A0000", "-DTORCH_TARGET_VERSION=0x020B000000000000"]
+# Python's own flags ask for debug information: nine tenths of the libraries. -s drops the symbol
+# table, too, which nothing reads at run time.
+NO_DEBUG = ["-g0"]
+STRIP = ["-Wl,-s"] if sys.platform == "linux" else []
 LINES = [line.split() for line in Path("csrc/sources.txt").read_text().splitlines()]
 
 
@@ -101,7 +113,7 @@ def without_cuda(ext, error):
 
 def extensions():
     make = CUDAExtension if CUDA else CppExtension
-    flags = {"cxx": ["-O3", STANDARD, "-fno-math-errno", "-fvisibility=hidden", *STABLE]}
+    flags = {"cxx": ["-O3", STANDARD, "-fno-math-errno", "-fvisibility=hidden", *NO_DEBUG, *STABLE]}
     # machine code for Hopper, and portable code that the driver compiles for other GPUs
     hopper, others = "arch=compute_90a,code=sm_90a", "arch=compute_80,code=compute_80"
     nvcc = [
@@ -124,14 +136,16 @@ def extensions():
         include_dirs=include,
         py_limited_api=LIMITED_API,
         extra_compile_args=flags,
+        extra_link_args=STRIP,
     )
     if pybind11_include and sources("text"):
         yield CppExtension(
             "percbal_ops._text",
             sources("core_text", "text"),
             include_dirs=[*include, pybind11_include()],
-            extra_compile_args={"cxx": ["-O3", STANDARD]},
+            extra_compile_args={"cxx": ["-O3", STANDARD, *NO_DEBUG]},
+            extra_link_args=STRIP,
         )
 
 
-setup(ext_modules=list(extensions()), cmdclass={"build_ext": OptionalBuild})
+setuptools.setup(ext_modules=list(extensions()), cmdclass={"build_ext": OptionalBuild})

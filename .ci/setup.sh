@@ -4,30 +4,25 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 cd "$here"
 
-"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || {
-  echo "percbal needs Python 3.10 or newer; $PYTHON is $("$PYTHON" --version 2>&1)"; exit 1; }
-
-suitable='
-import sys
-try:
-    import torch
-except ImportError:
-    sys.exit(1)
-sys.exit(not (2, 11) <= tuple(int(x) for x in torch.__version__.split(".")[:2]) < (2, 14))'
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+  echo "percbal needs Python 3.11 or newer; $PYTHON is $("$PYTHON" --version 2>&1)"; exit 1; }
 
 if [ ! -x "$VENV/bin/python" ]; then
   # A torch that the machine already has (a CUDA build, often) is used, not downloaded again.
-  if "$PYTHON" -c "$suitable" 2>/dev/null; then shared=--system-site-packages; else shared=; fi
+  if "$PYTHON" .ci/torch_bound.py --here 2>/dev/null; then shared=--system-site-packages; else shared=; fi
   "$PYTHON" -m venv $shared "$VENV"
 fi
 pip() { "$VENV/bin/python" -m pip install --quiet "$@"; }
 
-if ! "$VENV/bin/python" -c "$suitable" 2>/dev/null; then
-  # Without an NVIDIA driver a CPU build is wanted. Which build a version means is up to the index
-  # or folder that pip is configured with; a range would always take the newest, with CUDA.
-  if ! command -v nvidia-smi >/dev/null && [ "$TORCH" = "torch>=2.11,<2.14" ]; then
-    TORCH="torch==2.13.0"
+if ! "$VENV/bin/python" .ci/torch_bound.py --here 2>/dev/null; then
+  if [ -z "${TORCH:-}" ]; then
+    # Without an NVIDIA driver a CPU build is wanted. Which build a version means is up to the index
+    # or folder that pip is configured with; a range would always take the newest, with CUDA.
+    if command -v nvidia-smi >/dev/null; then TORCH=$("$PYTHON" .ci/torch_bound.py)
+    else TORCH="torch==2.13.0"; fi
   fi
+  echo "percbal: installing $TORCH; from PyPI it may be gigabytes of CUDA, and with" \
+    "PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu it is the CPU build"
   pip "$TORCH"
 fi
 "$VENV/bin/python" -c '

@@ -305,7 +305,7 @@ def unusual_calls():
 
 @pytest.mark.parametrize(
     "what, hidden, head, target, options",
-    unusual_calls(),
+    list(unusual_calls()),
     ids=lambda x: x if isinstance(x, str) else "",
 )
 def test_unusual_shapes_are_torchs(what, hidden, head, target, options):

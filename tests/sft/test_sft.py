@@ -278,6 +278,19 @@ def test_unsupported_options_are_refused_in_one_sentence(llava, options, message
         )
 
 
+@pytest.mark.skipif(
+    not hasattr(SFTConfig, "activation_checkpointing"), reason="new in transformers 5.23"
+)
+def test_checkpointing_under_its_new_name_is_refused_alike(tmp_path):
+    new = {
+        "activation_checkpointing": True,
+        "activation_checkpointing_kwargs": {"use_reentrant": True},
+    }
+    args = vlm.config(tmp_path, balance="ngdiff", **new)
+    with pytest.raises(ValueError, match="does not support reentrant gradient checkpointing"):
+        refuse_unsupported(args, args.make_balance(), {})
+
+
 def test_ngdiff_refuses_a_loss_scaler(tmp_path):
     args = vlm.config(tmp_path, balance="ngdiff")
     args.fp16 = True

@@ -92,7 +92,7 @@ class GuardedAsyncReward(GuardedReward):
         try:
             answer = await asyncio.wait_for(self.function(**inputs), self.timeout)
             answer = _listed(answer, _rows(inputs))
-        except asyncio.TimeoutError:
+        except TimeoutError:
             error = TimeoutError(f"no answer in {self.timeout:g} s")
         except Exception as raised:
             return self._settle(None, raised, _rows(inputs))

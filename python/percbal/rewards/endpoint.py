@@ -146,7 +146,7 @@ class EndpointReanswer:
         try:
             reply = await asyncio.wait_for(self._reply(client, request), self.timeout)
             return _content(reply)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             return TimeoutError(f"timed out after {self.timeout:g} s")
         except (OSError, ValueError, httpx2.HTTPError) as error:
             return error

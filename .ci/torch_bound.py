@@ -1,0 +1,36 @@
+"""Which versions of torch percbal takes, read from pyproject.toml, where they stand once.
+
+`torch_bound.py` prints them as pip takes them; `torch_bound.py --here` exits with 0 if this Python
+has such a torch, and with 1 if not.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+BOUND = next(need for need in PROJECT["dependencies"] if need.startswith("torch>="))
+
+
+def minor(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
+def inside(version: str) -> bool:
+    low, high = re.fullmatch(r"torch>=([\d.]+),<([\d.]+)", BOUND).groups()
+    return minor(low) <= minor(version) < minor(high)
+
+
+def torch_here() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return inside(torch.__version__)
+
+
+if __name__ == "__main__":
+    if "--here" in sys.argv:
+        sys.exit(not torch_here())
+    print(BOUND)

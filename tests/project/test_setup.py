@@ -1,0 +1,80 @@
+"""What `make` installs: the versions of torch, which stand in pyproject.toml alone."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BOUND = runpy.run_path(str(ROOT / ".ci" / "torch_bound.py"))
+
+
+def test_the_bound_takes_its_first_version_and_no_version_from_its_end_on():
+    inside = BOUND["inside"]
+    low, high = re.findall(r"\d+\.\d+", BOUND["BOUND"])
+    assert inside(f"{low}.0") and inside(f"{low}.1+cu130")
+    assert not inside(f"{high}.0") and not inside(f"{high}.0a0+git1234") and not inside("1.99.0")
+
+
+def test_the_readme_names_the_versions_of_the_bound():
+    low, high = re.findall(r"(\d+\.\d+)", BOUND["BOUND"])
+    major, minor = high.split(".")
+    assert f"torch ({low} to {major}.{int(minor) - 1}," in (ROOT / "README.md").read_text()
+
+
+def test_torch_to_build_with_has_the_same_lower_bound():
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert BOUND["BOUND"].split(",")[0] in build
+
+
+def installed(tmp_path: Path, path: str, **variables: str) -> tuple[str, list[str]]:
+    """What .ci/setup.sh says of a torch that is missing, and what it has pip install, in order. A
+    script stands in for Python: it has no torch, and prints what it is called with."""
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f"""#!/bin/sh
+case "$*" in
+  *--here) exit 1 ;;
+  .ci/torch_bound.py) echo '{BOUND["BOUND"]}' ;;
+  *) echo "$@" ;;
+esac
+""")
+    python.chmod(0o755)
+    env = {name: value for name, value in os.environ.items() if name != "TORCH"}
+    env |= {"PYTHON": str(python), "VENV": str(tmp_path), "PATH": path, **variables}
+    done = subprocess.run(
+        ["bash", ROOT / ".ci" / "setup.sh"], env=env, capture_output=True, text=True, check=True
+    )
+    said = next(line for line in done.stdout.splitlines() if "percbal: installing" in line)
+    return said, re.findall(r"^-m pip install --quiet (.+)$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="this machine has a GPU driver")
+def test_without_a_gpu_one_version_is_installed_that_an_index_may_have_for_the_cpu(tmp_path):
+    said, packages = installed(tmp_path, os.environ["PATH"])
+    version = packages[0].removeprefix("torch==")
+    assert BOUND["inside"](version)
+    assert f"installing torch=={version};" in said and "gigabytes" in said
+
+
+def test_with_a_gpu_the_newest_of_the_bound_is_installed(tmp_path):
+    driver = tmp_path / "driver" / "nvidia-smi"
+    driver.parent.mkdir()
+    driver.write_text("#!/bin/sh\n")
+    driver.chmod(0o755)
+    said, packages = installed(tmp_path, f"{driver.parent}{os.pathsep}{os.environ['PATH']}")
+    assert packages[0] == BOUND["BOUND"]
+    assert f"installing {BOUND['BOUND']};" in said
+
+
+def test_the_torch_that_is_asked_for_is_installed(tmp_path):
+    said, packages = installed(tmp_path, os.environ["PATH"], TORCH="torch==2.12.0")
+    assert packages[0] == "torch==2.12.0"
+    assert "installing torch==2.12.0;" in said
