@@ -33,7 +33,8 @@ def settle_failures(trainer: Any, prompts: Any, completions: Any, rewards: Tenso
         kept = keep_weights(trainer)
         raise RewardError(
             f"reward function {'; '.join(sorted(set(problems)))} after step "
-            f"{trainer.state.global_step}; the rollouts are in {path}{kept}"
+            f"{trainer.state.global_step}; the rollouts are in {path}"
+            + (f" and the weights in {kept}" if kept else "")
         ) from (failed[0].error if failed else None)
 
 

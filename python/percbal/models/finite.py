@@ -83,7 +83,8 @@ class FiniteSteps:
         scaled = trainer.accelerator.scaler is not None
         limit = 1 if trainer.args.on_nonfinite == "stop" and not scaled else None
         if self._bad_in_a_row >= (limit or trainer.args.max_nonfinite_steps):
-            raise NonFiniteError(self._sentence(value, batches) + keep_weights(trainer))
+            said, kept = self._sentence(value, batches), keep_weights(trainer)
+            raise NonFiniteError(f"{said}, and in {kept}" if kept else said)
         if not scaled:
             trainer.optimizer.zero_grad(set_to_none=True)  # without gradients no parameter moves
         return norm
@@ -99,10 +100,11 @@ class FiniteSteps:
         found = [one for rank in from_all_ranks(trainer, found) for one in rank]
         if not found:
             found = [f"the gradient of {_bad_parameters(trainer.model)}, the inputs are finite"]
-        often = f" for the {self._bad_in_a_row}th time in a row" if self._bad_in_a_row > 1 else ""
+        row = self._bad_in_a_row
+        often = f", as those of {row - 1} steps before it were not finite" if row > 1 else ""
         return (
             f"the gradient of step {trainer.state.global_step + 1} is {norm}{often}; not finite: "
-            f"{'; '.join(found[:SHOWN])}; no weight was touched by it"
+            f"{'; '.join(found[:SHOWN])}; the weights are as before it"
         )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -153,12 +155,15 @@ def from_all_ranks(trainer: Any, items: list[str]) -> list[list[str]]:
     return gathered
 
 
-def keep_weights(trainer: Any) -> str:
-    """A checkpoint of the last whole step, if there is none; how it ends a sentence."""
+def keep_weights(trainer: Any) -> str | None:
+    """Where the checkpoint of the last whole step is, written now if there was none.
+
+    None in evaluation and before the first step.
+    """
     if not trainer.model.training or trainer.state.global_step == 0:
-        return ""
+        return None
     name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
     path = Path(trainer._get_output_dir(trial=None)) / name
     if not any(from_all_ranks(trainer, [str(path)] if path.is_dir() else [])):
         trainer._save_checkpoint(trainer.model, trial=None)  # all ranks write it
-    return f" and the weights in {path}"
+    return str(path)
