@@ -9,6 +9,7 @@ import os
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
@@ -18,6 +19,42 @@ def _must_check(x: Tensor) -> bool:
     if torch.compiler.is_compiling() or x.numel() == 0:
         return False
     return x.device.type == "cpu" or os.environ.get("PERCBAL_CHECK") == "1"
+
+
+def _transforms() -> bool:
+    """Whether a torch.func transform is active."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# Asked while tracing, so no graph breaks. (torch.compiler.assume_constant_result sets it, too, but
+# imports the compiler for it.)
+_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def check_backward_only(name: str, instead: str, *tensors: Tensor | None) -> None:
+    """The operators have a backward and nothing else: a tangent would get lost without a word, and
+    torch.func fails inside them. Free where neither is in use."""
+    active = _transforms()
+    if not active and forward_ad._current_level < 0:
+        return
+    given = [t for t in tensors if t is not None]
+    if (active and _is_transformed(given)) or any(
+        forward_ad.unpack_dual(t).tangent is not None for t in given
+    ):
+        raise RuntimeError(
+            f"{name} takes neither torch.func transforms (grad, vmap, jacrev, jvp, ...) nor "
+            f"forward-mode derivatives: use {instead} there, or plain autograd (backward)"
+        )
+
+
+def _is_transformed(tensors: list[Tensor]) -> bool:
+    """torch.func.functionalize, which changes no number, is none of them."""
+    functionalize = torch._C._functorch.TransformType.Functionalize
+    if torch.compiler.is_compiling():  # which cannot ask
+        return True
+    if all(i.key() == functionalize for i in torch._C._functorch.get_interpreter_stack() or ()):
+        return False
+    return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 def check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:

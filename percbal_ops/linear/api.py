@@ -14,6 +14,7 @@ from torch import Tensor
 
 from percbal_ops.checks import (
     FLOATS,
+    check_backward_only,
     check_ids,
     check_linear,
     check_options,
@@ -29,6 +30,7 @@ from percbal_ops.losses.segments import segment_sums, split
 from percbal_ops.renamed import renamed
 
 LEVELS = ("logits", "hidden", "head")
+PLAIN = "F.linear and F.cross_entropy"
 
 
 def linear_cross_entropy(
@@ -67,6 +69,8 @@ def linear_cross_entropy(
                 label_smoothing=label_smoothing,
             ),
         )
+    given = (input, linear_weight, target, linear_bias, weight)
+    check_backward_only("linear_cross_entropy", PLAIN, *given)
     check_options(label_smoothing, 0.0, None)
     out_dtype = input.dtype
     if torch.is_autocast_enabled(input.device.type):
@@ -123,6 +127,8 @@ def linear_segment_cross_entropy(
     Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target or
     segment id out of range (on CUDA only with PERCBAL_CHECK=1).
     """
+    given = (hidden, head, bias, target, segment_ids, segment_weights, segment_counts)
+    check_backward_only("linear_segment_cross_entropy", PLAIN, *given)
     hidden, head, bias = cast_as_linear(hidden, head, bias)
     check_linear(hidden, head, bias, target=target, segment_ids=segment_ids)
     check_segment_vectors(segment_weights, segment_counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from percbal_ops.checks import check_linear, check_options, check_targets
+from percbal_ops.checks import check_backward_only, check_linear, check_options, check_targets
 from percbal_ops.linear import library  # noqa: F401  defines the operators used here
 from percbal_ops.linear.api import cast_as_linear
 from percbal_ops.linear.inputs import LinearInputs, LogprobOptions
@@ -42,6 +42,8 @@ def linear_token_logprob(
     Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target out of
     range (on CUDA only with PERCBAL_CHECK=1).
     """
+    plain = "F.linear and F.log_softmax"
+    check_backward_only("linear_token_logprob", plain, hidden, head, bias, target)
     hidden, head, bias = cast_as_linear(hidden, head, bias)
     check_linear(hidden, head, bias, target=target)
     check_options(0.0, 0.0, softcap)

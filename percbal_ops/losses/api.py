@@ -9,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn._reduction import legacy_get_string as legacy_reduction
 
-from percbal_ops.checks import FLOATS, check_ids, check_options, check_segments, check_targets
+from percbal_ops.checks import (
+    FLOATS,
+    check_backward_only,
+    check_ids,
+    check_options,
+    check_segments,
+    check_targets,
+)
 from percbal_ops.losses import library
 from percbal_ops.losses.inplace import weighted_over_logits
 from percbal_ops.losses.options import LossOptions
@@ -48,9 +55,8 @@ def cross_entropy(
     input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
-    PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
-    supported, and backward raises where `input` was written to after the call, which
-    F.cross_entropy allows.
+    PERCBAL_CHECK=1 (which waits for the device). torch.func and forward-mode derivatives raise
+    RuntimeError, and so does backward where `input` was written to after the call; torch has both.
 
     inplace: let the gradient take the place of the logits, so that forward and backward need next
     to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:
@@ -73,6 +79,7 @@ def cross_entropy(
         return F.cross_entropy(
             input, target, weight, None, ignore_index, None, reduction, label_smoothing
         )
+    check_backward_only("cross_entropy", "F.cross_entropy", input, target, weight)
     logits, index = _classes_last(input, target)
     all_count = check_targets(index, logits.shape[-1], ignore_index)
     dtype = accumulate_dtype(logits)
@@ -127,7 +134,9 @@ def segment_cross_entropy(
     segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the device: without
     it such a target gives a NaN loss, such a segment id counts as no segment).
     """
-    check_segments(logits, target, segment_ids, segment_weights, segment_counts, class_weight)
+    given = (logits, target, segment_ids, segment_weights, segment_counts, class_weight)
+    check_backward_only("segment_cross_entropy", "F.cross_entropy", *given)
+    check_segments(*given)
     check_options(label_smoothing, z_loss, softcap)
     index, ids = target.reshape(-1), segment_ids.reshape(-1)
     check_targets(index, logits.shape[-1], ignore_index)
