@@ -230,4 +230,10 @@ def mean_share(
     valid = index != ignore_index
     if weight is None:
         return 1 / valid.sum().to(dtype)
-    return 1 / torch.where(valid, weight[torch.where(valid, index, 0)], 0.0).sum()
+    return 1 / nan_for_zero(torch.where(valid, weight[torch.where(valid, index, 0)], 0.0).sum())
+
+
+def nan_for_zero(total: Tensor) -> Tensor:
+    """What a mean is divided by. 0 / 0 is NaN, and so are all gradients of it, in torch: 1 / 0
+    times a gradient would be infinite."""
+    return torch.where(total == 0, torch.nan, total)

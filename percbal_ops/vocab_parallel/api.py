@@ -19,7 +19,7 @@ from percbal_ops.checks import (
     check_segment_vectors,
     check_shard,
 )
-from percbal_ops.losses.api import SegmentOutput
+from percbal_ops.losses.api import SegmentOutput, nan_for_zero
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
@@ -77,7 +77,7 @@ def vocab_parallel_cross_entropy(
         return loss.reshape(target.shape)
     valid = index != ignore_index
     total = weighted_sum(torch.ones_like(loss), loss, valid)
-    return total / merged[TARGET_WEIGHT].sum() if reduction == "mean" else total
+    return total / nan_for_zero(merged[TARGET_WEIGHT].sum()) if reduction == "mean" else total
 
 
 @renamed(weight="class_weight")

@@ -1,4 +1,4 @@
-"""No row, or none that counts: what F.linear and the loss of its result give, gradients included."""
+"""No row, or none that counts: what F.linear and a loss of its result give, and their gradients."""
 
 from __future__ import annotations
 
