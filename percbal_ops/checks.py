@@ -5,18 +5,21 @@ May import: torch. Shapes and dtypes are looked at in every call; values only wh
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def _must_check(x: Tensor) -> bool:
-    """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing."""
-    if torch.compiler.is_compiling() or x.numel() == 0:
+    """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing and
+    where there are shapes alone."""
+    if torch.compiler.is_compiling() or x.numel() == 0 or isinstance(x, FakeTensor) or x.is_meta:
         return False
     return x.device.type == "cpu" or os.environ.get("PERCBAL_CHECK") == "1"
 
@@ -100,10 +103,22 @@ def check_segments(
 def check_options(label_smoothing: float, z_loss: float, softcap: float | None) -> None:
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if z_loss < 0.0:
-        raise ValueError(f"z_loss must not be negative, got {z_loss}")
-    if softcap is not None and not softcap > 0.0:
-        raise ValueError(f"softcap must be positive, got {softcap}")
+    if not 0.0 <= z_loss < math.inf:
+        raise ValueError(f"z_loss must be finite and not negative, got {z_loss}")
+    if softcap is not None:
+        check_positive(softcap=softcap)
+
+
+def check_is_number(**given: float) -> None:
+    for name, value in given.items():
+        if value != value:  # not math.isnan, which breaks a graph
+            raise ValueError(f"{name} must be a number, got {value}")
+
+
+def check_positive(**given: float) -> None:
+    for name, value in given.items():
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def check_integers(shape: torch.Size, **ids: Tensor) -> None:
@@ -128,6 +143,10 @@ def check_segment_vectors(segment_weights: Tensor, segment_counts: Tensor | None
             f"segment_counts must have shape {tuple(segment_weights.shape)}, "
             f"got {tuple(segment_counts.shape)}"
         )
+    if segment_counts is not None and _must_check(segment_counts):
+        wrong = segment_counts[~(segment_counts >= 0)]  # NaN among them
+        if len(wrong):
+            raise ValueError(f"segment_counts must not be negative or NaN, got {wrong[0].item()}")
 
 
 def check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tensor) -> None:

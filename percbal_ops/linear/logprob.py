@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from percbal_ops.checks import check_backward_only, check_linear, check_options, check_targets
+from percbal_ops.checks import (
+    check_backward_only,
+    check_linear,
+    check_options,
+    check_positive,
+    check_targets,
+)
 from percbal_ops.linear import library  # noqa: F401  defines the operators used here
 from percbal_ops.linear.api import cast_as_linear
 from percbal_ops.linear.inputs import LinearInputs, LogprobOptions
@@ -47,8 +53,7 @@ def linear_token_logprob(
     hidden, head, bias = cast_as_linear(hidden, head, bias)
     check_linear(hidden, head, bias, target=target)
     check_options(0.0, 0.0, softcap)
-    if not temperature > 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    check_positive(temperature=temperature)
     index = target.reshape(-1).long()
     check_targets(index, head.shape[0], ignore_index)
     inputs = LinearInputs(hidden.flatten(0, -2), head, bias, index)

@@ -13,6 +13,7 @@ from percbal_ops.checks import (
     FLOATS,
     check_backward_only,
     check_ids,
+    check_is_number,
     check_options,
     check_segments,
     check_targets,
@@ -20,7 +21,7 @@ from percbal_ops.checks import (
 from percbal_ops.losses import library
 from percbal_ops.losses.inplace import weighted_over_logits
 from percbal_ops.losses.options import LossOptions
-from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
+from percbal_ops.losses.reference import accumulate_dtype, under_autocast, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
 from percbal_ops.renamed import renamed
 
@@ -69,6 +70,7 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
+    check_is_number(label_smoothing=label_smoothing)  # torch takes NaN for 0
     takes = _takes_index_targets(input, target, weight, reduction, label_smoothing)
     if inplace and (reduction == "none" or not takes):
         raise ValueError(
@@ -85,10 +87,9 @@ def cross_entropy(
     dtype = accumulate_dtype(logits)
     class_weight = None if weight is None else weight.to(dtype)
     options = LossOptions(class_weight, ignore_index, label_smoothing)
-    out_dtype = dtype if torch.is_autocast_enabled(input.device.type) else input.dtype
+    out_dtype = dtype if under_autocast(input) else input.dtype
     if reduction == "none":
-        rows = logits.flatten(0, -2)
-        loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
+        loss = torch.ops.percbal.token_cross_entropy(logits.flatten(0, -2), index, *options)[0]
         return loss.to(out_dtype).reshape(target.shape)
     share = 1.0 if reduction == "sum" else None
     if reduction == "mean" and all_count and class_weight is None:

@@ -242,7 +242,7 @@ def test_blocks_of_rows_do_not_change_the_result(monkeypatch):
         (dict(logits_shard=torch.ones(4, 3).int()), "floating point, got torch.int32"),
         (dict(class_weight=torch.ones(4)), r"class_weight must be \(3,\), .* got \(4,\)"),
         (dict(reduction="average"), "reduction must be 'none', 'mean' or 'sum', got 'average'"),
-        (dict(softcap=-1.0), "softcap must be positive, got -1.0"),
+        (dict(softcap=-1.0), "softcap must be positive and finite, got -1.0"),
         ({}, "needs torch.distributed.init_process_group first"),
     ],
 )
