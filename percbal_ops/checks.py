@@ -5,19 +5,59 @@ May import: torch. Shapes and dtypes are looked at in every call; values only wh
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
+from torch.autograd import forward_ad
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def _must_check(x: Tensor) -> bool:
-    """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing."""
-    if torch.compiler.is_compiling() or x.numel() == 0:
+    """Range checks read values: free on the CPU, a wait on a GPU, impossible under tracing and
+    where there are shapes alone."""
+    if torch.compiler.is_compiling() or x.numel() == 0 or isinstance(x, FakeTensor) or x.is_meta:
         return False
     return x.device.type == "cpu" or os.environ.get("PERCBAL_CHECK") == "1"
+
+
+def _transforms() -> bool:
+    """Whether a torch.func transform is active."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# Asked while tracing, so no graph breaks. (torch.compiler.assume_constant_result sets it, too, but
+# imports the compiler for it.)
+_transforms._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def check_backward_only(name: str, instead: str, *tensors: Tensor | None) -> None:
+    """The operators have a backward and nothing else: a tangent would get lost without a word, and
+    torch.func fails inside them. Free where neither is in use."""
+    active = _transforms()
+    if not active and forward_ad._current_level < 0:
+        return
+    given = [t for t in tensors if t is not None]
+    if (active and _is_transformed(given)) or any(
+        forward_ad.unpack_dual(t).tangent is not None for t in given
+    ):
+        raise RuntimeError(
+            f"{name} takes neither torch.func transforms (grad, vmap, jacrev, jvp, ...) nor "
+            f"forward-mode derivatives: use {instead} there, or plain autograd (backward)"
+        )
+
+
+def _is_transformed(tensors: list[Tensor]) -> bool:
+    """torch.func.functionalize, which changes no number, is none of them."""
+    functionalize = torch._C._functorch.TransformType.Functionalize
+    if torch.compiler.is_compiling():  # which cannot ask
+        return True
+    if all(i.key() == functionalize for i in torch._C._functorch.get_interpreter_stack() or ()):
+        return False
+    return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 def check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:
@@ -63,10 +103,22 @@ def check_segments(
 def check_options(label_smoothing: float, z_loss: float, softcap: float | None) -> None:
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if z_loss < 0.0:
-        raise ValueError(f"z_loss must not be negative, got {z_loss}")
-    if softcap is not None and not softcap > 0.0:
-        raise ValueError(f"softcap must be positive, got {softcap}")
+    if not 0.0 <= z_loss < math.inf:
+        raise ValueError(f"z_loss must be finite and not negative, got {z_loss}")
+    if softcap is not None:
+        check_positive(softcap=softcap)
+
+
+def check_is_number(**given: float) -> None:
+    for name, value in given.items():
+        if value != value:  # not math.isnan, which breaks a graph
+            raise ValueError(f"{name} must be a number, got {value}")
+
+
+def check_positive(**given: float) -> None:
+    for name, value in given.items():
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def check_integers(shape: torch.Size, **ids: Tensor) -> None:
@@ -91,6 +143,10 @@ def check_segment_vectors(segment_weights: Tensor, segment_counts: Tensor | None
             f"segment_counts must have shape {tuple(segment_weights.shape)}, "
             f"got {tuple(segment_counts.shape)}"
         )
+    if segment_counts is not None and _must_check(segment_counts):
+        wrong = segment_counts[~(segment_counts >= 0)]  # NaN among them
+        if len(wrong):
+            raise ValueError(f"segment_counts must not be negative or NaN, got {wrong[0].item()}")
 
 
 def check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tensor) -> None:

@@ -6,7 +6,7 @@ each device drops: docs/linear.md.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from percbal_ops.checks import (
     FLOATS,
+    check_backward_only,
     check_ids,
     check_linear,
     check_options,
@@ -24,11 +25,15 @@ from percbal_ops.linear import library  # noqa: F401  defines the operators used
 from percbal_ops.linear.inputs import LinearInputs, Needs
 from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share
 from percbal_ops.losses.options import LossOptions
-from percbal_ops.losses.reference import accumulate_dtype
+from percbal_ops.losses.reference import accumulate_dtype, under_autocast
 from percbal_ops.losses.segments import segment_sums, split
 from percbal_ops.renamed import renamed
 
+if TYPE_CHECKING:  # new in torch 2.13
+    from torch.nn import LinearCrossEntropyOptions
+
 LEVELS = ("logits", "hidden", "head")
+PLAIN = "F.linear and F.cross_entropy"
 
 
 def linear_cross_entropy(
@@ -39,8 +44,9 @@ def linear_cross_entropy(
     linear_bias: Tensor | None = None,
     weight: Tensor | None = None,
     reduction: str = "mean",
-    ignore_index: int = -100,
+    ignore_index: int | None = None,
     label_smoothing: float = 0.0,
+    options: LinearCrossEntropyOptions | None = None,
 ) -> Tensor:
     """Cross-entropy of ``F.linear(input, linear_weight, linear_bias)`` without holding it.
 
@@ -51,41 +57,40 @@ def linear_cross_entropy(
     twice (the second time recomputes); differentiating twice raises RuntimeError.
 
     input: (D,) or (N, D) float; linear_weight: (V, D); linear_bias, weight: (V,); target: int64 (),
-    (N,). The result has the dtype of `input` (float32 under autocast). Weights (V, d1, ..., D),
-    probability targets and inputs torch would refuse take the plain way, errors included.
+    (N,). The result has the dtype of `input` (float32 under autocast). ignore_index: None is -100.
+    Weights (V, d1, ..., D), probability targets and inputs torch would refuse take the plain way,
+    errors included; so does a call with torch's own `options`.
     """
-    if not _is_row_problem(input, linear_weight, target, linear_bias, weight, reduction):
-        return _with_whole_logits(
-            input,
-            linear_weight,
-            target,
-            linear_bias,
-            dict(
-                weight=weight,
-                reduction=reduction,
-                ignore_index=ignore_index,
-                label_smoothing=label_smoothing,
-            ),
+    takes = _is_row_problem(input, linear_weight, target, linear_bias, weight, reduction)
+    if options is not None or not takes:
+        keywords: dict[str, Any] = dict(
+            weight=weight,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            label_smoothing=label_smoothing,
+            options=options,
         )
+        return _with_whole_logits(input, linear_weight, target, linear_bias, keywords)
+    ignore_index = -100 if ignore_index is None else ignore_index
+    given = (input, linear_weight, target, linear_bias, weight)
+    check_backward_only("linear_cross_entropy", PLAIN, *given)
     check_options(label_smoothing, 0.0, None)
-    out_dtype = input.dtype
-    if torch.is_autocast_enabled(input.device.type):
-        out_dtype = accumulate_dtype(input)
+    out_dtype = accumulate_dtype(input) if under_autocast(input) else input.dtype
     rows, head, bias = cast_as_linear(input, linear_weight, linear_bias)
     rows, index = (rows, target) if rows.dim() == 2 else (rows[None], target[None])
     check_targets(index, head.shape[0], ignore_index)
     dtype = accumulate_dtype(rows)
     class_weight = None if weight is None else weight.detach().to(dtype)
     inputs = LinearInputs(rows, head, bias, index)
-    options = LossOptions(class_weight, ignore_index, label_smoothing)
+    flat = LossOptions(class_weight, ignore_index, label_smoothing)
     if reduction == "none":
-        loss = torch.ops.percbal.linear_token_cross_entropy(*inputs, *options)
+        loss = torch.ops.percbal.linear_token_cross_entropy(*inputs, *flat)
         return loss.to(out_dtype).reshape(target.shape)
     share = mean_share(index, class_weight, ignore_index, dtype) if reduction == "mean" else None
     row_weight = rows.new_ones((), dtype=dtype) if share is None else share
     row_weight = row_weight.expand(index.shape)
     total = torch.ops.percbal.linear_weighted_cross_entropy(
-        *inputs, row_weight, None, *options, "logits", 0, *_needs(inputs)
+        *inputs, row_weight, None, *flat, "logits", 0, *_needs(inputs)
     )[0]
     # No rows at all: 0 * (1 / 0) makes the mean NaN, as in torch, with a zero gradient.
     return (total if share is None else total + 0.0 * share).to(out_dtype)
@@ -123,6 +128,8 @@ def linear_segment_cross_entropy(
     Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target or
     segment id out of range (on CUDA only with PERCBAL_CHECK=1).
     """
+    given = (hidden, head, bias, target, segment_ids, segment_weights, segment_counts)
+    check_backward_only("linear_segment_cross_entropy", PLAIN, *given)
     hidden, head, bias = cast_as_linear(hidden, head, bias)
     check_linear(hidden, head, bias, target=target, segment_ids=segment_ids)
     check_segment_vectors(segment_weights, segment_counts)
@@ -155,10 +162,9 @@ def cast_as_linear(
     hidden: Tensor, head: Tensor, bias: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What F.linear would multiply under autocast; without it, the tensors themselves."""
-    device = hidden.device.type
-    if not torch.is_autocast_enabled(device) or hidden.dtype == torch.float64:
+    if not under_autocast(hidden) or hidden.dtype == torch.float64:
         return hidden, head, bias
-    dtype = torch.get_autocast_dtype(device)
+    dtype = torch.get_autocast_dtype(hidden.device.type)
     return hidden.to(dtype), head.to(dtype), None if bias is None else bias.to(dtype)
 
 
@@ -181,7 +187,7 @@ def _is_row_problem(
         return False
     if input.dim() not in (1, 2) or head.dim() != 2:
         return False
-    same = torch.is_autocast_enabled(input.device.type) or input.dtype == head.dtype
+    same = under_autocast(input) or input.dtype == head.dtype
     floats = [t for t in (input, head, bias) if t is not None]
     return (
         all(t.dtype in FLOATS and t.device == input.device for t in floats)
@@ -198,16 +204,17 @@ def _is_row_problem(
 
 
 def _with_whole_logits(
-    input: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, options: dict[str, Any]
+    input: Tensor, head: Tensor, target: Tensor, bias: Tensor | None, keywords: dict[str, Any]
 ) -> Tensor:
     if hasattr(F, "linear_cross_entropy"):
-        # torch takes None for the default: it refuses an ignore_index beside probabilities
-        if options["ignore_index"] == -100:
-            options = options | {"ignore_index": None}
-        return F.linear_cross_entropy(input, head, target, linear_bias=bias, **options)
+        return F.linear_cross_entropy(input, head, target, linear_bias=bias, **keywords)
+    if keywords.pop("options") is not None:
+        raise ValueError("options need F.linear_cross_entropy, which torch has from 2.13 on")
+    if keywords["ignore_index"] is None:
+        keywords["ignore_index"] = -100
     sites = head.shape[1:-1]
     flat = None if bias is None else bias.reshape(-1)
     logits = F.linear(input, head.reshape(-1, head.shape[-1]), flat)
     return cross_entropy(
-        logits.reshape(*input.shape[:-1], head.shape[0], *sites), target, **options
+        logits.reshape(*input.shape[:-1], head.shape[0], *sites), target, **keywords
     )

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from percbal_ops.checks import check_linear, check_options, check_targets
+from percbal_ops.checks import (
+    check_backward_only,
+    check_linear,
+    check_options,
+    check_positive,
+    check_targets,
+)
 from percbal_ops.linear import library  # noqa: F401  defines the operators used here
 from percbal_ops.linear.api import cast_as_linear
 from percbal_ops.linear.inputs import LinearInputs, LogprobOptions
@@ -42,11 +48,12 @@ def linear_token_logprob(
     Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target out of
     range (on CUDA only with PERCBAL_CHECK=1).
     """
+    plain = "F.linear and F.log_softmax"
+    check_backward_only("linear_token_logprob", plain, hidden, head, bias, target)
     hidden, head, bias = cast_as_linear(hidden, head, bias)
     check_linear(hidden, head, bias, target=target)
     check_options(0.0, 0.0, softcap)
-    if not temperature > 0.0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    check_positive(temperature=temperature)
     index = target.reshape(-1).long()
     check_targets(index, head.shape[0], ignore_index)
     inputs = LinearInputs(hidden.flatten(0, -2), head, bias, index)

@@ -70,7 +70,7 @@ def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
     rows = max(rows, LOGITS // head.shape[0])
     if hidden.element_size() < 4 and need_head:
         alone = rows + 4 * head.shape[1] // hidden.element_size()
-        return hidden.shape[0] if hidden.shape[0] <= alone else rows
+        return max(1, hidden.shape[0]) if hidden.shape[0] <= alone else rows
     return rows
 
 

@@ -9,11 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn._reduction import legacy_get_string as legacy_reduction
 
-from percbal_ops.checks import FLOATS, check_ids, check_options, check_segments, check_targets
+from percbal_ops.checks import (
+    FLOATS,
+    check_backward_only,
+    check_ids,
+    check_is_number,
+    check_options,
+    check_segments,
+    check_targets,
+)
 from percbal_ops.losses import library
 from percbal_ops.losses.inplace import weighted_over_logits
 from percbal_ops.losses.options import LossOptions
-from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
+from percbal_ops.losses.reference import accumulate_dtype, under_autocast, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
 from percbal_ops.renamed import renamed
 
@@ -48,9 +56,8 @@ def cross_entropy(
     input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
     out of range gives a NaN loss instead of a device assertion, or an IndexError with
-    PERCBAL_CHECK=1 (which waits for the device). Forward-mode derivatives and torch.func are not
-    supported, and backward raises where `input` was written to after the call, which
-    F.cross_entropy allows.
+    PERCBAL_CHECK=1 (which waits for the device). torch.func and forward-mode derivatives raise
+    RuntimeError, and so does backward where `input` was written to after the call; torch has both.
 
     inplace: let the gradient take the place of the logits, so that forward and backward need next
     to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:
@@ -63,6 +70,7 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
+    check_is_number(label_smoothing=label_smoothing)  # torch takes NaN for 0
     takes = _takes_index_targets(input, target, weight, reduction, label_smoothing)
     if inplace and (reduction == "none" or not takes):
         raise ValueError(
@@ -73,15 +81,15 @@ def cross_entropy(
         return F.cross_entropy(
             input, target, weight, None, ignore_index, None, reduction, label_smoothing
         )
+    check_backward_only("cross_entropy", "F.cross_entropy", input, target, weight)
     logits, index = _classes_last(input, target)
     all_count = check_targets(index, logits.shape[-1], ignore_index)
     dtype = accumulate_dtype(logits)
     class_weight = None if weight is None else weight.to(dtype)
     options = LossOptions(class_weight, ignore_index, label_smoothing)
-    out_dtype = dtype if torch.is_autocast_enabled(input.device.type) else input.dtype
+    out_dtype = dtype if under_autocast(input) else input.dtype
     if reduction == "none":
-        rows = logits.flatten(0, -2)
-        loss = torch.ops.percbal.token_cross_entropy(rows, index, *options)[0]
+        loss = torch.ops.percbal.token_cross_entropy(logits.flatten(0, -2), index, *options)[0]
         return loss.to(out_dtype).reshape(target.shape)
     share = 1.0 if reduction == "sum" else None
     if reduction == "mean" and all_count and class_weight is None:
@@ -127,7 +135,9 @@ def segment_cross_entropy(
     segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the device: without
     it such a target gives a NaN loss, such a segment id counts as no segment).
     """
-    check_segments(logits, target, segment_ids, segment_weights, segment_counts, class_weight)
+    given = (logits, target, segment_ids, segment_weights, segment_counts, class_weight)
+    check_backward_only("segment_cross_entropy", "F.cross_entropy", *given)
+    check_segments(*given)
     check_options(label_smoothing, z_loss, softcap)
     index, ids = target.reshape(-1), segment_ids.reshape(-1)
     check_targets(index, logits.shape[-1], ignore_index)
@@ -221,4 +231,10 @@ def mean_share(
     valid = index != ignore_index
     if weight is None:
         return 1 / valid.sum().to(dtype)
-    return 1 / torch.where(valid, weight[torch.where(valid, index, 0)], 0.0).sum()
+    return 1 / nan_for_zero(torch.where(valid, weight[torch.where(valid, index, 0)], 0.0).sum())
+
+
+def nan_for_zero(total: Tensor) -> Tensor:
+    """What a mean is divided by. 0 / 0 is NaN, and so are all gradients of it, in torch: 1 / 0
+    times a gradient would be infinite."""
+    return torch.where(total == 0, torch.nan, total)

@@ -40,6 +40,11 @@ def accumulate_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
+def under_autocast(x: Tensor) -> bool:
+    """torch raises where it is asked about a device without autocast: the meta device has none."""
+    return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+
+
 def _rows(logits: Tensor, target: Tensor, options: LossOptions) -> Rows:
     u = logits.to(accumulate_dtype(logits))
     slope, softcap = None, options.softcap

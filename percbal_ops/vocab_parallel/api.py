@@ -12,8 +12,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from percbal_ops.checks import check_ids, check_options, check_segment_vectors, check_shard
-from percbal_ops.losses.api import SegmentOutput
+from percbal_ops.checks import (
+    check_backward_only,
+    check_ids,
+    check_options,
+    check_segment_vectors,
+    check_shard,
+)
+from percbal_ops.losses.api import SegmentOutput, nan_for_zero
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
 from percbal_ops.losses.segments import segment_sums, split
@@ -25,6 +31,7 @@ if TYPE_CHECKING:  # a torch built without torch.distributed has the other opera
     from torch.distributed import ProcessGroup
 
 TARGET_WEIGHT = MERGED.index("target_weight")
+WHOLE = "F.cross_entropy of the gathered logits"
 
 
 @renamed(weight="class_weight")
@@ -54,6 +61,7 @@ def vocab_parallel_cross_entropy(
     an infinite loss: no rank knows the whole vocabulary.
     Raises ValueError for shapes, dtypes and options that do not fit.
     """
+    check_backward_only("vocab_parallel_cross_entropy", WHOLE, logits_shard, target, class_weight)
     check_shard(logits_shard, class_weight, target=target)
     check_options(label_smoothing, z_loss, softcap)
     if reduction not in ("none", "mean", "sum"):
@@ -69,7 +77,7 @@ def vocab_parallel_cross_entropy(
         return loss.reshape(target.shape)
     valid = index != ignore_index
     total = weighted_sum(torch.ones_like(loss), loss, valid)
-    return total / merged[TARGET_WEIGHT].sum() if reduction == "mean" else total
+    return total / nan_for_zero(merged[TARGET_WEIGHT].sum()) if reduction == "mean" else total
 
 
 @renamed(weight="class_weight")
@@ -94,6 +102,8 @@ def vocab_parallel_segment_cross_entropy(
     segments as in `segment_cross_entropy`, the same on every rank. Every rank returns the same
     output; the norms are those of the gradient of the whole logits, not of the rank's columns.
     """
+    given = (logits_shard, target, segment_ids, segment_weights, segment_counts, class_weight)
+    check_backward_only("vocab_parallel_segment_cross_entropy", WHOLE, *given)
     check_shard(logits_shard, class_weight, target=target, segment_ids=segment_ids)
     check_segment_vectors(segment_weights, segment_counts)
     check_options(label_smoothing, z_loss, softcap)

@@ -308,8 +308,8 @@ BAD = [
     (dict(segment_weights=torch.ones(2, requires_grad=True)), ValueError, "must not require grad"),
     (dict(segment_counts=torch.ones(3)), ValueError, r"must have shape \(2,\), got \(3,\)"),
     (dict(grad_norm="weights"), ValueError, "grad_norm must be None or one of"),
-    (dict(softcap=0.0), ValueError, "softcap must be positive, got 0.0"),
-    (dict(z_loss=-1.0), ValueError, "z_loss must not be negative, got -1.0"),
+    (dict(softcap=0.0), ValueError, "softcap must be positive and finite, got 0.0"),
+    (dict(z_loss=-1.0), ValueError, "z_loss must be finite and not negative, got -1.0"),
 ]
 
 

@@ -261,8 +261,8 @@ def test_gradcheck_and_contract():
     [
         (dict(head=torch.randn(7, 5)), ValueError, r"got \(4, 3\) and \(7, 5\)"),
         (dict(target=torch.zeros(5).long()), ValueError, r"target must have shape \(4,\), got \(5"),
-        (dict(temperature=0.0), ValueError, "temperature must be positive, got 0.0"),
-        (dict(softcap=-2.0), ValueError, "softcap must be positive, got -2.0"),
+        (dict(temperature=0.0), ValueError, "temperature must be positive and finite, got 0.0"),
+        (dict(softcap=-2.0), ValueError, "softcap must be positive and finite, got -2.0"),
         (dict(target=torch.tensor([0, 7, 0, 0])), IndexError, "Target 7 is out of bounds"),
     ],
 )

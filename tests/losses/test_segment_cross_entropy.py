@@ -215,8 +215,8 @@ BAD = [
     (dict(segment_counts=torch.ones(3)), ValueError, r"must have shape \(2,\), got \(3,\)"),
     (dict(class_weight=torch.ones(6)), ValueError, r"class_weight must be \(7,\), got \(6,\)"),
     (dict(label_smoothing=-0.1), ValueError, "between 0 and 1, got -0.1"),
-    (dict(z_loss=-1.0), ValueError, "must not be negative, got -1.0"),
-    (dict(softcap=0.0), ValueError, "softcap must be positive, got 0.0"),
+    (dict(z_loss=-1.0), ValueError, "z_loss must be finite and not negative, got -1.0"),
+    (dict(softcap=0.0), ValueError, "softcap must be positive and finite, got 0.0"),
 ]
 
 

@@ -156,6 +156,19 @@ def test_compiles_into_one_graph(lonely_group, reduction):
     )
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_mean_over_targets_that_weigh_nothing_is_torchs(lonely_group, smoothing):
+    logits = torch.randn(3, 4, requires_grad=True)
+    target, weight = torch.tensor([0, IGNORE, 0]), torch.tensor([0.0, 1.0, 2.0, 0.5])
+    ours = vocab_parallel_cross_entropy(
+        logits, target, 0, class_weight=weight, label_smoothing=smoothing
+    )
+    expected = torch.nn.functional.cross_entropy(logits, target, weight, label_smoothing=smoothing)
+    torch.testing.assert_close(ours, expected, equal_nan=True)
+    gradients = (torch.autograd.grad(loss, logits) for loss in (ours, expected))
+    torch.testing.assert_close(*gradients, equal_nan=True)
+
+
 def in_shards(logits, target, widths, smoothing=0.0, z_loss=0.0, softcap=0.0, weight=None):
     """What the ranks of a group would compute, in this process."""
     weights = [None] * len(widths) if weight is None else weight.split(widths)
@@ -229,7 +242,7 @@ def test_blocks_of_rows_do_not_change_the_result(monkeypatch):
         (dict(logits_shard=torch.ones(4, 3).int()), "floating point, got torch.int32"),
         (dict(class_weight=torch.ones(4)), r"class_weight must be \(3,\), .* got \(4,\)"),
         (dict(reduction="average"), "reduction must be 'none', 'mean' or 'sum', got 'average'"),
-        (dict(softcap=-1.0), "softcap must be positive, got -1.0"),
+        (dict(softcap=-1.0), "softcap must be positive and finite, got -1.0"),
         ({}, "needs torch.distributed.init_process_group first"),
     ],
 )
