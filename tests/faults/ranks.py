@@ -26,6 +26,7 @@ def start(root: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*command, HERE / "ranks_worker.py", out],
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+        start_new_session=True,
         stdout=log,
         stderr=subprocess.STDOUT,
     )
@@ -37,14 +38,15 @@ def cases(root: Path) -> Iterator[Any]:
     root.mkdir(parents=True, exist_ok=True)
     whole = root / "whole"
     shutil.rmtree(whole, ignore_errors=True)
-    assert start(root, whole).wait(300) == 0, root / "log.txt"
+    if start(root, whole).wait(300):
+        raise RuntimeError(f"the undisturbed run failed: {root / 'log.txt'}")
     digest = json.loads((whole / "end.json").read_text())
     draw = random.Random(0)
     for number in range(TIMES):
         out = root / "run"
         shutil.rmtree(out, ignore_errors=True)
         running = start(root, out)
-        while not (out / "rank1.pid").exists():
+        while not (out / "rank1.pid").exists() and running.poll() is None:
             time.sleep(0.05)
         time.sleep(draw.uniform(0.2, 4.0))
         name = f"rank 1 killed, {number}"
@@ -56,11 +58,12 @@ def cases(root: Path) -> Iterator[Any]:
         try:
             running.wait(WITHIN)
         except subprocess.TimeoutExpired:
-            running.kill()
+            os.killpg(running.pid, signal.SIGKILL)
             yield Case(name, False, f"the other rank had not ended after {WITHIN:.0f} s")
             continue
         ended = time.monotonic() - began
         (out / "end.json").unlink(missing_ok=True)
         again = start(root, out).wait(300)
         same = again == 0 and json.loads((out / "end.json").read_text()) == digest
-        yield Case(name, same, f"bit-equal; the other rank ended after {ended:.0f} s")
+        how = "bit-equal" if same else "other weights"
+        yield Case(name, same, f"{how}; the other rank ended after {ended:.0f} s")

@@ -70,7 +70,8 @@ def cases(root: Path) -> Iterator[Any]:
     whole = root / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     began = time.monotonic()
-    assert start(whole).wait(900) == 0, root / "log.txt"
+    if start(whole).wait(900):
+        raise RuntimeError(f"the undisturbed study failed: {root / 'log.txt'}")
     seconds, wanted = time.monotonic() - began, figures(whole)
     draw = random.Random(1)
     for name, number in SIGNALS.items():
@@ -96,4 +97,5 @@ def cases(root: Path) -> Iterator[Any]:
                     os.kill(child, signal.SIGKILL)
                 continue
             ended = start(out).wait(900)
-            yield Case(case, ended == 0 and figures(out) == wanted, "the same results")
+            same = ended == 0 and figures(out) == wanted
+            yield Case(case, same, "the same results" if same else f"exit status {ended}")

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import vlm_fixtures as vlm
 
+from percbal.models.finite import keep_weights
 from percbal.models.loading import LoadingError, load_vlm
 from percbal.models.manifest import MANIFEST
 from percbal.models.resume import incomplete, last_checkpoint
+from percbal.models.weights import load_weights
 from percbal.sft.trainer import BalancedSFTTrainer
 
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
@@ -35,13 +37,15 @@ def made(tmp_path_factory):
     return model_and_data, root / "run", trainer.model
 
 
-def make(model_and_data, out, **options) -> BalancedSFTTrainer:
+def make(model_and_data, out, eval_dataset=None, **options) -> BalancedSFTTrainer:
     model, processor, data = model_and_data
     options = {"balance": "ngdiff", "ngdiff_decay": 0.9, "max_steps": 6, "save_steps": 2} | options
+    options = {"save_strategy": "steps"} | options
     return BalancedSFTTrainer(
         copy.deepcopy(model),
-        vlm.config(out, optim="adamw_torch", save_strategy="steps", **options),
+        vlm.config(out, optim="adamw_torch", **options),
         train_dataset=data,
+        eval_dataset=eval_dataset,
         processing_class=processor,
     )
 
@@ -91,6 +95,35 @@ def test_a_run_that_passed_a_checkpoint_over_ends_as_it_would_have(made, run):
     assert incomplete(run / "checkpoint-4") is None, "it is written again in its place"
 
 
+def test_a_backup_copy_is_no_checkpoint(run):
+    shutil.copytree(run / "checkpoint-2", run / "checkpoint-backup-8")
+    assert last_checkpoint(run) == str(run / "checkpoint-4")
+
+
+def test_weights_are_kept_though_an_earlier_run_left_the_same_folder(made, run):
+    """The folder of that name holds other weights."""
+    trainer = make(made[0], run, max_steps=4, learning_rate=0.5, save_strategy="no")
+    trainer.train()
+    path = Path(keep_weights(trainer))
+    assert path == run / "checkpoint-4"
+    again = copy.deepcopy(made[0][0])
+    load_weights(again, path)
+    assert vlm.largest_difference(again, trainer.model) == 0.0
+
+
+def test_the_best_checkpoint_is_found_where_the_folder_is_now(made, tmp_path):
+    options = {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "loss"}
+    options |= {"greater_is_better": True, "save_total_limit": 1}  # the first is the best
+    first = make(made[0], tmp_path / "here", eval_dataset=made[0][2], max_steps=4, **options)
+    first.train()
+    best = Path(first.state.best_model_checkpoint)
+    assert best.name == "checkpoint-2" and best.is_dir(), "the best one is not rotated out"
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = make(made[0], tmp_path / "there", eval_dataset=made[0][2], **options)
+    moved.train(resume_from_checkpoint=True)
+    assert Path(moved.state.best_model_checkpoint).parent == tmp_path / "there"
+
+
 def test_where_no_checkpoint_is_whole_nothing_begins_again(made, run):
     for step in (2, 4):
         (run / f"checkpoint-{step}" / "optimizer.pt").unlink()
@@ -134,7 +167,7 @@ def test_a_checkpoint_without_a_manifest_still_loads_with_a_note(made, older, ca
     with caplog.at_level(logging.WARNING):
         resumed.train(resume_from_checkpoint=True)
     assert resumed.state.global_step == 6
-    assert "checkpoint-4 has no manifest.json: an older version" in caplog.text
+    assert f"checkpoint-4 has no {MANIFEST}: an older version" in caplog.text
     assert "checkpoint-4 has no balance_state.json, whose state begins anew" in caplog.text
 
 

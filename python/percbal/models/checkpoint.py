@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -15,17 +16,18 @@ import torch
 from accelerate.utils import broadcast_object_list
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from percbal.models.manifest import publish, seal
-from percbal.models.resume import STATE, incomplete, last_checkpoint, refuse_part
+from percbal.models.resume import STATE, checkpoints, incomplete, last_checkpoint, refuse_part
 from percbal.models.weights import first_line, load_weights
 
 log = logging.getLogger(__name__)
 
 BALANCE_FILE = "balance_state.json"
 ALPHA_FILE = "alpha_state.json"
-ASIDE = ".checkpoint.partial"  # below the output directory: what is being written
+# below the output directory: what is being written, or deleted; "_" keeps it from uploads to a hub
+ASIDE = "_checkpoint.partial"
 
 
 def save_state(state: dict[str, Any], directory: str | Path, name: str) -> None:
@@ -47,6 +49,7 @@ class VLMCheckpoints:
     """
 
     _aside: Path | None = None  # where a checkpoint is being written
+    _saved_step = -1  # of the last checkpoint that this run wrote or began from
 
     def _controller(self) -> tuple[Any, str]:
         """What has a state_dict to keep, and the file for it."""
@@ -81,11 +84,10 @@ class VLMCheckpoints:
         self._rename_best(aside, run)
         if trainer.args.push_to_hub:
             super()._push_from_checkpoint(str(run / name))  # type: ignore[misc]
+        self._saved_step = trainer.state.global_step
         if trainer.args.should_save:
-            best = trainer.state.best_model_checkpoint
-            rotate_checkpoints(
-                str(run), trainer.args.save_total_limit, best_model_checkpoint=best, use_mtime=True
-            )
+            kept = {name, Path(trainer.state.best_model_checkpoint or name).name}
+            _rotate(run, trainer.args.save_total_limit, kept)
 
     def _publish(self, written: Path, target: Path) -> None:
         trainer: Any = self
@@ -97,11 +99,13 @@ class VLMCheckpoints:
         shutil.rmtree(written.parent, ignore_errors=True)
 
     def _rename_best(self, aside: Path, run: Path) -> None:
-        """The best checkpoint, if it is the one being written, is known by its name of later."""
+        """The best checkpoint by its name of later, and where it is now if the folder moved."""
         trainer: Any = self
-        best = trainer.state.best_model_checkpoint
-        if best is not None and Path(best).parent == aside:
-            trainer.state.best_model_checkpoint = str(run / Path(best).name)
+        if not trainer.state.best_global_step:
+            return
+        best = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.best_global_step}"
+        if (run / best).is_dir() or (aside / best).is_dir():
+            trainer.state.best_model_checkpoint = str(run / best)
 
     def _get_output_dir(self, trial: Any) -> str:
         if self._aside is not None:
@@ -133,13 +137,15 @@ class VLMCheckpoints:
         if trainer.is_world_process_zero():
             try:
                 answer = [self._whole(wanted), None]
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 answer = [None, str(error)]
         if trainer.accelerator.num_processes > 1:
             broadcast_object_list(answer)
         found, problem = answer
         if problem is not None:
             raise ValueError(problem)
+        if found is not None and Path(found).parent == Path(trainer.args.output_dir):
+            self._saved_step = int(found.rpartition("-")[2])
         return found
 
     def _whole(self, wanted: str | bool) -> str | None:
@@ -164,9 +170,14 @@ class VLMCheckpoints:
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         trainer: Any = self
-        rank = f"_{trainer.args.process_index}" if trainer.args.world_size > 1 else ""
-        if checkpoint is not None and not (Path(checkpoint) / f"rng_state{rank}.pth").is_file():
-            log.warning("%s is of another number of processes: random numbers differ", checkpoint)
+        of_ranks = 0 if checkpoint is None else len(list(Path(checkpoint).glob("rng_state*.pth")))
+        if of_ranks not in (0, trainer.args.world_size) and trainer.is_world_process_zero():
+            log.warning(
+                "%s is of %d processes, this run has %d: batches and random numbers differ",
+                checkpoint,
+                of_ranks,
+                trainer.args.world_size,
+            )
         with _readable(checkpoint, "random numbers' state"):
             super()._load_rng_state(checkpoint)  # type: ignore[misc]
 
@@ -182,8 +193,10 @@ class VLMCheckpoints:
         plugin = trainer.accelerator.state.fsdp_plugin
         kind = plugin.state_dict_type
         plugin.set_state_dict_type("FULL_STATE_DICT")
-        save(output_dir)
-        plugin.set_state_dict_type(kind)
+        try:
+            save(output_dir)
+        finally:
+            plugin.set_state_dict_type(kind)
 
     def _loads_plainly(self) -> bool:
         trainer: Any = self
@@ -208,6 +221,17 @@ class VLMCheckpoints:
             load_weights(trainer.model, str(trainer.state.best_model_checkpoint))
         else:
             super()._load_best_model()  # type: ignore[misc]
+
+
+def _rotate(run: Path, limit: int | None, kept: set[str]) -> None:
+    """Delete the oldest checkpoints but ``kept``, each under a name that no checkpoint has."""
+    found = checkpoints(run)
+    surplus = len(found) - max(limit, len(kept)) if limit and limit > 0 else 0
+    for path in [path for path in reversed(found) if path.name not in kept][: max(surplus, 0)]:
+        gone = run / ASIDE
+        shutil.rmtree(gone, ignore_errors=True)
+        os.replace(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _first_of_node(trainer: Any) -> bool:

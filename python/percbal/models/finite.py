@@ -163,7 +163,6 @@ def keep_weights(trainer: Any) -> str | None:
     if not trainer.model.training or trainer.state.global_step == 0:
         return None
     name = f"{PREFIX_CHECKPOINT_DIR}-{trainer.state.global_step}"
-    path = Path(trainer._get_output_dir(trial=None)) / name
-    if not any(from_all_ranks(trainer, [str(path)] if path.is_dir() else [])):
+    if trainer._saved_step != trainer.state.global_step:
         trainer._save_checkpoint(trainer.model, trial=None)  # all ranks write it
-    return str(path)
+    return str(Path(trainer._get_output_dir(trial=None)) / name)

@@ -12,8 +12,9 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-MANIFEST = "manifest.json"
+MANIFEST = "percbal_manifest.json"
 THREADS = 4  # hashing gives up the interpreter's lock
 
 
@@ -29,7 +30,7 @@ def seal(directory: Path) -> None:
         for path, digest in zip(files, digests, strict=True)
     }
     partial = directory / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps({"files": listed}, indent=1))
+    partial.write_text(json.dumps({"sha256": _of_list(listed), "files": listed}, indent=1))
     _sync(partial)
     os.replace(partial, directory / MANIFEST)
     for folder in {directory, *(path.parent for path in files)}:
@@ -57,7 +58,10 @@ def damage(directory: Path, *, skip: tuple[str, ...] = ()) -> str | None:
     skip: suffixes of files that are not looked at.
     """
     try:
-        listed = json.loads((directory / MANIFEST).read_text())["files"]
+        manifest = json.loads((directory / MANIFEST).read_text())
+        listed = manifest["files"]
+        if manifest["sha256"] != _of_list(listed):
+            return f"its {MANIFEST} has changed"
         wanted = {
             directory / name: (int(entry["size"]), str(entry["sha256"]))
             for name, entry in listed.items()
@@ -71,9 +75,14 @@ def damage(directory: Path, *, skip: tuple[str, ...] = ()) -> str | None:
         if path.stat().st_size != size:
             return f"its {path.relative_to(directory)} has {path.stat().st_size} bytes, not {size}"
     with ThreadPoolExecutor(THREADS) as pool:
-        for path, found in zip(wanted, pool.map(_digest, wanted), strict=True):
+        for path, found in zip(wanted, pool.map(_digest_or_error, wanted), strict=True):
+            if isinstance(found, OSError):
+                return f"its {path.relative_to(directory)} cannot be read ({found.strerror})"
             if found != wanted[path][1]:
-                return f"the content of its {path.relative_to(directory)} has changed"
+                return (
+                    f"its {path.relative_to(directory)} has changed (if on purpose, delete its "
+                    f"{MANIFEST})"
+                )
     return None
 
 
@@ -84,6 +93,17 @@ def _files(directory: Path) -> list[Path]:
 def _digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_or_error(path: Path) -> str | OSError:
+    try:
+        return _digest(path)
+    except OSError as error:  # a bad sector
+        return error
+
+
+def _of_list(listed: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
 
 
 def _sync(path: Path) -> None:

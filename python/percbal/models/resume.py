@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import zipfile
 from pathlib import Path
 
@@ -33,13 +34,9 @@ PARTS = {
 
 def checkpoints(directory: str | Path) -> list[Path]:
     """The checkpoints below a directory, whole or not, the newest first."""
-    numbers = {
-        path: path.name.rpartition("-")[2]
-        for path in Path(directory).glob("checkpoint-*")
-        if path.is_dir()
-    }
-    found = [path for path, number in numbers.items() if number.isdigit()]
-    return sorted(found, key=lambda path: -int(numbers[path]))
+    found = [path for path in Path(directory).glob("checkpoint-*") if path.is_dir()]
+    numbered = [path for path in found if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(numbered, key=lambda path: -int(path.name.rpartition("-")[2]))
 
 
 def last_checkpoint(directory: str | Path) -> str | None:
@@ -69,6 +66,8 @@ def incomplete(checkpoint: Path) -> str | None:
     One without a manifest, of an older version or of another trainer, is looked through for files
     that are empty, cut off or missing; what has changed inside a file is not noticed there.
     """
+    if not checkpoint.is_dir():
+        return "there is no such directory"
     if is_sealed(checkpoint):
         return damage(checkpoint)
     return _missing(checkpoint) or next(
@@ -112,6 +111,15 @@ def _missing(checkpoint: Path) -> str | None:
     for part, names in PARTS.items():
         if not any(True for name in names for _ in checkpoint.glob(name)):
             return f"it has no {names[0]}, the {part}"
+    index = checkpoint / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_text())["weight_map"].values())
+        except (ValueError, LookupError, AttributeError):
+            return f"its {index.name} cannot be read"
+        for name in sorted(shards):
+            if not (checkpoint / name).is_file():
+                return f"its {name} is missing"
     adapters = (checkpoint / "adapter_config.json").is_file()
     plain = any(checkpoint.glob("model.safetensors*"))
     if plain and not adapters and not (checkpoint / "config.json").is_file():
@@ -131,6 +139,6 @@ def _cut_off(path: Path) -> str | None:
             json.loads(path.read_text())
     except (SafetensorError, OSError, ValueError) as error:
         return f"cannot be read ({first_line(error)})"
-    if path.suffix in (".pt", ".pth") and not zipfile.is_zipfile(path):
+    if path.suffix in (".pt", ".pth", ".bin") and not zipfile.is_zipfile(path):
         return "is cut off"
     return None

@@ -21,6 +21,7 @@ from percbal.study.files import read_json, write_json
 
 TRAINED = 0.9  # a training counts in the progress bar like so much of a run that is also measured
 PROGRESS = "progress.json"
+ENDS_WITH_PARENT = "PERCBAL_ENDS_WITH_PARENT"  # set for a job: its stdin is a pipe of its parent
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Job:
     def start(self, threads: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / PROGRESS).unlink(missing_ok=True)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), ENDS_WITH_PARENT: "1"}
         with open(self.directory / "log.txt", "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self.arguments],
@@ -49,6 +50,13 @@ class Job:
     def returncode(self) -> int | None:
         assert self.process is not None
         return self.process.poll()
+
+    def close(self) -> None:
+        """End it, if it has not ended, and wait until it has."""
+        assert self.process is not None and self.process.stdin is not None
+        self.process.terminate()
+        self.process.stdin.close()
+        self.process.wait()
 
     def done(self) -> float:
         """The part that is done, by its own account."""
@@ -80,6 +88,7 @@ def run_jobs(jobs: list[Job], *, at_once: int, what: str) -> None:
             time.sleep(0.5)
             for job in [job for job in running if job.returncode() is not None]:
                 running.remove(job)
+                job.close()
                 if job.returncode() == 0:
                     done += 1
                     bar.write(f"finished: {job.label}")
@@ -94,8 +103,7 @@ def run_jobs(jobs: list[Job], *, at_once: int, what: str) -> None:
     finally:
         bar.close()
         for job in running:
-            assert job.process is not None
-            job.process.terminate()
+            job.close()
     if failed:
         names = "; ".join(job.label for job in failed)
         raise RuntimeError(f"failed: {names}; the last lines of the first:\n{failed[0].tail()}")
@@ -110,6 +118,8 @@ def _threads(at_once: int) -> int:
 
 def end_with_parent() -> None:
     """In a job: end when the process that started it does, however that one is killed."""
+    if os.environ.get(ENDS_WITH_PARENT) != "1":
+        return
 
     def wait() -> None:
         # not through sys.stdin, whose lock a thread would hold as the interpreter ends

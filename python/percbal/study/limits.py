@@ -121,7 +121,7 @@ def power(study: Study, results: Results, starts: list[str]) -> str:
         sd = 100 * math.sqrt(np.mean([np.var(gain, ddof=1) for gain in gains]))
         cells = [f"{sd:.1f}", f"{detectable(sd, n):.1f}", "", "", ""]
         moved, before = results.row(start, OUTCOME).figures["a_p"], results.row(start, START)
-        r = before.coupling["within_perception"]
+        r = before.coupling.get("within_perception", math.nan)
         if moved.low > 0 and r > 0:
             most = 100 * before.figures["a_r"].value * moved.value * (1 / r - 1)
             runs = next((str(k) for k in range(2, 1000) if t_power(most, sd, k) >= 0.8), "1000+")
@@ -141,7 +141,7 @@ def _left(arm: Arm, before: Row) -> float | None:
     The standard deviations are those of all samples. A group's are smaller, and their ratio is
     taken to be the same.
     """
-    r = before.coupling["within_perception"]
+    r = before.coupling.get("within_perception", math.nan)
     if not math.isfinite(r):
         return None
     s_a, s_p = (math.sqrt(x * (1 - x)) for x in (before.figures[m].value for m in ("a", "a_p")))

@@ -128,6 +128,8 @@ class Study:
             raise ValueError(f"an arm's kind must be one of {KINDS}, got {sorted(kinds)}")
         if not 0 <= self.samples <= 9:
             raise ValueError(f"samples must be 0 to 9, one digit, got {self.samples}")
+        if self.sft.instances is None or self.base.instances is None:
+            raise ValueError("bases and starts need a number of instances, which they share")
         unknown = {name for pair in self.compared for name in pair} - {a.name for a in self.arms}
         if unknown:
             raise ValueError(f"there is no arm {', '.join(sorted(unknown))} to compare")
@@ -205,7 +207,10 @@ class Study:
     @classmethod
     def load(cls, path: Path) -> Study:
         """Read what ``save`` wrote."""
-        fields = json.loads(path.read_text())
+        try:
+            fields = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be read ({error}); choose another --name") from error
 
         def arm(values: dict[str, Any] | None) -> Arm | None:
             return Arm(**values) if values else None

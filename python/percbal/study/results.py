@@ -128,6 +128,11 @@ def collect(study: Study, root: Path) -> Results:
         starts = _read(root, study.runs_of(start, START)) if study.measure_starts else {}
         found = {arm.name: _read(root, study.runs_of(start, arm.name)) for arm in study.arms}
         base = {run.start: evaluation for run, evaluation in starts.items()}
+        if study.measure_starts:  # a change needs its start
+            found = {
+                arm: {run: e for run, e in runs.items() if run.start in base}
+                for arm, runs in found.items()
+            }
         if starts:
             rows.append(_row(study, start, START, starts, {}))
         rows += [_row(study, start, arm, runs, base) for arm, runs in found.items() if runs]

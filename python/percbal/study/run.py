@@ -162,6 +162,5 @@ def main(directory: str, stage: str, *names: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    if not sys.stdin.isatty():
-        end_with_parent()
+    end_with_parent()
     main(*sys.argv[1:])

@@ -10,6 +10,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
@@ -76,9 +77,10 @@ def _alone(root: Path) -> Iterator[None]:
 
 def _claim(study: Study, root: Path) -> None:
     path = root / files.STUDY
-    if path.exists() and Study.load(path) != study:
+    if not path.exists():
+        files.write_json(path, asdict(study))
+    elif Study.load(path) != study:
         raise ValueError(f"{root} holds a study with other settings; choose another --name")
-    study.save(path)
 
 
 def _make_untrained_models(study: Study, root: Path) -> None:
@@ -87,14 +89,16 @@ def _make_untrained_models(study: Study, root: Path) -> None:
     images = [task.generate(index, "train", 0).image for index in range(64)]
     for seed in study.base_seeds():
         path = files.untrained(root, seed)
-        if not (path / "processor_config.json").exists():
+        if not path.exists():
+            partial = path.with_suffix(".partial")
             build_tiny_vlm(
-                path,
+                partial,
                 task.vocabulary(),
                 pixel_stats=pixel_statistics(images),
                 seed=seed,
                 **{"image_size": images[0].width, **study.model_options},
             )
+            os.replace(partial, path)
 
 
 def _base(root: Path, seed: int) -> Job:
