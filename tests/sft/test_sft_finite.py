@@ -120,7 +120,7 @@ def test_values_of_unknown_rows_are_named_without_them():
     assert bad_inputs({**inputs, "pixel_values": torch.zeros(10, 4)}) is None
 
 
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("engine", ["ddp", pytest.param("fsdp2", marks=pytest.mark.slow)])
 def test_all_ranks_stop_alike_and_name_the_row(llava, tmp_path, engine):
     model, processor, _ = llava
     model.save_pretrained(tmp_path / "model")
