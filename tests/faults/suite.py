@@ -187,9 +187,13 @@ def main() -> None:
     for kind in trainings.KINDS:
         if args.only in (None, kind):
             failures += _run_kind(kind, args.out)
-    for name, cases in (("ranks", ranks.cases), ("study", studies.cases)):
+    others = (
+        ("ranks", "one of two ranks killed", ranks.cases),
+        ("study", "Ctrl-C and kill -9", studies.cases),
+    )
+    for name, disturbance, cases in others:
         if args.only in (None, name):
-            failures += _keep(args.out, name, name, cases(args.out / name))
+            failures += _keep(args.out, name, disturbance, cases(args.out / name))
     subprocess.run([sys.executable, HERE / "page.py", args.out], check=True)
     sys.exit(1 if failures else 0)
 
