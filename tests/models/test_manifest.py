@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
+from damages import DAMAGES
 
 from percbal.models.manifest import MANIFEST, damage, is_sealed, publish, seal
 from percbal.models.resume import checkpoints, last_checkpoint
 
-DAMAGES = {
-    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "emptied": lambda path: os.truncate(path, 0),
-    "deleted": lambda path: path.unlink(),
-    "bit flipped": lambda path: path.write_bytes(
-        path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])
-    ),
+KINDS = {damage.__name__: damage for damage in DAMAGES} | {
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
 }
 FILES = ("model.safetensors", "trainer_state.json", "optimizer/rank0/shard.bin")
@@ -36,10 +29,10 @@ def test_a_sealed_directory_is_whole(sealed):
     assert not (sealed / f"{MANIFEST}.partial").exists()
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FILES)
 def test_every_change_to_a_file_names_the_file(sealed, kind, name):
-    DAMAGES[kind](sealed / name)
+    KINDS[kind](sealed / name)
     assert name in damage(sealed)
 
 

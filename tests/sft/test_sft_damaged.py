@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import vlm_fixtures as vlm
+from damages import deleted, emptied, truncated
 
 from percbal.models.finite import keep_weights
 from percbal.models.loading import LoadingError, load_vlm
@@ -19,11 +20,7 @@ from percbal.models.weights import load_weights
 from percbal.sft.trainer import BalancedSFTTrainer
 
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json")
-DAMAGES = {
-    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "emptied": lambda path: os.truncate(path, 0),
-    "deleted": lambda path: path.unlink(),
-}
+DAMAGES = {damage.__name__: damage for damage in (truncated, emptied, deleted)}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import t_interval, wilson_interval
 from percbal.evaluate.sampled import coupling
 from percbal.study import files
+from percbal.study.json_files import write_json
 from percbal.study.limits import limits
 from percbal.study.plan import START
 from percbal.study.presets import PRESETS
@@ -51,7 +52,7 @@ def evaluation(a: list[list[float]], p: list[list[float]], history=()) -> dict:
 
 def save(root, arm, value, study=STUDY, start=FIRST):
     run = study.runs_of(start, arm)[0]
-    files.write_json(files.run_directory(root, run) / files.EVALUATION, value)
+    write_json(files.run_directory(root, run) / files.EVALUATION, value)
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_the_coupling_is_that_of_the_samples(results):
 
 
 def test_the_results_survive_json(tmp_path, results):
-    files.write_json(tmp_path / "results.json", results.to_dict())
+    write_json(tmp_path / "results.json", results.to_dict())
     again = Results.load(tmp_path / "results.json")
     assert repr(again) == repr(results)  # NaN, where nothing varies, is not equal to itself
 

@@ -18,6 +18,7 @@ from percbal.evaluate.diagnose import METRICS
 from percbal.report.plots import History, accuracy_figure, training_figure
 from percbal.report.samples import sample
 from percbal.study import files
+from percbal.study.json_files import read_json
 from percbal.study.limits import limits
 from percbal.study.plan import START, TEST_SEED, Study
 from percbal.study.results import MEANING, Results
@@ -126,7 +127,7 @@ def _history(study: Study, root: Path, start: str) -> History:
     """What the runs that are there have logged."""
     logged = {
         arm.name: [
-            files.read_json(files.run_directory(root, run) / files.HISTORY)
+            read_json(files.run_directory(root, run) / files.HISTORY)
             for run in study.runs_of(start, arm.name)
         ]
         for arm in study.arms
@@ -140,7 +141,7 @@ def _samples(study: Study, root: Path) -> str:
     start = study.populations()[0]
     first = {arm.name: study.runs_of(start, arm.name)[0] for arm in study.arms}
     found = {
-        arm: files.read_json(files.run_directory(root, run) / files.DIAGNOSIS)
+        arm: read_json(files.run_directory(root, run) / files.DIAGNOSIS)
         for arm, run in first.items()
     }
     shown = "".join(

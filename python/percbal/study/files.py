@@ -1,11 +1,8 @@
-"""Where a study keeps what it makes, below one directory; files that are whole or not there."""
+"""Where a study keeps what it makes, below one directory."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 from percbal.study.plan import Run, Start, folder
 
@@ -19,7 +16,7 @@ DIAGNOSIS = "diagnosis.json"  # of a run: every greedy completion on the test's 
 
 def untrained(root: Path, seed: int) -> Path:
     """The model that a base begins as."""
-    return root / "bases" / f"seed{seed}" / "untrained"
+    return base_directory(root, seed) / "untrained"
 
 
 def base_directory(root: Path, seed: int) -> Path:
@@ -37,16 +34,3 @@ def start_directory(root: Path, start: Start) -> Path:
 def run_directory(root: Path, run: Run) -> Path:
     """Of an arm's training from a start, and of what was measured."""
     return root / "runs" / folder(run.start) / folder(run.arm) / f"seed{run.seed}"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write whole or not at all: a reader, or a later run, never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    os.replace(partial, path)
-
-
-def read_json(path: Path) -> Any:
-    """None if it is not there."""
-    return json.loads(path.read_text()) if path.is_file() else None

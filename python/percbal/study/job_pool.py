@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from percbal.study.files import read_json, write_json
+from percbal.study.json_files import read_json, write_json
 
 TRAINED = 0.9  # a training counts in the progress bar like so much of a run that is also measured
 PROGRESS = "progress.json"

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from percbal.study.json_files import write_json
+
 START = "start"  # in place of an arm: the start itself, measured and not trained
 KINDS = ("sft", "grpo")
 TEST_SEED = 20_000  # of the test instances, the same for every run
@@ -202,7 +204,7 @@ class Study:
 
     def save(self, path: Path) -> None:
         """Write JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1))
+        write_json(path, asdict(self))
 
     @classmethod
     def load(cls, path: Path) -> Study:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import Interval, paired_difference, t_interval, wilson_interval
 from percbal.study import files
+from percbal.study.json_files import read_json
 from percbal.study.plan import KNOWN, NEW, START, Run, Study
 
 Array = NDArray[np.float64]
@@ -147,9 +148,7 @@ def collect(study: Study, root: Path) -> Results:
 
 
 def _read(root: Path, runs: Iterable[Run]) -> Evaluations:
-    found = {
-        run: files.read_json(files.run_directory(root, run) / files.EVALUATION) for run in runs
-    }
+    found = {run: read_json(files.run_directory(root, run) / files.EVALUATION) for run in runs}
     return {run: evaluation for run, evaluation in found.items() if evaluation is not None}
 
 

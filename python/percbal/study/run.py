@@ -24,6 +24,7 @@ from percbal.sft.collate import EncodedDataset
 from percbal.study import files
 from percbal.study.data import encoded, fresh
 from percbal.study.job_pool import TRAINED, end_with_parent, write_progress
+from percbal.study.json_files import write_json
 from percbal.study.plan import GRPO, NEW, SPLITS, START, TEST_SEED, Arm, Run, Study
 from percbal.study.training import History, fine_tune, reinforce
 from percbal.tasks import get_task
@@ -66,9 +67,9 @@ def run_arm(root: Path, start_name: str, arm_name: str, seed: int) -> None:
     trained = time.monotonic() - began
     write_progress(out, TRAINED)
     found = measure(study, model, processor)
-    files.write_json(out / files.DIAGNOSIS, found[NEW].diagnosis.to_dict())
+    write_json(out / files.DIAGNOSIS, found[NEW].diagnosis.to_dict())
     seconds = {"train": round(trained, 1), "evaluate": round(time.monotonic() - began - trained, 1)}
-    files.write_json(
+    write_json(
         out / files.EVALUATION,
         {
             "samples": study.samples,
@@ -140,7 +141,7 @@ def signals(history: History) -> dict[str, list[float]]:
 
 def _keep(model: PreTrainedModel, processor: ProcessorMixin, history: History, out: Path) -> None:
     """History, then model and processor, to load like any other; whole or not at all."""
-    files.write_json(out / files.HISTORY, history)
+    write_json(out / files.HISTORY, history)
     if (out / files.MODEL).exists():
         return
     partial = out / f"{files.MODEL}.partial"

@@ -10,13 +10,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
 from percbal.study import files
 from percbal.study.data import make_data
 from percbal.study.job_pool import Job, run_jobs
+from percbal.study.json_files import write_json
 from percbal.study.limits import limits
 from percbal.study.plan import Run, Study
 from percbal.study.results import Results, collect
@@ -58,7 +58,7 @@ def _run(study: Study, root: Path, jobs: int) -> Results:
 def write_results(study: Study, root: Path) -> Results:
     """Collect what is there into results.json and results.md."""
     results = collect(study, root)
-    files.write_json(root / files.RESULTS, results.to_dict())
+    write_json(root / files.RESULTS, results.to_dict())
     sections = (table(results), note(results), limits(study, results))
     (root / "results.md").write_text("\n\n".join(filter(None, sections)) + "\n")
     return results
@@ -78,7 +78,7 @@ def _alone(root: Path) -> Iterator[None]:
 def _claim(study: Study, root: Path) -> None:
     path = root / files.STUDY
     if not path.exists():
-        files.write_json(path, asdict(study))
+        study.save(path)
     elif Study.load(path) != study:
         raise ValueError(f"{root} holds a study with other settings; choose another --name")
 

@@ -1,0 +1,21 @@
+"""JSON files that are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write whole or not at all: a reader, or a later run, never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value))
+    os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """None if it is not there."""
+    return json.loads(path.read_text()) if path.is_file() else None
