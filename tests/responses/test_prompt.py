@@ -14,11 +14,11 @@ from transformers import ProcessorMixin
 from trl import GRPOTrainer
 from trl.data_utils import apply_chat_template
 
-from percbal.evaluate.diagnose import complete
+from percbal.evaluate.generation import complete
 from percbal.grpo.blind_signals import blind_answers
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_processor
-from percbal.responses.prompt import render, response_text
+from percbal.responses.prompt import given_ids, render, trained_turn
 from percbal.segments.sampled import GeneratedSegments
 from percbal.segments.tagged import PERCEPTION, REASONING
 from percbal.sft.collate import SegmentCollator
@@ -59,7 +59,9 @@ def test_the_ids_of_a_diagnosis(processor):
         asked.extend(input_ids.tolist())
         return torch.cat((input_ids, torch.full((len(input_ids), 1), EOS)), 1)
 
-    model = SimpleNamespace(device="cpu", _can_compile_fullgraph=False, generate=generate)
+    model = SimpleNamespace(
+        device="cpu", _can_compile_fullgraph=False, generate=generate, generation_config=None
+    )
     instance = SimpleNamespace(image=IMAGE, query=QUERY, response=RESPONSE)
     prefix = "<perception> w2 </perception>"
     assert complete(model, processor, [instance] * 2, ["", prefix]) == ["", prefix]
@@ -127,7 +129,6 @@ CONVERSATIONS = {
     "two images": [[user(SHOWN, "w1", SHOWN, "w2")]],
     "after a system message": [[turn("system", "w3"), *WITH_IMAGE]],
     "after an answer": [[*WITH_IMAGE, turn("assistant", "w2"), turn("user", "w3")]],
-    "that end with the assistant": [[*WITH_IMAGE, turn("assistant", "w2")]],
     "without a template": ["look w1", "w2"],
 }
 SPOKEN = (  # a template that the trainer brings, with an option
@@ -153,28 +154,87 @@ def test_prompts_of_rollouts_are_those_of_trl(processor, family, prompts):
 class Template:
     """Opens a turn with a tag that a finished turn does not have, as templates for thinking do."""
 
+    opening = "[assistant]<think>"
+
     def apply_chat_template(
         self, messages, add_generation_prompt=False, continue_final_message=False, **_
     ):
         turns = [f"[{m['role']}]{m['content']}[end]" for m in messages]
-        text = "".join(turns) + "[assistant]<think>" * add_generation_prompt
+        text = "".join(turns) + self.opening * add_generation_prompt
         return text.removesuffix("[end]") if continue_final_message else text
 
 
+class Plain(Template):
+    opening = "[assistant]"
+
+
+class Spaced(Template):
+    """Asks with a line break that a finished turn does not have, as LLaVA-OneVision's does."""
+
+    opening = "[assistant]\n"
+
+
+ASKED = [
+    [turn("user", "how many?")],
+    [turn("system", "count"), turn("user", "how many?")],
+    [turn("user", "a"), turn("assistant", "b"), turn("tool", "c")],
+]
+
+
+@pytest.mark.parametrize("prompt", ASKED, ids=["user", "system", "tool"])
+@pytest.mark.parametrize("template", [Plain, Template, Spaced])
+def test_trained_as_trl_renders_it(template, prompt):
+    completion = [turn("assistant", "two")]
+    trl = apply_chat_template({"prompt": prompt, "completion": completion}, template())
+    ours = trained_turn(template(), prompt, completion, begin="conversation")
+    assert ours._asdict() == {name: trl[name] for name in ("prompt", "completion")}
+    if template is Plain:  # the two renderings agree
+        assert trained_turn(template(), prompt, completion) == ours
+
+
+@pytest.mark.parametrize("prompt", ASKED, ids=["user", "system", "tool"])
 @pytest.mark.parametrize(
-    "prompt, response",
+    "template, response, completion",
     [
-        ([turn("user", "how many?")], "two[end]"),
-        ([turn("system", "count"), turn("user", "how many?")], "two[end]"),
-        ([turn("user", "a"), turn("assistant", "b"), turn("tool", "c")], "two[end]"),
-        # a finished turn cannot go on in another one
-        ([turn("user", "how many?"), turn("assistant", "<p>")], "[end][assistant]two[end]"),
+        (Plain, "<p>two", "<p>two[end]"),
+        (Spaced, "<p>two", "<p>two[end]"),
+        (Template, "<p>two", "\n</think>\n\n<p>two[end]"),
+        (Template, "hm</think><p>two", "hm</think><p>two[end]"),
+        (Template, "<think>hm</think><p>two", "hm</think><p>two[end]"),
     ],
 )
-def test_a_response_begins_where_trl_lets_it_begin(prompt, response):
-    completion = [turn("assistant", "two")]
-    trl = apply_chat_template({"prompt": prompt, "completion": completion}, Template())
-    assert response_text(Template(), prompt, completion) == trl["completion"] == response
+def test_trained_to_continue_what_is_asked(template, prompt, response, completion):
+    turned = trained_turn(template(), prompt, [turn("assistant", response)])
+    assert turned == (render(template(), prompt), completion)
+
+
+class Strict(Spaced):
+    """Rewrites what a response says."""
+
+    def apply_chat_template(self, messages, **options):
+        return super().apply_chat_template(messages, **options).replace("two", "2")
+
+
+def test_a_response_that_the_template_rewrites_is_refused():
+    with pytest.raises(ValueError, match="changes the response, .* 'two'"):
+        trained_turn(Strict(), ASKED[0], [turn("assistant", "two")])
+    with pytest.raises(ValueError, match="must be one message, got 2"):
+        trained_turn(Spaced(), ASKED[0], [turn("assistant", "two"), turn("user", "why?")])
+
+
+def test_the_given_beginning_has_the_ids_of_a_trained_response(processor):
+    tokenizer = processor.tokenizer
+    assert given_ids(tokenizer, RESPONSE + " <eos>", "<perception> w2 </perception>") == PERCEIVED
+    assert given_ids(tokenizer, "w1 " + RESPONSE, "<perception>") == [W1, OPEN]
+    with pytest.raises(ValueError, match="does not contain 'w9'"):
+        given_ids(tokenizer, RESPONSE, "w9")
+
+
+def test_a_rollout_goes_on_in_the_turn_that_its_prompt_ends_with(processor):
+    """Stock TRL samples in another turn of the assistant, and trains on the one that goes on."""
+    prompt = [[*WITH_IMAGE, turn("assistant", "w2")]]
+    assert Policy(processor)._tokenize_prompts(prompt)[0] == [[*PROMPT, W2]]
+    assert Trl(processor)._tokenize_prompts(prompt)[0] == [[*PROMPT, W2, EOS]]
 
 
 def test_a_prompt_ends_where_the_model_goes_on():

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.intervals import Interval, wilson_interval
-from percbal.responses.prompt import render
+from percbal.evaluate.generation import complete
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Instance, Task
@@ -117,60 +116,6 @@ def diagnose(
         parse_failures=sum(not r.parsed for r in records),
         records=records,
     )
-
-
-@torch.no_grad()
-def complete(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    instances: Sequence[Instance],
-    prefixes: Sequence[str],
-    *,
-    sample: bool = False,
-) -> list[str]:
-    """Completions of the instances' prompts, each beginning with its prefix.
-
-    Greedy, or, with ``sample``, drawn from the model's own distribution (temperature 1).
-    """
-    prompts = [_prompt(processor, instance) for instance in instances]
-    inputs = processor(
-        images=[[instance.image] for instance in instances],
-        text=[prompt + prefix for prompt, prefix in zip(prompts, prefixes, strict=True)],
-        padding=True,
-        padding_side="left",  # so that every row's next token is in the same place
-        add_special_tokens=False,  # the chat template has them
-        return_tensors="pt",
-    ).to(model.device)
-    tokenizer = processor.tokenizer
-    start = inputs["input_ids"].shape[1]
-    generate: Any = model.generate
-    output = generate(
-        **inputs,
-        do_sample=sample,
-        **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}),
-        max_new_tokens=_token_budget(tokenizer, instances),
-        pad_token_id=tokenizer.pad_token_id,
-        # a growing cache is copied at every token, which on the CPU takes half of the time
-        cache_implementation="static" if model._can_compile_fullgraph else None,
-        disable_compile=True,
-    )
-    prefix_ids = tokenizer(list(prefixes), add_special_tokens=False)["input_ids"]
-    # decoded together: a word-level tokenizer puts spaces between the ids that it is given
-    whole = [
-        [*prefix, *new] for prefix, new in zip(prefix_ids, output[:, start:].tolist(), strict=True)
-    ]
-    return tokenizer.batch_decode(whole, skip_special_tokens=True)
-
-
-def _prompt(processor: ProcessorMixin, instance: Instance) -> str:
-    content = [{"type": "image"}, {"type": "text", "text": instance.query}]
-    return render(processor, [{"role": "user", "content": content}])
-
-
-def _token_budget(tokenizer: Any, instances: Sequence[Instance]) -> int:
-    responses = [instance.response for instance in instances]
-    longest = max(len(ids) for ids in tokenizer(responses, add_special_tokens=False)["input_ids"])
-    return longest + longest // 2 + 1
 
 
 def _record(task: Task, instance: Instance, completion: str, reasoned: str) -> Record:

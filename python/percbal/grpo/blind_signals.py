@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from trl.trainer.utils import pad
 
+from percbal.models.inputs import PER_TOKEN, model_inputs
 from percbal.rewards import blind_messages, masked_kl
 from percbal.segments.sampled import GeneratedSegments
 from percbal.segments.tagged import PERCEPTION
@@ -77,7 +78,7 @@ def _generate(trainer: Any, messages: list[Any], prefixes: list[Ids]) -> list[st
     """Sampled texts, each with the prefix that it goes on from."""
     prompt_ids, images, fields = trainer._tokenize_prompts(messages)
     ids = [[*prompt, *prefix] for prompt, prefix in zip(prompt_ids, prefixes, strict=True)]
-    for name in ("token_type_ids", "mm_token_type_ids"):  # one per token of the prompt
+    for name in PER_TOKEN:
         if name in fields:
             fields[name] = [
                 [*row, *([0] * len(prefix))]
@@ -98,21 +99,19 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
     prompt_ids, images, fields = trainer._tokenize_prompts(list(prompts))
     device = trainer.accelerator.device
     value = trainer._tokenizer.pad_token_id
-    left = [torch.tensor(row) for row in prompt_ids]
+    extra = model_inputs(prompt_ids, fields, value)  # prompts padded on the left
+    extra = {name: field.to(device) for name, field in extra.items()}
     right = [torch.tensor(row, dtype=torch.long) for row in completion_ids]
-    ids = torch.cat(
-        (pad(left, padding_value=value, padding_side="left"), pad(right, padding_value=value)), 1
+    completion = pad(right, padding_value=value).to(device)
+    completion_mask = pad([torch.ones_like(row) for row in right], padding_value=0).to(device)
+    keep = completion.shape[1]
+    inputs = (
+        torch.cat((extra.pop("input_ids"), completion), 1),
+        torch.cat((extra.pop("attention_mask"), completion_mask), 1),
     )
-    masks = [torch.ones_like(row) for row in right]
-    completion_mask = pad(masks, padding_value=0)
-    prompt_mask = pad([torch.ones_like(row) for row in left], padding_value=0, padding_side="left")
-    extra = {
-        name: _extended(name, field, ids.shape[1]).to(device)
-        for name, field in fields.items()
-        if field is not None
-    }
-    inputs = (ids.to(device), torch.cat((prompt_mask, completion_mask), 1).to(device))
-    keep = completion_mask.shape[1]
+    for name in PER_TOKEN:
+        if name in extra:
+            extra[name] = torch.nn.functional.pad(extra[name], (0, keep))
     counts = [len(row or []) for row in images] if images is not None else None
     _refuse_tiles(extra, counts)
     size = trainer.args.per_device_train_batch_size
@@ -126,7 +125,7 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
         )[0]
         for fields_ in (extra, {**extra, **grey})
     )
-    return masked_kl(seen, blind, completion_mask.to(device))
+    return masked_kl(seen, blind, completion_mask)
 
 
 def _refuse_tiles(fields: dict[str, Tensor], counts: list[int] | None) -> None:
@@ -139,15 +138,6 @@ def _refuse_tiles(fields: dict[str, Tensor], counts: list[int] | None) -> None:
             f"masked_image_kl does not support models that cut images into tiles: {sum(counts)} "
             f"images became {len(pixels)} rows of pixel_values"
         )
-
-
-def _extended(name: str, field: Any, length: int) -> Tensor:
-    """A field of the processor as a tensor; one value per prompt token becomes one per token."""
-    if name not in ("token_type_ids", "mm_token_type_ids"):
-        return field if isinstance(field, Tensor) else torch.as_tensor(np.array(field))
-    rows = [torch.tensor(row) for row in field]
-    prompt = pad(rows, padding_value=0, padding_side="left")
-    return torch.cat((prompt, prompt.new_zeros(len(prompt), length - prompt.shape[1])), 1)
 
 
 def _through_perception(ids: Ids, segments: np.ndarray) -> Ids:

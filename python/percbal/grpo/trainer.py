@@ -16,12 +16,14 @@ from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
+from percbal.grpo.as_sampled import as_sampled
 from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
+from percbal.grpo.position_guard import difference_alone, differs
 from percbal.grpo.refusals import (
     refuse_split_groups,
     refuse_unmatched_images,
@@ -45,7 +47,7 @@ from percbal.objective.credit import (
     segment_scale,
     token_advantages,
 )
-from percbal.responses.prompt import prompt_ids
+from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids, with_options
 from percbal.rewards import EndpointReanswer
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
@@ -87,7 +89,7 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
         refuse_vllm_with_images(args, train_dataset)
         alone = callable(reward_funcs) or isinstance(reward_funcs, str)
         functions: list[Any] = [reward_funcs] if alone else list(reward_funcs)  # TRL writes into it
-        _never_sample_images(args, processing_class)
+        _never_sample_images(args, processing_class, model)
         super().__init__(
             model=model,
             reward_funcs=functions,
@@ -104,6 +106,8 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
             self._use_token_logprob()
         self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
         self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
+        self._prompts: list[Any] = []  # of the last rollouts, with their images
+        self._positions_checked = False
         self._batches = 0  # of rollouts, in training and evaluation
 
     def _set_up_rewards(self, args: BalancedGRPOConfig) -> None:
@@ -148,16 +152,20 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
             return super()._tokenize_prompts(prompts)
         if self._is_vlm:
             prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
+        return self._encoded(prompts)[:3]
+
+    def _encoded(self, prompts: list[Any]) -> PromptIds:
         options = cast(dict[str, Any], self.chat_template_kwargs)
-        return prompt_ids(
-            self.processing_class, prompts, chat_template=self.chat_template, **options
-        )
+        if self.chat_template is not None:
+            options = {**options, "chat_template": self.chat_template}
+        return prompt_ids(self.processing_class, prompts, **options)
 
     # --- rewards -------------------------------------------------------------------------------
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> Tensor:
+        self._prompts = prompts
         self._segmented = segment_completions(
             self._tokenizer, completion_ids_list, self.args.tags()
         )
@@ -206,7 +214,13 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         refuse_unmatched_images(inputs)
-        batch = super()._generate_and_score_completions(inputs)
+        inputs = [
+            {**row, "prompt": with_options(row["prompt"], row[OPTIONS])} if row.get(OPTIONS) else row
+            for row in inputs
+        ]
+        with as_sampled(self):
+            batch = super()._generate_and_score_completions(inputs)
+            self._check_positions(batch)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
         group_size = self._group_size()
@@ -229,6 +243,35 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
         self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
         self._record(mode, rewards, group_size)
         return batch
+
+    def _check_positions(self, batch: dict[str, Any]) -> None:
+        """Once a run, of the rollout with the shortest prompt, which has the most padding.
+
+        Every rank makes the same passes, as they can be collective, and raises if one must.
+        """
+        if self._positions_checked or not self.model.training:
+            return
+        self._positions_checked = True
+        lengths = batch["prompt_mask"].sum(1)
+        row = int(lengths.argmin())
+        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()].tolist()
+        prompt = self._prompts[row]
+        if isinstance(prompt, str):
+            ids = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist()
+            alone = PromptIds([ids], None, {}, [prompt])
+        else:
+            alone = self._encoded([prompt])
+        self.model.eval()  # dropout would differ by itself
+        found, rounding = difference_alone(self, batch, row, alone, completion)
+        self.model.train()
+        bad = torch.tensor(float(differs(found, rounding)), device=self.accelerator.device)
+        if self.accelerator.reduce(bad, "sum"):
+            raise RuntimeError(
+                f"the log-probabilities of a rollout differ by {found:.2g} per token between a "
+                f"batch and the rollout alone (rounding makes {rounding:.2g}): this version of TRL "
+                "or transformers puts padding or images of this model beside the wrong tokens; "
+                "train with prompts of one length, or with per_device_train_batch_size=1"
+            )
 
     def _perception_keys(self) -> Tensor:
         """(R,) int64 of all ranks: equal where the perceived texts are."""
@@ -306,12 +349,16 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
         return self.alpha, ALPHA_FILE
 
 
-def _never_sample_images(args: BalancedGRPOConfig, processor: Any) -> None:
-    """A sampled image token would stand for an image that is not there; the forward pass fails."""
-    names = ("image_token_id", "video_token_id")
-    ids = [getattr(processor, name, None) for name in names]
-    banned = [i for i in ids if isinstance(i, int)]
+def _never_sample_images(args: BalancedGRPOConfig, processor: Any, model: Any) -> None:
+    """A sampled image token would stand for an image that is not there; the forward pass fails.
+
+    The model's config names the token that it replaces; a processor may name another (Gemma3).
+    """
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    sources = (processor, getattr(model, "config", None))
+    banned = {getattr(source, name, None) for source in sources for name in names}
+    ids = sorted(i for i in banned if isinstance(i, int))
     given: dict[str, Any] = dict(args.generation_kwargs or {})  # type: ignore[arg-type]
-    if banned and not args.use_vllm:
-        given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *banned})
+    if ids and not args.use_vllm:
+        given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *ids})
         args.generation_kwargs = given

@@ -1,29 +1,61 @@
 """What a model is asked, and where its response begins: nothing else here applies a chat template.
 
-As text for fine-tuning and diagnosis, as ids for rollouts and for what the policy is asked without
-the image. Tests hold all of them to the same ids, and those of rollouts to TRL's; TRL's own
-collator, which renders the examples of fine-tuning, is checked against `response_text` row by row.
+The rule (docs/prompts.md): a model is asked by its chat template with ``add_generation_prompt``,
+as serving engines do, and is trained to continue exactly that. Fine-tuning, diagnosis, rollouts
+and questions without the image all render by this file; tests hold all of them to the same ids.
+
+A conversation's own options of the template travel with its first message, as the key
+``chat_template_kwargs``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from os.path import commonprefix
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from percbal.responses.thoughts import CLOSING, OPENING, opens_thoughts
 
 Messages = Sequence[Mapping[str, Any]]
+Begin = Literal["generation", "conversation"]
+OPTIONS = "chat_template_kwargs"
+END_OF_THOUGHTS = f"\n{CLOSING}\n\n"  # as the templates of Qwen write it
 
 
-def render(processor: Any, messages: Messages, *, finished: bool = False) -> str:
+class Turn(NamedTuple):
+    """One turn of the assistant as text: what it is asked, and what it is trained to continue."""
+
+    prompt: str
+    completion: str  # what the template puts before the response, the response, the turn's end
+
+
+def with_options(messages: Messages, options: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The messages, the first of which carries options of the chat template, if there are any."""
+    copies = [dict(message) for message in messages]
+    if options and copies:
+        copies[0][OPTIONS] = {**(copies[0].get(OPTIONS) or {}), **options}
+    return copies
+
+
+def render(processor: Any, messages: Messages, *, finished: bool = False, **options: Any) -> str:
     """The text of a conversation by the chat template of a processor or a tokenizer.
 
     messages: as the template wants them, images as parts ``{"type": "image"}``.
     finished: nothing more is to be said. Otherwise the text ends where the model goes on: in a new
         turn of the assistant, or in its last one.
-    Raises ValueError where no assistant can go on, as after a system message.
+    options: of the chat template; those that the conversation carries come first.
+    Raises ValueError where no assistant can go on, as after a system message, and without a
+    template.
     """
+    if getattr(processor, "chat_template", "") is None and "chat_template" not in options:
+        raise ValueError(
+            f"{type(processor).__name__} has no chat template: a model that was not trained on "
+            "conversations must be given one (chat_template.jinja beside its processor)"
+        )
+    options = {**options, **(messages[0].get(OPTIONS) or {})}
+    messages = [{k: v for k, v in message.items() if k != OPTIONS} for message in messages]
     if finished:
-        return processor.apply_chat_template(messages, tokenize=False)
+        return processor.apply_chat_template(messages, tokenize=False, **options)
     role = messages[-1]["role"]
     if role not in ("user", "tool", "assistant"):
         raise ValueError(
@@ -32,19 +64,83 @@ def render(processor: Any, messages: Messages, *, finished: bool = False) -> str
         )
     own = role == "assistant"
     return processor.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=not own, continue_final_message=own
+        messages,
+        tokenize=False,
+        add_generation_prompt=not own,
+        continue_final_message=own,
+        **options,
     )
 
 
-def response_text(processor: Any, prompt: Messages, completion: Messages) -> str:
-    """What follows the prompt in the whole conversation, the end of the turn included.
+def trained_turn(
+    processor: Any,
+    prompt: Messages,
+    completion: Messages,
+    *,
+    begin: Begin = "generation",
+    **options: Any,
+) -> Turn:
+    """The turn that fine-tuning trains on, the end of the turn included.
 
-    The prompt counts as far as the conversation begins with it: some templates open a turn with
-    more, such as a tag for thinking, than a finished turn has. Equal to ``completion`` of
-    `trl.data_utils.apply_chat_template`.
+    begin: "generation": the prompt is what the model is asked in use. Where the template renders a
+        finished turn otherwise, the response and what follows it are put behind that prompt; a
+        block of thoughts that the prompt opens and the response does not close is closed.
+        "conversation": the prompt counts as far as the whole conversation begins with it, equal
+        to `trl.data_utils.apply_chat_template`.
+    Raises ValueError for a template that changes the response, so that it cannot be found.
     """
-    whole = render(processor, [*prompt, *completion], finished=True)
-    return whole[len(commonprefix([render(processor, prompt), whole])) :]
+    asked = render(processor, prompt, **options)
+    conversation = [*with_options(prompt, None), *completion]
+    whole = render(processor, conversation, finished=True, **options)
+    if begin == "conversation" or whole.startswith(asked):
+        start = len(commonprefix([asked, whole]))
+        return Turn(whole[:start], whole[start:])
+    response, end = _split(whole, completion)
+    if opens_thoughts(asked):
+        if CLOSING not in response:
+            response = END_OF_THOUGHTS + response
+        elif response.lstrip().startswith(OPENING):  # the prompt has it already
+            response = response.lstrip()[len(OPENING) :]
+    return Turn(asked, response + end)
+
+
+def _split(whole: str, completion: Messages) -> tuple[str, str]:
+    """The one response of a finished conversation, and what the template puts behind it."""
+    if len(completion) != 1:
+        raise ValueError(
+            "this chat template renders a finished turn unlike one that is asked for, so the "
+            f"completion must be one message, got {len(completion)}; or train with "
+            "train_prompt=conversation"
+        )
+    text = _text(completion[0].get("content"))
+    for response in dict.fromkeys((text, text.strip())):
+        at = whole.rfind(response)
+        if at >= 0 and response:
+            return response, whole[at + len(response) :]
+    raise ValueError(f"the chat template changes the response, so it cannot be found: {text!r:.60}")
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text") or "" for part in content or ())
+
+
+def given_ids(tokenizer: Any, completion: str, beginning: str) -> list[int]:
+    """The ids of a trained completion up to the end of ``beginning``, which it contains.
+
+    They are those that the model was trained to write there: the completion is tokenised whole,
+    and a token that begins inside ``beginning`` and ends behind it is kept.
+    """
+    at = completion.find(beginning)
+    if at < 0:
+        raise ValueError(f"the completion does not contain {beginning!r:.60}")
+    end = at + len(beginning)
+    if not tokenizer.is_fast:  # no offsets
+        return tokenizer(completion[:end], add_special_tokens=False)["input_ids"]
+    encoded = tokenizer(completion, add_special_tokens=False, return_offsets_mapping=True)
+    pairs = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    return [i for i, (first, _) in pairs if first < end]
 
 
 class PromptIds(NamedTuple):
@@ -53,25 +149,26 @@ class PromptIds(NamedTuple):
     ids: list[list[int]]  # of each prompt, images expanded, no padding
     images: list[list[Any] | None] | None  # of each prompt; None where there is none at all
     fields: dict[str, Any]  # what else the processor made, such as pixel_values
+    texts: list[str]  # as rendered
 
 
 def prompt_ids(processor: Any, prompts: Sequence[Messages], **options: Any) -> PromptIds:
-    """The ids of prompts that the assistant is to answer in a new turn.
+    """The ids of prompts that the assistant is to answer.
 
     prompts: as the template wants them, images as parts ``{"type": "image", "image": ..}``.
-    options: of the chat template. Equal to `trl.GRPOTrainer._tokenize_prompts` without tools.
+    options: of the chat template. The template alone puts special tokens, such as the first one:
+    as in fine-tuning, and as serving engines do for conversations.
     """
-    images = [[*_images_in(prompt)] or None for prompt in prompts]
-    encoded = dict(
-        processor.apply_chat_template(
-            list(prompts), add_generation_prompt=True, tokenize=True, return_dict=True, **options
-        )
-    )
+    texts = [render(processor, prompt, **options) for prompt in prompts]
+    images = [[*images_in(prompt)] or None for prompt in prompts]
+    shown = {"images": [row or [] for row in images]} if any(images) else {}
+    encoded = dict(processor(text=texts, **shown, add_special_tokens=False))
     ids, _ = encoded.pop("input_ids"), encoded.pop("attention_mask", None)
-    return PromptIds(ids, images if any(images) else None, encoded)
+    return PromptIds(ids, images if shown else None, encoded, texts)
 
 
-def _images_in(prompt: Messages) -> Iterator[Any]:
+def images_in(prompt: Messages) -> Iterator[Any]:
+    """The images of a conversation, in order."""
     for message in prompt:
         if isinstance(message["content"], list):
             yield from (part["image"] for part in message["content"] if part["type"] == "image")

@@ -25,7 +25,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from percbal.data.lines import BadRow
 from percbal.data.rows import check_images, row_name
-from percbal.responses.prompt import response_text
+from percbal.responses.prompt import Begin, images_in, trained_turn, with_options
 from percbal.responses.spans import Tags
 from percbal.segments.tagged import (
     OTHER,
@@ -61,6 +61,8 @@ class SegmentCollator:
 
     tag_tokens: see ``segments.spans_from_tags``. Tokens in no segment get the label -100 too.
     max_length: cut sequences there; None never cuts (a cut may remove image tokens).
+    begin: where the completion begins, see ``responses.prompt.trained_turn``.
+    template_options: of the chat template; an example's column ``chat_template_kwargs`` goes first.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class SegmentCollator:
         *,
         tag_tokens: TagTokens = "segment",
         max_length: int | None = None,
+        begin: Begin = "generation",
+        template_options: Mapping[str, Any] | None = None,
     ) -> None:
         if not processor.tokenizer.is_fast:
             raise ValueError(
@@ -80,6 +84,8 @@ class SegmentCollator:
         self.tags = tags or Tags()
         self.tag_tokens = tag_tokens
         self.max_length = max_length
+        self.begin = begin
+        self.template_options = dict(template_options or {})
         self.warns = True
         self.stock = DataCollatorForVisionLanguageModeling(
             processor=processor, max_length=max_length, completion_only_loss=True
@@ -96,8 +102,9 @@ class SegmentCollator:
                 check_images(example)
             except BadRow as problem:
                 raise SegmentError(f"{_name_of(example, row)}: {problem}") from None
-        completions = [self._render_completion(example) for example in examples]
-        batch = dict(self.stock([dict(example) for example in examples]))  # it writes into them
+        rendered = [self._rendered(example, row) for row, example in enumerate(examples)]
+        completions = [example["completion"] for example in rendered]
+        batch = dict(self.stock(rendered))
         segment_ids = self._segment_ids(examples, completions, batch)
         batch["segment_ids"] = segment_ids
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
@@ -112,16 +119,24 @@ class SegmentCollator:
             which = f"{untrained} of the {len(labels)} rows of a batch (further ones are not told)"
             warnings.warn(nothing_to_train_on(which, self.max_length), stacklevel=2)
 
-    def _render_completion(self, example: Example) -> str:
-        """The completion as the stock collator will tokenise it."""
+    def _rendered(self, example: Example, row: int) -> dict[str, Any]:
+        """Prompt and completion as text, and the images: what the stock collator tokenises."""
+        images = _images_of(example)
         if not is_conversational(dict(example)):
-            return example["completion"]
-        images = example["images"] if "images" in example else [example["image"]]
-        return response_text(
-            self.processor,
-            prepare_multimodal_messages(example["prompt"], images=images),
-            prepare_multimodal_messages(example["completion"]),
-        )
+            texts = {name: example[name] for name in ("prompt", "completion")}
+            return {**texts, "images": images}
+        prompt = prepare_multimodal_messages(example["prompt"], images=images)
+        options = {**self.template_options, **(example.get("chat_template_kwargs") or {})}
+        try:
+            turn = trained_turn(
+                self.processor,
+                with_options(prompt, options),
+                prepare_multimodal_messages(example["completion"]),
+                begin=self.begin,
+            )
+        except ValueError as problem:
+            raise SegmentError(f"{_name_of(example, row)}: {problem}") from None
+        return {**turn._asdict(), "images": [*images_in(prompt)]}
 
     def _segment_ids(
         self, examples: Sequence[Example], completions: list[str], batch: Batch
@@ -326,6 +341,13 @@ def _is_grey(pixels: Tensor) -> bool:
 
 def _offsets(lengths: list[int]) -> Tensor:
     return torch.tensor([0, *accumulate(lengths)])
+
+
+def _images_of(example: Example) -> list[Any]:
+    """Those of either column; none for a row of text."""
+    if example.get("images") is not None:
+        return list(example["images"])
+    return [example["image"]] if example.get("image") is not None else []
 
 
 def _name_of(example: Example, row: int) -> str:

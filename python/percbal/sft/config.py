@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trl import SFTConfig
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 @dataclass
 class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
     """``trl.SFTConfig`` and how to weigh the segments."""
+
+    _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
 
     balance: str = field(
         default="fixed",
@@ -55,6 +57,23 @@ class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
         metadata={"help": "Cut sequences there. None, unlike TRL's 1024, never cuts an image."},
     )
 
+    train_prompt: str = field(
+        default="generation",
+        metadata={
+            "help": "Where a response begins. generation: behind the prompt that the model is asked "
+            "in use; conversation: as stock TRL, where the two renderings differ (docs/prompts.md)."
+        },
+    )
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": "Options of the chat template, such as {\"enable_thinking\": false}."},
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train_prompt not in ("generation", "conversation"):
+            raise ValueError(f"train_prompt must be generation or conversation, got {self.train_prompt!r}")
+
     def make_balance(self) -> Balance:
         """The controller that the options name."""
         if self.balance == "token_mean":
@@ -84,4 +103,6 @@ class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
             Tags(perception=(opening, closing)),
             tag_tokens=self.tag_tokens,  # type: ignore[arg-type]
             max_length=self.max_length,
+            begin=self.train_prompt,  # type: ignore[arg-type]
+            template_options=self.chat_template_kwargs,  # type: ignore[arg-type]
         )
