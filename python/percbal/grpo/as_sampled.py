@@ -31,7 +31,14 @@ class AsSampled:
             images = [[] if row is None else row for row in images]
         options |= {"padding_side": "left", "add_special_tokens": False}
         shown = {} if images is None else {"images": images}
-        return self._processor(*args, **shown, **options)
+        encoded = self._processor(*args, **shown, **options)
+        counts = encoded.pop("batch_num_images", None)  # LLaVA-OneVision's; TRL cannot pass it on
+        if counts is not None and any(int(count) > 1 for count in counts):
+            raise ValueError(
+                f"GRPO of a {type(self._processor).__name__} takes one image a prompt, got one "
+                f"with {max(map(int, counts))}: TRL does not pass on how many there are"
+            )
+        return encoded
 
     def apply_chat_template(self, messages: Any, **options: Any) -> Any:
         """With the options that the conversation carries."""

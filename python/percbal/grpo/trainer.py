@@ -215,7 +215,9 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         refuse_unmatched_images(inputs)
         inputs = [
-            {**row, "prompt": with_options(row["prompt"], row[OPTIONS])} if row.get(OPTIONS) else row
+            {**row, "prompt": with_options(row["prompt"], row[OPTIONS])}
+            if row.get(OPTIONS)
+            else row
             for row in inputs
         ]
         with as_sampled(self):

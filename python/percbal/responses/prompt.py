@@ -162,8 +162,9 @@ def prompt_ids(processor: Any, prompts: Sequence[Messages], **options: Any) -> P
     texts = [render(processor, prompt, **options) for prompt in prompts]
     images = [[*images_in(prompt)] or None for prompt in prompts]
     shown = {"images": [row or [] for row in images]} if any(images) else {}
-    encoded = dict(processor(text=texts, **shown, add_special_tokens=False))
-    ids, _ = encoded.pop("input_ids"), encoded.pop("attention_mask", None)
+    encoded = dict(processor(text=texts, **shown, add_special_tokens=False, return_tensors=None))
+    ids = [[int(i) for i in row] for row in encoded.pop("input_ids")]
+    encoded.pop("attention_mask", None)
     return PromptIds(ids, images if shown else None, encoded, texts)
 
 

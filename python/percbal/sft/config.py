@@ -66,13 +66,15 @@ class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
     )
     chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None,
-        metadata={"help": "Options of the chat template, such as {\"enable_thinking\": false}."},
+        metadata={"help": 'Options of the chat template, such as {"enable_thinking": false}.'},
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.train_prompt not in ("generation", "conversation"):
-            raise ValueError(f"train_prompt must be generation or conversation, got {self.train_prompt!r}")
+            raise ValueError(
+                f"train_prompt must be generation or conversation, got {self.train_prompt!r}"
+            )
 
     def make_balance(self) -> Balance:
         """The controller that the options name."""

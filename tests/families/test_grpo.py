@@ -1,0 +1,76 @@
+"""GRPO's log-probabilities of a batch are those of each rollout alone, for every family."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from datasets import Dataset
+from zoo import FAMILIES, QUERY, WORKING, task_rows
+
+from percbal import BalancedGRPOConfig, BalancedGRPOTrainer, load_vlm
+from percbal.grpo.position_guard import difference_alone
+
+ENDS = ("", " Look twice.", " Look twice, and only then say what there is to be seen.")
+
+
+def rows():
+    """Three lengths of prompts, two sizes of pictures."""
+    made = [row for size in ((32, 32), (64, 32)) for row in task_rows(3, size)]
+    for i, row in enumerate(made):
+        row["prompt"] = [{"role": "user", "content": QUERY + ENDS[i % 3]}]
+        del row["completion"]
+    return made
+
+
+def length(completions, **_):
+    return [float(len(completion[0]["content"])) for completion in completions]
+
+
+def trainer(name, tmp_path, **options):
+    model, processor = load_vlm(FAMILIES[name].build(tmp_path / "model"))
+    torch.manual_seed(0)
+    settings = {
+        "outcome_reward": "length",
+        "perception_reward": None,
+        "alpha": 0.0,
+        "num_generations": 2,
+        "per_device_train_batch_size": 6,
+        "steps_per_generation": 2,
+        "max_completion_length": 6,
+        "max_steps": 2,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "report_to": "none",
+        "log_completions": False,
+        "disable_tqdm": True,
+    }
+    args = BalancedGRPOConfig(str(tmp_path / "out"), **(settings | options))
+    data = Dataset.from_list([{**row, "images": row["images"]} for row in rows()])
+    return BalancedGRPOTrainer(
+        model, [length], args, train_dataset=data, processing_class=processor
+    )
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_every_rollout_of_a_batch_counts_as_it_does_alone(name, tmp_path):
+    made = trainer(name, tmp_path)
+    made.model.train()
+    batch = made._generate_and_score_completions([row for row in rows() for _ in range(2)])
+    assert len({int(n) for n in batch["prompt_mask"].sum(1)}) > 2
+    made.model.eval()
+    for row in range(0, 12, 2):
+        ids = batch["completion_ids"][row][batch["completion_mask"][row].bool()].tolist()
+        alone = made._encoded([made._prompts[row]])
+        kept = batch["prompt_mask"][row].bool()
+        assert alone.ids == [batch["prompt_ids"][row][kept].tolist()]
+        found, rounding = difference_alone(made, batch, row, alone, ids)
+        assert found < 2e-5, (row, found, rounding)
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_step_is_made(name, tmp_path):
+    made = trainer(name, tmp_path, learning_rate=1e-3)
+    before = {k: v.clone() for k, v in made.model.named_parameters()}
+    made.train()
+    assert any(not torch.equal(v, before[k]) for k, v in made.model.named_parameters())
