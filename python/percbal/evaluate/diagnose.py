@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.intervals import Interval, wilson_interval
+from percbal.responses.thoughts import without_thoughts
 from percbal.evaluate.generation import complete
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ def diagnose(
 
 
 def _record(task: Task, instance: Instance, completion: str, reasoned: str) -> Record:
-    seen = task.score(completion, instance.truth)
-    told = task.score(reasoned, instance.truth)
+    seen = task.score(without_thoughts(completion), instance.truth)
+    told = task.score(without_thoughts(reasoned), instance.truth)
     return Record(
         index=instance.index,
         completion=completion,
