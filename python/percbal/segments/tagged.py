@@ -139,7 +139,7 @@ def _start_of(span: Mapping[str, Any]) -> int:
 
 
 def _place(span: Mapping[str, Any], length: int, who: str) -> tuple[int, int]:
-    if span.get("type") not in SEGMENT_OF_TYPE:
+    if str(span.get("type")) not in SEGMENT_OF_TYPE:
         raise SegmentError(
             f"{who} of type {span.get('type')!r}; the types are {', '.join(SEGMENT_OF_TYPE)}"
         )
