@@ -11,11 +11,11 @@ from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Fixed, TokenMean
 from percbal.objective.credit import CREDITS
-from percbal.responses.spans import Tags
+from percbal.responses.options import ResponseFormatArguments
 
 
 @dataclass
-class BalancedGRPOConfig(NonFiniteArguments, GRPOConfig):
+class BalancedGRPOConfig(NonFiniteArguments, ResponseFormatArguments, GRPOConfig):
     """``trl.GRPOConfig``, what each reward means, and which tokens are credited with it."""
 
     credit: str = field(
@@ -70,10 +70,6 @@ class BalancedGRPOConfig(NonFiniteArguments, GRPOConfig):
     )
     lam: float = field(
         default=0.5, metadata={"help": "Weight of perception's mean policy loss under fixed."}
-    )
-    perception_tags: list[str] = field(
-        default_factory=lambda: list(Tags().perception),
-        metadata={"help": "Opening and closing tag of the perception part of a completion."},
     )
     blind_samples: int = field(
         default=1, metadata={"help": "Blind answers per perception, for the reward blind_reanswer."}
@@ -130,8 +126,7 @@ class BalancedGRPOConfig(NonFiniteArguments, GRPOConfig):
             raise ValueError(f"blind_samples must be at least 1, got {self.blind_samples}")
         if self.reward_timeout is not None and not self.reward_timeout > 0:
             raise ValueError(f"reward_timeout must be positive, got {self.reward_timeout}")
-        if len(self.perception_tags) != 2:
-            raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
+        self.make_format()
 
     def make_alpha(self) -> FixedAlpha | CouplingAlpha:
         """The controller that the options name."""
@@ -146,10 +141,6 @@ class BalancedGRPOConfig(NonFiniteArguments, GRPOConfig):
         by_segment = self.credit in ("segment", "same_perception")
         name = self.balance or ("fixed" if by_segment else "token_mean")
         return Fixed(self.lam) if name == "fixed" else TokenMean()
-
-    def tags(self) -> Tags:
-        opening, closing = self.perception_tags
-        return Tags(perception=(opening, closing))
 
     def roles(self) -> dict[str, Any]:
         """The named reward functions, by what they are for."""

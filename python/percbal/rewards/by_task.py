@@ -16,7 +16,7 @@ from percbal.rewards.blind import share_right
 from percbal.rewards.texts import completion_text, labels, read_parts
 
 Reward = Callable[..., list[float | None]]
-Truth = dict[str, Any] | str | None
+Truth = dict[str, Any] | list[Any] | str | None
 
 
 class Verdict(Protocol):
@@ -29,8 +29,9 @@ class Verdict(Protocol):
 
 
 class Judge(Protocol):
-    def score(self, completion: str, truth: dict[str, Any]) -> Any:
-        """A `Verdict`; no completion may make it raise."""
+    def score(self, completion: str, truth: Any) -> Any:
+        """A `Verdict`; no completion may make it raise. A judge whose truths are not dictionaries
+        names their types in ``truths``."""
         ...
 
 
@@ -98,10 +99,10 @@ def from_task(task: Judge) -> TaskRewards:
 def _judged(
     task: Judge, completions: Sequence[Any], truths: Sequence[Truth]
 ) -> list[Verdict | None]:
-    texts = map(completion_text, completions)
+    types = getattr(task, "truths", (dict,))
     return [
-        None if truth is None else task.score(text, truth)
-        for text, truth in zip(texts, map(_truth, truths, range(len(truths))), strict=True)
+        None if is_missing(truth) else task.score(completion_text(text), _truth(truth, row, types))
+        for row, (text, truth) in enumerate(zip(completions, truths, strict=True))
     ]
 
 
@@ -109,19 +110,16 @@ def _each(verdicts: list[Verdict | None], value: Callable[[Verdict], float]) -> 
     return [None if verdict is None else float(value(verdict)) for verdict in verdicts]
 
 
-def _truth(truth: Truth, row: int) -> dict[str, Any] | None:
-    if is_missing(truth):
-        return None
+def _truth(truth: Truth, row: int, types: tuple[type, ...]) -> Any:
     found: Any = truth
     if isinstance(truth, str):
         try:
             found = json.loads(truth)
         except (ValueError, RecursionError):
             found = None
-    if not isinstance(found, dict):
-        raise ValueError(
-            f"truth of row {row} must be a dictionary or its JSON, got {str(truth)[:40]!r}"
-        )
+    if not isinstance(found, types):
+        what = "a dictionary" if types == (dict,) else " or ".join(t.__name__ for t in types)
+        raise ValueError(f"truth of row {row} must be {what} or its JSON, got {str(truth)[:40]!r}")
     return found
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
 from tokenizers import decoders, pre_tokenizers
 
-from percbal.responses.spans import DEFAULT_TAGS, Tags, find_spans
+from percbal.responses.format_tags import TagFormat
+from percbal.responses.formats import Format
+from percbal.responses.reading import Reading
+from percbal.responses.spans import DEFAULT_TAGS, Tags
 from percbal.segments.tagged import PERCEPTION, REASONING
 
 BYTE_ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())  # one character for each byte
@@ -28,68 +31,74 @@ class GeneratedSegments:
 
     segments: list[np.ndarray]  # (T_i,) int64 of PERCEPTION and REASONING, never OTHER
     text: list[str]  # decoded without special tokens
-    perception: list[str | None]  # the text between the tags, None where ``failed``
-    failed: np.ndarray  # (B,) bool: no well-formed perception span
+    perception: list[str | None]  # what it says, None where ``failed``
+    failed: np.ndarray  # (B,) bool: no perception that counts
+    readings: list[Reading] = field(
+        default_factory=list
+    )  # what else the format finds, and why parts do not count
 
 
 def segment_completions(
     tokenizer: Any,
     completion_ids: Sequence[Sequence[int]],
-    tags: Tags = DEFAULT_TAGS,
+    response_format: Format | Tags = DEFAULT_TAGS,
     *,
     unclosed: Literal["reasoning", "perception"] = "reasoning",
 ) -> GeneratedSegments:
-    """Cut sampled completions into perception, tags included, and reasoning.
+    """Cut sampled completions into perception, its marks included, and reasoning.
 
-    The perception span counts by the rule of `percbal.responses.spans`. Where it does not, every
-    token is reasoning and ``failed`` is set, so that no rule has to guess which of two spans was
-    meant. Other tags need not be there, and a completion that the length limit cut after its
-    perception is well formed.
+    The perception counts by the rule of its format (`percbal.responses.formats`). Where it does
+    not, every token is reasoning and ``failed`` is set, so that no rule has to guess which of two
+    candidates was meant. Other parts need not be there, and a completion that the length limit cut
+    after its perception is well formed.
 
     A token that straddles a border of the span is perception. A token without characters (a special
     token, or the first bytes of a character) is perception strictly inside the span.
 
     Args:
-        tokenizer: fast or slow; the tags must not be special tokens of it, since decoding drops
-            those.
+        tokenizer: fast or slow; marks of fixed text, such as tags, must not be special tokens of
+            it, since decoding drops those.
         completion_ids: (B, T_i) ids without the prompt; <eos> and padding anywhere.
-        tags: the strings around each part.
+        response_format: or the tags of the format ``tags``.
         unclosed: what the tokens are from an opening tag that is never closed, as in a
             completion cut by the length limit, up to the next tag or the end; it is ``failed``
-            either way.
+            either way. Formats without tags leave them to the reasoning.
 
-    Raises ValueError for an unknown ``unclosed``, or tags that are special tokens or unusable.
+    Raises ValueError for an unknown ``unclosed``, or marks that are special tokens or unusable.
     """
     if unclosed not in ("reasoning", "perception"):
         raise ValueError(f'unclosed must be "reasoning" or "perception", got {unclosed!r}')
+    chosen = TagFormat(response_format) if isinstance(response_format, Tags) else response_format
     ids = [[int(i) for i in row] for row in completion_ids]
     text = tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
-    found = [find_spans(words, tags).found["perception"] for words in text]
-    borders = _Borders(tokenizer, ids, tags)
-    segments, perception = [], []
-    for row, words, (status, start, end) in zip(ids, text, found, strict=True):
-        segment = np.full(len(row), REASONING, dtype=np.int64)
-        if status == "ok":
-            span = start - len(tags.perception[0]), end + len(tags.perception[1])
-            segment[borders.closed(row, words, *span)] = PERCEPTION
-        elif status == "unclosed" and unclosed == "perception":
-            segment[borders.of(row, words, *_open_span(words, tags))] = PERCEPTION
+    readings = [chosen.read(words) for words in text]
+    borders = _Borders(tokenizer, ids, chosen)
+    segments = []
+    for row, reading in zip(ids, readings, strict=True):
+        segment, words = np.full(len(row), REASONING, dtype=np.int64), reading.source
+        if "perception" in reading.parts:
+            segment[borders.closed(row, words, *reading.parts["perception"].outer)] = PERCEPTION
+        elif unclosed == "perception" and (area := chosen.unclosed(words)):
+            segment[borders.of(row, words, *area)] = PERCEPTION
         segments.append(segment)
-        perception.append(words[start:end] if status == "ok" else None)
-    failed = np.array([span.status != "ok" for span in found], dtype=bool)
-    return GeneratedSegments(segments, text, perception, failed)
+    perception = [reading.perception for reading in readings]
+    failed = np.array([said is None for said in perception], dtype=bool)
+    return GeneratedSegments(segments, text, perception, failed, readings)
 
 
 class _Borders:
     """The tokens of one batch that cover some characters, by the fastest way that is exact."""
 
-    def __init__(self, tokenizer: Any, ids: list[list[int]], tags: Tags) -> None:
+    def __init__(self, tokenizer: Any, ids: list[list[int]], chosen: Format) -> None:
         self.tokenizer = tokenizer
-        self.tag_ids = _ids_of_tags(tokenizer, tags)
+        _check_marks(tokenizer, chosen)
+        self.tag_ids = (
+            _ids_of_tags(tokenizer, chosen.tags) if isinstance(chosen, TagFormat) else None
+        )
         self.byte_lengths = _byte_lengths(tokenizer, ids)
 
     def closed(self, row: list[int], text: str, start: int, end: int) -> slice:
-        """The span between the only opening and the only closing tag of ``text``."""
+        """The perception of ``text``, which counts."""
         if self.tag_ids and all(row.count(tag) == 1 for tag in self.tag_ids):
             opening, closing = self.tag_ids
             return slice(row.index(opening), row.index(closing) + 1)
@@ -123,17 +132,8 @@ class _Borders:
         return bisect_left(range(len(row)), True, key=reached)
 
 
-def _open_span(text: str, tags: Tags) -> tuple[int, int]:
-    """From the opening tag to the next tag, or to the end."""
-    start = text.index(tags.perception[0])
-    inside = start + len(tags.perception[0])
-    others = (text.find(tag, inside) for tag in (*tags.reasoning, *tags.answer))
-    return start, min((at for at in others if at >= 0), default=len(text))
-
-
-def _ids_of_tags(tokenizer: Any, tags: Tags) -> list[int] | None:
-    """The ids of the two perception tags where each is one token, as in a word-level tokenizer."""
-    special = set(tags.words()).intersection(
+def _check_marks(tokenizer: Any, chosen: Format) -> None:
+    special = set(chosen.fixed).intersection(
         str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
     )
     if special:
@@ -141,6 +141,10 @@ def _ids_of_tags(tokenizer: Any, tags: Tags) -> list[int] | None:
             f"{min(special)} is a special token, which decoding drops: add the tags to the "
             "tokenizer as ordinary tokens, or not at all"
         )
+
+
+def _ids_of_tags(tokenizer: Any, tags: Tags) -> list[int] | None:
+    """The ids of the two perception tags where each is one token, as in a word-level tokenizer."""
     ids = tokenizer.convert_tokens_to_ids(list(tags.perception))
     whole = all(
         i is not None and tokenizer.decode([i]) == tag

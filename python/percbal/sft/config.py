@@ -9,7 +9,7 @@ from trl import SFTConfig
 
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
-from percbal.responses.spans import Tags
+from percbal.responses.options import ResponseFormatArguments
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
+class BalancedSFTConfig(NonFiniteArguments, ResponseFormatArguments, SFTConfig):
     """``trl.SFTConfig`` and how to weigh the segments."""
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
@@ -37,10 +37,6 @@ class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
     )
     ngdiff_min: float = field(default=0.0, metadata={"help": "Least lambda of ngdiff."})
     ngdiff_max: float = field(default=1.0, metadata={"help": "Largest lambda of ngdiff."})
-    perception_tags: list[str] = field(
-        default_factory=lambda: list(Tags().perception),
-        metadata={"help": "Opening and closing tag of the perception part of a response."},
-    )
     tag_tokens: str = field(
         default="segment",
         metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
@@ -93,16 +89,13 @@ class BalancedSFTConfig(NonFiniteArguments, SFTConfig):
 
     def make_collator(self, processor: ProcessorMixin) -> SegmentCollator:
         """The collator for raw examples."""
-        if len(self.perception_tags) != 2:
-            raise ValueError(f"perception_tags must be two strings, got {self.perception_tags!r}")
         if self.tag_tokens not in ("segment", "other"):
             raise ValueError(f"tag_tokens must be segment or other, got {self.tag_tokens!r}")
         from percbal.sft.collate import SegmentCollator  # it loads TRL's trainer
 
-        opening, closing = self.perception_tags
         return SegmentCollator(
             processor,
-            Tags(perception=(opening, closing)),
+            self.tags(),
             tag_tokens=self.tag_tokens,  # type: ignore[arg-type]
             max_length=self.max_length,
             begin=self.train_prompt,  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from percbal.tasks.base import (
     find_spans,
     tagged,
 )
+from percbal.tasks.read_grid import read_grid
 from percbal.tasks.sudoku_grid import SIZES, Grid, dig, geometry, is_solution, random_solution
 from percbal.tasks.sudoku_image import FONTS, Look, render
 from percbal.tasks.sudoku_text import (
@@ -133,8 +134,8 @@ class Sudoku:
         size = truth["size"]
         clues = [digit for row in truth["clues"] for digit in row]
         spans = find_spans(completion)
-        perceived = None if spans.perception is None else parse_grid(spans.perception, size)
-        answered = None if spans.answer is None else parse_grid(spans.answer, size)
+        perceived = None if spans.perception is None else _grid(spans.perception, size)
+        answered = None if spans.answer is None else _grid(spans.answer, size)
         return Score(
             answer=None if answered is None else _solves(answered, clues, size),
             perception=None if perceived is None else perceived == clues,
@@ -156,7 +157,7 @@ class Sudoku:
             ("perceived", spans.perception, truth["clues"]),
             ("answer", spans.answer, truth["solution"]),
         ):
-            grid = parse_grid(text, truth["size"]) if text is not None else "no such span"
+            grid = _grid(text, truth["size"]) if text is not None else "no such span"
             if isinstance(grid, list):
                 tables[name] = [
                     [(str(d or ""), d == r) for d, r in zip(row, right_row, strict=True)]
@@ -186,6 +187,15 @@ class Sudoku:
             f"noise {look.noise}, cell jitter {look.cell_jitter} px, "
             f"grid shift {look.grid_shift} px, fonts {' '.join(look.fonts)}"
         )
+
+
+def _grid(text: str, size: int) -> Grid | str:
+    """The grid by the task's own grammar, else as a model writes it that was not told this one."""
+    strict = parse_grid(text, size)
+    if isinstance(strict, list):
+        return strict
+    lenient = read_grid(text, size)
+    return lenient if isinstance(lenient, list) else strict
 
 
 def _solves(answered: Grid | str, clues: Grid, size: int) -> bool:

@@ -1,0 +1,59 @@
+"""What every response format offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from percbal.responses.reading import Area, Reading
+
+
+class Format(ABC):
+    """How a response marks its parts, how a prompt says so, and how any text is read.
+
+    name, spec: its kind, and the option string that it is made from.
+    fixed: the marks that are plain text; decoding must not drop them.
+    """
+
+    name: str
+    spec: str
+    fixed: tuple[str, ...] = ()
+
+    @abstractmethod
+    def read(self, text: str) -> Reading:
+        """The parts of untrusted text, in time linear in its length; nothing raises.
+
+        It never chooses: of two candidates for a part neither counts.
+        """
+
+    @abstractmethod
+    def write(self, perception: str, reasoning: str, answer: str) -> str:
+        """A response with these parts. It begins with ``beginning(perception)``."""
+
+    @abstractmethod
+    def beginning(self, perception: str) -> str:
+        """A response up to and with the end of its perception, to measure a_r from."""
+
+    @abstractmethod
+    def instruction(self) -> str | None:
+        """The words that state the format to a model; None where there is nothing to state."""
+
+    def tagged(self, text: str) -> str:
+        """The response in the default tags, for whoever reads only those.
+
+        Only the parts that count are in it; whatever stands around them is not.
+        """
+        return self.read(text).tagged()
+
+    def marks(self, text: str) -> list[Area]:
+        """Where the marks of the parts that count are."""
+        parts = self.read(text).parts.values()
+        areas = [
+            area
+            for part in parts
+            for area in ((part.outer[0], part.inner[0]), (part.inner[1], part.outer[1]))
+        ]
+        return [area for area in dict.fromkeys(areas) if area[0] < area[1]]
+
+    def unclosed(self, text: str) -> Area | None:
+        """The characters of a perception that begins and does not end, where that can be told."""
+        return None

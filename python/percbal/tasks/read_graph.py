@@ -1,0 +1,216 @@
+"""A graph's edges, and a colouring of its vertices, in the words of a model that nobody told how.
+
+Vertices are numbers, colours letters or names. Nothing is guessed: what looks like an edge, or like
+a vertex with a colour, must stand in a list of such, and several lists must say the same. Time is
+linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from percbal.responses.json_text import Value, scan
+from percbal.responses.reading import Refusal
+
+Edges = frozenset[tuple[int, int]]
+Coloring = dict[int, str]
+LONGEST = 100_000  # characters; no graph takes so many
+PAIR = re.compile(
+    r"[(\[{][ ]*v?(\d{1,3})[ ]*,[ ]*v?(\d{1,3})[ ]*[)\]}]"
+    r"|(?<![\w.])v?(\d{1,3})[ ]*(?:-{1,3}|<?-{1,2}>|[–—↔])[ ]*v?(\d{1,3})(?!\w)"
+)
+# a range of vertices is no edge
+RANGE = re.compile(
+    r"\b(?:vertices|nodes|labels|labell?ed|numbered)[ :]{1,3}(?:are[ ])?(?:from[ ])?"
+    r"\d{1,3}[ ]?[-–—][ ]?\d{1,3}\b",
+    re.IGNORECASE,
+)
+BETWEEN = re.compile(r"(?:[\s,;.&*`$|\[\](){}\\\"'=]|\band\b|\bedges?\b|\bE\b)*", re.IGNORECASE)
+BULLET = re.compile(r"[ \t]*(?:[-*+•][ ]|\d{1,3}[.)][ ])?[ \t]*")
+HEADING = re.compile(
+    r"[^:=()\[\]{}]{0,80}\bedges?\b[^:=()\[\]{}]{0,80}?(?::|=|\bare\b)[*_]*", re.IGNORECASE
+)
+DENIED = re.compile(r"\b(?:no|not|non|none|missing|without)\b", re.IGNORECASE)
+TOLD = re.compile(
+    r"\b(?:connect\w*|adjacent|linked|joined)[ ](?:to|with)\b|\bbetween\b", re.IGNORECASE
+)
+NUMBERS_ONLY = re.compile(r"[\W\d]*")
+NAMES = "red|green|blue|yellow|orange|purple|violet|pink|brown|black|white|gr[ae]y|cyan|magenta"
+NAME = rf"[\"'`*]*([a-z]|{NAMES})[\"'`*]*"
+COLOR = re.compile(
+    r"(?:and[ ])?(?:vertex|node|v)?[ _]?[\"'`*]*(\d{1,3})[\"'`*]*[ ]*(?:(?::|=|->|→|➔|\|)[*_]*"
+    rf"[ ]*(?:colou?r[ ])?|(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ])[ ]*{NAME}",
+    re.IGNORECASE,
+)
+COLOR_IN = re.compile(rf"\b\d{{1,3}}[\"'`*]*[ ]?(?::|=|->|→|➔)[ ]?{NAME}(?!\w)", re.IGNORECASE)
+A_COLOR = re.compile(f"[a-z]|{NAMES}")
+INTRO = re.compile(r"[^:=\d]{0,80}(?::|=)[*_]*")
+CONTAINERS = ("[", "{")
+ITEM = re.compile(r"[,;\n]")
+AROUND = " \t.|`$*_{}[]()"
+DIGITS = re.compile(r"\d{1,3}")
+
+
+def read_edges(text: str) -> Edges | Refusal:
+    """The edges, each once with the smaller vertex first, or why they cannot be told."""
+    if len(text) > LONGEST:
+        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    rest, found = _edge_lists(text)
+    found += _edge_lines(RANGE.sub(" ", rest))
+    for one in found:
+        if isinstance(one, Refusal):
+            return one
+    if not found:
+        return Refusal("no_edges", "there is no list of edges")
+    if any(one != found[0] for one in found):
+        return Refusal("two_lists", "there are two different lists of edges")
+    return found[0]
+
+
+def read_coloring(text: str) -> Coloring | Refusal:
+    """The colour of each vertex, in lower case, or why it cannot be told."""
+    if len(text) > LONGEST:
+        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    rest, pairs = _colored_objects(text)
+    more = _colored_lines(rest)
+    for one in (pairs, more):
+        if isinstance(one, Refusal):
+            return one
+    colors: Coloring = {}
+    for vertex, color in [*pairs, *more]:
+        if colors.setdefault(vertex, color) != color:
+            return Refusal("two_colors", f"vertex {vertex} has two colours")
+    return colors or Refusal("no_coloring", "no vertex has a colour")
+
+
+def _edges(pairs: Iterable[tuple[str, str]]) -> Edges | Refusal:
+    edges = {(min(a, b), max(a, b)) for a, b in ((int(a), int(b)) for a, b in pairs)}
+    loops = [a for a, b in edges if a == b]
+    return (
+        Refusal("loop", f"vertex {loops[0]} has an edge to itself") if loops else frozenset(edges)
+    )
+
+
+def _edge_lists(text: str) -> tuple[str, list[Edges | Refusal]]:
+    """The edges of JSON lists of pairs, and the text without them."""
+    found: list[Edges | Refusal] = []
+    rest, at = [], 0
+    scanned = scan(text)
+    if scanned.cut is not None and scanned.cut.items:
+        found.append(Refusal("unclosed", "the list of edges has no end"))
+    for value in scanned.whole:
+        edges = _listed(text, value)
+        if edges is not None:
+            found.append(edges)
+            rest.append(text[at : value.start])
+            at = value.end
+    return "\n".join([*rest, text[at:]]), found
+
+
+def _listed(text: str, value: Value) -> Edges | Refusal | None:
+    """The edges of an object or a list; None for one that is left to the lines."""
+    if value.kind == "{":
+        named = [v for key, _, v in value.members if "edge" in key.casefold() or key == "E"]
+        if len(named) != 1 or named[0].kind != "[":
+            return Refusal("no_edges", "an object has no list of edges")
+        return _edge_list(text, named[0])
+    if any(item.kind in CONTAINERS for item in value.items):
+        return _edge_list(text, value)
+    return frozenset() if not value.items and text.strip(" \n`") == "[]" else None
+
+
+def _edge_list(text: str, value: Value) -> Edges | Refusal:
+    pairs = []
+    for item in value.items:
+        words = [cell.text(text).strip().lstrip("v") for cell in item.items]
+        if len(words) != 2 or not all(DIGITS.fullmatch(word) for word in words):
+            return Refusal("edge", "a list holds more than pairs of vertices")
+        pairs.append((words[0], words[1]))
+    return _edges(pairs)
+
+
+def _edge_lines(text: str) -> list[Edges | Refusal]:
+    """One list for each run of lines that hold nothing but pairs."""
+    runs: list[list[tuple[str, str]]] = []
+    running = False
+    for line in text.splitlines():
+        if not line.strip() or line.strip().startswith(("```", "~~~")):
+            continue
+        start = BULLET.match(line)
+        body = line[start.end() if start else 0 :]
+        heading = HEADING.match(body)
+        listed = body[heading.end() if heading else 0 :]
+        pairs = [(m[1] or m[3], m[2] or m[4]) for m in PAIR.finditer(listed)]
+        why = _why_no_list(body, listed, heading, bool(pairs))
+        if why is not None:
+            return [why]
+        if pairs and (heading or not running):
+            runs.append([])
+        if pairs:
+            runs[-1] += pairs
+        running = bool(pairs) or (running and BETWEEN.fullmatch(body) is not None)
+    return [_edges(run) for run in runs]
+
+
+def _why_no_list(
+    body: str, listed: str, heading: re.Match[str] | None, has_pairs: bool
+) -> Refusal | None:
+    """What is wrong with a line that speaks of edges but is no list of them."""
+    shown = body.strip()[:30]
+    numbers = len(DIGITS.findall(body))
+    if heading and (PAIR.search(heading[0]) or (has_pairs and DENIED.search(heading[0]))):
+        return Refusal("prose", f"an edge stands in a sentence: {shown!r}")
+    if has_pairs and BETWEEN.fullmatch(PAIR.sub(" ", listed)) is None:
+        return Refusal("prose", f"an edge stands in a sentence: {shown!r}")
+    if not has_pairs and numbers > 1 and NUMBERS_ONLY.fullmatch(body):
+        return Refusal("edge", f"this is no pair of vertices: {shown!r}")
+    if not has_pairs and numbers > 1 and TOLD.search(body):
+        return Refusal("prose", f"an edge is told in a sentence: {shown!r}")
+    return None
+
+
+Colored = list[tuple[int, str]]
+
+
+def _colored_objects(text: str) -> tuple[str, Colored | Refusal]:
+    """The colours in JSON objects and lists, and the text without them."""
+    pairs: Colored = []
+    rest, at = [], 0
+    for value in scan(text).whole:
+        one = value
+        inner = [v for _, _, v in value.members if v.kind in CONTAINERS]
+        if len(inner) == 1 == len(value.members):  # {"coloring": {..}}
+            one = inner[0]
+        if one.kind == "[":
+            named = [(str(i), item) for i, item in enumerate(one.items)]
+        else:
+            named = [(key, item) for key, _, item in one.members]
+        if not named:
+            continue
+        for key, item in named:
+            vertex = DIGITS.search(key) if len(DIGITS.findall(key)) == 1 else None
+            color = item.text(text).strip().casefold()
+            if item.kind in CONTAINERS or vertex is None or not A_COLOR.fullmatch(color):
+                return text, Refusal("color", "an object or a list is no colouring")
+            pairs.append((int(vertex.group()), color))
+        rest.append(text[at : value.start])
+        at = value.end
+    return "\n".join([*rest, text[at:]]), pairs
+
+
+def _colored_lines(text: str) -> Colored | Refusal:
+    pairs: Colored = []
+    for item in ITEM.split(text):
+        start = BULLET.match(item)
+        body = item[start.end() if start else 0 :].strip(AROUND)
+        intro = INTRO.match(body)
+        for words in (body, body[intro.end() :].strip(AROUND) if intro else body):
+            whole = COLOR.fullmatch(words)
+            if whole:
+                pairs.append((int(whole[1]), whole[2].casefold()))
+                break
+        else:
+            if COLOR_IN.search(item):
+                return Refusal("prose", f"a vertex has a colour in a sentence: {body[:30]!r}")
+    return pairs

@@ -1,0 +1,133 @@
+"""Facts about the judges of the paper's two data sets."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import grid_styles as grids
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from percbal.responses.formats import make_format
+from percbal.rewards import from_task
+from percbal.tasks.paper import PaperColoring, PaperSudoku, fewest_colors
+
+ROWS = [grids.GRID[i : i + 9] for i in range(0, 81, 9)]
+DONE = [grids.SOLVED[i : i + 9] for i in range(0, 81, 9)]
+GRAPH = {"v": 5, "c": 2, "edges": [[0, 1], [0, 3], [2, 1], [2, 3], [3, 4]]}
+SEEN = "[[0, 1], [0, 3], [1, 2], [2, 3], [3, 4]]"
+SAID = '{"0": "a", "1": "b", "2": "a", "3": "b", "4": "a"}'
+TAGS = make_format("tags")
+
+
+def judged(judge, truth, seen, said):
+    score = judge.score(TAGS.write(seen, "so", said), truth)
+    return score.answer, score.perception, round(score.perception_f1, 3), score.reasoning
+
+
+@pytest.mark.parametrize(
+    "truth", [grids.GRID, ROWS, json.dumps(grids.GRID), json.dumps(ROWS), {"grid": ROWS}]
+)
+def test_sudoku_takes_every_form_of_the_truth(truth):
+    seen, said = json.dumps(ROWS), json.dumps(DONE)
+    assert judged(PaperSudoku(), truth, seen, said) == (True, True, 1, True)
+
+
+def test_sudoku_tells_seeing_from_thinking():
+    sudoku, seen, said = PaperSudoku(), json.dumps(ROWS), json.dumps(DONE)
+    missed = json.dumps([[0, *ROWS[0][1:]], *ROWS[1:]])
+    assert judged(sudoku, ROWS, missed, said) == (True, False, round(80 / 81, 3), True)
+    wrong = json.dumps([DONE[1], DONE[0], *DONE[2:]])
+    assert judged(sudoku, ROWS, seen, wrong) == (False, True, 1, False)
+    assert judged(sudoku, ROWS, "a grid", said) == (True, False, 0, None)
+    assert judged(sudoku, ROWS, seen, "done") == (False, True, 1, False)
+    score = sudoku.score("no tags", ROWS)
+    assert (score.answer, score.perception, score.reasoning, score.parsed) == (
+        None,
+        None,
+        None,
+        False,
+    )
+    assert sudoku.score(TAGS.write("a", "b", "c"), ROWS).reason.startswith(
+        "perception: there is no"
+    )
+
+
+@pytest.mark.parametrize(
+    "said, right",
+    [
+        (SAID, True),
+        ('{"0": "b", "1": "a", "2": "b", "3": "a", "4": "b"}', True),
+        ('{"0": "a", "1": "b", "2": "a", "3": "b", "4": "b"}', False),  # 3 and 4 are neighbours
+        (
+            '{"0": "a", "1": "b", "2": "a", "3": "b", "4": "c"}',
+            False,
+        ),  # proper, one colour too many
+        ('{"0": "a", "1": "b", "2": "a", "3": "b"}', False),  # no vertex 4
+        ('{"0": "a", "1": "b", "2": "a", "3": "b", "4": "a", "5": "a"}', False),
+        ("two colours", False),
+    ],
+)
+def test_a_coloring_is_right_by_its_constraints(said, right):
+    assert judged(PaperColoring(), GRAPH, SEEN, said)[:3] == (right, True, 1)
+
+
+def test_coloring_tells_seeing_from_thinking():
+    coloring = PaperColoring()
+    # an edge missed: the answer is right for both graphs
+    assert judged(coloring, GRAPH, SEEN.replace(", [3, 4]", ""), SAID) == (True, False, 0.889, True)
+    # an edge too many makes a triangle, which takes three colours
+    more = SEEN[:-1] + ", [2, 4]]"
+    three = SAID.replace('"4": "a"', '"4": "c"')
+    assert judged(coloring, GRAPH, more, three) == (False, False, 0.909, True)
+    assert judged(coloring, GRAPH, more, SAID) == (True, False, 0.909, False)
+    # a vertex that is not there
+    assert judged(coloring, GRAPH, "[[0, 9]]", SAID) == (True, False, 0, None)
+    assert judged(coloring, json.dumps(GRAPH), "a graph", SAID) == (True, False, 0, None)
+
+
+@pytest.mark.parametrize(
+    "truth", [None, 4, "{", [1], [10] * 81, [True] * 81, "[" * 10**5, {"v": 1}]
+)
+def test_a_truth_that_is_none_is_refused(truth):
+    for judge in (PaperSudoku(), PaperColoring()):
+        with pytest.raises(ValueError, match="truth must be"):
+            judge.score("", truth)
+
+
+@pytest.mark.parametrize(
+    "edges", [[[0, 5]], [[0, 0]], [[0]], [0], ["ab"], None, [[-1, 2]]], ids=str
+)
+def test_a_graph_that_is_none_is_refused(edges):
+    with pytest.raises(ValueError, match="a graph's truth must be"):
+        PaperColoring().score("", {**GRAPH, "edges": edges})
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.frozensets(st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(lambda e: e[0] < e[1])))
+def test_the_fewest_colors_are_those_of_all_colorings(edges):
+    proper = [c for c in product(range(5), repeat=5) if all(c[a] != c[b] for a, b in edges)]
+    assert fewest_colors(edges, 5) == min(len({*c}) for c in proper)
+
+
+def test_the_fewest_colors_of_a_complete_graph_and_of_too_many_vertices():
+    assert fewest_colors(frozenset((a, b) for b in range(10) for a in range(b)), 10) == 10
+    assert fewest_colors(frozenset(), 11) is None
+    assert fewest_colors(frozenset(), 0) == 0
+
+
+def test_rewards_come_from_the_judges_whatever_the_format():
+    paper = make_format("paper")
+    texts = [paper.tagged(paper.write(json.dumps(ROWS), "so", json.dumps(a))) for a in (DONE, ROWS)]
+    for truth in (grids.GRID, json.dumps(ROWS), {"grid": ROWS}):
+        rewards = from_task(PaperSudoku())
+        assert rewards.outcome(texts, truth=[truth] * 2) == [1, 0]
+        assert rewards.perception(texts, truth=[truth, None]) == [1, None]
+    with pytest.raises(
+        ValueError, match="truth of row 0 must be list or dict or its JSON, got '4'"
+    ):
+        from_task(PaperSudoku()).outcome([""], truth=["4"])
+    rewards = from_task(PaperColoring())
+    assert rewards.outcome([TAGS.write(SEEN, "so", SAID)], truth=[GRAPH]) == [1]
