@@ -65,7 +65,9 @@ def test_a_memorising_model_sees_and_reasons(name, tmp_path):
         disable_tqdm=True,
         logging_steps=50,
     )
-    data = Dataset.from_list([{k: r[k] for k in ("images", "prompt", "completion")} for r in task_rows(ROWS)])
+    data = Dataset.from_list(
+        [{k: r[k] for k in ("images", "prompt", "completion")} for r in task_rows(ROWS)]
+    )
     trainer = BalancedSFTTrainer(model, args, train_dataset=data, processing_class=processor)
     trainer.train()
     found = diagnose(model, processor, Colours(), n=ROWS, progress=False)

@@ -8,16 +8,18 @@ a_r  reasoning: the answer is right when the response is made to begin with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.intervals import Interval, wilson_interval
-from percbal.responses.thoughts import without_thoughts
 from percbal.evaluate.generation import complete
+from percbal.evaluate.intervals import Interval, wilson_interval
+from percbal.responses.asking import Asking
+from percbal.responses.formats import count_reasons
+from percbal.responses.thoughts import without_thoughts
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Instance, Task
@@ -53,6 +55,7 @@ class Diagnosis:
     a_r: Interval
     perception_f1: float  # mean
     parse_failures: int  # of the completions from the image
+    refusals: dict[str, int]  # why parts of them do not count, such as "perception missing"
     records: list[Record]
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,7 +68,9 @@ class Diagnosis:
             f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
             for name, (value, low, high) in (("a", self.a), ("a_p", self.a_p), ("a_r", self.a_r))
         ]
-        return f"{'  '.join(parts)}  n = {self.n}, {self.parse_failures} unreadable"
+        why = ", ".join(f"{reason} {count}" for reason, count in self.refusals.items())
+        unreadable = f"{self.parse_failures} unreadable" + (f" ({why})" if why else "")
+        return f"{'  '.join(parts)}  n = {self.n}, {unreadable}"
 
 
 def diagnose(
@@ -78,30 +83,35 @@ def diagnose(
     seed: int = 0,
     batch_size: int = 128,
     progress: bool = True,
+    asking: Asking | None = None,
 ) -> Diagnosis:
     """Measure a, a_p and a_r on instances ``0 .. n - 1`` of a split.
 
     a and a_p come from one generation from the image, a_r from a second one that is given
-    ``task.oracle_prefix``. Each may use half as many tokens again as the longest true response.
+    true perception as its beginning. Each may use half as many tokens again as the true response.
     The model is put in evaluation mode and left as it was found.
     progress: show a bar on stderr.
+    asking: the format of responses and how prompts are rendered; default as the task writes them.
     Raises ValueError for n < 1.
     """
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
+    asking = asking or Asking()
     was_training = model.training
     model.eval()
     records: list[Record] = []
     bar = tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress)
     try:
         for instances in _batches(task, n, split, seed, batch_size):
-            completions = complete(model, processor, instances, [""] * len(instances))
+            completions = complete(
+                model, processor, instances, [""] * len(instances), asking=asking
+            )
             bar.update(len(instances))
-            prefixes = [task.oracle_prefix(instance) for instance in instances]
-            reasoned = complete(model, processor, instances, prefixes)
+            prefixes = [_true_beginning(task, instance, asking) for instance in instances]
+            reasoned = complete(model, processor, instances, prefixes, asking=asking)
             bar.update(len(instances))
             for row in zip(instances, completions, reasoned, strict=True):
-                records.append(_record(task, *row))
+                records.append(_record(task, asking, *row))
     finally:
         bar.close()
         model.train(was_training)
@@ -115,13 +125,22 @@ def diagnose(
         a_r=wilson_interval(sum(r.a_r for r in records), n),
         perception_f1=sum(r.perception_f1 for r in records) / n,
         parse_failures=sum(not r.parsed for r in records),
+        refusals=count_reasons(asking.response_format.read(r.completion) for r in records),
         records=records,
     )
 
 
-def _record(task: Task, instance: Instance, completion: str, reasoned: str) -> Record:
-    seen = task.score(without_thoughts(completion), instance.truth)
-    told = task.score(without_thoughts(reasoned), instance.truth)
+def _true_beginning(task: Task, instance: Instance, asking: Asking) -> str:
+    if asking.plain:
+        return task.oracle_prefix(instance)
+    return asking.response_format.beginning(instance.perception)
+
+
+def _record(
+    task: Task, asking: Asking, instance: Instance, completion: str, reasoned: str
+) -> Record:
+    seen = task.score(without_thoughts(asking.read(completion)), instance.truth)
+    told = task.score(without_thoughts(asking.read(reasoned)), instance.truth)
     return Record(
         index=instance.index,
         completion=completion,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,8 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from percbal.models.inputs import model_inputs
-from percbal.responses.prompt import Turn, given_ids, prompt_ids, trained_turn, with_options
+from percbal.responses.asking import Asking
+from percbal.responses.prompt import Turn, given_ids, prompt_ids, trained_turn
 from percbal.responses.thoughts import OPENING, opens_thoughts
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def complete(
     prefixes: Sequence[str],
     *,
     sample: bool = False,
-    options: Mapping[str, Any] | None = None,
+    asking: Asking | None = None,
 ) -> list[str]:
     """Completions of the instances' prompts, each beginning with its prefix.
 
@@ -35,15 +36,18 @@ def complete(
     completion may use half as many tokens again as its instance's true response.
 
     prefixes: beginnings of the instances' responses, "" for none.
-    options: of the chat template.
+    asking: how a prompt is rendered and a true response written.
     Returns the texts without special tokens; one that goes on in a block of thoughts which the
     prompt opened begins with its tag.
     """
     tokenizer = processor.tokenizer
-    prompts = [with_options(_prompt(instance), options) for instance in instances]
+    asking = asking or Asking()
+    prompts = [asking.prompt(_prompt(instance)) for instance in instances]
     asked = prompt_ids(processor, prompts)
     turns = [
-        trained_turn(processor, prompt, [{"role": "assistant", "content": _text(i.response)}])
+        trained_turn(
+            processor, prompt, [{"role": "assistant", "content": _text(response(i, asking))}]
+        )
         for prompt, i in zip(prompts, instances, strict=True)
     ]
     given = [
@@ -51,10 +55,11 @@ def complete(
         for turn, prefix in zip(turns, prefixes, strict=True)
     ]
     budgets = _token_budgets(tokenizer, turns)
-    inputs = model_inputs(asked.ids, asked.fields, tokenizer.pad_token_id, given)
+    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    inputs = model_inputs(asked.ids, asked.fields, pad, given)
     start = inputs["input_ids"].shape[1]
     generate: Any = model.generate
-    with own_distribution(model, tokenizer):
+    with own_distribution(model, tokenizer, pad):
         output = generate(
             **{name: value.to(model.device) for name, value in inputs.items()},
             do_sample=sample,
@@ -75,7 +80,7 @@ def complete(
 
 
 @contextmanager
-def own_distribution(model: PreTrainedModel, tokenizer: Any) -> Iterator[None]:
+def own_distribution(model: PreTrainedModel, tokenizer: Any, pad: int | None) -> Iterator[None]:
     """Meanwhile the model's generation config has only the tokens that begin, end and pad.
 
     `generate` fills every option that it is not given from that config.
@@ -86,12 +91,20 @@ def own_distribution(model: PreTrainedModel, tokenizer: Any) -> Iterator[None]:
     if tokenizer.eos_token_id is not None and tokenizer.eos_token_id not in ends:
         ends.append(tokenizer.eos_token_id)
     model.generation_config = GenerationConfig(
-        bos_token_id=kept.bos_token_id, eos_token_id=ends, pad_token_id=tokenizer.pad_token_id
+        bos_token_id=kept.bos_token_id, eos_token_id=ends, pad_token_id=pad
     )
     try:
         yield
     finally:
         model.generation_config = kept
+
+
+def response(instance: Instance, asking: Asking) -> str:
+    """An instance's true response in a format."""
+    if asking.plain:
+        return instance.response
+    parts = instance.perception, instance.reasoning, instance.answer
+    return asking.response_format.write(*parts)
 
 
 def _prompt(instance: Instance) -> list[dict[str, Any]]:

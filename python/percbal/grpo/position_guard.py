@@ -52,7 +52,7 @@ def difference_alone(
     inputs = model_inputs(alone.ids, alone.fields, pad, [list(completion)])
     inputs = {name: value.to(device) for name, value in inputs.items()}
     own_ids, own_mask = inputs.pop("input_ids"), inputs.pop("attention_mask")
-    own = {name: value for name, value in inputs.items() if name in FIELDS}
+    own: dict[str, Any] = {name: value for name, value in inputs.items() if name in FIELDS}
     if alone.images is not None:
         own["num_images"] = [len(alone.images[0] or [])]
     if batch.get("num_tiles") is not None:

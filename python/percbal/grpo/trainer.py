@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
-from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from percbal.grpo.as_sampled import as_sampled
 from percbal.grpo.blind_signals import blind_answers, image_dependence
@@ -23,7 +22,8 @@ from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
-from percbal.grpo.position_guard import difference_alone, differs
+from percbal.grpo.prompting import Prompting
+from percbal.grpo.readable import ReadableFromTheStart
 from percbal.grpo.refusals import (
     refuse_split_groups,
     refuse_unmatched_images,
@@ -47,13 +47,14 @@ from percbal.objective.credit import (
     segment_scale,
     token_advantages,
 )
-from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids, with_options
+from percbal.responses.formats import count_reasons
+from percbal.responses.prompt import OPTIONS
 from percbal.rewards import EndpointReanswer
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 
 
-class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer):
+class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
     reward_funcs: TRL reward functions, or one, ``percbal.rewards`` among them; ``args`` says by
@@ -101,13 +102,13 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
         )
         self.alpha = args.make_alpha()
         self.balance = args.make_balance()
+        self._set_up_prompts(args.asking())
         self._set_up_rewards(args)
         if args.logprobs == "percbal":
             self._use_token_logprob()
         self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
         self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
-        self._prompts: list[Any] = []  # of the last rollouts, with their images
-        self._positions_checked = False
+        self._readable = ReadableFromTheStart()
         self._batches = 0  # of rollouts, in training and evaluation
 
     def _set_up_rewards(self, args: BalancedGRPOConfig) -> None:
@@ -144,38 +145,30 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
                 )
             use_token_logprob(inner, self.temperature)
 
-    # --- prompts -------------------------------------------------------------------------------
-
-    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
-        """Of rollouts, and of what the policy is asked to judge them."""
-        if not is_conversational({"prompt": prompts[0]}):  # plain text, which has no template
-            return super()._tokenize_prompts(prompts)
-        if self._is_vlm:
-            prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
-        return self._encoded(prompts)[:3]
-
-    def _encoded(self, prompts: list[Any]) -> PromptIds:
-        options = cast(dict[str, Any], self.chat_template_kwargs)
-        if self.chat_template is not None:
-            options = {**options, "chat_template": self.chat_template}
-        return prompt_ids(self.processing_class, prompts, **options)
-
     # --- rewards -------------------------------------------------------------------------------
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
     ) -> Tensor:
-        self._prompts = prompts
         self._segmented = segment_completions(
-            self._tokenizer, completion_ids_list, self.args.tags()
+            self._tokenizer,
+            completion_ids_list,
+            self.asking.response_format,
+            thinking=self._thinking,
         )
+        readable = self._as_rewards_read(completions)
         columns = self._label_free_columns(prompts, completion_ids_list)
         inputs = [
             {**row, **{name: values[i] for name, values in columns.items()}}
             for i, row in enumerate(inputs)
         ]
         self._log_completion_extra("group", self._group_names(len(prompts)))
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        if readable is not completions:
+            inputs = [
+                {**row, "written": text}
+                for row, text in zip(inputs, self._segmented.text, strict=True)
+            ]
+        rewards = super()._calculate_rewards(inputs, prompts, readable, completion_ids_list)
         rewards = without_extremes(rewards)
         settle_failures(self, prompts, completions, rewards)
         self._rewards = rewards
@@ -214,12 +207,8 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         refuse_unmatched_images(inputs)
-        inputs = [
-            {**row, "prompt": with_options(row["prompt"], row[OPTIONS])}
-            if row.get(OPTIONS)
-            else row
-            for row in inputs
-        ]
+        if self.asking.adds or any(row.get(OPTIONS) for row in inputs):
+            inputs = [{**row, "prompt": self._asked(row)} for row in inputs]
         with as_sampled(self):
             batch = super()._generate_and_score_completions(inputs)
             self._check_positions(batch)
@@ -243,37 +232,14 @@ class BalancedGRPOTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTra
         batch["advantages"] = self._per_token(local, batch, mode)
         parse_fail = (keys == NO_PERCEPTION).float().mean()
         self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
+        reasons = count_reasons(self._segmented.readings)
+        for reason, count in reasons.items():
+            name = f"unreadable/{reason.replace(' ', '_')}"
+            self._metrics[mode][name].append(count / max(rows, 1))
+        if mode == "train":
+            self._readable.look(float(parse_fail), reasons)
         self._record(mode, rewards, group_size)
         return batch
-
-    def _check_positions(self, batch: dict[str, Any]) -> None:
-        """Once a run, of the rollout with the shortest prompt, which has the most padding.
-
-        Every rank makes the same passes, as they can be collective, and raises if one must.
-        """
-        if self._positions_checked or not self.model.training:
-            return
-        self._positions_checked = True
-        lengths = batch["prompt_mask"].sum(1)
-        row = int(lengths.argmin())
-        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()].tolist()
-        prompt = self._prompts[row]
-        if isinstance(prompt, str):
-            ids = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist()
-            alone = PromptIds([ids], None, {}, [prompt])
-        else:
-            alone = self._encoded([prompt])
-        self.model.eval()  # dropout would differ by itself
-        found, rounding = difference_alone(self, batch, row, alone, completion)
-        self.model.train()
-        bad = torch.tensor(float(differs(found, rounding)), device=self.accelerator.device)
-        if self.accelerator.reduce(bad, "sum"):
-            raise RuntimeError(
-                f"the log-probabilities of a rollout differ by {found:.2g} per token between a "
-                f"batch and the rollout alone (rounding makes {rounding:.2g}): this version of TRL "
-                "or transformers puts padding or images of this model beside the wrong tokens; "
-                "train with prompts of one length, or with per_device_train_batch_size=1"
-            )
 
     def _perception_keys(self) -> Tensor:
         """(R,) int64 of all ranks: equal where the perceived texts are."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from percbal.responses.reading import Area, Reading
+from percbal.responses.thoughts import response_start
 
 
 class Format(ABC):
@@ -18,12 +19,18 @@ class Format(ABC):
     spec: str
     fixed: tuple[str, ...] = ()
 
-    @abstractmethod
     def read(self, text: str) -> Reading:
         """The parts of untrusted text, in time linear in its length; nothing raises.
 
-        It never chooses: of two candidates for a part neither counts.
+        They are looked for behind its thoughts (`percbal.responses.thoughts`). It never chooses:
+        of two candidates for a part neither counts.
         """
+        start = response_start(text)
+        return self._read(text[start:]).moved(text, start)
+
+    @abstractmethod
+    def _read(self, text: str) -> Reading:
+        """The same of a response without thoughts."""
 
     @abstractmethod
     def write(self, perception: str, reasoning: str, answer: str) -> str:
@@ -46,7 +53,17 @@ class Format(ABC):
 
     def marks(self, text: str) -> list[Area]:
         """Where the marks of the parts that count are."""
-        parts = self.read(text).parts.values()
+        start = response_start(text)
+        return [(first + start, last + start) for first, last in self._marks(text[start:])]
+
+    def unclosed(self, text: str) -> Area | None:
+        """The characters of a perception that begins and does not end, where that can be told."""
+        start = response_start(text)
+        area = self._unclosed(text[start:])
+        return area and (area[0] + start, area[1] + start)
+
+    def _marks(self, text: str) -> list[Area]:
+        parts = self._read(text).parts.values()
         areas = [
             area
             for part in parts
@@ -54,6 +71,5 @@ class Format(ABC):
         ]
         return [area for area in dict.fromkeys(areas) if area[0] < area[1]]
 
-    def unclosed(self, text: str) -> Area | None:
-        """The characters of a perception that begins and does not end, where that can be told."""
+    def _unclosed(self, text: str) -> Area | None:
         return None

@@ -21,7 +21,7 @@ class JsonFormat(Format):
         self.keys = dict(zip(NAMES, keys, strict=True))
         self.spec = "json" if keys == NAMES else f"json:{','.join(keys)}"
 
-    def read(self, text: str) -> Reading:
+    def _read(self, text: str) -> Reading:
         found = scan(text)
         whole = [value for value in found.whole if self._is_ours(value)]
         broken = [value for value in found.broken if self._is_ours(value)]

@@ -49,7 +49,7 @@ class RegexFormat(Format):
             raise ValueError(f"the mark {source!r} of the pattern matches nothing at all")
         return mark
 
-    def read(self, text: str) -> Reading:
+    def _read(self, text: str) -> Reading:
         places = [self._place(text, i) for i in range(len(self.sources))]
         known = [place for place in places if not isinstance(place, Refusal)]
         if any(a[1] > b[0] for a, b in zip(known, known[1:], strict=False)):

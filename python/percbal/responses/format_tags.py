@@ -5,6 +5,7 @@ from __future__ import annotations
 from percbal.responses.format_base import Format
 from percbal.responses.reading import Area, Part, Reading, Refusal, make_reading
 from percbal.responses.spans import DEFAULT_TAGS, Spans, Tags, find_spans
+from percbal.responses.thoughts import without_thoughts
 
 
 class TagFormat(Format):
@@ -16,7 +17,7 @@ class TagFormat(Format):
         self.tags = tags
         self.fixed = tags.words()
 
-    def read(self, text: str) -> Reading:
+    def _read(self, text: str) -> Reading:
         spans = find_spans(text, self.tags)
         return make_reading(text, {name: self._part(spans, name) for name in spans.found})
 
@@ -29,9 +30,9 @@ class TagFormat(Format):
         return Part(spans.source[start:end], outer, (start, end))
 
     def tagged(self, text: str) -> str:
-        return text if self.tags == DEFAULT_TAGS else super().tagged(text)
+        return without_thoughts(text) if self.tags == DEFAULT_TAGS else super().tagged(text)
 
-    def marks(self, text: str) -> list[Area]:
+    def _marks(self, text: str) -> list[Area]:
         """Every tag, also of parts that do not count."""
         areas = []
         for tag in self.tags.words():
@@ -41,7 +42,7 @@ class TagFormat(Format):
                 start = text.find(tag, start + len(tag))
         return areas
 
-    def unclosed(self, text: str) -> Area | None:
+    def _unclosed(self, text: str) -> Area | None:
         """From the opening tag to the next tag, or to the end."""
         if find_spans(text, self.tags).found["perception"].status != "unclosed":
             return None

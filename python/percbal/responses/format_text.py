@@ -29,7 +29,7 @@ class _PerceptionFirst(Format):
     def answered(self, text: str, start: int) -> Part | Refusal:
         return final_answer(text, start)
 
-    def read(self, text: str) -> Reading:
+    def _read(self, text: str) -> Reading:
         seen = self.perceived(text)
         start = seen.outer[1] if isinstance(seen, Part) else 0
         said = self.answered(text, start)
@@ -191,7 +191,7 @@ class NoFormat(Format):
 
     name = spec = "none"
 
-    def read(self, text: str) -> Reading:
+    def _read(self, text: str) -> Reading:
         said = final_answer(text)
         if isinstance(said, Refusal) and said.reason == "missing" and text.strip():
             said = Part(text, (0, len(text)), (0, len(text)))

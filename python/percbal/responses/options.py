@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from percbal.responses.asking import Asking
 from percbal.responses.formats import FORMATS, Format, make_format
 from percbal.responses.spans import DEFAULT_TAGS, Tags
 
@@ -45,6 +48,11 @@ class ResponseFormatArguments:
                 f"perception_tags belong to response_format tags, not to {self.response_format!r}"
             )
         return make_format(self.response_format, tags)
+
+    def asking(self, template: Mapping[str, Any] | str | None = None) -> Asking:
+        """How a model is asked by these options. template: those of the chat template, or JSON."""
+        options = json.loads(template) if isinstance(template, str) else template
+        return Asking(self.make_format(), self.state_format, self.examples(), options or {})
 
     def examples(self) -> list[dict[str, str]]:
         """What ``format_examples`` holds, for `percbal.responses.formats.stated`."""

@@ -112,7 +112,7 @@ def _split(whole: str, completion: Messages) -> tuple[str, str]:
             f"completion must be one message, got {len(completion)}; or train with "
             "train_prompt=conversation"
         )
-    text = _text(completion[0].get("content"))
+    text = text_of(completion[0].get("content"))
     for response in dict.fromkeys((text, text.strip())):
         at = whole.rfind(response)
         if at >= 0 and response:
@@ -120,7 +120,8 @@ def _split(whole: str, completion: Messages) -> tuple[str, str]:
     raise ValueError(f"the chat template changes the response, so it cannot be found: {text!r:.60}")
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """The text of a message's content, a string or a list of parts."""
     if isinstance(content, str):
         return content
     return "".join(part.get("text") or "" for part in content or ())

@@ -64,6 +64,14 @@ class Reading:
         """The same as a word to count by."""
         return self.refusals[name].reason if name in self.refusals else ""
 
+    def moved(self, source: str, by: int) -> Reading:
+        """The same parts in a longer text, ``by`` characters further on."""
+        parts = {
+            name: Part(text, (a + by, b + by), (c + by, d + by))
+            for name, (text, (a, b), (c, d)) in self.parts.items()
+        }
+        return Reading(source, parts, self.refusals)
+
     def tagged(self) -> str:
         """The parts that count between the default tags, in order."""
         pairs = DEFAULT_TAGS.pairs()

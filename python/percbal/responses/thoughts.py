@@ -24,5 +24,5 @@ def without_thoughts(text: str) -> str:
 
 
 def opens_thoughts(prompt: str) -> bool:
-    """Whether a rendered prompt ends inside a block of thoughts, as for models that always think."""
+    """Whether a rendered prompt ends inside a block of thoughts."""
     return prompt.rstrip().endswith(OPENING)

@@ -7,15 +7,20 @@ from typing import Any
 
 from percbal.responses.labels import label_text
 from percbal.responses.spans import Spans, find_spans
+from percbal.responses.thoughts import without_thoughts
 
 LONGEST = 4096  # words of a perception; longer ones earn nothing
 
 
 def completion_text(completion: Any) -> str:
-    """What the model wrote: a string, or the assistant's turns of a conversation.
+    """What the model wrote behind its thoughts: a string, or a conversation's assistant turns.
 
     Anything else reads as no text, since a completion is untrusted.
     """
+    return without_thoughts(_whole_text(completion))
+
+
+def _whole_text(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     if not isinstance(completion, (list, tuple)):

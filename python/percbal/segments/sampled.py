@@ -20,6 +20,7 @@ from percbal.responses.format_tags import TagFormat
 from percbal.responses.formats import Format
 from percbal.responses.reading import Reading
 from percbal.responses.spans import DEFAULT_TAGS, Tags
+from percbal.responses.thoughts import CLOSING
 from percbal.segments.tagged import PERCEPTION, REASONING
 
 BYTE_ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())  # one character for each byte
@@ -44,6 +45,7 @@ def segment_completions(
     response_format: Format | Tags = DEFAULT_TAGS,
     *,
     unclosed: Literal["reasoning", "perception"] = "reasoning",
+    thinking: Sequence[bool] | None = None,
 ) -> GeneratedSegments:
     """Cut sampled completions into perception, its marks included, and reasoning.
 
@@ -63,6 +65,8 @@ def segment_completions(
         unclosed: what the tokens are from an opening tag that is never closed, as in a
             completion cut by the length limit, up to the next tag or the end; it is ``failed``
             either way. Formats without tags leave them to the reasoning.
+        thinking: of each completion, whether its prompt opens a block of thoughts; one that does
+            not close it is all thought.
 
     Raises ValueError for an unknown ``unclosed``, or marks that are special tokens or unusable.
     """
@@ -71,11 +75,15 @@ def segment_completions(
     chosen = TagFormat(response_format) if isinstance(response_format, Tags) else response_format
     ids = [[int(i) for i in row] for row in completion_ids]
     text = tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
-    readings = [chosen.read(words) for words in text]
+    inside = thinking or [False] * len(text)
+    readings = [
+        chosen.read("" if within and CLOSING not in words else words)
+        for words, within in zip(text, inside, strict=True)
+    ]
     borders = _Borders(tokenizer, ids, chosen)
     segments = []
     for row, reading in zip(ids, readings, strict=True):
-        segment, words = np.full(len(row), REASONING, dtype=np.int64), reading.source
+        segment, words = np.full(len(row), REASONING, dtype=np.int64), reading.source  # (T_i,)
         if "perception" in reading.parts:
             segment[borders.closed(row, words, *reading.parts["perception"].outer)] = PERCEPTION
         elif unclosed == "perception" and (area := chosen.unclosed(words)):

@@ -25,14 +25,17 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from percbal.data.lines import BadRow
 from percbal.data.rows import check_images, row_name
-from percbal.responses.prompt import Begin, images_in, trained_turn, with_options
+from percbal.responses.asking import Asking
+from percbal.responses.format_tags import TagFormat
+from percbal.responses.prompt import OPTIONS, Begin, images_in, text_of, trained_turn
 from percbal.responses.spans import Tags
 from percbal.segments.tagged import (
     OTHER,
     SegmentError,
     TagTokens,
+    spans_from_characters,
+    spans_from_format,
     spans_from_segments,
-    spans_from_tags,
     token_segments,
 )
 
@@ -54,15 +57,18 @@ TOKEN_KEYS = {
 class SegmentCollator:
     """TRL's ``DataCollatorForVisionLanguageModeling`` plus ``segment_ids``.
 
-    Takes examples with ``prompt``, ``completion`` and ``image`` or ``images``. The completion's
-    segments come from a ``segments`` column (a list of ``{"type", "text"}``) where there is one,
-    else from tags. Returns TRL's batch with ``segment_ids`` (B, T) int64 beside ``labels``:
-    PERCEPTION or REASONING at trained tokens, OTHER elsewhere. Only completions are trained on.
+    Takes examples with ``prompt``, ``completion`` and ``image`` or ``images``, if any. The
+    completion's segments come from a column ``segments`` (a list of ``{"type", "text"}``) or
+    ``spans`` (a list of ``{"type", "start", "end"}``) where there is one, else from the response's
+    format. Returns TRL's batch with ``segment_ids`` (B, T) int64 beside ``labels``: PERCEPTION or
+    REASONING at trained tokens, OTHER elsewhere. Only completions are trained on.
 
-    tag_tokens: see ``segments.spans_from_tags``. Tokens in no segment get the label -100 too.
+    tags: of the format ``tags``, if ``asking`` is not given.
+    tag_tokens: see ``segments.spans_from_format``. Tokens in no segment get the label -100 too.
     max_length: cut sequences there; None never cuts (a cut may remove image tokens).
     begin: where the completion begins, see ``responses.prompt.trained_turn``.
-    template_options: of the chat template; an example's column ``chat_template_kwargs`` goes first.
+    asking: the format of responses, and how prompts are rendered. An example's column
+        ``chat_template_kwargs`` goes before its options of the chat template.
     """
 
     def __init__(
@@ -73,7 +79,7 @@ class SegmentCollator:
         tag_tokens: TagTokens = "segment",
         max_length: int | None = None,
         begin: Begin = "generation",
-        template_options: Mapping[str, Any] | None = None,
+        asking: Asking | None = None,
     ) -> None:
         if not processor.tokenizer.is_fast:
             raise ValueError(
@@ -81,11 +87,10 @@ class SegmentCollator:
                 "offsets; segments need a fast one"
             )
         self.processor = processor
-        self.tags = tags or Tags()
+        self.asking = asking or Asking(TagFormat(tags or Tags()))
         self.tag_tokens = tag_tokens
         self.max_length = max_length
         self.begin = begin
-        self.template_options = dict(template_options or {})
         self.warns = True
         self.stock = DataCollatorForVisionLanguageModeling(
             processor=processor, max_length=max_length, completion_only_loss=True
@@ -126,11 +131,10 @@ class SegmentCollator:
             texts = {name: example[name] for name in ("prompt", "completion")}
             return {**texts, "images": images}
         prompt = prepare_multimodal_messages(example["prompt"], images=images)
-        options = {**self.template_options, **(example.get("chat_template_kwargs") or {})}
         try:
             turn = trained_turn(
                 self.processor,
-                with_options(prompt, options),
+                self.asking.prompt(prompt, example.get(OPTIONS)),
                 prepare_multimodal_messages(example["completion"]),
                 begin=self.begin,
             )
@@ -163,7 +167,10 @@ class SegmentCollator:
         name = _name_of(example, row)
         if example.get("segments"):
             return spans_from_segments(text, example["segments"], name=name)
-        return spans_from_tags(text, self.tags, tag_tokens=self.tag_tokens, name=name)
+        if example.get("spans"):
+            return spans_from_characters(text, example["spans"], _response(example), name=name)
+        chosen = self.asking.response_format
+        return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, name=name)
 
 
 class EncodedDataset(Dataset):
@@ -341,6 +348,12 @@ def _is_grey(pixels: Tensor) -> bool:
 
 def _offsets(lengths: list[int]) -> Tensor:
     return torch.tensor([0, *accumulate(lengths)])
+
+
+def _response(example: Example) -> str:
+    """What the completion says, as it stands in the data."""
+    completion = example["completion"]
+    return completion if isinstance(completion, str) else text_of(completion[-1].get("content"))
 
 
 def _images_of(example: Example) -> list[Any]:

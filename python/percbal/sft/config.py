@@ -56,8 +56,8 @@ class BalancedSFTConfig(NonFiniteArguments, ResponseFormatArguments, SFTConfig):
     train_prompt: str = field(
         default="generation",
         metadata={
-            "help": "Where a response begins. generation: behind the prompt that the model is asked "
-            "in use; conversation: as stock TRL, where the two renderings differ (docs/prompts.md)."
+            "help": "Where a response begins. generation: behind the prompt that the model is "
+            "asked in use; conversation: as stock TRL (docs/prompts.md)."
         },
     )
     chat_template_kwargs: dict[str, Any] | str | None = field(
@@ -95,9 +95,8 @@ class BalancedSFTConfig(NonFiniteArguments, ResponseFormatArguments, SFTConfig):
 
         return SegmentCollator(
             processor,
-            self.tags(),
             tag_tokens=self.tag_tokens,  # type: ignore[arg-type]
             max_length=self.max_length,
             begin=self.train_prompt,  # type: ignore[arg-type]
-            template_options=self.chat_template_kwargs,  # type: ignore[arg-type]
+            asking=self.asking(self.chat_template_kwargs),
         )

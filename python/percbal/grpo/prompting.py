@@ -1,0 +1,130 @@
+"""How a GRPO trainer asks its policy, and what rewards read of the answers.
+
+A part of `BalancedGRPOTrainer`: prompts rendered as fine-tuning renders them, the response's
+format stated where that is wanted, completions rewritten in the default tags.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from trl.data_utils import is_conversational, prepare_multimodal_messages
+
+from percbal.grpo.position_guard import difference_alone, differs
+from percbal.responses.asking import Asking
+from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids, render
+from percbal.responses.thoughts import opens_thoughts
+from percbal.segments.sampled import GeneratedSegments
+
+
+class Prompting:
+    """For a GRPO trainer of TRL, listed before it."""
+
+    model: Any
+    accelerator: Any
+    processing_class: Any
+    chat_template: str | None
+    chat_template_kwargs: Any
+    _is_vlm: bool
+    _segmented: GeneratedSegments | None  # the last rollouts of this rank
+
+    def _set_up_prompts(self, asking: Asking) -> None:
+        self.asking = asking  # TRL has the options of the chat template
+        self._prompts: list[Any] = []  # of the last rollouts, with their images
+        self._thinking: list[bool] = []  # whether each of them opens a block of thoughts
+        self._positions_checked = False
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        """Of rollouts, and of what the policy is asked to judge them."""
+        if not is_conversational({"prompt": prompts[0]}):  # plain text, which has no template
+            return super()._tokenize_prompts(prompts)  # type: ignore[misc]
+        if self._is_vlm:
+            prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
+        return self._encoded(prompts)[:3]
+
+    def _generate(self, prompts: list[Any]) -> Any:
+        self._prompts = prompts
+        self._thinking = [
+            opens_thoughts(
+                prompt
+                if isinstance(prompt, str)
+                else render(self.processing_class, prompt, **self._template_options())
+            )
+            for prompt in prompts
+        ]
+        return super()._generate(prompts)  # type: ignore[misc]
+
+    def _encoded(self, prompts: list[Any]) -> PromptIds:
+        return prompt_ids(self.processing_class, prompts, **self._template_options())
+
+    def _template_options(self) -> dict[str, Any]:
+        own = {} if self.chat_template is None else {"chat_template": self.chat_template}
+        return {**self.chat_template_kwargs, **own}
+
+    def _as_rewards_read(self, completions: Any) -> Any:
+        """Completions in the default tags; the very same where they are."""
+        if self.asking.plain and not any(self._thinking):
+            return completions
+        assert self._segmented is not None
+        texts = [
+            self.asking.read(text, thinking=thinking)
+            for text, thinking in zip(self._segmented.text, self._thinking, strict=True)
+        ]
+        if isinstance(completions[0], str):
+            return texts
+        return [[{"role": "assistant", "content": text}] for text in texts]
+
+    def _asked(self, row: dict[str, Any]) -> Any:
+        """A row's prompt, stating the format if it is to, with the row's own template options."""
+        prompt = row["prompt"]
+        if not is_conversational({"prompt": prompt}):
+            raise ValueError("state_format and format_examples need prompts that are messages")
+        if self.asking.adds:  # in parts, so that images stay where they are; TRL fills them in
+            images = row.get("images") or [row.get("image")]
+            prompt = _with_empty_parts(prompt, [i for i in images if i is not None])
+        return self.asking.prompt(prompt, row.get(OPTIONS))
+
+    def _check_positions(self, batch: dict[str, Any]) -> None:
+        """Once a run, of the rollout with the shortest prompt, which has the most padding.
+
+        Every rank makes the same passes, as they can be collective, and raises if one must.
+        """
+        if self._positions_checked or not self.model.training:
+            return
+        self._positions_checked = True
+        lengths = batch["prompt_mask"].sum(1)
+        row = int(lengths.argmin())
+        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()].tolist()
+        prompt = self._prompts[row]
+        if isinstance(prompt, str):
+            ids = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist()
+            alone = PromptIds([ids], None, {}, [prompt])
+        else:
+            alone = self._encoded([prompt])
+        self.model.eval()  # dropout would differ by itself
+        found, rounding = difference_alone(self, batch, row, alone, completion)
+        self.model.train()
+        bad = torch.tensor(float(differs(found, rounding)), device=self.accelerator.device)
+        if self.accelerator.reduce(bad, "sum"):
+            raise RuntimeError(
+                f"the log-probabilities of a rollout differ by {found:.2g} per token between a "
+                f"batch and the rollout alone (rounding makes {rounding:.2g}): this version of TRL "
+                "or transformers puts padding or images of this model beside the wrong tokens; "
+                "train with prompts of one length, or with per_device_train_batch_size=1"
+            )
+
+
+def _with_empty_parts(prompt: Any, images: Any) -> list[dict[str, Any]]:
+    """Messages in parts, whose images are yet to be filled in from the row's columns."""
+    filled = prepare_multimodal_messages(prompt, images=[None] * len(images))
+    return [
+        {
+            **message,
+            "content": [
+                {k: v for k, v in part.items() if k != "image" or v is not None}
+                for part in message["content"]
+            ],
+        }
+        for message in filled
+    ]
