@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-OPENING = re.compile(r"[\[{]")
+OPENING = re.compile(r"\[|\{(?=\s*+[\"}])")  # a key follows, or nothing
 SPACE = re.compile(r"\s*+")
 STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 WORD = re.compile(r'[^\s,:\[\]{}"]++')
