@@ -20,7 +20,7 @@ MEANS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 CLOSING = {"{": "}", "[": "]"}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """A value and where it stands; ``items`` of an object are (key, where it begins, value)."""
 
@@ -48,11 +48,12 @@ class Scan:
     cut: Value | None = None  # not closed where the text ends
 
 
+@dataclass(eq=False, slots=True)
 class _Open(Value):
     """An object or a list that is being read, and what may come next."""
 
     key: tuple[str, int] | None = None
-    wants = "first"  # first, value, colon, or next: a comma or the end
+    wants: str = "first"  # first, value, colon, or next: a comma or the end
 
     def takes_text(self) -> bool:
         return self.wants in ("first", "value")
