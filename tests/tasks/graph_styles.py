@@ -34,6 +34,9 @@ EDGES_READ = {
     "LLaVA-OneVision, graphviz": f"graph G {{\n{pairs(' -- ', ';' + chr(10))};\n}}",
     "LLaVA-OneVision, commas": pairs("-", ", "),
     "LLaVA-OneVision, range": f"Vertices 0-4\nEdges: {pairs(' - ', ', ')}",
+    "LLaVA-OneVision, each named": "\n".join(
+        f"Edge {i}: {a}-{b}" for i, (a, b) in enumerate(PAIRS)
+    ),
     "SmolVLM, words": pairs("-", " "),
     "SmolVLM, arrows": pairs(" <-> ", "\n"),
     "SmolVLM, 5 edges": f"There are 5 edges:\n{TUPLES}",
@@ -46,6 +49,8 @@ EDGES_REFUSED = {
     "one in a sentence": (f"{TUPLES}\nI think 2-4 may be there.", "prose"),
     "what is not there": (f"{TUPLES}\nNot edges: (0,4)", "prose"),
     "non-edges": ("Non-edges: (0,4)", "prose"),
+    "pairs without marks": ("0,1\n1,2", "edge"),
+    "places": ("Vertex 0 at (10, 20)", "prose"),
     "adjacency": ("0: 1, 3\n1: 0, 2", "edge"),
     "a path": ("0-1-2-3", "prose"),
     "a triple": ("[[0, 1], [1, 2, 3]]", "edge"),
@@ -76,6 +81,7 @@ COLORS_READ = {
     "Gemma 3, twice": "0: a, 1: b, 2: a, 3: b, 4: a\nSo:\n"
     '{"0": "a", "1": "b", "2": "a", "3": "b", "4": "a"}',
     "LLaVA-OneVision, words": "\n".join(f"Node {v} is colored {c}." for v, c in COLORS.items()),
+    "LLaVA-OneVision, functions": "color(0) = a, color(1)=b, c(2) = a, c(3)=b, color(4) = a",
     "SmolVLM, colors": "\n".join(f"{v}: color {c}" for v, c in COLORS.items()),
     "SmolVLM, arrows": "0→a, 1→b, 2→a, 3→b, 4→a",
 }
@@ -83,6 +89,7 @@ COLORS_REFUSED = {
     "nothing": ("", "no_coloring"),
     "how many": ("The chromatic number is 2.", "no_coloring"),
     "by color": ("Color a: 0, 2, 4\nColor b: 1, 3", "no_coloring"),
+    "several at once": ("0,2,4: a\n1,3: b", "color"),
     "by color, JSON": ('{"a": [0, 2, 4], "b": [1, 3]}', "color"),
     "classes": ("[[0, 2, 4], [1, 3]]", "color"),
     "numbers": ("[0, 1, 0, 1, 0]", "color"),

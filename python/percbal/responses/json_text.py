@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-OPENING = re.compile(r"[\[{]")
+OPENING = re.compile(r"\[|\{(?=\s*+[\"}])")  # a key follows, or nothing
 SPACE = re.compile(r"\s*+")
 STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 WORD = re.compile(r'[^\s,:\[\]{}"]++')
@@ -20,7 +20,7 @@ MEANS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 CLOSING = {"{": "}", "[": "]"}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Value:
     """A value and where it stands; ``items`` of an object are (key, where it begins, value)."""
 
@@ -48,11 +48,12 @@ class Scan:
     cut: Value | None = None  # not closed where the text ends
 
 
+@dataclass(eq=False, slots=True)
 class _Open(Value):
     """An object or a list that is being read, and what may come next."""
 
     key: tuple[str, int] | None = None
-    wants = "first"  # first, value, colon, or next: a comma or the end
+    wants: str = "first"  # first, value, colon, or next: a comma or the end
 
     def takes_text(self) -> bool:
         return self.wants in ("first", "value")

@@ -27,7 +27,10 @@ RANGE = re.compile(
     re.IGNORECASE,
 )
 BETWEEN = re.compile(r"(?:[\s,;.&*`$|\[\](){}\\\"'=]|\band\b|\bedges?\b|\bE\b)*", re.IGNORECASE)
-BULLET = re.compile(r"[ \t]*(?:[-*+•][ ]|\d{1,3}[.)][ ])?[ \t]*")
+BULLET = re.compile(
+    r"[ \t]*(?:[-*+•][ ]|\d{1,3}[.)][ ])?[ \t]*[*_]*(?:edge[ ]\d{1,3}[ ]?[:.)][*_]*[ ])?",
+    re.IGNORECASE,
+)
 HEADING = re.compile(
     r"[^:=()\[\]{}]{0,80}\bedges?\b[^:=()\[\]{}]{0,80}?(?::|=|\bare\b)[*_]*", re.IGNORECASE
 )
@@ -39,8 +42,9 @@ NUMBERS_ONLY = re.compile(r"[\W\d]*")
 NAMES = "red|green|blue|yellow|orange|purple|violet|pink|brown|black|white|gr[ae]y|cyan|magenta"
 NAME = rf"[\"'`*]*([a-z]|{NAMES})[\"'`*]*"
 COLOR = re.compile(
-    r"(?:and[ ])?(?:vertex|node|v)?[ _]?[\"'`*]*(\d{1,3})[\"'`*]*[ ]*(?:(?::|=|->|→|➔|\|)[*_]*"
-    rf"[ ]*(?:colou?r[ ])?|(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ])[ ]*{NAME}",
+    r"(?:and[ ])?(?:vertex|node|v|c\(|colou?r\()?[ _]?[\"'`*]*(\d{1,3})[\"'`*]*\)?[ ]*"
+    r"(?:(?::|=|->|→|➔|\|)[*_]*[ ]*(?:colou?r[ ])?"
+    r"|(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ])[ ]*" + NAME,
     re.IGNORECASE,
 )
 COLOR_IN = re.compile(rf"\b\d{{1,3}}[\"'`*]*[ ]?(?::|=|->|→|➔)[ ]?{NAME}(?!\w)", re.IGNORECASE)
@@ -201,6 +205,7 @@ def _colored_objects(text: str) -> tuple[str, Colored | Refusal]:
 
 def _colored_lines(text: str) -> Colored | Refusal:
     pairs: Colored = []
+    bare = False
     for item in ITEM.split(text):
         start = BULLET.match(item)
         body = item[start.end() if start else 0 :].strip(AROUND)
@@ -211,6 +216,9 @@ def _colored_lines(text: str) -> Colored | Refusal:
                 pairs.append((int(whole[1]), whole[2].casefold()))
                 break
         else:
+            bare = bare or DIGITS.fullmatch(body) is not None
             if COLOR_IN.search(item):
                 return Refusal("prose", f"a vertex has a colour in a sentence: {body[:30]!r}")
+    if bare and pairs:  # as in "0, 2: a"
+        return Refusal("color", "a vertex stands in the list without a colour of its own")
     return pairs
