@@ -129,6 +129,13 @@ REFUSED = {  # style -> (text, reason)
         "\n".join(markdown(" ", EMPTY).splitlines()[:-1]),
         "head",
     ),
+    "numbers as a head and eight rows": (
+        "\n".join(markdown(" ", NUMBERED).splitlines()[:-1]),
+        "head",
+    ),
+    "a rule and a row in one line": (markdown(" ", NUMBERED).replace("|---|\n|", "|---||"), "row"),
+    "a table cut in its last row": (markdown("_", NUMBERED, bold=True)[:-6], "row"),
+    "a row cut after a comma": (lines(", ", "0")[:-1], "row"),
     "a short row": (lines(rows=[*ROWS[:8], ROWS[8][:8]]), "row"),
     "a long row": (lines(rows=[*ROWS[:8], ROWS[8] + "."]), "row"),
     "one cell too many in JSON": (json.dumps([*nested(0)[:8], [0] * 10]), "not_square"),

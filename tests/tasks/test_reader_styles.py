@@ -130,6 +130,15 @@ def test_no_text_makes_a_reader_raise(text):
     assert isinstance(colors, Refusal) or colors
 
 
+@pytest.mark.parametrize("style", grids.READ)
+def test_a_line_too_few_or_too_many_is_never_another_grid(style):
+    lines = grids.READ[style].split("\n")
+    for i, line in enumerate(lines):
+        for changed in (lines[:i] + lines[i + 1 :], [*lines[:i], line, *lines[i:]]):
+            found = read_nine("\n".join(changed))
+            assert isinstance(found, Refusal) or found == grids.GRID
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_one_changed_character_is_never_read_as_the_same_grid_with_a_cell_less(data):

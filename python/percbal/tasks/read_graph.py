@@ -42,7 +42,7 @@ NUMBERS_ONLY = re.compile(r"[\W\d]*")
 NAMES = "red|green|blue|yellow|orange|purple|violet|pink|brown|black|white|gr[ae]y|cyan|magenta"
 NAME = rf"[\"'`*]*([a-z]|{NAMES})[\"'`*]*"
 COLOR = re.compile(
-    r"(?:and[ ])?(?:vertex|node|v|c\(|colou?r\()?[ _]?[\"'`*]*(\d{1,3})[\"'`*]*\)?[ ]*"
+    r"(?:and[ ])?[\"'`*]*(?:vertex|node|v|c\(|colou?r\()?[ _]?[\"'`*]*(\d{1,3})[\"'`*]*\)?[ ]*"
     r"(?:(?::|=|->|→|➔|\|)[*_]*[ ]*(?:colou?r[ ])?"
     r"|(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ])[ ]*" + NAME,
     re.IGNORECASE,
@@ -181,7 +181,11 @@ def _colored_objects(text: str) -> tuple[str, Colored | Refusal]:
     """The colours in JSON objects and lists, and the text without them."""
     pairs: Colored = []
     rest, at = [], 0
-    for value in scan(text).whole:
+    scanned = scan(text)
+    lost = [*scanned.broken, *([scanned.cut] if scanned.cut else [])]
+    if any(value.items or value.members for value in lost):
+        return text, Refusal("broken", "an object or a list is not valid JSON")
+    for value in scanned.whole:
         one = value
         inner = [v for _, _, v in value.members if v.kind in CONTAINERS]
         if len(inner) == 1 == len(value.members):  # {"coloring": {..}}

@@ -168,8 +168,8 @@ def _lines(text: str, size: int) -> Found:
                 return [Refusal("row", f"this is no row of {size} cells: {line[:30]!r}")]
             continue
         below = lines[number + 1] if number + 1 < len(lines) else ""
-        if not rows and not any(row) and "|" in line and _is_rule(below):
-            return [Refusal("head", "an empty row over a rule may be the head of a table")]
+        if not rows and "|" in line and _is_rule(below) and _like_a_head(row, size):
+            return [Refusal("head", "the first row of the table may be its head")]
         rows.append(row)
         if label:
             labels.append(int(label[label.lastindex or 1]))
@@ -185,8 +185,9 @@ def _lines(text: str, size: int) -> Found:
 def _line(line: str, size: int) -> Row | None:
     """The cells of a line that is one row, else None."""
     line = line.strip()
-    if line.count(",") == size - 1 and (row := _row(line.split(","), size)):
-        return row  # its last cells may be empty
+    if line.count(",") == size - 1 and line.endswith(",") and ",," in line:
+        words = _by_commas(line, size)  # its last cells are empty
+        return None if words is None else _row(words, size)
     line = line.rstrip(",;").strip()
     if line[:1] in "[({" and line[-1:] in "])}":
         line = line[1:-1].strip("[]() ")
@@ -200,7 +201,7 @@ def _line(line: str, size: int) -> Row | None:
 
 
 def _fields(line: str) -> list[str] | None:
-    if "|" not in line:
+    if "|" not in line or line.startswith("|") != line.endswith("|"):
         return None
     return line.removeprefix("|").removesuffix("|").split("|")
 
@@ -223,7 +224,11 @@ def _boxed(field: str, box: int) -> list[str]:
 
 
 def _by_commas(line: str, size: int) -> list[str] | None:
-    return None if "," not in line or "|" in line else line.split(",")
+    """Empty cells are either nothing at all or a sign for it, not now this and now that."""
+    if "," not in line or "|" in line:
+        return None
+    words = [word.strip() for word in line.split(",")]
+    return None if "" in words and not all(word in "123456789" for word in words) else words
 
 
 def _by_spaces(line: str, size: int) -> list[str] | None:
@@ -267,6 +272,10 @@ def _is_header(lines: Sequence[str], number: int, size: int) -> bool:
     return body - number - 2 == size and (numbered or empty)
 
 
+def _like_a_head(row: Row, size: int) -> bool:
+    return not any(row) or row in ([*range(1, size + 1)], [*range(size)])
+
+
 def _looks_like_a_row(line: str, size: int) -> bool:
     """Nothing but cells, and too many of them to be a number in the text."""
     words = re.split(r"[\s,|]+", line.strip("[](){}|,; "))
@@ -276,5 +285,6 @@ def _looks_like_a_row(line: str, size: int) -> bool:
             size > 1 and len(cells[0]) >= size - 1 and all(c in "0123456789._-*" for c in cells[0])
         )
     return len(cells) > 1 and all(
-        word.casefold() in BLANKS or (len(word) <= 3 and word.isdecimal()) for word in cells
+        word.casefold() in BLANKS or not word or (len(word) <= 3 and word.isdecimal())
+        for word in (cell.strip("-:*`\"'") for cell in cells)
     )
