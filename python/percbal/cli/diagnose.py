@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.task_options import add_task_options, task_of
 
 
@@ -24,6 +25,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--split", default="test", choices=("test", "train"))
     parser.add_argument("--seed", type=int, default=0, help="of the instances")
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--chat-template-kwargs", help="options of the chat template, as JSON")
+    add_format_options(parser)
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument("--out", type=Path, help="write everything, every completion too, as JSON")
     parser.set_defaults(run=run)
@@ -36,6 +39,7 @@ def run(args: argparse.Namespace) -> None:
     from percbal.models.loading import load_vlm
 
     task = task_of(args)
+    asking = asking_of(args, args.chat_template_kwargs)
     if args.out is not None and not args.out.parent.is_dir():
         raise ValueError(f"--out: there is no directory {args.out.parent}")
     model, processor = load_vlm(args.model, dtype=args.dtype)
@@ -49,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
         split=args.split,
         seed=args.seed,
         batch_size=args.batch_size,
+        asking=asking,
     )
     print(result.summary())
     if args.out is not None:

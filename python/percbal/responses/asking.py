@@ -8,6 +8,7 @@ from typing import Any
 
 from percbal.responses.format_base import Format
 from percbal.responses.format_tags import TagFormat
+from percbal.responses.format_text import NoFormat
 from percbal.responses.formats import stated
 from percbal.responses.prompt import Messages, with_options
 from percbal.responses.spans import DEFAULT_TAGS
@@ -45,7 +46,7 @@ class Asking:
         if self.state:
             asked = stated(asked, self.response_format, self.examples)
         elif self.examples:
-            asked = stated(asked, _Silent(), self.examples)
+            asked = stated(asked, NoFormat(), self.examples)  # the examples speak for it
         return with_options(asked, {**self.template, **(options or {})})
 
     def read(self, text: str, *, thinking: bool = False) -> str:
@@ -56,9 +57,3 @@ class Asking:
         whole = OPENING + text if thinking else text
         return whole if self.plain else self.response_format.tagged(whole)
 
-
-class _Silent(TagFormat):
-    """States nothing: the examples speak for it."""
-
-    def instruction(self) -> Any:
-        return None

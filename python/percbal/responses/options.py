@@ -51,12 +51,22 @@ class ResponseFormatArguments:
 
     def asking(self, template: Mapping[str, Any] | str | None = None) -> Asking:
         """How a model is asked by these options. template: those of the chat template, or JSON."""
-        options = json.loads(template) if isinstance(template, str) else template
+        options = _template_options(template) if isinstance(template, str) else template
         return Asking(self.make_format(), self.state_format, self.examples(), options or {})
 
     def examples(self) -> list[dict[str, str]]:
         """What ``format_examples`` holds, for `percbal.responses.formats.stated`."""
         return [] if self.format_examples is None else read_examples(self.format_examples)
+
+
+def _template_options(text: str) -> dict[str, Any]:
+    try:
+        options = json.loads(text)
+    except ValueError:
+        options = None
+    if not isinstance(options, dict):
+        raise ValueError(f"chat_template_kwargs must be a JSON object, got {text!r:.60}")
+    return options
 
 
 def read_examples(path: str) -> list[dict[str, str]]:
