@@ -1,4 +1,4 @@
-"""Each test of a family leaves a line, from which docs/families.md can be made."""
+"""Each test of a family leaves a line, from which a table of families and checks can be made."""
 
 from __future__ import annotations
 
