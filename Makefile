@@ -9,7 +9,7 @@ VERL := .venv-verl
 VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow test-faults test-verl study rl-study gpu-rehearsal bench lint sanitize clean
+.PHONY: setup test test-slow test-families test-faults test-verl study rl-study gpu-rehearsal bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -19,10 +19,14 @@ $(VENV)/ready: pyproject.toml setup.py csrc/sources.txt .ci/setup.sh .ci/torch_b
 
 # make test TESTS=sft runs the tests of one package, those in tests/sft/.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests/$(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not families" tests/$(TESTS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Training on tiny checkpoints of every model family; make test has three of them.
+test-families: setup
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/families
 
 $(VERL)/ready: Makefile
 	test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)

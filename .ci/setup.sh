@@ -30,9 +30,19 @@ import torch
 kind = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
 print(f"percbal: using torch {torch.__version__} ({kind} build)")'
 
+# The torchvision of this torch, and it alone: asked for with percbal, pip takes the newest and, to suit it,
+# another torch, gigabytes of CUDA.
+"$VENV/bin/python" -c 'import sys, importlib.util as util; sys.exit(not util.find_spec("torchvision"))' ||
+  pip --no-deps "$("$VENV/bin/python" .ci/torch_bound.py --torchvision)"
+
 pip "setuptools>=77" wheel ninja pybind11
 # No build isolation: an isolated build would download a torch of its own.
 pip --no-build-isolation -e ".[test,bench,dev]"
+# Beside a CPU torch, PyPI's torchvision lacks its compiled operators, which no image processor uses, and
+# fails in the one file that describes them to torch.compile.
+"$VENV/bin/python" -c "import torchvision" 2>/dev/null ||
+  : >"$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/_meta_registrations.py"
+
 "$VENV/bin/python" -c '
 import percbal_ops
 served = percbal_ops.implementation("weighted_cross_entropy", "cpu")

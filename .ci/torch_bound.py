@@ -1,7 +1,7 @@
 """Which versions of torch percbal takes, read from pyproject.toml, where they stand once.
 
 `torch_bound.py` prints them as pip takes them; `torch_bound.py --here` exits with 0 if this Python
-has such a torch, and with 1 if not.
+has such a torch, and with 1 if not; `torch_bound.py --torchvision` prints the one of this torch.
 """
 
 import re
@@ -22,6 +22,12 @@ def inside(version: str) -> bool:
     return minor(low) <= minor(version) < minor(high)
 
 
+def torchvision_of(version: str) -> str:
+    """torch 2.13.0 goes with torchvision 0.28.0, 2.12.1 with 0.27.1, and so on."""
+    _, minor, patch = re.match(r"(2)\.(\d+)\.(\d+)", version).groups()
+    return f"torchvision==0.{int(minor) + 15}.{patch}"
+
+
 def torch_here() -> bool:
     try:
         import torch
@@ -33,4 +39,9 @@ def torch_here() -> bool:
 if __name__ == "__main__":
     if "--here" in sys.argv:
         sys.exit(not torch_here())
-    print(BOUND)
+    elif "--torchvision" in sys.argv:
+        import torch
+
+        print(torchvision_of(torch.__version__))
+    else:
+        print(BOUND)

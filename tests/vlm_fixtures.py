@@ -126,7 +126,7 @@ def tiny_qwen() -> tuple[Qwen2_5_VLForConditionalGeneration, ImageOnlyQwenProces
         vision_end_token_id=ids["vision_end"],
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # for what is no matrix, such as the patches' convolution
+        torch.manual_seed(0)  # of what initialise leaves alone, the patch embedding
         model = Qwen2_5_VLForConditionalGeneration(config)
     initialise(model, std=0.1, seed=0)
     image_processor = Qwen2VLImageProcessorPil(

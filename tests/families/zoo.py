@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import num2words  # noqa: F401  SmolVLM's processor needs it
 import numpy as np
+import pytest
 import torchvision  # noqa: F401  most families' image and video processors need it
 import zoo_llava
 import zoo_others
@@ -46,6 +47,13 @@ FAMILIES = {
     "internvl_original": Family(zoo_others.internvl_original, must_work=False),
 }
 WORKING = [name for name, family in FAMILIES.items() if family.must_work]
+EACH = pytest.mark.parametrize(  # a test for each family that must work
+    "family",
+    [
+        pytest.param(name, marks=() if FAMILIES[name].fast else pytest.mark.families)
+        for name in WORKING
+    ],
+)
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 60), "blue": (40, 60, 220), "white": (240,) * 3}
 QUERY = "Which colours are in the picture?"
@@ -69,6 +77,16 @@ def task_rows(n: int = 4, size: tuple[int, int] = (32, 32)) -> list[dict[str, An
         image, names = picture(index, size)
         reds = names.count("red")
         rows.append(row(image, " ".join(names), f"There are {reds} red squares.", str(reds)))
+    return rows
+
+
+def mixed_rows() -> list[dict[str, Any]]:
+    """Four rows: pictures of three shapes, in one to five tiles, and prompts of unequal lengths."""
+    rows = []
+    for index, size in enumerate([(32, 32), (32, 32), (80, 48), (96, 32)]):
+        made = task_rows(index + 1, size)[index]
+        made["prompt"] = [{"role": "user", "content": QUERY + " Look closely." * index}]
+        rows.append(made)
     return rows
 
 

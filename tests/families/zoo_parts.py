@@ -42,6 +42,9 @@ def write(directory: Path, kind: type, config: Any, processor: Any, seed: int = 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = kind(config)
+        for weight in model.parameters():  # some matrices start at zero, which no trained one is
+            if weight.dim() > 1 and not weight.any():
+                torch.nn.init.normal_(weight, std=0.1)
     initialise(model, std=None, seed=seed)  # wide enough to learn from in some hundred steps
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

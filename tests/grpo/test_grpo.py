@@ -99,7 +99,9 @@ def test_log_probabilities_of_sampling_are_those_of_training(policy, tmp_path):
         ]
     )
     prompt = torch.tensor(ids)
-    inputs = {name: torch.as_tensor(value) for name, value in fields.items()}
+    inputs = {  # a list of arrays, with torchvision of tensors
+        name: torch.stack([torch.as_tensor(row) for row in value]) for name, value in fields.items()
+    }
     drawn = trainer.model.generate(
         prompt,
         **inputs,

@@ -78,3 +78,9 @@ def test_the_torch_that_is_asked_for_is_installed(tmp_path):
     said, packages = installed(tmp_path, os.environ["PATH"], TORCH="torch==2.12.0")
     assert packages[0] == "torch==2.12.0"
     assert "installing torch==2.12.0;" in said
+
+
+def test_torchvision_is_that_of_the_torch():
+    """As their releases say: torchvision 0.26.0 needs torch 2.11.0, and 0.28.0 torch 2.13.0."""
+    assert BOUND["torchvision_of"]("2.11.0+cu130") == "torchvision==0.26.0"
+    assert BOUND["torchvision_of"]("2.13.0+cpu") == "torchvision==0.28.0"

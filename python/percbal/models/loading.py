@@ -20,6 +20,7 @@ from transformers.utils import cached_file, find_adapter_config_file
 
 from percbal.models.lora import base_of, merged
 from percbal.models.manifest import damage, is_sealed
+from percbal.models.refusals import refuse_family
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SAFE_ADAPTERS = "adapter_model.safetensors"
@@ -40,8 +41,8 @@ def load_vlm(
     dtype: of the weights, also by name, or "auto" for the one they were saved in.
     Low-rank adapters give the model that they belong to with them merged into it.
     Weights are read from safetensors alone.
-    Raises LoadingError if there is no such model, for one that takes no images, without a
-    processor, and for pickled weights.
+    Raises LoadingError if there is no such model, for one that takes no images or that TRL's
+    batches do not fit, without a processor or a package that it needs, and for pickled weights.
     """
     if isinstance(dtype, str) and dtype not in DTYPES:
         raise LoadingError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -92,7 +93,10 @@ def _load_model(source: str, dtype: torch.dtype | str) -> PreTrainedModel:
             cached_file(source, SAFE_ADAPTERS)
     if not (folder / SAFE_ADAPTERS).is_file():
         raise _not_safe(source, SAFE_ADAPTERS)
-    model = merged(below, str(folder))
+    try:
+        model = merged(below, str(folder))
+    except ValueError as error:
+        raise LoadingError(str(error)) from error
     model.name_or_path = source  # adapters on top of these belong to both
     return model
 
@@ -114,6 +118,8 @@ def load_processor(source: str | Path) -> ProcessorMixin:
     """The processor in a directory or of a hub name, or LoadingError."""
     try:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
+    except ImportError as error:
+        raise _needs_package(source, error) from error
     except (OSError, ValueError) as error:
         raise LoadingError(
             f"{source} has no usable processor: processor_config.json or the tokenizer's files "
@@ -127,6 +133,17 @@ def load_processor(source: str | Path) -> ProcessorMixin:
     return processor
 
 
+def _needs_package(source: str | Path, error: ImportError) -> LoadingError:
+    """transformers' twelve lines of advice in one."""
+    for package in ("torchvision", "num2words"):
+        if package in str(error).lower():
+            return LoadingError(
+                f'the processor of {source} needs {package}: pip install "percbal[vision]"'
+            )
+    first = str(error).strip().splitlines()[0]
+    return LoadingError(f"the processor of {source} needs a package that is missing: {first}")
+
+
 def _check_model(source: str) -> None:
     local = Path(source).is_dir()
     if local and not (Path(source) / "config.json").is_file():
@@ -134,6 +151,12 @@ def _check_model(source: str) -> None:
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
+        if "custom code" in str(error):
+            raise LoadingError(
+                f"{source} is a model with code of its own, which is not run; take one in "
+                "transformers' own format (for InternVL, OpenGVLab/InternVL3_5-1B-HF and others "
+                "whose names end so)"
+            ) from error
         if not local:
             raise _not_on_the_hub(source, error) from error
         raise LoadingError(
@@ -144,6 +167,10 @@ def _check_model(source: str) -> None:
             f"{source} holds a {config.model_type} model, which takes no images; "
             "a vision-language model is needed"
         )
+    try:
+        refuse_family(config.model_type, source)
+    except ValueError as error:
+        raise LoadingError(str(error)) from error
 
 
 def _not_on_the_hub(name: str, error: Exception) -> LoadingError:

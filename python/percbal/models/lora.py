@@ -58,8 +58,21 @@ def base_of(config: Path) -> str:
 
 
 def merged(model: Any, adapters: str) -> Any:
-    """The model with the adapters of a directory or a hub name added to its weights."""
-    return _peft().PeftModel.from_pretrained(model, adapters).merge_and_unload()
+    """The model with the adapters of a directory or a hub name added to its weights, which train.
+
+    Raises ValueError for adapters that are no weights but virtual tokens.
+    """
+    config = _peft().PeftConfig.from_pretrained(adapters)
+    if config.is_prompt_learning:
+        raise ValueError(
+            f"{adapters} holds virtual tokens ({config.peft_type.value}), which cannot be merged "
+            "into a model; train it with LoRA instead"
+        )
+    trains = {name: weight.requires_grad for name, weight in model.named_parameters()}
+    whole = _peft().PeftModel.from_pretrained(model, adapters).merge_and_unload()
+    for name, weight in whole.named_parameters():  # PEFT has frozen them for its adapters' sake
+        weight.requires_grad_(trains[name])
+    return whole
 
 
 def _peft() -> Any:

@@ -6,10 +6,20 @@ from typing import Any
 
 from transformers import ProcessorMixin
 
+# model_type -> why neither trainer nor diagnosis can feed it, and what to do.
+FAMILIES = {
+    "paligemma": "has no chat template and reads its whole prompt in both directions, which takes "
+    "token types that TRL's batches do not have; take another model, such as Gemma 3",
+    "mllama": "reads its picture by cross attention, whose inputs (aspect_ratio_ids, "
+    "cross_attention_mask) end with the prompt in TRL's batches; take a model that has the "
+    "picture among its tokens, such as Qwen3-VL",
+}
+
 
 def check_arguments(args: Any, config: type, model: Any, processor: Any, adapters: Any) -> None:
     """What a trainer is made of, before TRL looks at it; a model by name is loaded safely."""
     refuse_other_arguments(args, config, processor)
+    refuse_family(type(processor).__name__.removesuffix("Processor").lower(), "the model")
     refuse_prompt_learning(model, adapters)
     load_safetensors_alone(args, model)
 
@@ -26,6 +36,12 @@ def refuse_other_arguments(args: Any, config: type, processor: Any) -> None:
             "processing_class must be the processor of a vision-language model, as load_vlm and "
             f"AutoProcessor.from_pretrained return it, got {type(processor).__name__}"
         )
+
+
+def refuse_family(model_type: str, name: str) -> None:
+    """ValueError for the families that TRL's batches do not fit."""
+    if model_type in FAMILIES:
+        raise ValueError(f"{name} is of the family {model_type}: it {FAMILIES[model_type]}")
 
 
 def load_safetensors_alone(args: Any, model: Any) -> None:
