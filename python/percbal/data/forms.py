@@ -24,14 +24,15 @@ READ = (*SOURCES, "system", "ground_truth", "chat_template_kwargs", "videos", "a
 IMAGES = ("image", "images")
 
 
-def recognise(row: Row, *, completions: bool) -> Callable[[Row, bool], Texts]:
+def recognise(row: Row, *, completions: bool | None) -> Callable[[Row, bool | None], Texts]:
     """The function that reads a row's texts.
 
-    completions: whether there must be one. Where a row has several forms, the first that has what
-        is needed counts: prompt and completion, messages, the paper's.
+    completions: whether there must be one; None for where there is one. Where a row has several
+        forms, the first that has what is needed counts: prompt and completion, messages, the
+        paper's.
     """
     there = {name for name in SOURCES if row.get(name) is not None}
-    if {"prompt", "completion"} <= there or ("prompt" in there and not completions):
+    if {"prompt", "completion"} <= there or ("prompt" in there and completions is False):
         return from_prompt
     if {"messages", "conversations"} & there:
         return from_turns
@@ -45,7 +46,7 @@ def recognise(row: Row, *, completions: bool) -> Callable[[Row, bool], Texts]:
     )
 
 
-def from_prompt(row: Row, completions: bool) -> Texts:
+def from_prompt(row: Row, completions: bool | None) -> Texts:
     """TRL's: a prompt and a completion, each a list of messages or a plain text."""
     prompt = read_messages("prompt", row.get("prompt"), role="user")
     if row.get("completion") is None and not completions:
@@ -53,7 +54,7 @@ def from_prompt(row: Row, completions: bool) -> Texts:
     return prompt, read_messages("completion", row.get("completion"), role="assistant"), {}
 
 
-def from_turns(row: Row, completions: bool) -> Texts:
+def from_turns(row: Row, completions: bool | None) -> Texts:
     """LLaMA-Factory's and ShareGPT's: a conversation whose last message is the completion."""
     name = "messages" if row.get("messages") is not None else "conversations"
     turns = read_messages(name, row[name])
@@ -71,7 +72,7 @@ def from_turns(row: Row, completions: bool) -> Texts:
     return turns, None, {}
 
 
-def from_paper(row: Row, completions: bool) -> Texts:
+def from_paper(row: Row, completions: bool | None) -> Texts:
     """The paper's: a query, a response (empty for reinforcement) and the ground truth."""
     prompt = read_messages("query", row["query"], role="user")
     labels = {name: row.get(name) or value for name, value in labels_of(row).items()}
@@ -80,7 +81,7 @@ def from_paper(row: Row, completions: bool) -> Texts:
     return prompt, read_messages("response", row.get("response") or None, role="assistant"), labels
 
 
-def read_row(row: Row, *, completions: bool, n_images: int = 0) -> dict[str, Any]:
+def read_row(row: Row, *, completions: bool | None, n_images: int = 0) -> dict[str, Any]:
     """The row in the one form; BadRow, which says why, for one that has none.
 
     Out come ``prompt``, ``completion`` (where there is one), ``images`` and every other column but
@@ -90,7 +91,8 @@ def read_row(row: Row, *, completions: bool, n_images: int = 0) -> dict[str, Any
     for name in ("videos", "audios"):
         if row.get(name):
             raise BadRow(f"it has {name}; only text and images are read")
-    prompt, completion, labels = recognise(row, completions=completions)(row, completions)
+    form = recognise(row, completions=completions)
+    prompt, completion, labels = form(row, completions)
     images = image_values(row)
     prompt, own = place_images(prompt, len(images) or n_images)
     if prompt[-1]["role"] == "system":
@@ -98,6 +100,7 @@ def read_row(row: Row, *, completions: bool, n_images: int = 0) -> dict[str, Any
     if completion is not None and image_parts(completion):
         raise BadRow(f"its response has an image or the word {MARK}, where none can be")
     used = {*SOURCES, *IMAGES, "videos", "audios", PLACE}
+    used |= {"system"} if form is from_turns else set()
     others = {name: value for name, value in row.items() if name not in used}
     if others.get("chat_template_kwargs") is not None:
         others["chat_template_kwargs"] = _template_options(others["chat_template_kwargs"])

@@ -144,14 +144,16 @@ def cached_folders() -> tuple[Path, ...]:
     return (Path(datasets.config.HF_DATASETS_CACHE), Path(HF_HUB_CACHE))
 
 
+@dataclass(frozen=True)
 class OpenRows:
     """For ``Dataset.with_transform``: opens the pictures of the rows that are asked for.
 
     A picture that cannot be opened is named with its row.
+    as_files: give each as ``(ending, bytes)``, as it was written, once it was opened.
     """
 
-    def __init__(self, rules: ImageRules) -> None:
-        self.rules = rules
+    rules: ImageRules
+    as_files: bool = False
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         batch = {name: [decoded(cell) for cell in cells] for name, cells in batch.items()}
@@ -166,9 +168,24 @@ class OpenRows:
         """The first source that has any."""
         values = next((value for value in map(as_list, sources) if value), [])
         try:
-            return [open_image(value, self.rules) for value in values]
+            images = [open_image(value, self.rules) for value in values]
+            return [self._file(value) for value in values] if self.as_files else images
         except BadImage as problem:
             raise BadImage(f"{place}: {problem}") from None
+
+    def _file(self, value: Any) -> tuple[str, bytes]:
+        cell = image_cell(value)
+        content = cell["bytes"]
+        if content is None:
+            content = self.rules.file(cell["path"]).read_bytes()
+        with Image.open(BytesIO(content), formats=_formats()) as image:
+            return str(image.format).lower().replace("jpeg2000", "jp2"), content
+
+
+def with_files(data: Any) -> Any:
+    """A data set of `read_dataset` whose images are ``(ending, bytes)``."""
+    opens: OpenRows = data.format["format_kwargs"]["transform"]
+    return data.with_transform(replace(opens, as_files=True))
 
 
 def undecoded(data: Any) -> Any:

@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as compute
 from datasets import Dataset, concatenate_datasets
+from tqdm.auto import tqdm
 
-from percbal.data.files import Table, TextFiles, as_row, open_source
+from percbal.data.files import FILES, Table, TextFiles, as_row, open_source
 from percbal.data.forms import IMAGES, READ, read_row
 from percbal.data.images import (
     MAX_PIXELS,
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 BAD_ROWS = ("stop", "skip")
 SHOWN = 5  # skipped rows that the log names
+SOON = 5  # seconds of reading before a progress bar appears
 LABELS = ("perception", "grammar", "truth")  # that follow from the paper's ground truth
 
 Cells = dict[str, Any]
@@ -58,7 +60,7 @@ def read_dataset(
     source: str | Dataset,
     split: str = "train",
     *,
-    completions: bool = True,
+    completions: bool | None = True,
     images_within: str | None = None,
     max_image_pixels: int = MAX_PIXELS,
     on_bad_row: str = "stop",
@@ -69,7 +71,7 @@ def read_dataset(
         ``Dataset.save_to_disk``, the name of a data set on the hub, or a data set. Texts, and the
         heads of images that are files, are checked here; pictures are decoded when a row is asked
         for.
-    completions: whether there must be one in every row.
+    completions: whether there must be one in every row; None to take it where there is one.
     images_within: the folder that paths of images may not leave; default the data set's own.
     on_bad_row: "stop" raises for the first row that cannot be used; "skip" leaves such rows out,
         says so in the log, and raises where none is left.
@@ -105,14 +107,14 @@ def read_rows(
     split: str,
     bad: BadRows,
     *,
-    completions: bool,
+    completions: bool | None,
     images_within: str | None,
     max_image_pixels: int,
 ) -> Dataset:
     """`read_dataset`, with the rows that were left out in ``bad``."""
     path = Path(source) if isinstance(source, str) else Path()
     found = open_source(source, split) if isinstance(source, str) else Table(source, "the data set")
-    base = path if path.is_dir() else path.parent
+    base = path.parent if path.suffix in FILES else path
     unpacked = () if isinstance(found, TextFiles) else cached_folders()
     within = (Path(images_within) if images_within else base, *unpacked)
     rules = ImageRules(base, within, max_image_pixels)
@@ -125,7 +127,9 @@ def read_rows(
     return data.with_transform(OpenRows(rules))
 
 
-def _read_files(found: TextFiles, bad: BadRows, rules: ImageRules, completions: bool) -> Dataset:
+def _read_files(
+    found: TextFiles, bad: BadRows, rules: ImageRules, completions: bool | None
+) -> Dataset:
     def rows() -> Iterator[Place]:
         for place, path, content in found.rows():
             yield place, partial(cells_of, place, rules.beside(path), content)
@@ -143,7 +147,7 @@ def _read_files(found: TextFiles, bad: BadRows, rules: ImageRules, completions: 
     return made if len(good) == len(made) else made.select(good)
 
 
-def _read_table(found: Table, bad: BadRows, rules: ImageRules, completions: bool) -> Dataset:
+def _read_table(found: Table, bad: BadRows, rules: ImageRules, completions: bool | None) -> Dataset:
     """Texts are read and written anew; pictures and other columns stay where they are."""
     data = undecoded(found.data.with_format(None))
     names = {*READ, *(LABELS if "query" in data.column_names else ())}
@@ -182,7 +186,8 @@ def _written(rows: Callable[[], Iterator[Place]], bad: BadRows) -> tuple[Dataset
     """
     columns: dict[str, None] = {}
     good = []
-    for i, (place, cells_of) in enumerate(rows()):
+    looked = tqdm(rows(), desc="reading", unit="row", delay=SOON)
+    for i, (place, cells_of) in enumerate(looked):
         try:
             columns |= dict.fromkeys(cells_of(check=True))
         except ValueError as problem:
