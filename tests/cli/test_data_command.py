@@ -121,14 +121,37 @@ def test_a_terminal_gets_colours_and_no_commands_of_the_data():
     )
 
 
-def test_a_data_set_is_converted_with_its_responses(good, model, tmp_path, capsys):
-    main(["data", "convert", str(good), "--to", "llama-factory", "--out", str(tmp_path / "lf")])
+def numbers(capsys, data, model, out, *options):
+    assert run_check(capsys, data, model, "--out", out, *options)[0] == 0
+    return json.loads(out.read_text())
+
+
+@pytest.mark.parametrize("to", ["trl", "llama-factory", "verl"])
+def test_a_data_set_in_another_form_is_trained_on_the_same_tokens(
+    good, model, tmp_path, capsys, to
+):
+    """As LLaMA-Factory's, the word <image> must become an image and never be a word."""
+    main(["data", "convert", str(good), "--to", to, "--out", str(tmp_path / "other")])
     path = capsys.readouterr().out.strip()
-    assert path == str(tmp_path / "lf" / "train.jsonl")
-    assert run_check(capsys, path, model)[0] == 0
+    out = tmp_path / "out.json"
+    assert numbers(capsys, path, model, out) == numbers(capsys, good, model, out)
     with pytest.raises(SystemExit) as exit_:
-        main(["data", "convert", str(good), "--to", "paper", "--out", str(tmp_path / "lf")])
+        main(["data", "convert", str(good), "--to", "paper", "--out", str(tmp_path / "other")])
     assert exit_.value.code == 2 and "holds another data set" in capsys.readouterr().err
+
+
+def test_a_check_reads_other_tags(good, model, tmp_path, capsys):
+    rows = [json.loads(line) for line in good.read_text().splitlines()]
+    for row in rows:
+        del row["segments"]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    out = tmp_path / "out.json"
+    good.write_text(text)
+    tagged = numbers(capsys, good, model, out)
+    assert numbers(capsys, good, model, out, "--tag-tokens", "other")["perception"] == 6 * 16
+    good.write_text(text.replace("<perception>", "<see>").replace("</perception>", "</see>"))
+    options = ["--perception-tags", "<see>", "</see>"]
+    assert numbers(capsys, good, model, out, *options)["perception"] == tagged["perception"]
 
 
 def train(command, model, data, out, *options):
@@ -138,6 +161,15 @@ def train(command, model, data, out, *options):
     if command == "grpo":
         arguments += ["--num_generations", "2", "--max_completion_length", "4"]
     main([command, *map(str, arguments), *options])
+
+
+def test_a_response_without_tags_stops_training_with_its_file_and_row(bad, model, tmp_path, capsys):
+    lines = bad.read_text().splitlines()
+    bad.write_text(lines[0] + "\n" + lines[1] + "\n")
+    with pytest.raises(SystemExit) as exit_:
+        train("sft", model, bad, tmp_path / "out")
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert exit_.value.code == 2 and said.startswith(f"percbal sft: {bad}:2 has no")
 
 
 @pytest.mark.parametrize("command", ["sft", "grpo"])

@@ -10,7 +10,9 @@ import datasets
 import pytest
 from PIL import Image
 
+from percbal.data.forms import read_row
 from percbal.data.reading import read_dataset
+from percbal_ops import score_text
 
 IMAGE = {"type": "image"}
 CELLS = [0, 5, *[0] * 79]
@@ -209,6 +211,24 @@ def test_labels_follow_from_the_ground_truth_of_the_paper(folder, write, truth, 
     assert json.loads(read["perception"]) == json.loads(read["truth"]) == canonical
     with pytest.raises(ValueError, match="response must be a text .* it is null or missing"):
         read_dataset(str(write_jsonl(folder, [row])), "train")
+
+
+def test_the_labels_of_the_paper_are_in_their_grammar():
+    row = {"query": "q", "response": "r"}
+    cells = read_row(row | {"ground_truth": CELLS}, completions=True)
+    words = [f"r{i // 9 + 1}c{i % 9 + 1}={value or '_'}" for i, value in enumerate(CELLS)]
+    graph = read_row(row | {"ground_truth": GRAPH}, completions=True)
+    for made, seen in ((cells, " ".join(words)), (graph, "1-0 2-1")):
+        said = [f"<perception>{seen}</perception>"]
+        assert score_text(said, [made["perception"]], made["grammar"]).exact.item() == 1
+
+
+def test_a_folder_of_pictures_with_their_metadata_is_read(folder):
+    row = {"file_name": "a.png", "prompt": "look", "completion": "yes"}
+    (folder / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "b.png").unlink()
+    read = read_dataset(str(folder))[0]
+    assert read["images"][0].size == (8, 8) and read["prompt"] == [user(IMAGE, text("look"))]
 
 
 def encoded(size):

@@ -92,7 +92,7 @@ class _Rows(Dataset):
         try:
             return self._tried(place, self.data[i], shown=bool(self.every) and i % self.every == 0)
         except ValueError as problem:
-            said = str(problem).removeprefix(f"{place}: ")
+            said = str(problem).removeprefix(place).removeprefix(":").strip()
         except Exception as problem:  # of a processor, which nobody foresaw
             said = f"{type(problem).__name__}: {problem}"
         return TriedRow(place, " ".join(said.split()) or "an error without a text")
