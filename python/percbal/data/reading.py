@@ -86,6 +86,10 @@ def read_dataset(
         images_within=images_within,
         max_image_pixels=max_image_pixels,
     )
+    if not len(data):
+        place, why = bad.found[0]
+        name = source if isinstance(source, str) else "the data set"
+        raise ValueError(f"{name} holds no rows but {len(bad.found)} bad ones: {place}: {why}")
     if bad.found:
         first = "; ".join(f"{place}: {why}" for place, why in bad.found[:SHOWN])
         log.warning(
@@ -111,7 +115,7 @@ def read_rows(
     images_within: str | None,
     max_image_pixels: int,
 ) -> Dataset:
-    """`read_dataset`, with the rows that were left out in ``bad``."""
+    """`read_dataset`, with the rows that were left out in ``bad``; they may be all."""
     path = Path(source) if isinstance(source, str) else Path()
     found = open_source(source, split) if isinstance(source, str) else Table(source, "the data set")
     base = path.parent if path.suffix in FILES else path
@@ -120,10 +124,8 @@ def read_rows(
     rules = ImageRules(base, within, max_image_pixels)
     read = _read_files if isinstance(found, TextFiles) else _read_table
     data = read(found, bad, rules, completions)  # type: ignore[arg-type]
-    if not len(data):
-        why = f": {bad.found[0][0]}: {bad.found[0][1]}" if bad.found else ""
-        n = f"no rows{f' but {len(bad.found)} bad ones' if bad.found else ''}"
-        raise ValueError(f"{source if isinstance(source, str) else 'the data set'} holds {n}{why}")
+    if not len(data) and not bad.found:
+        raise ValueError(f"{source if isinstance(source, str) else 'the data set'} holds no rows")
     return data.with_transform(OpenRows(rules))
 
 
