@@ -22,7 +22,10 @@ TextScore score(Grammar grammar, std::string_view reference, std::string_view bo
 void test_grammars() {
   CHECK(score(Grammar::grid, "r1c1=3 r1c2=_", "[[3, null]]").exact == 1);
   CHECK(score(Grammar::grid, "r1c1=3 r1c2=_", "r1c1=3").recall == 0.5f);
+  CHECK(score(Grammar::grid, "[3, 0, 0, 1]", "[[3, null], [null, 1]]").exact == 1);
+  CHECK(score(Grammar::grid, "[3]", "[3, 0]").status == SpanStatus::malformed);
   CHECK(score(Grammar::edges, "0-1 1-2", "[(2, 1), (1, 0)]").exact == 1);
+  CHECK(score(Grammar::edges, "0-1", "{\"v\": 2, \"edges\": [[0, 1]]}").exact == 1);
   CHECK(score(Grammar::edges, "0-1 1-2", "0-1 1-2 ?").status == SpanStatus::malformed);
   CHECK(score(Grammar::numbers, "[1, 2]", "[1.0, 20e-1]").exact == 1);
   CHECK(score(Grammar::numbers, "{\"a\": [1]}", "{\"b\": [1]}").f1 == 0);

@@ -70,9 +70,10 @@ def score_text(
         completions: untrusted texts; nothing in them raises. bytes are taken as UTF-8, valid or
             not.
         references: as many trusted texts, each the right content of the span, without tags.
-        grammar: "grid", cells such as ``r1c2=3`` or ``[[1, "-"], [2, 3]]``; "edges", undirected,
-            such as ``0-1 1-2`` or ``[[0, 1], [1, 2]]``; "numbers", the leaves of a JSON value;
-            "text", words.
+        grammar: "grid", cells such as ``r1c2=3`` or ``[[1, "-"], [2, 3]]``, or a square such as
+            ``[1, 0, 2, 3]`` with 0 for empty; "edges", undirected, such as ``0-1 1-2``, ``[[0, 1],
+            [1, 2]]`` or ``{"v": 3, "c": 2, "edges": [[0, 1]]}``; "numbers", the leaves of a JSON
+            value; "text", words.
         span: the span to score. A span counts only if its opening and its closing tag occur
             exactly once each, in order, with no tag in between; otherwise it is not scored, and
             the rest of the completion is never scored in its place.

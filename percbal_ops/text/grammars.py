@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -20,6 +21,8 @@ PAIR = re.compile(
     )
 )
 DASHED = re.compile(rb'"%b-%b"|%b-%b' % (LABEL, LABEL, LABEL, LABEL))
+BRACKET = re.compile(rb"[][]")
+KEY = re.compile(rb'[ \t-\r]*"(v|c|edges)"[ \t-\r]*:[ \t-\r]*')
 NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 MAX_DEPTH = 256
@@ -29,7 +32,8 @@ def read_grid(text: bytes) -> Read:
     cells: list[tuple[int, int, bytes]] = []
     junk = 0
     if text.lstrip(SPACE).startswith(b"["):
-        junk = int(not _read_rows(text.strip(SPACE), cells))
+        rows = text.lstrip(SPACE)[1:].lstrip(SPACE)[:1] in (b"", b"[")
+        junk = int(not (_read_rows if rows else _read_square)(text.strip(SPACE), cells))
     else:
         for word in re.split(rb"[ \t-\r,;]+", text):
             match = CELL.fullmatch(word)
@@ -54,8 +58,7 @@ def _read_rows(text: bytes, cells: list[tuple[int, int, bytes]]) -> bool:
             match = VALUE.match(text, at + 1)
             if not match:
                 return False
-            quoted, bare = match.groups()
-            value = _value(quoted if bare is None else b"_" if bare == b"null" else bare)
+            value = _cell(match)
             if len(value) > 32:
                 return False
             column += 1
@@ -71,6 +74,32 @@ def _read_rows(text: bytes, cells: list[tuple[int, int, bytes]]) -> bool:
         at += 1
 
 
+def _read_square(text: bytes, cells: list[tuple[int, int, bytes]]) -> bool:
+    """All cells of a square in one list, where 0 is empty, too."""
+    values, at = [], 0
+    while True:
+        match = VALUE.match(text, at + 1)
+        if not match:
+            return False
+        value = _cell(match)
+        if len(value) > 32:
+            return False
+        values.append(b"_" if value == b"0" else value)
+        at = match.end()
+        if text[at : at + 1] != b",":
+            break
+    size = math.isqrt(len(values))
+    if text[at:] != b"]" or size * size != len(values):
+        return False
+    cells += [(i // size + 1, i % size + 1, value) for i, value in enumerate(values)]
+    return True
+
+
+def _cell(match: re.Match[bytes]) -> bytes:
+    quoted, bare = match.groups()
+    return _value(quoted if bare is None else b"_" if bare == b"null" else bare)
+
+
 def _value(value: bytes) -> bytes:
     return b"_" if value in (b"", b"-", b".") else _trimmed(value)
 
@@ -79,7 +108,42 @@ def _trimmed(value: bytes) -> bytes:
     return (value.lstrip(b"0") or b"0") if value.isdigit() else value
 
 
+def _edges_of_graph(text: bytes) -> bytes:
+    """The edges of ``{"v": 3, "c": 2, "edges": [..]}``; else the text as it is."""
+    at, seen, edges = _skip(text, 0), set(), b""
+    if text[at : at + 1] != b"{":
+        return text
+    while True:
+        key = KEY.match(text, at + 1)
+        if not key or key.group(1) in seen:
+            return text
+        seen.add(key.group(1))
+        if key.group(1) == b"edges":
+            end = _list_end(text, key.end())
+            edges = text[key.end() : end]
+        else:
+            end = re.compile(rb"[0-9]*").match(text, key.end()).end()  # type: ignore[union-attr]
+        if end == key.end():
+            return text
+        at = _skip(text, end)
+        if text[at : at + 1] != b",":
+            break
+    whole = text[at : at + 1] == b"}" and _skip(text, at + 1) == len(text)
+    return edges if edges and whole else text
+
+
+def _list_end(text: bytes, at: int) -> int:
+    """Behind the bracket that closes a list; ``at`` itself where none opens or closes."""
+    depth = 0
+    for bracket in BRACKET.finditer(text, at) if text[at : at + 1] == b"[" else ():
+        depth += 1 if bracket.group() == b"[" else -1
+        if depth == 0:
+            return bracket.end()
+    return at
+
+
 def read_edges(text: bytes) -> Read:
+    text = _edges_of_graph(text)
     edges: list[tuple[bytes, ...]] = []
     junk, at, outer, started, ended = 0, 0, b"", False, False
     while True:

@@ -21,6 +21,7 @@ _HOME = {  # public name -> the module that defines it; imported on first use
     "encode_examples": "sft.collate",
     "load_vlm": "models.loading",
     "paired_difference": "evaluate.intervals",
+    "read_dataset": "data.reading",
     "wilson_interval": "evaluate.intervals",
 }
 

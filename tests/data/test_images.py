@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from percbal.data.images import PILLOW_LIMIT, BadImage, ImageRules, open_image, with_images
+from percbal.data.images import PILLOW_LIMIT, BadImage, ImageRules, OpenRows, open_image
 
 FORMATS = {"png": {}, "jpeg": {}, "webp": {}, "gif": {}, "bmp": {}, "tiff": {}}
 
@@ -176,8 +176,11 @@ def test_a_damaged_picture_is_named_with_its_row(rules, column, inside):
         (rules.base / f"{i}.png").write_bytes(content[:5000] if i == 2 else content)
         whole = (rules.base / f"{i}.png").read_bytes()
         values.append({"bytes": whole, "path": f"{i}.png"} if inside else f"{i}.png")
-    rows = [{column: [v] if column == "images" else v} for v in values]
-    data = with_images(datasets.Dataset.from_list(rows), rules, lambda row: f"line {row + 1}")
+    rows = [
+        {column: [v] if column == "images" else v, "source_row": f"line {i}"}
+        for i, v in enumerate(values, 1)
+    ]
+    data = datasets.Dataset.from_list(rows).with_transform(OpenRows(rules))
     for order in (data, data.shuffle(seed=0), data.select([3, 2])):
         bad = [i for i in range(len(order)) if not readable(order, i)]
         assert len(bad) == 1

@@ -69,7 +69,7 @@ FLOORS = {
         "data": "",
         "evaluate": "tasks responses data",
         "study": "sft grpo models segments rewards evaluate tasks responses",
-        "report": "study evaluate tasks",
+        "report": "study evaluate tasks data",
         "cli": "report study evaluate sft grpo models tasks data",
         "adapters": "segments responses",
         "moved": "",

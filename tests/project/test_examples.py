@@ -57,5 +57,7 @@ def test_an_export_is_read_as_prompt_and_completion(tmp_path):
     path = export_jsonl(get_task("sudoku"), "train", 2, tmp_path)
     for row in read_dataset(str(path), "train"):
         (question,), (response,) = row["prompt"], row["completion"]
-        assert question["content"].startswith("Read") and "<perception>" in response["content"]
+        image, text = question["content"]
+        assert image == {"type": "image"} and text["text"].startswith("Read")
+        assert "<perception>" in response["content"]
         assert row["images"][0].size == (64, 64)

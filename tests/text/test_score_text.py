@@ -1,5 +1,6 @@
 """score_text: the facts about spans, grammars and scores, for the compiled and the plain engine."""
 
+import json
 import math
 import threading
 import time
@@ -26,6 +27,7 @@ def seen(body):
     return f"<perception>{body}</perception> <answer>x</answer>"
 
 
+NINE = range(1, 10)
 GRID = "r1c1=3 r1c2=_ r2c1=_ r2c2=1"
 
 
@@ -94,6 +96,12 @@ def test_spans_are_given_in_bytes_and_in_characters():
     [
         ("grid", '[[3, "-"], [null, 1]]', GRID),
         ("grid", "r2c2=01,r2c1=.;r1c2=-\n r1c1=3 r1c1=3", GRID),
+        ("grid", '[3, 0, null, "01"]', GRID),
+        ("grid", "[ 3,-,0 , 1]", GRID),
+        ("grid", json.dumps([0] * 81), " ".join(f"r{r}c{c}=_" for r in NINE for c in NINE)),
+        ("edges", '{"v": 3, "c": 2, "edges": [[1, 0], [2, 1]]}', "0-1 1-2"),
+        ("edges", ' {"edges":[[0,1],[1,2]] , "c":1}', '{"v":9,"edges":[[0,1],[1,2]]}'),
+        ("edges", '{"v": 3, "edges": []}', "[]"),
         ("edges", "[[1,0],[2, 1]]", "0-1 1-2"),
         ("edges", "(b, a) {c,b}", "a-b b-c"),
         ("edges", '["1-0", "2-1", "0-1"]', "[(0,1),(1,2)]"),
@@ -118,6 +126,13 @@ def test_different_spellings_of_the_same_content_are_exact(grammar, body, refere
         ("grid", "[[3, -], [", GRID, "malformed", 2 / 3, 2 / 4),
         ("grid", "r12345c1=3", GRID, "malformed", 0, 0),
         ("grid", "", GRID, "ok", 0, 0),
+        ("grid", "[3, 0, 0]", GRID, "malformed", 0, 0),  # no square: no cell has a place
+        ("grid", "[3, 0, 0, 1", GRID, "malformed", 0, 0),
+        ("grid", "[3, 0, 0, 1] 1", GRID, "malformed", 0, 0),
+        ("grid", "[[0, 0], [0, 1]]", GRID, "ok", 1 / 4, 1 / 4),  # rows keep their zeros
+        ("edges", '{"v": 3, "edges": [[0,1]],}', "0-1 1-2", "malformed", 1 / 6, 1 / 2),
+        ("edges", '{"v": 3, "c": 2}', "0-1 1-2", "malformed", 0, 0),
+        ("edges", '{"v": 3, "edges": [[0,1],[1,2]]} 0-1', "0-1 1-2", "malformed", 2 / 8, 1),
         ("edges", "0-1 0-2", "0-1 1-2", "ok", 1 / 2, 1 / 2),
         ("edges", "[[0,1],[1,2]", "0-1 1-2", "malformed", 2 / 3, 1),
         ("edges", "[0,1,2]", "0-1 1-2", "malformed", 0, 0),

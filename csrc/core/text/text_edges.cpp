@@ -1,4 +1,6 @@
-// Undirected edges: words such as 0-1, or pairs in brackets such as [[0, 1], [1, 2]] or (a, b).
+// Undirected edges: words such as 0-1, or pairs in brackets such as [[0, 1], [1, 2]] or (a, b),
+// also within a graph such as {"v": 3, "c": 2, "edges": [[0, 1], [1, 2]]}.
+#include <algorithm>
 #include <utility>
 
 #include "core/text/text_items.h"
@@ -53,10 +55,55 @@ bool read_dashed(std::string_view word, Edge& edge) {  // a-b or "a-b"
          (!quoted || cursor.take('"')) && cursor.done();
 }
 
+// A list in brackets with what it holds, lists too; empty where it is not closed.
+std::string_view take_list(Cursor& cursor) {
+  const size_t begin = cursor.at;
+  int64_t depth = 0;
+  if (cursor.peek() != '[') return {};
+  for (; !cursor.done(); ++cursor.at) {
+    const char c = cursor.peek();
+    depth += (c == '[') - (c == ']');
+    if (depth == 0) break;
+  }
+  if (!cursor.take(']')) return {};
+  return cursor.text.substr(begin, cursor.at - begin);
+}
+
+// The edges of a graph with its numbers of vertices and colours, which are not compared; else the
+// text as it is.
+std::string_view edges_of_graph(std::string_view text) {
+  Cursor cursor{text};
+  cursor.skip_space();
+  if (!cursor.take('{')) return text;
+  std::string_view edges, seen[3];
+  size_t n = 0;
+  do {
+    cursor.skip_space();
+    if (n == 3 || !cursor.take('"')) return text;
+    seen[n] = cursor.take_while([](char c) { return c != '"'; });
+    if (std::find(seen, seen + n, seen[n]) != seen + n) return text;
+    cursor.take('"');
+    cursor.skip_space();
+    if (!cursor.take(':')) return text;
+    cursor.skip_space();
+    if (seen[n] == "edges") {
+      edges = take_list(cursor);
+      if (edges.empty()) return text;
+    } else if ((seen[n] != "v" && seen[n] != "c") || cursor.take_while(is_digit).empty()) {
+      return text;
+    }
+    cursor.skip_space();
+    ++n;
+  } while (cursor.take(','));
+  if (edges.empty() || !cursor.take('}')) return text;
+  cursor.skip_space();
+  return cursor.done() ? edges : text;
+}
+
 }  // namespace
 
 void read_edges(std::string_view text, Interner& intern, Items& out) {
-  Cursor cursor{text};
+  Cursor cursor{edges_of_graph(text)};
   char outer = '\0';      // the bracket that would close the whole list
   bool started = false;   // past the place where the list may open
   bool ended = false;

@@ -1,4 +1,5 @@
-// Grid: words such as r1c2=3, or rows in brackets such as [[1, "-"], [null, 4]].
+// Grid: words such as r1c2=3, rows in brackets such as [[1, "-"], [null, 4]], or the cells of a
+// square one after the other, such as [1, 0, 0, 4], where 0 is empty, too.
 #include <algorithm>
 #include <cstring>
 
@@ -95,6 +96,34 @@ bool read_rows(std::string_view text, std::vector<Cell>& cells) {
   return cursor.done();
 }
 
+// All cells of a square in one list; without the last of them none has a place.
+bool read_square(std::string_view text, std::vector<Cell>& cells) {
+  Cursor cursor{text};
+  cursor.skip_space();
+  cursor.take('[');
+  std::vector<std::string_view> values;
+  do {
+    std::string_view value;
+    if (!read_value(cursor, value)) return false;
+    values.push_back(value == "0" ? "_" : value);
+  } while (cursor.take(','));
+  if (!cursor.take(']')) return false;
+  cursor.skip_space();
+  size_t size = 1;
+  while (size * size < values.size()) ++size;
+  if (!cursor.done() || size * size != values.size()) return false;
+  for (size_t i = 0; i < values.size(); ++i)
+    cells.push_back(
+        {static_cast<int64_t>(i / size + 1), static_cast<int64_t>(i % size + 1), values[i]});
+  return true;
+}
+
+bool has_rows(Cursor cursor) {  // from the first bracket on: another one follows
+  ++cursor.at;
+  cursor.skip_space();
+  return cursor.done() || cursor.peek() == '[';
+}
+
 }  // namespace
 
 void read_grid(std::string_view text, Interner& intern, Items& out) {
@@ -102,7 +131,8 @@ void read_grid(std::string_view text, Interner& intern, Items& out) {
   start.skip_space();
   std::vector<Cell> cells;
   if (start.peek() == '[') {
-    if (!read_rows(text, cells)) ++out.junk;  // what follows the error is not read
+    // what follows an error is not read
+    if (!(has_rows(start) ? read_rows(text, cells) : read_square(text, cells))) ++out.junk;
   } else {
     read_cell_words(text, cells, out);
   }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from percbal.cli.training import TrainArguments, parse, train_and_save
+from percbal.cli.training_data import TrainingData
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.models.loading import load_vlm
 
@@ -18,8 +19,8 @@ class GRPOArguments(TrainArguments):
 
     dataset: str = field(
         metadata={
-            "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
-            "dataset with images, prompt (or messages) and the columns that the rewards read."
+            "help": "File, folder or hub name of a data set (docs/data.md), with the columns that "
+            "the rewards read."
         }
     )
     reward_funcs: list[str] = field(
@@ -32,19 +33,20 @@ def run(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
     script, adapters, config = parse("grpo", GRPOArguments, BalancedGRPOConfig, arguments)
     from percbal.grpo.trainer import BalancedGRPOTrainer  # not for --help
+    from percbal.sft.check import encode_prompts
 
     functions = [reward_function(path) for path in script.reward_funcs]
-    dataset = script.read(script.dataset, script.split, completions=False)
+    data = TrainingData(script, script.dataset, script.split, completions=False)
     model, processor = load_vlm(script.model, dtype=script.dtype)
     trainer = BalancedGRPOTrainer(
         model,
         functions,
         config,
-        train_dataset=dataset,
+        train_dataset=data.try_rows(encode_prompts(processor), processor),
         processing_class=processor,
         peft_config=adapters,
     )
-    train_and_save(trainer, processor, resume=script.resume)
+    train_and_save(trainer, processor, script, data)
 
 
 def reward_function(path: str) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""The command line: ``percbal study | sft | grpo | diagnose | coupling | tasks``."""
+"""The command line: ``percbal study | sft | grpo | diagnose | coupling | tasks | data``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from percbal.cli import coupling, diagnose, study, tasks
+from percbal.cli import coupling, data, diagnose, study, tasks
 
 TRAINERS = {  # command -> what it is for, and how
     "sft": (
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     diagnose.add(commands)
     coupling.add(commands)
     tasks.add(commands)
+    data.add(commands)
     return parser
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 
 from percbal.cli.training import TrainArguments, parse, train_and_save
+from percbal.cli.training_data import TrainingData
 from percbal.models.loading import load_vlm
 from percbal.sft.config import BalancedSFTConfig
 
@@ -15,8 +17,8 @@ class SFTArguments(TrainArguments):
 
     dataset: str = field(
         metadata={
-            "help": "JSON lines of `percbal tasks --export`, or the directory or hub name of a "
-            "dataset with images and prompt + completion, or messages, and optionally segments."
+            "help": "File, folder or hub name of a data set (docs/data.md), such as the JSON lines "
+            "of `percbal tasks --export`."
         }
     )
     eval_dataset: str | None = field(default=None, metadata={"help": "To report losses on."})
@@ -28,15 +30,21 @@ def run(arguments: list[str]) -> None:
     script, adapters, config = parse("sft", SFTArguments, BalancedSFTConfig, arguments)
     from percbal.sft.trainer import BalancedSFTTrainer  # not for --help
 
-    dataset = script.read(script.dataset, script.split)
-    evaluation = script.eval_dataset and script.read(script.eval_dataset, script.eval_split)
+    sources = {"train": (script.dataset, script.split)}
+    if script.eval_dataset:
+        sources["eval"] = (script.eval_dataset, script.eval_split)
+    data = {name: TrainingData(script, *of, completions=True) for name, of in sources.items()}
     model, processor = load_vlm(script.model, dtype=script.dtype)
+    uncut = copy(config)  # max_length is counted, not applied
+    uncut.max_length = None
+    collator = uncut.make_collator(processor)
+    rows = {n: d.try_rows(collator, processor, config.max_length) for n, d in data.items()}
     trainer = BalancedSFTTrainer(
         model,
         config,
-        train_dataset=dataset,
-        eval_dataset=evaluation or None,
+        train_dataset=rows["train"],
+        eval_dataset=rows.get("eval"),
         processing_class=processor,
         peft_config=adapters,
     )
-    train_and_save(trainer, processor, resume=script.resume)
+    train_and_save(trainer, processor, script, *data.values())

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from trl import TrlParser
 
+from percbal.cli.training_data import TrainingData, end_dry_run
 from percbal.data.limits import MAX_PIXELS
 from percbal.models.lora import LoRAArguments
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import ProcessorMixin, Trainer
 
 
@@ -44,17 +44,17 @@ class TrainArguments:
         metadata={"help": "Width times height of the largest image that is opened."},
     )
 
-    def read(self, source: str, split: str, *, completions: bool = True) -> Dataset:
-        """A data set by the options for images."""
-        from percbal.data.reading import read_dataset  # not for --help
-
-        return read_dataset(
-            source,
-            split,
-            completions=completions,
-            images_within=self.images_within,
-            max_image_pixels=self.max_image_pixels,
-        )
+    on_bad_row: str = field(
+        default="stop",
+        metadata={
+            "help": "What a row does that cannot be used: stop, or skip, which tries all rows "
+            "first and leaves such rows out."
+        },
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={"help": "Try every row and set everything up, but do not train."},
+    )
 
 
 def parsed(parser: TrlParser, arguments: list[str]) -> Any:
@@ -84,12 +84,19 @@ def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple
     return script, lora.config(), config
 
 
-def train_and_save(trainer: Trainer, processor: ProcessorMixin, *, resume: bool) -> None:
-    """The trained model and its processor end up in the trainer's output_dir."""
+def train_and_save(
+    trainer: Trainer, processor: ProcessorMixin, script: TrainArguments, *data: TrainingData
+) -> None:
+    """The trained model and its processor end up in the trainer's output_dir.
+
+    In a dry run nothing does: it is said what would train, and of which data, all that fails.
+    """
     from percbal.models.resume import checkpoints
 
+    if script.dry_run:
+        return end_dry_run(trainer, data)
     output = str(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=resume and bool(checkpoints(output)))
+    trainer.train(resume_from_checkpoint=script.resume and bool(checkpoints(output)))
     trainer.save_model(output)
     if trainer.is_world_process_zero():
         processor.save_pretrained(output)

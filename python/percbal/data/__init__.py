@@ -1,4 +1,4 @@
-"""Files that others made: lines of JSON, rows of messages, images; faults named by file and row.
+"""Data sets that others made, in any form, as one type of row; faults named by file and row.
 
 May import: datasets, PIL. Never: torch, transformers, trainers, tasks.
 """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -13,12 +12,15 @@ import datasets
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image, ImageOps
 
+from percbal.data.forms import as_list
 from percbal.data.limits import MAX_PIXELS
+from percbal.data.rows import PLACE
+from percbal.data.table import IN_MESSAGES, decoded
 
 PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # it refuses larger ones by itself
 # Pillow knows more; some run a program (EPS: Ghostscript), and none is a common picture
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-COLUMNS = ("image", "images")
+COLUMNS = ("images", "image", IN_MESSAGES)  # the first of a row that has any counts
 ORIENTATION = 0x0112  # of EXIF
 
 
@@ -45,6 +47,14 @@ class ImageRules:
                 f"max_image_pixels must be between 1 and {PILLOW_LIMIT}, which is Pillow's own "
                 f"limit, got {self.max_pixels}"
             )
+
+    def beside(self, file: Path) -> ImageRules:
+        """The same where relative paths begin at a file of the data set."""
+        return self if file.parent == self.base else replace(self, base=file.parent)
+
+    def whole(self, path: str) -> str:
+        """A path that begins here as one that needs no base."""
+        return str((self.base / path).absolute())
 
     def file(self, path: str) -> Path:
         """The file at a path of the data set, or BadImage."""
@@ -74,10 +84,9 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
     """
     if isinstance(value, Image.Image):
         return value
-    path, content = (value, None) if isinstance(value, str) else _parts(value)
-    if content is None and not isinstance(path, str):
-        raise BadImage(f"an image must be a path or have bytes, got {value!r:.40}")
-    file: Any = rules.file(str(path)) if content is None else BytesIO(content)
+    cell = image_cell(value)
+    path, content = cell["path"], cell["bytes"]
+    file: Any = rules.file(path) if content is None else BytesIO(content)
     name = path or f"a picture of {len(content or b'')} bytes"
     try:
         image = Image.open(file, formats=_formats())
@@ -109,8 +118,25 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _parts(value: Any) -> tuple[Any, Any]:
-    return (value.get("path"), value.get("bytes")) if isinstance(value, dict) else (None, None)
+def image_cell(value: Any) -> dict[str, Any]:
+    """``{"path", "bytes"}`` of a path, of bytes, of a picture, or of such a dict."""
+    if isinstance(value, Image.Image):
+        return {"path": None, "bytes": _encoded(value)}
+    if isinstance(value, str):
+        value = {"path": value.removeprefix("file://")}
+    elif isinstance(value, bytes):
+        value = {"bytes": value}
+    path, content = (value.get("path"), value.get("bytes")) if isinstance(value, dict) else (0, 0)
+    known = path is None or isinstance(path, str)
+    if not known or not (isinstance(content, bytes) or (content is None and path is not None)):
+        raise BadImage(f"an image must be a path or have bytes, got {value!r:.40}")
+    return {"path": path, "bytes": content}
+
+
+def _encoded(image: Image.Image) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def cached_folders() -> tuple[Path, ...]:
@@ -118,42 +144,66 @@ def cached_folders() -> tuple[Path, ...]:
     return (Path(datasets.config.HF_DATASETS_CACHE), Path(HF_HUB_CACHE))
 
 
-class OpenImages:
+@dataclass(frozen=True)
+class OpenRows:
     """For ``Dataset.with_transform``: opens the pictures of the rows that are asked for.
 
-    A picture that cannot be opened is named with its row, which is looked for then.
-    data: the same rows, not decoded. place: what to call a row, from its number.
+    A picture that cannot be opened is named with its row.
+    as_files: give each as ``(ending, bytes)``, as it was written, once it was opened.
     """
 
-    def __init__(self, data: Any, rules: ImageRules, place: Callable[[int], str]) -> None:
-        self.data, self.rules, self.place = data, rules, place
+    rules: ImageRules
+    as_files: bool = False
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        opened = {
-            name: [self._opened(name, value) for value in batch[name]]
-            for name in COLUMNS
-            if name in batch
-        }
-        return batch | opened
+        batch = {name: [decoded(cell) for cell in cells] for name, cells in batch.items()}
+        sources = [batch.pop(name) for name in COLUMNS if name in batch]
+        if not sources:
+            return batch
+        places = batch.get(PLACE) or ["a row"] * len(sources[0])
+        rows = zip(places, *sources, strict=True)
+        return batch | {"images": [self._opened(place, found) for place, *found in rows]}
 
-    def _opened(self, name: str, value: Any) -> Any:
-        if value is None:
-            return None
-        several = isinstance(value, list)
+    def _opened(self, place: str, sources: list[Any]) -> list[Any]:
+        """The first source that has any."""
+        values = next((value for value in map(as_list, sources) if value), [])
         try:
-            found = [open_image(one, self.rules) for one in (value if several else [value])]
+            images = [open_image(value, self.rules) for value in values]
+            return [self._file(value) for value in values] if self.as_files else images
         except BadImage as problem:
-            rows = enumerate(self.data.select_columns([name]))
-            row = next((i for i, other in rows if other[name] == value), None)
-            where = "a row" if row is None else self.place(row)
-            raise BadImage(f"{where}: {problem}") from None
-        return found if several else found[0]
+            raise BadImage(f"{place}: {problem}") from None
+
+    def _file(self, value: Any) -> tuple[str, bytes]:
+        cell = image_cell(value)
+        content = cell["bytes"]
+        if content is None:
+            content = self.rules.file(cell["path"]).read_bytes()
+        with Image.open(BytesIO(content), formats=_formats()) as image:
+            return str(image.format).lower().replace("jpeg2000", "jp2"), content
 
 
-def with_images(data: Any, rules: ImageRules, place: Callable[[int], str]) -> Any:
-    """The data set with its columns ``image`` and ``images`` opened by the rules."""
-    present = [name for name in COLUMNS if name in data.column_names]
-    for name in present:
-        plain: Any = datasets.Image(decode=False)
-        data = data.cast_column(name, datasets.List(plain) if name == "images" else plain)
-    return data.with_transform(OpenImages(data, rules, place)) if present else data
+def with_files(data: Any) -> Any:
+    """A data set of `read_dataset` whose images are ``(ending, bytes)``."""
+    opens: OpenRows = data.format["format_kwargs"]["transform"]
+    return data.with_transform(replace(opens, as_files=True))
+
+
+def undecoded(data: Any) -> Any:
+    """The data set with its pictures as paths and bytes, wherever they are; nothing is copied."""
+    features = datasets.Features({name: _plain(kind) for name, kind in data.features.items()})
+    if features == data.features:
+        return data
+    data = data.flatten_indices() if data._indices is not None else data
+    return datasets.Dataset(data.data, info=datasets.DatasetInfo(features=features))
+
+
+def _plain(kind: Any) -> Any:
+    if isinstance(kind, datasets.Image):
+        return datasets.Image(decode=False)
+    if isinstance(kind, dict):
+        return {name: _plain(inner) for name, inner in kind.items()}
+    if isinstance(kind, datasets.List):
+        return datasets.List(_plain(kind.feature), length=kind.length)
+    if isinstance(kind, datasets.LargeList):
+        return datasets.LargeList(_plain(kind.feature))
+    return kind

@@ -1,186 +1,230 @@
-"""Reads a data set to train on, as `datasets` does, and says of every fault where it is."""
+"""Reads a data set into the one type of row, and says of every fault where it is.
+
+A row has ``prompt`` and, where there is one, ``completion`` (messages), ``images`` (a list, perhaps
+empty), ``source_row`` (its file and row) and every other column of the data set.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute
-from datasets import Dataset, DatasetDict, load_dataset
+import pyarrow as pa
+import pyarrow.compute as compute
+from datasets import Dataset, concatenate_datasets
+from tqdm.auto import tqdm
 
+from percbal.data.files import FILES, Table, TextFiles, as_row, open_source
+from percbal.data.forms import IMAGES, READ, read_row
 from percbal.data.images import (
-    COLUMNS,
     MAX_PIXELS,
     ImageRules,
+    OpenRows,
     cached_folders,
+    image_cell,
     open_image,
-    with_images,
+    undecoded,
 )
-from percbal.data.lines import BadRow, json_object, read_lines
-from percbal.data.rows import check_row
+from percbal.data.rows import PLACE
+from percbal.data.table import IN_MESSAGES, coded, decoded, write_rows
 
-TEXTS = ("prompt", "completion", "messages")
+log = logging.getLogger(__name__)
+
+BAD_ROWS = ("stop", "skip")
+SHOWN = 5  # skipped rows that the log names
+SOON = 5  # seconds of reading before a progress bar appears
+LABELS = ("perception", "grammar", "truth")  # that follow from the paper's ground truth
+
+Cells = dict[str, Any]
+Place = tuple[str, Callable[..., Cells]]  # of a row, and what makes its cells
+
+
+@dataclass
+class BadRows:
+    """Rows that cannot be used, in their order: (place, why)."""
+
+    policy: str
+    found: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, place: str, problem: ValueError) -> None:
+        if self.policy == "stop":
+            raise ValueError(f"{place}: {problem}") from None
+        self.found.append((place, str(problem)))
 
 
 def read_dataset(
-    source: str,
-    split: str,
+    source: str | Dataset,
+    split: str = "train",
     *,
-    completions: bool = True,
+    completions: bool | None = True,
     images_within: str | None = None,
     max_image_pixels: int = MAX_PIXELS,
+    on_bad_row: str = "stop",
 ) -> Dataset:
-    """A data set with images, prompt, completion, and every other column that it has.
+    """A data set with prompt, completion, images, and every other column that it has.
 
-    source: a ``.jsonl`` or ``.json`` file, with image paths beside it, or what ``load_dataset``
-        takes. Texts, and the heads of images that are files, are checked here; the pictures are
-        decoded when a row is asked for.
-    completions: whether there must be one in every row.
+    source: a file (.jsonl, .json, .csv, .parquet), a folder of them, a folder of
+        ``Dataset.save_to_disk``, the name of a data set on the hub, or a data set. Texts, and the
+        heads of images that are files, are checked here; pictures are decoded when a row is asked
+        for.
+    completions: whether there must be one in every row; None to take it where there is one.
     images_within: the folder that paths of images may not leave; default the data set's own.
+    on_bad_row: "stop" raises for the first row that cannot be used; "skip" leaves such rows out,
+        says so in the log, and raises where none is left.
     Raises ValueError, one sentence with the row, for what is missing or cannot be read.
     """
-    path = Path(source)
-    is_file = path.suffix in (".jsonl", ".json")
-    base = path.parent if is_file else path
-    within = (Path(images_within) if images_within else base,)
-    rules = ImageRules(base, within if is_file else within + cached_folders(), max_image_pixels)
-    places: list[str] = []
-    if is_file:
-        places = _check_file(path, completions, rules)
-        data = _loaded(source, "json", data_files=str(path), split="train")
-    else:
-        data = _loaded(source, source)
-    if isinstance(data, DatasetDict):
-        if split not in data:
-            raise ValueError(f"{source} has no split {split!r}, only {', '.join(data)}")
-        data = data[split]
-    needed = _needed(data.column_names, completions)
-    missing = set(needed) - set(data.column_names)
-    if missing or not {*COLUMNS} & set(data.column_names):
-        raise ValueError(
-            f"{source} needs the columns {' and '.join(_texts(completions))} (or messages) and "
-            f"images, it has {', '.join(data.column_names)}"
-        )
-    if not is_file:
-        _check_loaded(data, needed, source)
-    if needed == ["messages"]:
-        # a prompt in parts, as exports have, would force its column's type on the new one
-        data = data.remove_columns([n for n in ("prompt",) if n in data.column_names])
-        data = data.map(_prompt_and_completion, remove_columns="messages")
-    return with_images(data, rules, partial(_place, places, source))
-
-
-def _place(places: list[str], source: str, row: int) -> str:
-    return places[row] if places else f"row {row + 1} of {source}"
-
-
-def _texts(completions: bool) -> list[str]:
-    return ["completion", "prompt"] if completions else ["prompt"]
-
-
-def _needed(columns: Any, completions: bool) -> list[str]:
-    """The columns that hold a row's texts."""
-    texts = _texts(completions)
-    return ["messages"] if "messages" in columns and not {*texts} <= {*columns} else texts
-
-
-def _check_file(path: Path, completions: bool, rules: ImageRules) -> list[str]:
-    """What to call each row; ValueError for the first that cannot be trained on."""
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    places = []
-    for place, content in _file_rows(path):
-        try:
-            row = content if isinstance(content, dict) else json_object(content)
-            check_row(row, _needed(row, completions))
-            for name in COLUMNS:
-                for value in row.get(name) or [] if name == "images" else [row.get(name)]:
-                    if value is not None:
-                        open_image(value, rules, decode=False)
-        except ValueError as problem:
-            raise ValueError(f"{place}: {problem}") from None
-        places.append(place)
-    if not places:
-        raise ValueError(f"{path} holds no rows")
-    return places
-
-
-def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """(place, content) of a file of lines, or of one array."""
-    if path.suffix == ".json" and path.read_bytes()[:64].lstrip().startswith(b"["):
-        try:
-            rows = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as problem:
-            raise ValueError(f"{path} is not JSON ({problem})") from None
-        for i, row in enumerate(rows, 1):
-            yield f"row {i} of {path}", row if isinstance(row, dict) else json.dumps(row).encode()
-        return
-    for line, content in read_lines(path):
-        yield f"{path}:{line}", content
-
-
-def _check_loaded(data: Dataset, needed: list[str], source: str) -> None:
-    """The same of a data set whose pictures may be inside it: they are counted, not read."""
-    texts = data.select_columns([name for name in TEXTS if name in data.column_names])
-    counts = _image_counts(data)
+    bad = collect_bad(on_bad_row)
+    data = read_rows(
+        source,
+        split,
+        bad,
+        completions=completions,
+        images_within=images_within,
+        max_image_pixels=max_image_pixels,
+    )
     if not len(data):
-        raise ValueError(f"{source} holds no rows")
-    for i, row in enumerate(texts):
+        place, why = bad.found[0]
+        name = source if isinstance(source, str) else "the data set"
+        raise ValueError(f"{name} holds no rows but {len(bad.found)} bad ones: {place}: {why}")
+    if bad.found:
+        first = "; ".join(f"{place}: {why}" for place, why in bad.found[:SHOWN])
+        log.warning(
+            "%d of %d rows of %s are skipped: %s%s",
+            *(len(bad.found), len(bad.found) + len(data), source, first),
+            " .." if len(bad.found) > SHOWN else "",
+        )
+    return data
+
+
+def collect_bad(on_bad_row: str) -> BadRows:
+    if on_bad_row not in BAD_ROWS:
+        raise ValueError(f"on_bad_row must be one of {BAD_ROWS}, got {on_bad_row!r}")
+    return BadRows(on_bad_row)
+
+
+def read_rows(
+    source: str | Dataset,
+    split: str,
+    bad: BadRows,
+    *,
+    completions: bool | None,
+    images_within: str | None,
+    max_image_pixels: int,
+) -> Dataset:
+    """`read_dataset`, with the rows that were left out in ``bad``; they may be all."""
+    path = Path(source) if isinstance(source, str) else Path()
+    found = open_source(source, split) if isinstance(source, str) else Table(source, "the data set")
+    base = path.parent if path.suffix in FILES else path
+    unpacked = () if isinstance(found, TextFiles) else cached_folders()
+    within = (Path(images_within) if images_within else base, *unpacked)
+    rules = ImageRules(base, within, max_image_pixels)
+    read = _read_files if isinstance(found, TextFiles) else _read_table
+    data = read(found, bad, rules, completions)  # type: ignore[arg-type]
+    if not len(data) and not bad.found:
+        raise ValueError(f"{source if isinstance(source, str) else 'the data set'} holds no rows")
+    return data.with_transform(OpenRows(rules))
+
+
+def _read_files(
+    found: TextFiles, bad: BadRows, rules: ImageRules, completions: bool | None
+) -> Dataset:
+    def rows() -> Iterator[Place]:
+        for place, path, content in found.rows():
+            yield place, partial(cells_of, place, rules.beside(path), content)
+
+    def cells_of(place: str, here: ImageRules, content: Any, *, check: bool) -> Cells:
+        cells = _cells(read_row(as_row(content), completions=completions), place)
+        for image in cells["images"]:
+            if check:
+                open_image(image, here, decode=False)
+            if here != rules:
+                image["path"] = here.whole(image["path"])
+        return cells
+
+    made, good = _written(rows, bad)
+    return made if len(good) == len(made) else made.select(good)
+
+
+def _read_table(found: Table, bad: BadRows, rules: ImageRules, completions: bool | None) -> Dataset:
+    """Texts are read and written anew; pictures and other columns stay where they are."""
+    data = undecoded(found.data.with_format(None))
+    names = {*READ, *(LABELS if "query" in data.column_names else ())}
+    names |= {*IMAGES} if _are_paths(data) else {*()}
+    texts = data.select_columns([name for name in data.column_names if name in names])
+    rest = data.remove_columns(texts.column_names)
+    if "image" in rest.column_names and "images" not in rest.column_names:
+        rest = rest.rename_column("image", "images")
+    counts = _image_counts(rest)
+
+    def rows() -> Iterator[Place]:
+        # a data set without texts has as many rows as its rest
+        for i, row in enumerate(texts if texts.column_names else [{}] * len(data)):
+            yield found.place(i), partial(cells_of, i, row)
+
+    def cells_of(i: int, row: Any, *, check: bool) -> Cells:
+        row = {name: decoded(cell) for name, cell in row.items()}
+        made = read_row(row, completions=completions, n_images=counts[i] if counts else 0)
+        cells = _cells(made, found.place(i))
+        for image in cells["images"] if check else ():
+            open_image(image, rules, decode=False)
+        if "images" in rest.column_names and (own := cells.pop("images")):
+            cells[IN_MESSAGES] = own
+        return cells
+
+    made, good = _written(rows, bad)
+    kept = [name for name in rest.column_names if name not in made.column_names]
+    whole = concatenate_datasets([made, rest.select_columns(kept)], axis=1) if kept else made
+    return whole if len(good) == len(data) else whole.select(good)
+
+
+def _written(rows: Callable[[], Iterator[Place]], bad: BadRows) -> tuple[Dataset, list[int]]:
+    """All rows, and the numbers of the good ones; bad ones are written empty.
+
+    Rows are read twice: which columns there are, and which rows are bad, then their cells.
+    """
+    columns: dict[str, None] = {}
+    good = []
+    looked = tqdm(rows(), desc="reading", unit="row", delay=SOON)
+    for i, (place, cells_of) in enumerate(looked):
         try:
-            check_row(row, needed, counts[i])
-        except BadRow as problem:
-            raise ValueError(f"row {i + 1} of {source}: {problem}") from None
+            columns |= dict.fromkeys(cells_of(check=True))
+        except ValueError as problem:
+            bad.add(place, problem)
+        else:
+            good.append(i)
+    wanted = {*good}
+    cells = (cells_of(check=False) if i in wanted else {} for i, (_, cells_of) in enumerate(rows()))
+    return write_rows(cells, columns or [PLACE]), good
 
 
-def _image_counts(data: Dataset) -> list[int]:
-    counts = [0] * len(data)
-    for name in COLUMNS:
+def _cells(row: dict[str, Any], place: str) -> Cells:
+    images = [image_cell(value) for value in row.pop("images")]
+    return {name: coded(value) for name, value in row.items()} | {"images": images, PLACE: place}
+
+
+def _are_paths(data: Dataset) -> bool:
+    """Whether the columns of images have texts alone, so that reading them is cheap."""
+    kinds = [data.data.schema.field(name).type for name in IMAGES if name in data.column_names]
+    kinds = [kind.value_type if _is_list(kind) else kind for kind in kinds]
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+    return all(any(is_text(kind) for is_text in texts) for kind in kinds)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _image_counts(data: Dataset) -> list[int] | None:
+    """Of each row, where its pictures may be inside the table: they are counted, not read."""
+    counts: list[int] | None = None
+    for name in IMAGES:
         if name in data.column_names:
             column = data.data.column(name)
-            one = pyarrow.compute.is_valid(column)
-            several = pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type)
-            found = pyarrow.compute.list_value_length(column) if several else one
-            counts = [a + int(b or 0) for a, b in zip(counts, found.to_pylist(), strict=True)]
+            count = compute.list_value_length if _is_list(column.type) else compute.is_valid
+            own = [int(n or 0) for n in count(column).to_pylist()]
+            counts = own if counts is None else [b or a for a, b in zip(counts, own, strict=True)]
     return counts
-
-
-def _loaded(source: str, *args: Any, **kwargs: Any) -> Any:
-    """``load_dataset``, whose own error of a file that it cannot read is that of its last cause."""
-    try:
-        return load_dataset(*args, **kwargs)
-    except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        unreadable = _unreadable_parquet(Path(source)) if Path(source).is_dir() else None
-        why = unreadable or f"{type(cause).__name__}: {str(cause)[:300]}"
-        raise ValueError(f"{source} cannot be loaded: {why}") from error
-
-
-def _unreadable_parquet(folder: Path) -> str | None:
-    from pyarrow import ArrowException, parquet
-
-    for path in sorted(folder.rglob("*.parquet")):
-        try:
-            parquet.ParquetFile(path).close()
-        except (ArrowException, OSError) as problem:
-            return f"{path} is not a Parquet file ({problem})"
-    return None
-
-
-def _prompt_and_completion(row: dict[str, Any]) -> dict[str, Any]:
-    """The last message is what to learn; texts in parts become plain strings."""
-    messages = [
-        {"role": message["role"], "content": _text(message["content"])}
-        for message in row["messages"]
-    ]
-    return {"prompt": messages[:-1], "completion": messages[-1:]}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part["text"] for part in content if part["type"] == "text")

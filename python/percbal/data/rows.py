@@ -1,43 +1,14 @@
-"""What a row of a data set must hold before anyone trains on it."""
+"""What a trainer checks of a row, and what it calls it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from percbal.data.lines import BadRow
 
 Row = Mapping[str, Any]
-
-
-def check_row(row: Row, needed: Sequence[str], n_images: int | None = None) -> None:
-    """BadRow for a text that is missing, and for messages that do not fit the images.
-
-    needed: columns that must be there, texts or lists of messages.
-    n_images: default those in the row.
-    """
-    for name in needed:
-        _check_text(name, row.get(name))
-    check_images(row, n_images)
-
-
-def _check_text(name: str, value: Any) -> None:
-    if isinstance(value, str):
-        return
-    if not isinstance(value, list) or not value:
-        got = "null or missing" if value is None else f"{value!r:.40}"
-        raise BadRow(f"{name} must be a text or a list of messages, it is {got}")
-    for message in value:
-        content = message.get("content") if isinstance(message, dict) else None
-        if content is None and isinstance(message, dict) and message.get("tool_calls"):
-            continue
-        if not isinstance(content, (str, list)):
-            raise BadRow(f"a message of {name} must have content, got {message!r:.60}")
-        for part in content if isinstance(content, list) else ():
-            if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-                raise BadRow(f"a part of {name} must have a type, got {part!r:.60}")
-            if part["type"] == "text" and not isinstance(part.get("text"), str):
-                raise BadRow(f"a text part of {name} has no text but {part.get('text')!r:.40}")
+PLACE = "source_row"  # the column that says where a row was read, such as train.jsonl:3
 
 
 def check_images(row: Row, n_images: int | None = None) -> None:
@@ -58,7 +29,9 @@ def check_images(row: Row, n_images: int | None = None) -> None:
 
 
 def row_name(row: Row, place: str) -> str:
-    """What to call a row in an error: by its index or id, else by its place."""
+    """What to call a row in an error: by its file and row, its index or id, else by its place."""
+    if row.get(PLACE) is not None:
+        return str(row[PLACE])
     index = row.get("index", row.get("id"))
     return place if index is None else f"example {index}"
 

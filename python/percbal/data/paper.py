@@ -1,0 +1,64 @@
+"""Columns of arXiv:2605.29496: query, image, ground_truth, response.
+
+Its tasks are Sudoku, whose ground truth is a list of 81 numbers with 0 for an empty cell, and graph
+colouring, whose ground truth is ``{"v": 7, "c": 3, "edges": [[0, 1], ..]}``. Either is what the
+image shows, so the columns ``perception`` (p*), ``grammar`` and ``truth`` follow from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from percbal.data.lines import BadRow
+
+SIZE = 9
+
+
+def labels_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The columns that follow from a row's ground truth; none where that is no JSON of the two."""
+    truth = row.get("ground_truth")
+    if isinstance(truth, str):
+        try:
+            truth = json.loads(truth)
+        except (ValueError, RecursionError):
+            return {}
+    if isinstance(truth, dict):
+        return _labels("edges", _graph(truth))
+    if isinstance(truth, list):
+        return _labels("grid", _cells(truth))
+    return {}
+
+
+def _labels(grammar: str, truth: Any) -> dict[str, str]:
+    text = json.dumps(truth, separators=(",", ":"))
+    return {"perception": text, "grammar": grammar, "truth": text}
+
+
+def _cells(truth: list[Any]) -> list[int]:
+    """81 cells, row after row."""
+    rows = len(truth) == SIZE and all(isinstance(row, list) and len(row) == SIZE for row in truth)
+    cells = [cell for row in truth for cell in row] if rows else truth
+    if len(cells) != SIZE * SIZE or not all(_is_count(cell) and cell <= SIZE for cell in cells):
+        raise BadRow(
+            f"ground_truth must be 81 numbers from 0 to 9 or 9 lists of 9, it is {truth!r:.60}"
+        )
+    return cells
+
+
+def _graph(truth: dict[str, Any]) -> dict[str, Any]:
+    n, edges = truth.get("v"), truth.get("edges")
+    pairs = isinstance(edges, list) and all(isinstance(e, list) and len(e) == 2 for e in edges)
+    ends = [end for edge in edges for end in edge] if pairs and edges else []
+    counts = all(map(_is_count, [n, truth.get("c"), *ends]))
+    if not pairs or not counts or any(end >= n for end in ends):
+        raise BadRow(
+            'ground_truth must be {"v": vertices, "c": colours, "edges": [[from, to], ..]} with '
+            f"vertices from 0 to v - 1, it is {truth!r:.60}"
+        )
+    return {"v": n, "c": truth["c"], "edges": edges}
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
