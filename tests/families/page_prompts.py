@@ -1,9 +1,8 @@
-"""The examples of docs/prompts.md, from the tiny checkpoints: ``python page_prompts.py`` writes them."""
+"""The examples of docs/prompts.md, from the tiny checkpoints; run it to write them."""
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -41,8 +40,8 @@ def example(name: str) -> str:
 
 def table() -> str:
     head = (
-        "| family | the prompt ends | the response begins | and ends behind `</answer>` | prompt tokens "
-        f"| first {SHOWN} ids behind the prompt |\n|---|---|---|---|---|---|\n"
+        "| family | the prompt ends | the response begins | and ends behind `</answer>` "
+        f"| prompt tokens | first {SHOWN} ids behind the prompt |\n|---|---|---|---|---|---|\n"
     )
     return head + "".join(example(name) + "\n" for name in WORKING)
 
@@ -56,4 +55,3 @@ if __name__ == "__main__":
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     PAGE.write_text(before + BEGIN + table() + END + rest.partition(END)[2])
-    sys.exit()

@@ -58,7 +58,7 @@ def children(root: Path) -> list[int]:
             words = path.read_bytes().split(b"\0")
         except OSError:
             continue
-        if str(root).encode() in words and b"percbal.study.run" in words:
+        if str(root).encode() in words and b"percbal.study.job" in words:
             found.append(int(path.parent.name))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import os
 import subprocess
 import sys
 import time
@@ -88,9 +89,7 @@ def test_two_processes_do_not_work_on_one_study(finished):
 
 def test_a_job_ends_with_the_process_that_started_it(tmp_path):
     """Which is killed, and can tell it nothing."""
-    job = (
-        "from percbal.study.job_pool import end_with_parent as e; e(); import time; time.sleep(60)"
-    )
+    job = "from percbal.study.job import end_with_parent as e; e(); import time; time.sleep(60)"
     parent = (
         "from percbal.study.job_pool import Job; from pathlib import Path; import time\n"
         f"job = Job('x', ['-c', {job!r}], Path({str(tmp_path)!r}), Path('none'))\n"
@@ -106,6 +105,23 @@ def test_a_job_ends_with_the_process_that_started_it(tmp_path):
             break
         time.sleep(0.1)
     assert time.monotonic() < end
+
+
+def test_a_job_whose_parent_is_gone_ends_before_it_has_imported_anything_large():
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-m",
+        "percbal.study.job",
+        "nowhere",
+        "base",
+        "0",
+    ]
+    environment = {**os.environ, "PERCBAL_ENDS_WITH_PARENT": "1"}
+    found = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment)
+    assert found.returncode == 1
+    assert b"percbal.study" in found.stderr and b" torch\n" not in found.stderr
 
 
 def test_a_failing_arm_is_named_with_its_last_words(tmp_path):

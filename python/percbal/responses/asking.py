@@ -56,4 +56,3 @@ class Asking:
         """
         whole = OPENING + text if thinking else text
         return whole if self.plain else self.response_format.tagged(whole)
-

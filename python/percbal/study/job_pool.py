@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from percbal.study.job import ENDS_WITH_PARENT
 from percbal.study.json_files import read_json, write_json
 
 TRAINED = 0.9  # a training counts in the progress bar like so much of a run that is also measured
 PROGRESS = "progress.json"
-ENDS_WITH_PARENT = "PERCBAL_ENDS_WITH_PARENT"  # set for a job: its stdin is a pipe of its parent
 
 
 @dataclass
@@ -114,19 +113,6 @@ def _threads(at_once: int) -> int:
     share = max(1, (os.cpu_count() or 1) // at_once)
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(allowed)) if allowed.isdigit() and int(allowed) else share
-
-
-def end_with_parent() -> None:
-    """In a job: end when the process that started it does, however that one is killed."""
-    if os.environ.get(ENDS_WITH_PARENT) != "1":
-        return
-
-    def wait() -> None:
-        # not through sys.stdin, whose lock a thread would hold as the interpreter ends
-        os.read(0, 1)
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def write_progress(directory: Path, part: float) -> None:

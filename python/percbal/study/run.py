@@ -1,6 +1,6 @@
 """One training of a study in a process of its own, and for an arm what it is worth.
 
-``python -m percbal.study.run DIRECTORY base SEED | start NAME | arm START ARM SEED``
+``python -m percbal.study.job DIRECTORY base SEED | start NAME | arm START ARM SEED``
 
 It leaves in its directory ``progress.json`` while it works, checkpoints to go on from, and at the
 end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluation.json``.
@@ -9,7 +9,6 @@ end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluat
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from percbal.models.loading import load_vlm
 from percbal.sft.collate import EncodedDataset
 from percbal.study import files
 from percbal.study.data import encoded, fresh
-from percbal.study.job_pool import TRAINED, end_with_parent, write_progress
+from percbal.study.job_pool import TRAINED, write_progress
 from percbal.study.json_files import write_json
 from percbal.study.plan import GRPO, NEW, SPLITS, START, TEST_SEED, Arm, Run, Study
 from percbal.study.training import History, fine_tune, reinforce
@@ -152,6 +151,7 @@ def _keep(model: PreTrainedModel, processor: ProcessorMixin, history: History, o
 
 def main(directory: str, stage: str, *names: str) -> None:
     """What the module's docstring says."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     root = Path(directory)
     stages: dict[str, Any] = {
         "base": lambda seed: run_base(root, int(seed)),
@@ -159,9 +159,3 @@ def main(directory: str, stage: str, *names: str) -> None:
         "arm": lambda start, arm, seed: run_arm(root, start, arm, int(seed)),
     }
     stages[stage](*names)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    end_with_parent()
-    main(*sys.argv[1:])

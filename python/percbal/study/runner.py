@@ -23,7 +23,7 @@ from percbal.study.results import Results, collect
 from percbal.study.tables import note, table
 from percbal.tasks import get_task
 
-MODULE = "percbal.study.run"
+MODULE = "percbal.study.job"
 
 
 def run_study(study: Study, root: Path, *, jobs: int | None = None) -> Results:
