@@ -21,7 +21,8 @@ from transformers.models.qwen2_5_vl.processing_qwen2_5_vl import Qwen2_5_VLProce
 
 from percbal.models.loading import load_vlm
 from percbal.models.tiny import build_tiny_vlm, initialise
-from percbal.sft.collate import EncodedDataset, SegmentCollator, encode_examples
+from percbal.sft.collate import SegmentCollator
+from percbal.sft.encoded import EncodedDataset, encode_examples
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
 
 WORDS = [f"w{i}" for i in range(24)]

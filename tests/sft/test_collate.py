@@ -9,7 +9,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from percbal.models.loading import load_processor
 from percbal.segments.tagged import OTHER, PERCEPTION, REASONING, SegmentError
-from percbal.sft.collate import EncodedDataset, PaddingCollator, SegmentCollator, encode_examples
+from percbal.sft.collate import SegmentCollator
+from percbal.sft.encoded import EncodedDataset, PaddingCollator, encode_examples
 
 
 @pytest.fixture(scope="module", params=["llava", "qwen"])

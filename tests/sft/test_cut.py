@@ -11,7 +11,8 @@ import vlm_fixtures as vlm
 
 from percbal.models.loading import load_vlm
 from percbal.segments.tagged import SegmentError
-from percbal.sft.collate import SegmentCollator, encode_examples
+from percbal.sft.collate import SegmentCollator
+from percbal.sft.encoded import encode_examples
 
 EXAMPLES = [vlm.example_at(i) for i in range(8)]
 LONG = "w1 " * 200

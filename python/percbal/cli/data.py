@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.format_options import add_format_options, asking_of
 from percbal.data.limits import MAX_PIXELS
 
 TARGETS = ("trl", "llama-factory", "verl", "paper")
@@ -37,7 +38,8 @@ def _add_check(parts: Any) -> None:
         help="which training is meant; grpo needs no responses (default: %(default)s)",
     )
     parser.add_argument("--max-length", type=int, help="as for percbal sft")
-    parser.add_argument("--perception-tags", nargs=2, metavar=("OPEN", "CLOSE"), help="likewise")
+    parser.add_argument("--chat-template-kwargs", help="options of the chat template, as JSON")
+    add_format_options(parser)
     parser.add_argument("--tag-tokens", default="segment", help="likewise")
     parser.add_argument("--workers", type=int, help="processes (default: up to 8)")
     parser.add_argument("--show", type=int, default=2, help="rows to show (default: %(default)s)")
@@ -73,18 +75,19 @@ def run_check(args: argparse.Namespace) -> None:
     from percbal.data.reading import BadRows, read_rows
     from percbal.models.loading import load_processor
     from percbal.sft.check import encode_prompts, tried_rows
-    from percbal.sft.config import BalancedSFTConfig
+    from percbal.sft.collate import SegmentCollator
 
     for path in (args.out, args.html):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"there is no directory {path.parent}")
     processor = load_processor(args.model)
     sft = args.trainer == "sft"
-    tags = {"perception_tags": args.perception_tags} if args.perception_tags else {}
-    config = BalancedSFTConfig(
-        "unused", bf16=False, gradient_checkpointing=False, tag_tokens=args.tag_tokens, **tags
+    asking = asking_of(args, args.chat_template_kwargs)
+    encode: Any = (
+        SegmentCollator(processor, tag_tokens=args.tag_tokens, asking=asking)
+        if sft
+        else encode_prompts(processor, asking)
     )
-    encode: Any = config.make_collator(processor) if sft else encode_prompts(processor)
     everything = args.all or args.out is not None
     check = Check(args.max_length, None if everything else Check.keep)
     bad = BadRows("skip")

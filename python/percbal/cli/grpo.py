@@ -38,11 +38,12 @@ def run(arguments: list[str]) -> None:
     functions = [reward_function(path) for path in script.reward_funcs]
     data = TrainingData(script, script.dataset, script.split, completions=False)
     model, processor = load_vlm(script.model, dtype=script.dtype)
+    asking = config.asking(config.chat_template_kwargs)
     trainer = BalancedGRPOTrainer(
         model,
         functions,
         config,
-        train_dataset=data.try_rows(encode_prompts(processor), processor),
+        train_dataset=data.try_rows(encode_prompts(processor, asking), processor),
         processing_class=processor,
         peft_config=adapters,
     )

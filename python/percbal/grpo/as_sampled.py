@@ -26,11 +26,14 @@ class AsSampled:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
 
+    @property
+    def image_processor(self) -> Any:
+        """Asked by TRL for the tiles of each image."""
+        return _Tiles(self._processor.image_processor)
+
     def __call__(self, *args: Any, images: Any = None, **options: Any) -> Any:
-        if isinstance(images, list):
-            images = [[] if row is None else row for row in images]
         options |= {"padding_side": "left", "add_special_tokens": False}
-        shown = {} if images is None else {"images": images}
+        shown = {} if images is None else {"images": _lists(images)}
         encoded = self._processor(*args, **shown, **options)
         counts = encoded.pop("batch_num_images", None)  # LLaVA-OneVision's; TRL cannot pass it on
         if counts is not None and any(int(count) > 1 for count in counts):
@@ -47,6 +50,26 @@ class AsSampled:
         if self._template is not None:
             options.setdefault("chat_template", self._template)
         return self._processor.apply_chat_template(plain, **{**options, **own})
+
+
+class _Tiles:
+    """An image processor for rows of which some have no image."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._processor, name)
+
+    def __call__(self, images: Any, **options: Any) -> Any:
+        return self._processor(images=_lists(images), **options)
+
+
+def _lists(images: Any) -> Any:
+    """Images of each row; TRL has None for a row without."""
+    if not isinstance(images, list):
+        return images
+    return [[] if row is None else row for row in images]
 
 
 @contextmanager

@@ -84,7 +84,8 @@ def trained_turn(
 
     begin: "generation": the prompt is what the model is asked in use. Where the template renders a
         finished turn otherwise, the response and what follows it are put behind that prompt; a
-        block of thoughts that the prompt opens and the response does not close is closed.
+        block of thoughts that the prompt opens and the response does not close is closed; where
+        the template puts nothing behind a response, the tokenizer's end of a sequence does.
         "conversation": the prompt counts as far as the whole conversation begins with it, equal
         to `trl.data_utils.apply_chat_template`.
     Raises ValueError for a template that changes the response, so that it cannot be found.
@@ -92,16 +93,29 @@ def trained_turn(
     asked = render(processor, prompt, **options)
     conversation = [*with_options(prompt, None), *completion]
     whole = render(processor, conversation, finished=True, **options)
-    if begin == "conversation" or whole.startswith(asked):
+    if begin == "conversation":
         start = len(commonprefix([asked, whole]))
         return Turn(whole[:start], whole[start:])
+    if whole.startswith(asked):
+        return Turn(asked, _ended(processor, whole[len(asked) :], completion))
     response, end = _split(whole, completion)
     if opens_thoughts(asked):
         if CLOSING not in response:
             response = END_OF_THOUGHTS + response
         elif response.lstrip().startswith(OPENING):  # the prompt has it already
             response = response.lstrip()[len(OPENING) :]
-    return Turn(asked, response + end)
+    return Turn(asked, _ended(processor, response + end, completion))
+
+
+def _ended(processor: Any, text: str, completion: Messages) -> str:
+    """With the tokenizer's end of a sequence where the template puts nothing behind a response.
+
+    A model that is trained on the template of LLaVA-1.5 would else never learn to stop.
+    """
+    said = text_of(completion[-1].get("content")).rstrip()
+    if not said or not text.rstrip().endswith(said):
+        return text
+    return text + (getattr(getattr(processor, "tokenizer", processor), "eos_token", None) or "")
 
 
 def _split(whole: str, completion: Messages) -> tuple[str, str]:

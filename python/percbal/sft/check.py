@@ -15,7 +15,8 @@ from trl.data_utils import prepare_multimodal_messages
 
 from percbal.data.check import Pieces, TriedRow
 from percbal.data.rows import PLACE
-from percbal.responses.prompt import prompt_ids
+from percbal.responses.asking import Asking
+from percbal.responses.prompt import OPTIONS, prompt_ids
 from percbal.segments.tagged import PERCEPTION, REASONING
 from percbal.sft.collate import IGNORE_INDEX
 
@@ -28,12 +29,16 @@ FEW = 64  # rows that no further process is started for
 REPEATS = 4  # more of one token after the other are shown as a number, as those of an image
 
 
-def encode_prompts(processor: ProcessorMixin) -> Encode:
+def encode_prompts(processor: ProcessorMixin, asking: Asking | None = None) -> Encode:
     """The prompts alone, as reinforcement asks them; there is nothing to train on yet."""
+    how = asking or Asking()
 
     def encode(examples: list[Any]) -> Batch:
         prompts = [
-            prepare_multimodal_messages(example["prompt"], images=example["images"])
+            how.prompt(
+                prepare_multimodal_messages(example["prompt"], images=example["images"]),
+                example.get(OPTIONS),
+            )
             for example in examples
         ]
         return {"input_ids": torch.tensor(prompt_ids(processor, prompts).ids)}

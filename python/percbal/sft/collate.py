@@ -1,24 +1,19 @@
 """Batches with a segment id for every token.
 
 ``SegmentCollator`` wraps TRL's vision collator and adds ``segment_ids``: it works on any dataset
-that TRL takes, and prepares images and text on the fly. ``encode_examples`` does that work once,
-for a dataset that fits in memory; ``PaddingCollator`` then only pads, and gives the same batches.
+that TRL takes, and prepares images and text on the fly. ``encoded.py`` does that work once, for a
+dataset that fits in memory.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import accumulate, islice
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset as HFDataset
 from torch import Tensor
-from torch.utils.data import Dataset
 from transformers import ProcessorMixin
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
@@ -118,7 +113,7 @@ class SegmentCollator:
 
     def _warn_of_untrained(self, labels: Tensor) -> None:
         """Once, of rows that change nothing: labels (B, T)."""
-        untrained = int((~_trained_rows(labels)).sum()) if self.warns else 0
+        untrained = int((~trained_rows(labels)).sum()) if self.warns else 0
         if untrained:
             self.warns = False
             which = f"{untrained} of the {len(labels)} rows of a batch (further ones are not told)"
@@ -173,181 +168,15 @@ class SegmentCollator:
         return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, name=name)
 
 
-class EncodedDataset(Dataset):
-    """Examples that a ``SegmentCollator`` has prepared, in memory, one dict of tensors each.
-
-    Token keys are (T,) in an example; other keys hold what the example adds to the batch's first
-    dimension, such as pixel_values (1, 3, H, W). All examples of a key lie in one tensor.
-
-    columns: key -> the examples' tensors, one after the other along dimension 0.
-    offsets: key -> (n + 1,) int64, where each example starts and the last one ends.
-    grey: pixel_values keep one channel, to be repeated.
-    """
-
-    def __init__(
-        self,
-        columns: dict[str, Tensor],
-        offsets: dict[str, Tensor],
-        *,
-        grey: bool,
-        pad_token_id: int,
-    ) -> None:
-        self.columns, self.offsets = columns, offsets
-        self.grey, self.pad_token_id = grey, pad_token_id
-        self._bounds = {key: value.tolist() for key, value in offsets.items()}  # fast to index
-
-    def __len__(self) -> int:
-        return len(self.offsets["input_ids"]) - 1
-
-    def __getitem__(self, index: int) -> Batch:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} out of range of {len(self)} examples")
-        example = {
-            key: column[self._bounds[key][index] : self._bounds[key][index + 1]]
-            for key, column in self.columns.items()
-        }
-        if self.grey:
-            example["pixel_values"] = example["pixel_values"].expand(-1, 3, -1, -1)
-        return example
-
-    def lengths(self) -> list[int]:
-        """Tokens of each example."""
-        return self.offsets["input_ids"].diff().tolist()
-
-    def save(self, path: str | Path) -> None:
-        """Write one file, which several processes can map at once."""
-        names = ("columns", "offsets", "grey", "pad_token_id")
-        torch.save({name: getattr(self, name) for name in names}, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> EncodedDataset:
-        """Map a file of ``save``; data is read when it is used."""
-        return cls(**torch.load(path, mmap=True, weights_only=True))
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[EncodedDataset]) -> EncodedDataset:
-        """All examples of the parts, in order. ValueError if they were encoded differently."""
-        kinds = {(part.grey, part.pad_token_id, *sorted(part.columns)) for part in parts}
-        if len(kinds) != 1:
-            raise ValueError(f"cannot join datasets that were encoded differently: {kinds}")
-        keys = parts[0].columns
-        return cls(
-            {key: torch.cat([part.columns[key] for part in parts]) for key in keys},
-            {
-                key: _offsets([n for part in parts for n in part.offsets[key].diff().tolist()])
-                for key in keys
-            },
-            grey=parts[0].grey,
-            pad_token_id=parts[0].pad_token_id,
-        )
-
-    @staticmethod
-    def stand_in() -> HFDataset:
-        """A dataset that passes the checks of TRL, which takes ``datasets.Dataset`` alone."""
-        return HFDataset.from_dict({"image": [""], "prompt": [""], "completion": [""]})
-
-
-def encode_examples(
-    examples: Iterable[Example],
-    collator: SegmentCollator,
-    *,
-    batch_size: int = 64,
-    progress: Callable[[int], object] | None = None,
-) -> EncodedDataset:
-    """Run the collator once over all examples and keep what it made.
-
-    progress: called with the number of examples after each ``batch_size`` of them.
-    Warns of examples without a token to train on; ValueError where all are such.
-    """
-    collator.warns = False  # of single batches
-    parts: dict[str, list[Tensor]] = defaultdict(list)  # key -> one tensor per example
-    iterator = iter(examples)
-    while chunk := list(islice(iterator, batch_size)):
-        for key, values in _split(collator(chunk), len(chunk)).items():
-            parts[key].extend(values)
-        if progress is not None:
-            progress(len(chunk))
-    if not parts:
-        raise ValueError("there are no examples to encode")
-    trained = sum(bool(_trained_rows(labels[None])) for labels in parts["labels"])
-    if trained < len(parts["labels"]):
-        which = f"{len(parts['labels']) - trained} of {len(parts['labels'])} examples"
-        sentence = nothing_to_train_on(which, collator.max_length)
-        if not trained:
-            raise ValueError(sentence)
-        warnings.warn(sentence, stacklevel=2)
-    grey = "pixel_values" in parts and all(_is_grey(part) for part in parts["pixel_values"])
-    if grey:  # a grey image needs a third of the memory
-        parts["pixel_values"] = [part[:, :1] for part in parts["pixel_values"]]
-    return EncodedDataset(
-        {key: torch.cat(values) for key, values in parts.items()},
-        {key: _offsets([len(value) for value in values]) for key, values in parts.items()},
-        grey=grey,
-        pad_token_id=collator.processor.tokenizer.pad_token_id,
-    )
-
-
-class PaddingCollator:
-    """Pads the examples of an ``EncodedDataset`` on the right into a batch."""
-
-    def __init__(self, pad_token_id: int) -> None:
-        self.padding = {**TOKEN_KEYS, "input_ids": pad_token_id}
-
-    def __call__(self, examples: Sequence[Batch]) -> Batch:
-        batch = {}
-        for key in examples[0]:
-            parts = [example[key] for example in examples]
-            if key in self.padding:
-                batch[key] = torch.nn.utils.rnn.pad_sequence(
-                    parts, batch_first=True, padding_value=self.padding[key]
-                )
-            else:
-                batch[key] = torch.cat(parts)
-        return batch
-
-
 def nothing_to_train_on(which: str, max_length: int | None) -> str:
     """The sentence for rows whose labels are all cut off."""
     cause = "" if max_length is None else f": max_length={max_length} ends before their completions"
     return f"{which} have no token to train on{cause}"
 
 
-def _trained_rows(labels: Tensor) -> Tensor:
+def trained_rows(labels: Tensor) -> Tensor:
     """(B,) whether any token of labels (B, T) is trained on; the first is predicted by nothing."""
     return (labels[:, 1:] != IGNORE_INDEX).any(1)
-
-
-def _split(batch: Batch, size: int) -> dict[str, list[Tensor]]:
-    """Key -> the part of each example, without padding."""
-    lengths = batch["attention_mask"].sum(1).tolist()
-    parts = {}
-    for key, value in batch.items():
-        if key in TOKEN_KEYS:
-            parts[key] = [row[:length] for row, length in zip(value, lengths, strict=True)]
-        else:
-            parts[key] = list(value.split(_rows_per_example(key, value, batch, size)))
-    return parts
-
-
-def _rows_per_example(key: str, value: Tensor, batch: Batch, size: int) -> list[int]:
-    """How many rows of a key belong to each example; Qwen's pixels have one row per patch."""
-    grid = batch.get("image_grid_thw")
-    if key == "pixel_values" and grid is not None and len(grid) == size:
-        return grid.prod(1).tolist()
-    if len(value) != size:
-        raise ValueError(
-            f"cannot tell which of the {len(value)} rows of {key} belong to which of {size} "
-            "examples; encode examples with one image each, or use SegmentCollator directly"
-        )
-    return [1] * size
-
-
-def _is_grey(pixels: Tensor) -> bool:
-    return pixels.ndim == 4 and pixels.shape[1] == 3 and bool((pixels == pixels[:, :1]).all())
-
-
-def _offsets(lengths: list[int]) -> Tensor:
-    return torch.tensor([0, *accumulate(lengths)])
 
 
 def _response(example: Example) -> str:

@@ -26,8 +26,9 @@ from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import check_arguments
 from percbal.objective.balance import NGDiff
 from percbal.segments.tagged import N_SEGMENTS
-from percbal.sft.collate import IGNORE_INDEX, EncodedDataset, PaddingCollator, nothing_to_train_on
+from percbal.sft.collate import IGNORE_INDEX, nothing_to_train_on
 from percbal.sft.config import BalancedSFTConfig
+from percbal.sft.encoded import EncodedDataset, PaddingCollator
 from percbal.sft.metrics import SegmentMetrics
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup

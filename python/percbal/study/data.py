@@ -16,7 +16,8 @@ from transformers import ProcessorMixin
 
 from percbal.models.loading import load_processor
 from percbal.responses.spans import Tags
-from percbal.sft.collate import EncodedDataset, SegmentCollator, encode_examples
+from percbal.sft.collate import SegmentCollator
+from percbal.sft.encoded import EncodedDataset, encode_examples
 from percbal.study import files
 from percbal.study.job_pool import progress_bar
 from percbal.study.plan import Study

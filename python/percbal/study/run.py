@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.sampled import Evaluation, Scores, coupling, evaluate
 from percbal.models.loading import load_vlm
-from percbal.sft.collate import EncodedDataset
+from percbal.sft.encoded import EncodedDataset
 from percbal.study import files
 from percbal.study.data import encoded, fresh
 from percbal.study.job_pool import TRAINED, write_progress

@@ -17,7 +17,7 @@ from percbal import rewards
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.resume import checkpoints
-from percbal.sft.collate import EncodedDataset
+from percbal.sft.encoded import EncodedDataset
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.study.data import fresh, prompt_row
 from percbal.study.job_pool import TRAINED, write_progress

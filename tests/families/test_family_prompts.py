@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from trl.data_utils import prepare_multimodal_messages
-from zoo import FAMILIES, QUERY, WORKING, task_rows
+from zoo import EACH, QUERY, task_rows
 
 from percbal.evaluate.generation import complete
 from percbal.models.loading import load_processor
@@ -15,9 +15,9 @@ from percbal.responses.prompt import prompt_ids
 from percbal.sft.collate import SegmentCollator
 
 
-@pytest.fixture(scope="module", params=WORKING)
-def processor(request, tmp_path_factory):
-    return load_processor(FAMILIES[request.param].build(tmp_path_factory.mktemp(request.param)))
+@pytest.fixture
+def processor(checkpoint):
+    return load_processor(checkpoint)
 
 
 def trained(processor, row):
@@ -26,7 +26,8 @@ def trained(processor, row):
     return batch["input_ids"][0].tolist(), int((batch["labels"][0] != -100).nonzero()[0])
 
 
-def test_rollouts_are_asked_what_was_trained(processor):
+@EACH
+def test_rollouts_are_asked_what_was_trained(family, processor):
     """Prompts of several lengths in one call."""
     rows = [*task_rows(1, size=(48, 32)), *task_rows(1)]
     rows[1]["prompt"] = [{"role": "user", "content": f"{QUERY} Look twice, then answer."}]
@@ -35,7 +36,8 @@ def test_rollouts_are_asked_what_was_trained(processor):
     assert prompt_ids(processor, prompts).ids == [ids[:start] for ids, start in expected]
 
 
-def test_a_diagnosis_asks_what_was_trained(processor):
+@EACH
+def test_a_diagnosis_asks_what_was_trained(family, processor):
     asked = []
 
     def generate(input_ids, attention_mask, **_):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from datasets import Dataset
-from zoo import FAMILIES, QUERY, WORKING, task_rows
+from zoo import EACH, QUERY, task_rows
 
-from percbal import BalancedSFTConfig, BalancedSFTTrainer, load_vlm
+from percbal import BalancedSFTConfig, BalancedSFTTrainer
 from percbal.evaluate.diagnose import diagnose
 from percbal.responses.spans import find_spans
 from percbal.tasks.base import Instance, Score
@@ -45,17 +45,18 @@ class Colours:
         return f"<perception> {instance.perception} </perception>"
 
 
-@pytest.mark.parametrize("name", WORKING)
-def test_a_memorising_model_sees_and_reasons(name, tmp_path):
-    model, processor = load_vlm(FAMILIES[name].build(tmp_path / "model"))
+@pytest.mark.families
+@EACH
+def test_a_memorising_model_sees_and_reasons(family, vlm_of, tmp_path):
+    model, processor = vlm_of
     torch.manual_seed(0)
     args = BalancedSFTConfig(
         str(tmp_path / "out"),
         balance="fixed",
-        max_steps=400,
+        max_steps=80,
         learning_rate=3e-3,
         per_device_train_batch_size=ROWS,
-        lr_scheduler_type="constant_with_warmup",
+        lr_scheduler_type="linear",
         warmup_steps=20,
         use_cpu=True,
         bf16=False,
@@ -71,6 +72,8 @@ def test_a_memorising_model_sees_and_reasons(name, tmp_path):
     trainer = BalancedSFTTrainer(model, args, train_dataset=data, processing_class=processor)
     trainer.train()
     found = diagnose(model, processor, Colours(), n=ROWS, progress=False)
-    assert (found.a.value, found.a_p.value, found.a_r.value) == (1, 1, 1), found.records
+    assert (found.a.value, found.a_p.value, found.a_r.value) == (1, 1, 1), [
+        (r.completion, r.reasoned, r.truth) for r in found.records
+    ]
     elsewhere = diagnose(model, processor, Colours(shift=1), n=ROWS, progress=False)
     assert elsewhere.a_p.value <= 0.25

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from datasets import Dataset
-from zoo import FAMILIES, QUERY, WORKING, task_rows
+from zoo import EACH, FAMILIES, QUERY, task_rows
 
 from percbal import BalancedGRPOConfig, BalancedGRPOTrainer, load_vlm
 from percbal.grpo.position_guard import difference_alone
@@ -52,9 +54,9 @@ def trainer(name, tmp_path, **options):
     )
 
 
-@pytest.mark.parametrize("name", WORKING)
-def test_every_rollout_of_a_batch_counts_as_it_does_alone(name, tmp_path):
-    made = trainer(name, tmp_path)
+@EACH
+def test_every_rollout_of_a_batch_counts_as_it_does_alone(family, tmp_path):
+    made = trainer(family, tmp_path)
     made.model.train()
     batch = made._generate_and_score_completions([row for row in rows() for _ in range(2)])
     assert len({int(n) for n in batch["prompt_mask"].sum(1)}) > 2
@@ -68,9 +70,18 @@ def test_every_rollout_of_a_batch_counts_as_it_does_alone(name, tmp_path):
         assert found < 2e-5, (row, found, rounding)
 
 
-@pytest.mark.parametrize("name", WORKING)
-def test_a_step_is_made(name, tmp_path):
-    made = trainer(name, tmp_path, learning_rate=1e-3)
+def test_wrong_positions_stop_the_run(tmp_path, monkeypatch):
+    """As stock TRL encodes a prompt again: padded on the tokenizer's side, which is the right."""
+    monkeypatch.setattr("percbal.grpo.trainer.as_sampled", lambda trainer: nullcontext())
+    made = trainer("qwen3_vl", tmp_path)
+    with pytest.raises(RuntimeError, match="differ by .* per token between a batch and the"):
+        made.train()
+
+
+@pytest.mark.families
+@EACH
+def test_a_step_is_made(family, tmp_path):
+    made = trainer(family, tmp_path, learning_rate=1e-3)
     before = {k: v.clone() for k, v in made.model.named_parameters()}
     made.train()
     assert any(not torch.equal(v, before[k]) for k, v in made.model.named_parameters())
