@@ -253,7 +253,7 @@ def encoded(size):
         {"images": [Image.new("RGB", (9, 9))]},
         {"images": [], "image": {"bytes": encoded(9), "path": None}},
     ],
-    ids=range(11),
+    ids=lambda columns: "+".join(columns),
 )
 def test_a_column_of_images_may_hold_them_in_any_way(folder, columns):
     rows = [{"prompt": "<image>look", "completion": "yes", "n": 1} | columns]
