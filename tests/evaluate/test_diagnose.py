@@ -288,3 +288,36 @@ def test_power_is_how_often_the_t_interval_lies_above_zero():
     assert t_power(3.0, 1.0, 3) == pytest.approx(found, abs=0.02)
     assert t_power(0.0, 1.0, 3) == pytest.approx(0.025)
     assert t_power(detectable(1.3, 4), 1.3, 4) == pytest.approx(0.8)
+
+
+def test_the_checkpoints_generation_config_changes_no_answer(tmp_path):
+    """Penalties, beams and bans of a checkpoint are not the model's own distribution."""
+    model, processor = trained(Brightness(), tmp_path)
+    instances = [Brightness().generate(i, "test", 0) for i in range(8)]
+    wanted = complete(model, processor, instances, [""] * 8)
+    unwanted = {
+        "repetition_penalty": 5.0,
+        "no_repeat_ngram_size": 2,
+        "num_beams": 3,
+        "min_new_tokens": 20,
+        "suppress_tokens": [int(i) for i in processor.tokenizer.convert_tokens_to_ids(NUMBERS)],
+        "max_length": 3,
+    }
+    for name, value in unwanted.items():
+        setattr(model.generation_config, name, value)
+    assert complete(model, processor, instances, [""] * 8) == wanted
+    assert model.generation_config.num_beams == 3
+
+
+def test_a_budget_is_the_instances_own(tmp_path):
+    """What a model that never stops may say does not depend on its neighbours in a batch."""
+    model, processor = load_vlm(vlm.tiny_llava(tmp_path / "model"))
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        head[processor.tokenizer.eos_token_id] = -head.sum(0)  # hardly ever likely
+    long, short = (
+        Instance("t", 0, Image.new("RGB", (32, 32)), "look", "w1", " ".join(["w2"] * n), "w3", {})
+        for n in (30, 1)
+    )
+    together = complete(model, processor, [long, short], ["", ""])
+    assert together[1] == complete(model, processor, [short], [""])[0]

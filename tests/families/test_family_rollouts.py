@@ -78,6 +78,14 @@ def test_wrong_positions_stop_the_run(tmp_path, monkeypatch):
         made.train()
 
 
+@EACH
+def test_the_token_that_an_image_replaces_is_never_sampled(family, tmp_path):
+    """Gemma3's processor names another one than its model."""
+    made = trainer(family, tmp_path)
+    banned = made.args.generation_kwargs["suppress_tokens"]
+    assert made.model.config.image_token_id in banned
+
+
 @pytest.mark.families
 @EACH
 def test_a_step_is_made(family, tmp_path):
