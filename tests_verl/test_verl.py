@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from verl import DataProto
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput
 from verl.trainer.ppo import core_algos
@@ -17,6 +20,7 @@ from verl.trainer.ppo.reward import load_reward_manager
 from verl.trainer.ppo.utils import need_critic, need_reference_policy
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories
 from verl.utils.config import omega_conf_to_dataclass, validate_config
+from verl.workers.rollout.utils import qwen2_5_vl_dedup_image_tokens
 from verl_fixtures import EXAMPLES, PERCEPTION, TRUTH, WRONG, config, response, tokenizer
 
 from percbal.adapters.verl.agent_loop import SegmentOutput
@@ -204,8 +208,11 @@ def test_gdpo_does_not_work_in_verls_default_trainer():
 # --- the configurations ------------------------------------------------------------------------
 
 
+ALL = ["verl_segment", "verl_gdpo", "verl_qwen3_vl"]
+
+
 @pytest.mark.filterwarnings("ignore:Disabled critic")
-@pytest.mark.parametrize("name", ["verl_segment", "verl_gdpo"])
+@pytest.mark.parametrize("name", ALL)
 def test_verl_accepts_the_configurations(name):
     whole = config(name)
     assert not need_critic(whole) and not need_reference_policy(whole)
@@ -213,6 +220,43 @@ def test_verl_accepts_the_configurations(name):
     algorithm = omega_conf_to_dataclass(whole.algorithm)
     assert core_algos.get_adv_estimator_fn(algorithm.adv_estimator)
     assert whole.reward.custom_reward_function.reward_kwargs.alpha == 0.5
+
+
+# Not in verl's defaults: what the reward is called with, and GDPO's options.
+OUR_OWN = {"reward.custom_reward_function.reward_kwargs", "algorithm.gdpo_reward_keys"}
+OUR_OWN |= {"algorithm.gdpo_reward_weights"}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_key_is_one_of_verls(name):
+    """A misspelt one would be kept without a word, and do nothing."""
+    given = OmegaConf.load(EXAMPLES / f"{name}.yaml")
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        defaults = compose("ppo_trainer")
+
+    def unknown(node, known, path):
+        for key, value in node.items():
+            here = f"{path}.{key}".lstrip(".")
+            if here in OUR_OWN or here == "defaults":
+                continue
+            if key not in known.keys():  # noqa: SIM118  `in` says no to those still to be given
+                yield here
+            elif OmegaConf.is_dict(value):
+                yield from unknown(value, known[key], here)
+
+    assert list(unknown(given, defaults, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "collapsed"), [("Qwen2VLImageProcessorFast", True), ("GotOcr2ImageProcessor", False)]
+)
+def test_verl_gives_vllm_one_placeholder_per_image_for_qwen_alone(kind, collapsed):
+    """Why there is no configuration for InternVL; when this fails, write one (docs/scale.md)."""
+    processor = SimpleNamespace(
+        image_processor=type(kind, (), {})(), image_token_id=9, video_token_id=8
+    )
+    ids = qwen2_5_vl_dedup_image_tokens([1, 9, 9, 9, 2], processor)
+    assert ids == ([1, 9, 2] if collapsed else [1, 9, 9, 9, 2])
 
 
 def test_the_documented_command_line_is_accepted(tmp_path):

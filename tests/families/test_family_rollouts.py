@@ -6,52 +6,10 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from datasets import Dataset
-from zoo import EACH, FAMILIES, QUERY, task_rows
+from zoo import EACH
+from zoo_grpo import rows, trainer
 
-from percbal import BalancedGRPOConfig, BalancedGRPOTrainer, load_vlm
 from percbal.grpo.position_guard import difference_alone
-
-ENDS = ("", " Look twice.", " Look twice, and only then say what there is to be seen.")
-
-
-def rows():
-    """Three lengths of prompts, two sizes of pictures."""
-    made = [row for size in ((32, 32), (64, 32)) for row in task_rows(3, size)]
-    for i, row in enumerate(made):
-        row["prompt"] = [{"role": "user", "content": QUERY + ENDS[i % 3]}]
-        del row["completion"]
-    return made
-
-
-def length(completions, **_):
-    return [float(len(completion[0]["content"])) for completion in completions]
-
-
-def trainer(name, tmp_path, **options):
-    model, processor = load_vlm(FAMILIES[name].build(tmp_path / "model"))
-    torch.manual_seed(0)
-    settings = {
-        "outcome_reward": "length",
-        "perception_reward": None,
-        "alpha": 0.0,
-        "num_generations": 2,
-        "per_device_train_batch_size": 6,
-        "steps_per_generation": 2,
-        "max_completion_length": 6,
-        "max_steps": 2,
-        "use_cpu": True,
-        "bf16": False,
-        "gradient_checkpointing": False,
-        "report_to": "none",
-        "log_completions": False,
-        "disable_tqdm": True,
-    }
-    args = BalancedGRPOConfig(str(tmp_path / "out"), **(settings | options))
-    data = Dataset.from_list([{**row, "images": row["images"]} for row in rows()])
-    return BalancedGRPOTrainer(
-        model, [length], args, train_dataset=data, processing_class=processor
-    )
 
 
 @EACH

@@ -29,7 +29,7 @@ class Policy:
     def __init__(self, processes: int = 1) -> None:
         self.accelerator = SimpleNamespace(num_processes=processes, device=torch.device("cpu"))
         self.args = SimpleNamespace(per_device_train_batch_size=2)
-        self.model, self.passes = None, []
+        self.model, self.passes, self.use_vllm = None, [], False
         self.asked, self.given = [], []
         self._tokenizer = SimpleNamespace(
             batch_decode=lambda rows, skip_special_tokens: [str(row) for row in rows],
@@ -106,6 +106,17 @@ def test_a_rank_with_nothing_to_ask_takes_part_as_the_others_do(blind_from):
     ] * 2
     alone = Policy()
     assert ask(alone, [None] * 3, blind_from) == [None] * 3 and not alone.asked
+
+
+@pytest.mark.parametrize("blind_from", ["text", "continue"])
+def test_with_vllm_every_rank_asks_as_often_as_the_busiest(blind_from):
+    """They share a call, from whose answers each takes a share that is as large as its own."""
+    policy = Policy(processes=2)
+    policy.use_vllm = True
+    policy.accelerator.gather = lambda here: torch.cat((here, torch.tensor([5])))
+    answers = ask(policy, ["two", "two", None], blind_from)
+    assert len(policy.asked) == len(policy.given) == 5 and len(answers[0]) == 2
+    assert all(asked == policy.asked[0] for asked in policy.asked[2:])
 
 
 def test_the_dependence_on_the_image_is_that_of_the_sampled_tokens():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import rl_fixtures as rl
-from datasets import Dataset, IterableDataset
 
 
 @pytest.mark.parametrize(
@@ -26,25 +25,6 @@ from datasets import Dataset, IterableDataset
 def test_options_that_do_not_go_together_are_refused(policy, options, sentence, tmp_path):
     with pytest.raises(ValueError, match=sentence):
         rl.trainer(policy, tmp_path, **options)
-
-
-def test_vllm_with_images_is_refused():
-    from percbal.grpo.config import BalancedGRPOConfig
-    from percbal.grpo.refusals import refuse_vllm_with_images
-
-    args = BalancedGRPOConfig("unused", use_cpu=True, bf16=False, use_vllm=True)
-    rows = [{"prompt": "a", "image": "b"}]
-    streams = [IterableDataset.from_generator(lambda: iter(rows)), Dataset.from_list(rows)]
-    for dataset in streams:
-        with pytest.raises(ValueError, match="huggingface/trl#6294"):
-            refuse_vllm_with_images(args, dataset)
-        refuse_vllm_with_images(args, dataset.map(lambda row: row, remove_columns="image"))
-    inside = {"role": "user", "content": [{"type": "image", "image": "b"}]}
-    with pytest.raises(ValueError, match="huggingface/trl#6294"):
-        # rows of text alone may come first
-        refuse_vllm_with_images(
-            args, Dataset.from_list([{"prompt": []}] * 3 + [{"prompt": [inside]}])
-        )
 
 
 def test_agreement_over_split_groups_is_refused():

@@ -76,6 +76,11 @@ def blind_answers(
 
 def _generate(trainer: Any, messages: list[Any], prefixes: list[Ids]) -> list[str]:
     """Sampled texts, each with the prefix that it goes on from."""
+    wanted, more = len(messages), 0
+    if trainer.use_vllm:  # ranks share a call, and each takes its rows as if all had as many
+        here = torch.tensor([wanted], device=trainer.accelerator.device)
+        more = int(trainer.accelerator.gather(here).max()) - wanted
+    messages, prefixes = messages + messages[:1] * more, prefixes + prefixes[:1] * more
     prompt_ids, images, fields = trainer._tokenize_prompts(messages)
     ids = [[*prompt, *prefix] for prompt, prefix in zip(prompt_ids, prefixes, strict=True)]
     for name in PER_TOKEN:
@@ -86,7 +91,7 @@ def _generate(trainer: Any, messages: list[Any], prefixes: list[Ids]) -> list[st
             ]
     new, _ = trainer._generate_single_turn(ids, images, fields, 1)
     whole = [[*prefix, *row] for prefix, row in zip(prefixes, new, strict=True)]
-    return trainer._tokenizer.batch_decode(whole, skip_special_tokens=True)
+    return trainer._tokenizer.batch_decode(whole[:wanted], skip_special_tokens=True)
 
 
 @torch.no_grad()

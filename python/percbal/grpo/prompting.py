@@ -26,6 +26,8 @@ class Prompting:
     processing_class: Any
     chat_template: str | None
     chat_template_kwargs: Any
+    use_vllm: bool
+    vllm_generation: Any
     _is_vlm: bool
     _segmented: GeneratedSegments | None  # the last rollouts of this rank
 
@@ -41,7 +43,10 @@ class Prompting:
             return super()._tokenize_prompts(prompts)  # type: ignore[misc]
         if self._is_vlm:
             prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
-        return self._encoded(prompts)[:3]
+        encoded = self._encoded(prompts)
+        if self.use_vllm:
+            self.vllm_generation.encoded = encoded
+        return encoded[:3]
 
     def _generate(self, prompts: list[Any]) -> Any:
         self._prompts = prompts

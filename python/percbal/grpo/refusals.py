@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 from percbal.data.lines import BadRow
 from percbal.data.rows import Row, check_images, row_name
 from percbal.grpo.config import BalancedGRPOConfig
-
-ROWS_LOOKED_AT = 256  # of a training set, for images inside prompts: rows may have them or not
 
 
 def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
@@ -49,32 +46,6 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
             raise ValueError(
                 f"BalancedGRPOTrainer with credit={args.credit!r} does not support {name}: {reason}"
             )
-
-
-def refuse_vllm_with_images(args: BalancedGRPOConfig, dataset: Any) -> None:
-    """TRL hands vLLM prompts whose image tokens are expanded already; vLLM expands them again.
-
-    huggingface/trl#6294: rollouts then come from a prompt that training never sees, or fail.
-    """
-    if not args.use_vllm:
-        return
-    # a stream may not know its columns before its first row
-    columns: Any = dataset.column_names or next(iter(dataset), {})
-    rows = islice(dataset, ROWS_LOOKED_AT)
-    if {"image", "images"} & set(columns) or any(_has_image(row.get("prompt")) for row in rows):
-        raise ValueError(
-            "use_vllm with images is refused: TRL up to 1.16 passes vLLM prompts with expanded "
-            "image tokens (huggingface/trl#6294), so samples and training see different prompts; "
-            "generate with transformers, or train with verl (docs/scale.md)"
-        )
-
-
-def _has_image(prompt: Any) -> bool:
-    """Whether a prompt carries an image among the parts of its messages."""
-    messages = prompt if isinstance(prompt, list) else []
-    contents = [m.get("content") for m in messages if isinstance(m, dict)]
-    parts = [part for content in contents if isinstance(content, list) for part in content]
-    return any(isinstance(part, dict) and part.get("type") == "image" for part in parts)
 
 
 def refuse_unmatched_images(rows: Sequence[Row]) -> None:

@@ -22,15 +22,16 @@ from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
+from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.prompting import Prompting
 from percbal.grpo.readable import ReadableFromTheStart
 from percbal.grpo.refusals import (
     refuse_split_groups,
     refuse_unmatched_images,
     refuse_unsupported,
-    refuse_vllm_with_images,
 )
 from percbal.grpo.roles import Columns, RewardRoles
+from percbal.grpo.vllm_prompts import VLLMPrompts
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps
@@ -87,10 +88,9 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             args, BalancedGRPOConfig, model, processing_class, kwargs.get("peft_config")
         )
         refuse_unsupported(args, kwargs)
-        refuse_vllm_with_images(args, train_dataset)
         alone = callable(reward_funcs) or isinstance(reward_funcs, str)
         functions: list[Any] = [reward_funcs] if alone else list(reward_funcs)  # TRL writes into it
-        _never_sample_images(args, processing_class, model)
+        never_sample_images(args, processing_class, model)
         super().__init__(
             model=model,
             reward_funcs=functions,
@@ -103,6 +103,8 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         self.alpha = args.make_alpha()
         self.balance = args.make_balance()
         self._set_up_prompts(args.asking())
+        if self.use_vllm:
+            self.vllm_generation = VLLMPrompts(self.vllm_generation, processing_class)
         self._set_up_rewards(args)
         if args.logprobs == "percbal":
             self._use_token_logprob()
@@ -315,18 +317,3 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
 
     def _controller(self) -> tuple[Any, str]:
         return self.alpha, ALPHA_FILE
-
-
-def _never_sample_images(args: BalancedGRPOConfig, processor: Any, model: Any) -> None:
-    """A sampled image token would stand for an image that is not there; the forward pass fails.
-
-    The model's config names the token that it replaces; a processor may name another (Gemma3).
-    """
-    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
-    sources = (processor, getattr(model, "config", None))
-    banned = {getattr(source, name, None) for source in sources for name in names}
-    ids = sorted(i for i in banned if isinstance(i, int))
-    given: dict[str, Any] = dict(args.generation_kwargs or {})  # type: ignore[arg-type]
-    if ids and not args.use_vllm:
-        given["suppress_tokens"] = sorted({*given.get("suppress_tokens", []), *ids})
-        args.generation_kwargs = given
