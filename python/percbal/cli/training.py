@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,8 +78,22 @@ def _check_config(path: Path) -> None:
         raise ValueError(f"{path} must hold options, each as name: value, it holds {options!r:.40}")
 
 
+def ignore_upstream_warnings() -> None:
+    """Of what TRL 1.16 calls by its old name under transformers 5.24, and nobody else can mend.
+
+    Its `trl.models.utils.disable_gradient_checkpointing`, around every sampling of GRPO.
+    """
+    warnings.filterwarnings(
+        "ignore",
+        r"`(is_gradient_checkpointing|gradient_checkpointing_(enable|disable))` is deprecated",
+        FutureWarning,
+        r"transformers\.modeling_utils",
+    )
+
+
 def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple[Any, Any, Any]:
     """The command's own arguments, a ``peft.LoraConfig`` or None, and the trainer's options."""
+    ignore_upstream_warnings()
     parser = TrlParser([own, LoRAArguments, options], prog=f"percbal {command}")  # type: ignore[list-item]
     script, lora, config = parsed(parser, arguments)
     return script, lora.config(), config

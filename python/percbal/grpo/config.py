@@ -7,6 +7,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Fixed, TokenMean
@@ -15,7 +16,9 @@ from percbal.responses.options import ResponseFormatArguments
 
 
 @dataclass
-class BalancedGRPOConfig(NonFiniteArguments, ResponseFormatArguments, GRPOConfig):
+class BalancedGRPOConfig(
+    CheckpointingNames, NonFiniteArguments, ResponseFormatArguments, GRPOConfig
+):
     """``trl.GRPOConfig``, what each reward means, and which tokens are credited with it."""
 
     credit: str = field(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trl import SFTConfig
 
+from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
 from percbal.responses.options import ResponseFormatArguments
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class BalancedSFTConfig(NonFiniteArguments, ResponseFormatArguments, SFTConfig):
+class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, ResponseFormatArguments, SFTConfig):
     """``trl.SFTConfig`` and how to weigh the segments."""
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
