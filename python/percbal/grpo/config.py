@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from trl import GRPOConfig
 
@@ -20,6 +20,8 @@ class BalancedGRPOConfig(
     CheckpointingNames, NonFiniteArguments, ResponseFormatArguments, GRPOConfig
 ):
     """``trl.GRPOConfig``, what each reward means, and which tokens are credited with it."""
+
+    HELP_GROUP: ClassVar[str] = "rewards and credit"
 
     credit: str = field(
         default="same_perception",
