@@ -21,6 +21,7 @@ GROUPS = (  # in the order in which they are shown
     "rewards and credit",
     "response format",
     "adapters",
+    "diagnosis",
     "run",
 )
 OTHERS = "TRL and transformers"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import yaml
 from trl import TrlParser
 
+from percbal.cli.diagnosis_options import DiagnosisArguments
 from percbal.cli.help import HELP, help_text
 from percbal.cli.training_data import TrainingData, end_dry_run
 from percbal.data.limits import MAX_PIXELS
@@ -54,7 +55,7 @@ class DataArguments:
 
 
 @dataclass(kw_only=True)
-class TrainArguments(DataArguments):
+class TrainArguments(DataArguments, DiagnosisArguments):
     """What both commands take besides the options of their trainer."""
 
     HELP_GROUP: ClassVar[str] = "run"
@@ -133,6 +134,8 @@ def train_and_save(
 
     if script.dry_run:
         return end_dry_run(trainer, data)
+    if (diagnosis := script.diagnosis(processor)) is not None:
+        trainer.add_callback(diagnosis)
     output = str(trainer.args.output_dir)
     trainer.train(resume_from_checkpoint=script.resume and bool(checkpoints(output)))
     trainer.save_model(output)
