@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from percbal.cli.training import TrainArguments, parse, train_and_save
 from percbal.cli.training_data import TrainingData
@@ -17,12 +17,8 @@ from percbal.models.loading import load_vlm
 class GRPOArguments(TrainArguments):
     """What ``percbal grpo`` takes besides ``BalancedGRPOConfig``."""
 
-    dataset: str = field(
-        metadata={
-            "help": "File, folder or hub name of a data set (docs/data.md), with the columns that "
-            "the rewards read."
-        }
-    )
+    HELP_GROUP: ClassVar[str] = "rewards and credit"
+
     reward_funcs: list[str] = field(
         default_factory=lambda: ["percbal.rewards.outcome", "percbal.rewards.perception"],
         metadata={"help": "Dotted paths of reward functions; outcome_reward and others name them."},

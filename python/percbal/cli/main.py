@@ -92,7 +92,7 @@ def _add_trainer(commands: Any, name: str, summary: str, method: str) -> None:
         description=f"{method} by Balanced{kind}Trainer. Options are those of TRL's "
         f"{kind} and of Balanced{kind}Config, on the command line or in a YAML file "
         f"(--config). On several GPUs: accelerate launch -m percbal {name} --config x.yaml. "
-        f"`percbal {name} --help` lists all.",
+        f"`percbal {name} --help` explains ours, `--help-all` lists all.",
         add_help=False,
     )
     parser.set_defaults(run=lambda rest: import_module(f"percbal.cli.{name}").run(rest))

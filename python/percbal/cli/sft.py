@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from percbal.cli.training import TrainArguments, parse, train_and_save
 from percbal.cli.training_data import TrainingData
@@ -15,13 +16,11 @@ from percbal.sft.config import BalancedSFTConfig
 class SFTArguments(TrainArguments):
     """What ``percbal sft`` takes besides ``BalancedSFTConfig``."""
 
-    dataset: str = field(
-        metadata={
-            "help": "File, folder or hub name of a data set (docs/data.md), such as the JSON lines "
-            "of `percbal tasks --export`."
-        }
+    HELP_GROUP: ClassVar[str] = "data"
+
+    eval_dataset: str | None = field(
+        default=None, metadata={"help": "Data set to report losses on, see eval_strategy."}
     )
-    eval_dataset: str | None = field(default=None, metadata={"help": "To report losses on."})
     eval_split: str = field(default="test", metadata={"help": "Split of eval_dataset."})
 
 

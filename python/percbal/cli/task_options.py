@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from percbal.tasks import Task, get_task
@@ -21,13 +22,18 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
 
 
 def task_of(args: argparse.Namespace) -> Task:
-    return get_task(args.task, **dict(_option(text) for text in args.option))
+    return make_task(args.task, args.option, "--option")
 
 
-def _option(text: str) -> tuple[str, Any]:
+def make_task(name: str, options: Sequence[str], called: str) -> Task:
+    """The task of a name, set by options of the form NAME=VALUE. called: as the user knows them."""
+    return get_task(name, **dict(_option(text, called) for text in options))
+
+
+def _option(text: str, called: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--option takes NAME=VALUE, got {text!r}")
+        raise ValueError(f"{called} takes NAME=VALUE, got {text!r}")
     try:
         return name, json.loads(value)
     except json.JSONDecodeError:

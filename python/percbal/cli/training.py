@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 from trl import TrlParser
 
+from percbal.cli.diagnosis_options import DiagnosisArguments
+from percbal.cli.help import HELP, help_text
 from percbal.cli.training_data import TrainingData, end_dry_run
 from percbal.data.limits import MAX_PIXELS
 from percbal.models.lora import LoRAArguments
@@ -18,8 +22,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class TrainArguments:
+class DataArguments:
+    """Which rows are read, and what becomes of those that cannot be used."""
+
+    HELP_GROUP: ClassVar[str] = "data"
+
+    dataset: str = field(
+        metadata={
+            "help": "File, folder or hub name of a data set (docs/data.md), such as the JSON lines "
+            "of `percbal tasks --export`."
+        }
+    )
+    split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
+    images_within: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder that paths of images may not leave; / for any path. None: the data "
+            "set's own folder."
+        },
+    )
+    max_image_pixels: int = field(
+        default=MAX_PIXELS,
+        metadata={"help": "Width times height of the largest image that is opened."},
+    )
+    on_bad_row: str = field(
+        default="stop",
+        metadata={
+            "help": "What a row does that cannot be used: stop, or skip, which tries all rows "
+            "first and leaves such rows out."
+        },
+    )
+
+
+@dataclass(kw_only=True)
+class TrainArguments(DataArguments, DiagnosisArguments):
     """What both commands take besides the options of their trainer."""
+
+    HELP_GROUP: ClassVar[str] = "run"
 
     model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
     dtype: str = field(
@@ -28,28 +67,8 @@ class TrainArguments:
             "help": "Of the weights: float32, bfloat16, float16, or auto as they were saved."
         },
     )
-    split: str = field(default="train", metadata={"help": "Split of a dataset with several."})
     resume: bool = field(
         default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
-    )
-    images_within: str | None = field(
-        default=None,
-        metadata={
-            "help": "Folder that paths of images may not leave; / for any path. Default: the data "
-            "set's own folder."
-        },
-    )
-    max_image_pixels: int = field(
-        default=MAX_PIXELS,
-        metadata={"help": "Width times height of the largest image that is opened."},
-    )
-
-    on_bad_row: str = field(
-        default="stop",
-        metadata={
-            "help": "What a row does that cannot be used: stop, or skip, which tries all rows "
-            "first and leaves such rows out."
-        },
     )
     dry_run: bool = field(
         default=False,
@@ -77,8 +96,28 @@ def _check_config(path: Path) -> None:
         raise ValueError(f"{path} must hold options, each as name: value, it holds {options!r:.40}")
 
 
+def ignore_upstream_warnings() -> None:
+    """Of what TRL 1.16 calls by its old name under transformers 5.24, and nobody else can mend.
+
+    Its `trl.models.utils.disable_gradient_checkpointing`, around every sampling of GRPO.
+    """
+    warnings.filterwarnings(
+        "ignore",
+        r"`(is_gradient_checkpointing|gradient_checkpointing_(enable|disable))` is deprecated",
+        FutureWarning,
+        r"transformers\.modeling_utils",
+    )
+
+
 def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple[Any, Any, Any]:
-    """The command's own arguments, a ``peft.LoraConfig`` or None, and the trainer's options."""
+    """The command's own arguments, a ``peft.LoraConfig`` or None, and the trainer's options.
+
+    Asked for help it says that instead, and exits.
+    """
+    if asked := HELP.intersection(arguments):
+        print(help_text(command, [own, LoRAArguments, options], everything="--help-all" in asked))
+        sys.exit(0)
+    ignore_upstream_warnings()
     parser = TrlParser([own, LoRAArguments, options], prog=f"percbal {command}")  # type: ignore[list-item]
     script, lora, config = parsed(parser, arguments)
     return script, lora.config(), config
@@ -95,6 +134,8 @@ def train_and_save(
 
     if script.dry_run:
         return end_dry_run(trainer, data)
+    if (diagnosis := script.diagnosis(processor)) is not None:
+        trainer.add_callback(diagnosis)
     output = str(trainer.args.output_dir)
     trainer.train(resume_from_checkpoint=script.resume and bool(checkpoints(output)))
     trainer.save_model(output)

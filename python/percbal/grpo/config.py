@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from trl import GRPOConfig
 
+from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Fixed, TokenMean
@@ -15,8 +16,12 @@ from percbal.responses.options import ResponseFormatArguments
 
 
 @dataclass
-class BalancedGRPOConfig(NonFiniteArguments, ResponseFormatArguments, GRPOConfig):
+class BalancedGRPOConfig(
+    CheckpointingNames, NonFiniteArguments, ResponseFormatArguments, GRPOConfig
+):
     """``trl.GRPOConfig``, what each reward means, and which tokens are credited with it."""
+
+    HELP_GROUP: ClassVar[str] = "rewards and credit"
 
     credit: str = field(
         default="same_perception",

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from percbal.models.callbacks import AttachesCallbacks
 
-class MetricsOfEachSet:
+
+class MetricsOfEachSet(AttachesCallbacks):
     """For a Trainer of TRL, listed before it: what ``evaluate`` and ``predict`` return is theirs.
 
     Their names begin with the call's ``metric_key_prefix``, as the Trainer's own do:

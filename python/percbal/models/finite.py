@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class NonFiniteError(RuntimeError):
 @dataclass
 class NonFiniteArguments:
     """What a trainer does with a gradient that is not finite."""
+
+    HELP_GROUP: ClassVar[str] = "run"
 
     on_nonfinite: str = field(
         default="stop",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass
 class LoRAArguments:
     """``lora_r`` turns low-rank adapters on; only they are trained and saved then."""
+
+    HELP_GROUP: ClassVar[str] = "adapters"
 
     lora_r: int | None = field(
         default=None, metadata={"help": "Rank of low-rank adapters; none: train all weights."}

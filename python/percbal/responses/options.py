@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from percbal.responses.asking import Asking
 from percbal.responses.formats import FORMATS, Format, make_format
@@ -15,6 +15,8 @@ from percbal.responses.spans import DEFAULT_TAGS, Tags
 @dataclass
 class ResponseFormatArguments:
     """How a response marks its parts, and whether a prompt says so."""
+
+    HELP_GROUP: ClassVar[str] = "response format"
 
     response_format: str = field(
         default="tags", metadata={"help": f"How a response marks its parts: {FORMATS}."}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from trl import SFTConfig
 
+from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
 from percbal.responses.options import ResponseFormatArguments
@@ -18,8 +19,27 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class BalancedSFTConfig(NonFiniteArguments, ResponseFormatArguments, SFTConfig):
+class PromptArguments(ResponseFormatArguments):
+    """How a response is written, and where it begins."""
+
+    train_prompt: str = field(
+        default="generation",
+        metadata={
+            "help": "Where a response begins. generation: behind the prompt that the model is "
+            "asked in use; conversation: as stock TRL (docs/prompts.md)."
+        },
+    )
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={"help": 'Options of the chat template, such as {"enable_thinking": false}.'},
+    )
+
+
+@dataclass
+class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments, SFTConfig):
     """``trl.SFTConfig`` and how to weigh the segments."""
+
+    HELP_GROUP: ClassVar[str] = "loss and balance"
 
     _VALID_DICT_FIELDS = [*SFTConfig._VALID_DICT_FIELDS, "chat_template_kwargs"]
 
@@ -51,18 +71,6 @@ class BalancedSFTConfig(NonFiniteArguments, ResponseFormatArguments, SFTConfig):
     max_length: int | None = field(
         default=None,
         metadata={"help": "Cut sequences there. None, unlike TRL's 1024, never cuts an image."},
-    )
-
-    train_prompt: str = field(
-        default="generation",
-        metadata={
-            "help": "Where a response begins. generation: behind the prompt that the model is "
-            "asked in use; conversation: as stock TRL (docs/prompts.md)."
-        },
-    )
-    chat_template_kwargs: dict[str, Any] | str | None = field(
-        default=None,
-        metadata={"help": 'Options of the chat template, such as {"enable_thinking": false}.'},
     )
 
     def __post_init__(self) -> None:
