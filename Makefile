@@ -26,7 +26,10 @@ test-slow: setup
 
 # Training on tiny checkpoints of every model family; make test has three of them.
 test-families: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/families
+	rm -f build/families.jsonl && mkdir -p build
+	PERCBAL_FAMILIES_OUT=$(CURDIR)/build/families.jsonl \
+	  $(BIN)/python -m pytest -n 2 --dist load tests/families --deselect tests/families/test_family_page.py
+	$(BIN)/python tests/families/page_families.py build/families.jsonl
 
 $(VERL)/ready: Makefile
 	test -x $(VERL)/bin/python || $(PYTHON) -m venv $(VERL)
