@@ -17,6 +17,7 @@ from percbal.models.loading import load_vlm
 class GRPOArguments(TrainArguments):
     """What ``percbal grpo`` takes besides ``BalancedGRPOConfig``."""
 
+    COMMAND: ClassVar[str] = "grpo"
     HELP_GROUP: ClassVar[str] = "rewards and credit"
 
     reward_funcs: list[str] = field(
