@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from percbal.cli.training import TrainArguments, parse, train_and_save
 from percbal.cli.training_data import TrainingData
 from percbal.grpo.config import BalancedGRPOConfig
+from percbal.models.callbacks import LoggingCallback
 from percbal.models.loading import load_vlm
 
 
@@ -17,12 +18,32 @@ from percbal.models.loading import load_vlm
 class GRPOArguments(TrainArguments):
     """What ``percbal grpo`` takes besides ``BalancedGRPOConfig``."""
 
+    COMMAND: ClassVar[str] = "grpo"
     HELP_GROUP: ClassVar[str] = "rewards and credit"
 
     reward_funcs: list[str] = field(
         default_factory=lambda: ["percbal.rewards.outcome", "percbal.rewards.perception"],
         metadata={"help": "Dotted paths of reward functions; outcome_reward and others name them."},
     )
+
+
+class TextsForWandb(LoggingCallback):
+    """W&B's tables take no messages in parts, which TRL 1.16 puts into its table of rollouts.
+
+    Called before TRL makes it, where ``report_to`` names W&B.
+    """
+
+    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        prompts = self.trainer._logs["prompt"]
+        for i, messages in enumerate(prompts):
+            if not isinstance(messages, str):
+                prompts[i] = [{**m, "content": _as_text(m["content"])} for m in messages]
+
+
+def _as_text(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", f"<{part['type']}>") for part in content)
 
 
 def run(arguments: list[str]) -> None:
@@ -43,6 +64,8 @@ def run(arguments: list[str]) -> None:
         processing_class=processor,
         peft_config=adapters,
     )
+    if "wandb" in config.report_to:
+        trainer.add_callback(TextsForWandb())
     train_and_save(trainer, processor, script, data)
 
 

@@ -16,6 +16,7 @@ from percbal.sft.config import BalancedSFTConfig
 class SFTArguments(TrainArguments):
     """What ``percbal sft`` takes besides ``BalancedSFTConfig``."""
 
+    COMMAND: ClassVar[str] = "sft"
     HELP_GROUP: ClassVar[str] = "data"
 
     eval_dataset: str | None = field(

@@ -13,6 +13,7 @@ from trl import TrlParser
 
 from percbal.cli.diagnosis_options import DiagnosisArguments
 from percbal.cli.help import HELP, help_text
+from percbal.cli.legend import legend
 from percbal.cli.training_data import TrainingData, end_dry_run
 from percbal.data.limits import MAX_PIXELS
 from percbal.models.lora import LoRAArguments
@@ -59,6 +60,7 @@ class TrainArguments(DataArguments, DiagnosisArguments):
     """What both commands take besides the options of their trainer."""
 
     HELP_GROUP: ClassVar[str] = "run"
+    COMMAND: ClassVar[str]
 
     model: str = field(metadata={"help": "Directory or hub name of a vision-language model."})
     dtype: str = field(
@@ -136,6 +138,8 @@ def train_and_save(
         return end_dry_run(trainer, data)
     if (diagnosis := script.diagnosis(processor)) is not None:
         trainer.add_callback(diagnosis)
+    if trainer.is_world_process_zero() and sys.stdout.isatty():
+        print(legend(script.COMMAND, diagnosis=diagnosis is not None))
     output = str(trainer.args.output_dir)
     trainer.train(resume_from_checkpoint=script.resume and bool(checkpoints(output)))
     trainer.save_model(output)

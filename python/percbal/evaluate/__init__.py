@@ -1,4 +1,5 @@
 """What a trained model can do: diagnosis, sampled evaluation, intervals, saved rollouts.
 
-May import: tasks, responses, percbal_ops, torch, transformers. Never: trainers, study, report.
+May import: tasks, responses, data, models, percbal_ops, torch, transformers. Never: trainers,
+study, report.
 """

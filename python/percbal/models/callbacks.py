@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 
 
 class LoggingCallback(TrainerCallback):
@@ -23,6 +23,8 @@ class LoggingCallback(TrainerCallback):
 
         TRL's ``log`` would put into this one what it has gathered of training.
         """
+        from transformers import Trainer  # not for --help
+
         control = self.trainer.control
         due = control.should_log
         Trainer.log(self.trainer, figures)

@@ -1,0 +1,80 @@
+"""What the names in a training log mean: shown as a run begins, and the tables of the docs.
+
+``<..>`` stands for what differs between runs. docs/train.md and docs/reinforce.md have the same
+rows, which a test holds to these.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+Row = tuple[tuple[str, ...], str]
+
+SFT: tuple[Row, ...] = (
+    (("loss_p", "loss_r"), "mean loss of each segment"),
+    (("token_accuracy_p", "token_accuracy_r"), "share of tokens whose most likely value is right"),
+    (("lambda",), "weight of perception"),
+    (("loss_share_p",), "`lambda * L_p` as a share of the loss"),
+    (("n_p", "n_r", "token_share_p"), "trained tokens per optimizer step, and perception's share"),
+    (
+        ("grad_norm_logits_p", "grad_norm_logits_r"),
+        "norm of the gradient of `L_p`, `L_r` at the logits, root mean square over steps",
+    ),
+    (("grad_norm_p", "grad_norm_r"), "norm over all parameters (`ngdiff` only)"),
+    (("loss", "mean_token_accuracy", "num_tokens"), "as in TRL"),
+)
+GRPO: tuple[Row, ...] = (
+    (
+        ("coupling/r_outcome_perception",),
+        "within-group correlation of the outcome with true perception",
+    ),
+    (("coupling/r_outcome_reasoning",), "the same with true reasoning, if it is measured"),
+    (
+        ("coupling/r_<surrogate>_perception",),
+        "the same of each label-free reward with true perception",
+    ),
+    (
+        ("coupling/conflict_rate",),
+        "share of rollouts whose outcome advantage has the wrong sign for their perception",
+    ),
+    (
+        ("coupling/silent_groups",),
+        "share of groups without a signal, whose outcomes are all equal: `frac_reward_zero_std` "
+        "of the outcome alone",
+    ),
+    (
+        ("segments/perception_share",),
+        "share of tokens, where segments are treated apart",
+    ),
+    (("segments/parse_fail",), "share of rollouts without a well-formed perception span"),
+    (("unreadable/<part>_<reason>",), "share of rollouts with a part that does not count, and why"),
+    (("alpha",), "of the batch"),
+    (
+        ("rewards/<name>/unscored", "rewards/failed_calls"),
+        "rollouts without a score; calls that failed",
+    ),
+)
+DIAGNOSIS: tuple[Row, ...] = (
+    (
+        ("diagnosis/a", "diagnosis/a_p", "diagnosis/a_r"),
+        "accuracy end to end, of perception, and of reasoning given the true perception",
+    ),
+    (("diagnosis/unreadable",), "share of the diagnosis' responses that are not as they should be"),
+)
+OF_COMMAND = {"sft": SFT, "grpo": GRPO}
+WIDTH = 100
+
+
+def legend(command: str, *, diagnosis: bool) -> str:
+    """The rows of a command, for a terminal."""
+    rows = OF_COMMAND[command] + (DIAGNOSIS if diagnosis else ())
+    lines = [f"Logged beside TRL's names (docs/{'train' if command == 'sft' else 'reinforce'}.md):"]
+    for names, meaning in rows:
+        text = f"{', '.join(names)}: {meaning.replace('`', '')}"
+        lines.append(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="      "))
+    return "\n".join(lines)
+
+
+def table(rows: tuple[Row, ...]) -> list[list[str]]:
+    """The first two columns of the table in the docs."""
+    return [[", ".join(f"`{name}`" for name in names), meaning] for names, meaning in rows]
