@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from percbal.cli.grpo import TextsForWandb, reward_function
+from percbal.cli.grpo import reward_function
 from percbal.cli.main import main
 from percbal.models.tiny import build_tiny_vlm
 from percbal.tasks import get_task
@@ -49,14 +48,3 @@ def test_the_command_trains_from_an_export_and_its_rollouts_are_read(tmp_path, c
 def test_a_path_that_leads_nowhere_is_named(path, sentence):
     with pytest.raises(ValueError, match=sentence):
         reward_function(path)
-
-
-def test_wandb_is_given_prompts_as_texts():
-    """Its tables take no lists of parts with different keys."""
-    parts = [{"type": "image"}, {"type": "text", "text": "How many?"}]
-    kept = {"prompt": [[{"role": "user", "content": parts}], "plain"]}
-    callback = TextsForWandb()
-    callback.attach(SimpleNamespace(_logs=kept))
-    for _ in range(2):
-        callback.on_log(None, None, None)
-        assert kept["prompt"] == [[{"role": "user", "content": "<image>How many?"}], "plain"]

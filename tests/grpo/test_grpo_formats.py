@@ -94,3 +94,15 @@ def test_it_is_said_once_that_nothing_can_be_read(caplog):
 def test_the_config_names_the_format_that_it_cannot_make(tmp_path):
     with pytest.raises(ValueError, match="unknown response format 'yaml'"):
         rl.BalancedGRPOConfig(str(tmp_path), **(rl.OPTIONS | {"response_format": "yaml"}))
+
+
+def test_wandb_is_given_prompts_as_texts(policy, tmp_path, monkeypatch):
+    """Its tables take no messages in parts, which TRL gives them."""
+    trainer = made(policy, tmp_path)
+    trainer.args.report_to = ["wandb"]
+    parts = [{"type": "image"}, {"type": "text", "text": "How many?"}]
+    trainer._logs["prompt"].extend([[{"role": "user", "content": parts}], "plain"])
+    seen = []
+    monkeypatch.setattr("trl.GRPOTrainer.log", lambda self, *_: seen.extend(self._logs["prompt"]))
+    trainer.log({})
+    assert seen == [[{"role": "user", "content": "<image>How many?"}], "plain"]

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from percbal.cli.training import TrainArguments, parse, train_and_save
 from percbal.cli.training_data import TrainingData
 from percbal.grpo.config import BalancedGRPOConfig
-from percbal.models.callbacks import LoggingCallback
 from percbal.models.loading import load_vlm
 
 
@@ -25,25 +24,6 @@ class GRPOArguments(TrainArguments):
         default_factory=lambda: ["percbal.rewards.outcome", "percbal.rewards.perception"],
         metadata={"help": "Dotted paths of reward functions; outcome_reward and others name them."},
     )
-
-
-class TextsForWandb(LoggingCallback):
-    """W&B's tables take no messages in parts, which TRL 1.16 puts into its table of rollouts.
-
-    Called before TRL makes it, where ``report_to`` names W&B.
-    """
-
-    def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        prompts = self.trainer._logs["prompt"]
-        for i, messages in enumerate(prompts):
-            if not isinstance(messages, str):
-                prompts[i] = [{**m, "content": _as_text(m["content"])} for m in messages]
-
-
-def _as_text(content: str | list[dict[str, Any]]) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", f"<{part['type']}>") for part in content)
 
 
 def run(arguments: list[str]) -> None:
@@ -64,8 +44,6 @@ def run(arguments: list[str]) -> None:
         processing_class=processor,
         peft_config=adapters,
     )
-    if "wandb" in config.report_to:
-        trainer.add_callback(TextsForWandb())
     train_and_save(trainer, processor, script, data)
 
 

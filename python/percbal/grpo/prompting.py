@@ -133,3 +133,19 @@ def _with_empty_parts(prompt: Any, images: Any) -> list[dict[str, Any]]:
         }
         for message in filled
     ]
+
+
+def without_parts(prompts: Any) -> None:
+    """Give each message of some prompts a text for its content, in place: W&B's tables want that.
+
+    TRL 1.16 hands them messages in parts, which ends the run.
+    """
+    for i, messages in enumerate(prompts):
+        if not isinstance(messages, str):
+            prompts[i] = [{**m, "content": _one_text(m["content"])} for m in messages]
+
+
+def _one_text(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text", f"<{part['type']}>") for part in content)

@@ -23,7 +23,7 @@ from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.never_sampled import never_sample_images
-from percbal.grpo.prompting import Prompting
+from percbal.grpo.prompting import Prompting, without_parts
 from percbal.grpo.readable import ReadableFromTheStart
 from percbal.grpo.refusals import (
     refuse_split_groups,
@@ -301,6 +301,8 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         # TRL keeps its last rollouts, and would write them again if no others come before a log
         saved = self.log_completions
         self.log_completions = saved and bool(self._logs["prompt"])
+        if "wandb" in self.args.report_to:
+            without_parts(self._logs["prompt"])
         super().log(logs, start_time)
         self.log_completions = saved
         kept: dict[str, Any] = self._logs
