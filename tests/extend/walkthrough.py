@@ -1,4 +1,4 @@
-"""Follows a walk-through of docs/extend.md on a copy of the repository, word for word."""
+"""Follows a walk-through of a page of docs/ on a copy of the repository, word for word."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "extend.md").read_text()
 BLOCK = re.compile(r"^```(python|diff|yaml|bash)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def follow(heading: str, root: Path) -> None:
-    """Do what the section says, in its order: write files, change files, run commands."""
+def follow(
+    heading: str, root: Path, page: str = "extend.md", changes: Mapping[str, str] | None = None
+) -> None:
+    """Do what the section says, in its order: write files, change files, run commands.
+
+    changes: words of the section -> what stands in their place, for a shorter run.
+    """
     copy_repository(root)
-    for language, text in BLOCK.findall(section(heading)):
+    told = section(heading, page)
+    for before, after in (changes or {}).items():
+        told = told.replace(before, after)
+    for language, text in BLOCK.findall(told):
         if language == "bash":
             run(text, root)
             continue
@@ -42,9 +50,10 @@ def copy_repository(root: Path) -> None:
         (root / "percbal_ops" / compiled.name).symlink_to(compiled)
 
 
-def section(heading: str) -> str:
-    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-    assert found, f"docs/extend.md has no section {heading!r}"
+def section(heading: str, page: str) -> str:
+    text = (ROOT / "docs" / page).read_text()
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert found, f"docs/{page} has no section {heading!r}"
     return found[1]
 
 

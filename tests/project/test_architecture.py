@@ -67,7 +67,7 @@ FLOORS = {
         "sft": "models objective segments responses data",
         "grpo": "models objective segments rewards responses data",
         "data": "",
-        "evaluate": "models tasks responses data",
+        "evaluate": "models tasks rewards responses data",
         "study": "sft grpo models segments rewards evaluate tasks responses",
         "report": "study evaluate tasks data",
         "cli": "report study evaluate sft grpo models tasks responses data",

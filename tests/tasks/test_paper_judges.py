@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from percbal.cli.grpo import reward_function
 from percbal.responses.formats import make_format
 from percbal.rewards import from_task
 from percbal.tasks.paper import PaperColoring, PaperSudoku, fewest_colors
+from percbal.tasks.sudoku_text import grid_text
 
 ROWS = [grids.GRID[i : i + 9] for i in range(0, 81, 9)]
 DONE = [grids.SOLVED[i : i + 9] for i in range(0, 81, 9)]
@@ -53,6 +55,14 @@ def test_sudoku_tells_seeing_from_thinking():
     assert sudoku.score(TAGS.write("a", "b", "c"), ROWS).reason.startswith(
         "perception: there is no"
     )
+
+
+def test_sudoku_reads_the_words_of_the_task_sudoku_too():
+    sudoku, (seen, said) = PaperSudoku(), (grid_text(g, 9) for g in (grids.GRID, grids.SOLVED))
+    assert judged(sudoku, ROWS, seen, said) == (True, True, 1, True)
+    missed = "r1c1=_" + seen[6:]
+    assert judged(sudoku, ROWS, missed, seen) == (False, False, round(80 / 81, 3), False)
+    assert judged(sudoku, ROWS, seen[:-7], said)[1:] == (False, 0, None)  # a cell is not there
 
 
 @pytest.mark.parametrize(
@@ -116,6 +126,17 @@ def test_the_fewest_colors_of_a_complete_graph_and_of_too_many_vertices():
     assert fewest_colors(frozenset((a, b) for b in range(10) for a in range(b)), 10) == 10
     assert fewest_colors(frozenset(), 11) is None
     assert fewest_colors(frozenset(), 0) == 0
+
+
+def test_the_rewards_by_dotted_path_judge_each_row_by_its_own_truth():
+    completions = [TAGS.write(json.dumps(ROWS), "so", json.dumps(DONE)), TAGS.write(SEEN, "", SAID)]
+    truths = [json.dumps(grids.GRID), json.dumps(GRAPH)]
+    for name in ("outcome", "perception", "perception_f1", "reasoning"):
+        reward = reward_function(f"percbal.evaluate.paper_rewards.{name}")
+        assert reward.__name__ == name
+        assert reward(completions, truth=truths) == [1, 1]
+        assert reward(completions, truth=truths[::-1]) == [0, 0]
+        assert reward(completions, truth=[None, {"grid": ROWS}]) == [None, 0]
 
 
 def test_rewards_come_from_the_judges_whatever_the_format():

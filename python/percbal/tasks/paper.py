@@ -19,6 +19,7 @@ from percbal.tasks.base import Score
 from percbal.tasks.read_graph import Coloring, Edges, read_coloring, read_edges
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import geometry, is_solution
+from percbal.tasks.sudoku_text import parse_grid
 
 SIZE = 9
 MOST_VERTICES = 10  # up to here the fewest colours of a perceived graph are counted
@@ -37,8 +38,8 @@ class PaperSudoku:
         """Judge a completion. Raises ValueError for a truth that is no grid."""
         clues = _clues(truth)
         spans = find_spans(completion)
-        seen = None if spans.perception is None else read_grid(spans.perception, SIZE)
-        said = None if spans.answer is None else read_grid(spans.answer, SIZE)
+        seen = None if spans.perception is None else _grid(spans.perception)
+        said = None if spans.answer is None else _grid(spans.answer)
         return Score(
             answer=None if said is None else _completes(said, clues),
             perception=None if seen is None else seen == clues,
@@ -98,6 +99,12 @@ def fewest_colors(edges: Edges, vertices: int) -> int | None:
         return False
 
     return next(most for most in range(vertices + 1) if colored(0, {}, most))
+
+
+def _grid(text: str) -> Grid | Refusal:
+    """In the words of the task ``sudoku``, on which a model may have been trained, or any other."""
+    own = parse_grid(text, SIZE)
+    return own if isinstance(own, list) else read_grid(text, SIZE)
 
 
 def _completes(said: Grid | Refusal, clues: Grid) -> bool:
