@@ -301,7 +301,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         # TRL keeps its last rollouts, and would write them again if no others come before a log
         saved = self.log_completions
         self.log_completions = saved and bool(self._logs["prompt"])
-        if "wandb" in self.args.report_to:
+        if "wandb" in (self.args.report_to or ()):
             without_parts(self._logs["prompt"])
         super().log(logs, start_time)
         self.log_completions = saved
