@@ -193,7 +193,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         columns: dict[str, list[Any]] = {}
         if self._asks_policy_blindly:
             assert self._segmented is not None
-            columns["blind_answers"] = blind_answers(
+            found = blind_answers(
                 self,
                 prompts,
                 ids,
@@ -201,6 +201,10 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
                 samples=self.args.blind_samples,
                 blind_from=self.args.blind_from,
             )
+            columns["blind_answers"] = [
+                texts and [self.asking.read(text, thinking=thinking) for text in texts]
+                for texts, thinking in zip(found, self._thinking, strict=True)
+            ]
         if "masked_image_kl" in self.reward_func_names:
             columns["masked_image_kl"] = image_dependence(self, prompts, ids).tolist()
         return columns
