@@ -109,9 +109,18 @@ def to_paper(row: Row, files: Sequence[str], completion: list[Message]) -> Row:
     return {
         "query": as_text(row["prompt"][0]).removeprefix(MARK if files else ""),
         "image": files[0] if files else None,
-        "ground_truth": row.get("ground_truth"),
+        "ground_truth": _ground_truth(row),
         "response": completion[0]["content"] if completion else "",
     }
+
+
+def _ground_truth(row: Row) -> Any:
+    """The row's own, or the clues of a puzzle in one list, 0 for an empty cell."""
+    truth = row.get("truth")
+    if row.get("ground_truth") is not None or not isinstance(truth, Mapping):
+        return row.get("ground_truth")
+    clues = truth.get("clues")
+    return None if clues is None else json.dumps([cell for line in clues for cell in line])
 
 
 def as_text(message: Message) -> str:

@@ -22,7 +22,7 @@ from percbal.responses.formats import count_reasons
 from percbal.responses.thoughts import without_thoughts
 
 if TYPE_CHECKING:
-    from percbal.tasks.base import Instance, Task
+    from percbal.tasks.base import Instance, Score, Task
 
 METRICS = ("a", "a_p", "a_r")
 
@@ -84,6 +84,7 @@ def diagnose(
     batch_size: int = 128,
     progress: bool = True,
     asking: Asking | None = None,
+    max_new_tokens: int | None = None,
 ) -> Diagnosis:
     """Measure a, a_p and a_r on instances ``0 .. n - 1`` of a split.
 
@@ -92,23 +93,25 @@ def diagnose(
     The model is put in evaluation mode and left as it was found.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
+    max_new_tokens: most tokens of a response, if fewer; an untrained model may never stop.
     Raises ValueError for n < 1.
     """
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
+    if max_new_tokens is not None and max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
+    options: Any = {"asking": asking, "most": max_new_tokens}
     was_training = model.training
     model.eval()
     records: list[Record] = []
     bar = tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress)
     try:
         for instances in _batches(task, n, split, seed, batch_size):
-            completions = complete(
-                model, processor, instances, [""] * len(instances), asking=asking
-            )
+            completions = complete(model, processor, instances, [""] * len(instances), **options)
             bar.update(len(instances))
             prefixes = [_true_beginning(task, instance, asking) for instance in instances]
-            reasoned = complete(model, processor, instances, prefixes, asking=asking)
+            reasoned = complete(model, processor, instances, prefixes, **options)
             bar.update(len(instances))
             for row in zip(instances, completions, reasoned, strict=True):
                 records.append(_record(task, asking, *row))
@@ -150,8 +153,18 @@ def _record(
         a_r=told.answer is True,
         perception_f1=seen.perception_f1,
         parsed=seen.parsed,
-        reason=seen.reason,
+        reason=_reason(seen, asking, completion),
         truth=instance.truth,
+    )
+
+
+def _reason(score: Score, asking: Asking, completion: str) -> str:
+    """Why a completion could not be read, in the words of its own format."""
+    if asking.plain or score.parsed:
+        return score.reason
+    reading = asking.response_format.read(completion)
+    return (
+        "; ".join(dict.fromkeys(why.problem for why in reading.refusals.values())) or score.reason
     )
 
 

@@ -116,6 +116,7 @@ def _not_safe(source: str, wanted: str) -> LoadingError:
 
 def load_processor(source: str | Path) -> ProcessorMixin:
     """The processor in a directory or of a hub name, or LoadingError."""
+    source = _source(source)
     try:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=False)
     except ImportError as error:
