@@ -8,7 +8,8 @@ import logging
 import pytest
 import rl_fixtures as rl
 
-from percbal.grpo.readable import ReadableFromTheStart
+from percbal import rewards
+from percbal.grpo.readable import ReadableFromTheStart, Unreadable
 from percbal.segments.tagged import PERCEPTION
 
 
@@ -19,8 +20,9 @@ def made(policy, out, rewards=None, **options):
 def test_completions_are_cut_by_the_format_and_rewarded_in_the_default_tags(policy, tmp_path):
     seen = []
 
-    def outcome(completions, written, **_):
-        seen.append(([c[0]["content"] for c in completions], written))
+    def outcome(completions, tagged_completions, **_):
+        texts = [[c[0]["content"] for c in kind] for kind in (completions, tagged_completions)]
+        seen.append(texts)
         return [0.0] * len(completions)
 
     trainer = made(policy, tmp_path, [outcome, rl.perception], response_format="separator:no")
@@ -29,7 +31,7 @@ def test_completions_are_cut_by_the_format_and_rewarded_in_the_default_tags(poli
     completions = [[{"role": "assistant", "content": t}] for t in ("yes no red", "yes yes")]
     rows = [{"prompt": "look", "answer": "red"}] * 2
     trainer._calculate_rewards(rows, [rows[0]["prompt"]] * 2, completions, ids)
-    ((tagged, written),) = seen
+    ((written, tagged),) = seen
     assert written == ["yes no red", "yes yes"]
     assert tagged[0].startswith("<perception>yes") and tagged[1] == ""
     first, second = trainer._segmented.segments
@@ -55,7 +57,7 @@ def test_the_prompt_states_the_format_and_keeps_its_images_in_place(policy, tmp_
         policy, tmp_path, response_format="json", state_format=True, format_examples=str(examples)
     )
     row = rl.prompts()[0]
-    asked = trainer._asked(row)
+    asked = trainer._asked(row, True)["prompt"]
     assert [m["role"] for m in asked] == ["user", "assistant", "user"]
     image, text = asked[-1]["content"]
     assert image == {"type": "image"} and text["text"].startswith("look\n\n")
@@ -98,7 +100,7 @@ def test_the_config_names_the_format_that_it_cannot_make(tmp_path):
 
 def test_wandb_is_given_prompts_as_texts(policy, tmp_path, monkeypatch):
     """Its tables take no messages in parts, which TRL gives them."""
-    trainer = made(policy, tmp_path)
+    trainer = made(policy, tmp_path, log_completions=True)
     trainer.args.report_to = ["wandb"]
     parts = [{"type": "image"}, {"type": "text", "text": "How many?"}]
     trainer._logs["prompt"].extend([[{"role": "user", "content": parts}], "plain"])
@@ -106,3 +108,35 @@ def test_wandb_is_given_prompts_as_texts(policy, tmp_path, monkeypatch):
     monkeypatch.setattr("trl.GRPOTrainer.log", lambda self, *_: seen.extend(self._logs["prompt"]))
     trainer.log({})
     assert seen == [[{"role": "user", "content": "<image>How many?"}], "plain"]
+
+
+def test_functions_of_percbal_read_the_default_tags_and_others_the_text(policy, tmp_path):
+    """So a reward of one's own that reads its own marks stays as it is."""
+
+    def outcome(completions, **_):
+        return [0.0] * len(completions)
+
+    options = {"response_format": "separator:no", "measured": ["format"]}
+    trainer = made(policy, tmp_path, [outcome, rl.perception, rewards.format], **options)
+    assert [guarded.reads_tags for guarded in trainer.reward_funcs] == [False, False, True]
+    inputs = {"completions": ["yes no red"], "tagged_completions": ["<perception>yes</perception>"]}
+    assert (
+        trainer.reward_funcs[2]._as_it_reads(inputs)["completions"] == inputs["tagged_completions"]
+    )
+    assert trainer.reward_funcs[0]._as_it_reads(inputs)["completions"] == ["yes no red"]
+
+
+def test_shares_of_unreadable_rollouts_are_of_all_batches_and_ranks():
+    counted = Unreadable()
+    counted.add([{"answer missing": 2}, {}], 4)
+    counted.add([{}, {}], 4)
+    assert counted.last == {}
+    assert counted.drain() == {"unreadable/answer_missing": 0.25}
+    assert counted.drain() == {}
+
+
+def test_masked_rollouts_are_not_the_ones_compared_alone(policy, tmp_path):
+    """TRL takes the truncated ones out of the attention mask; here all are."""
+    trainer = made(policy, tmp_path, mask_truncated_completions=True, max_completion_length=2)
+    trainer.train()
+    assert trainer.state.global_step == 3

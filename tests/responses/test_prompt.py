@@ -78,7 +78,7 @@ class Trl(GRPOTrainer):
     def __init__(self, processor, template=None, **options) -> None:
         self.processing_class = processor
         self._is_vlm = isinstance(processor, ProcessorMixin)
-        self.environment_factories, self.tools = None, []
+        self.environment_factories, self.tools, self.use_vllm = None, [], False
         self.chat_template, self.chat_template_kwargs = template, options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import vlm_fixtures as vlm
+from PIL import Image
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from percbal.models.loading import load_processor
@@ -133,3 +134,17 @@ def test_only_prompt_and_completion_have_segments(processor):
 def test_nothing_to_encode_is_an_error(processor):
     with pytest.raises(ValueError, match="there are no examples to encode"):
         encode_examples([], SegmentCollator(processor))
+
+
+def test_unevenly_spread_images_stay_with_their_examples(tmp_path):
+    """As many images as examples, but two in one and none in the other."""
+    processor = load_processor(vlm.tiny_llava(tmp_path / "model"))
+    bright, dark = (Image.new("RGB", (32, 32), (level,) * 3) for level in (250, 5))
+    shown = [[bright, dark], []]
+    rows = [{**vlm.example_at(i), "images": images} for i, images in enumerate(shown)]
+    for row in rows:
+        row.pop("image", None)
+    encoded = encode_examples(rows, SegmentCollator(processor))
+    alone = SegmentCollator(processor)([rows[0]])["pixel_values"]
+    assert torch.equal(encoded[0]["pixel_values"], alone[:, :1].expand_as(alone))
+    assert len(encoded[1]["pixel_values"]) == 0

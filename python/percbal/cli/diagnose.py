@@ -25,7 +25,9 @@ def add(commands: Any) -> None:
     parser.add_argument("--split", default="test", choices=("test", "train"))
     parser.add_argument("--seed", type=int, default=0, help="of the instances")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--max-new-tokens", type=int, help="most tokens of a response, if fewer")
+    parser.add_argument(
+        "--max-new-tokens", type=int, help="of a response (default: 1.5 times the true one)"
+    )
     parser.add_argument("--chat-template-kwargs", help="options of the chat template, as JSON")
     add_format_options(parser)
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")

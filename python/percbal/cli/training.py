@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -80,7 +81,7 @@ class TrainArguments(DataArguments, DiagnosisArguments):
 
 def parsed(parser: TrlParser, arguments: list[str]) -> Any:
     """What the arguments and their ``--config`` say; ValueError for a file that is no options."""
-    for name, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for name, value in zip_longest(arguments, arguments[1:], fillvalue=""):
         if name == "--config" or name.startswith("--config="):
             _check_config(Path(value if name == "--config" else name.partition("=")[2]))
     return parser.parse_args_and_config(arguments)

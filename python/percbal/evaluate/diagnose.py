@@ -93,7 +93,8 @@ def diagnose(
     The model is put in evaluation mode and left as it was found.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
-    max_new_tokens: most tokens of a response, if fewer; an untrained model may never stop.
+    max_new_tokens: of a response, in place of that budget: a model that thinks needs more, and
+        one that never stops may take less.
     Raises ValueError for n < 1.
     """
     if n < 1 or batch_size < 1:

@@ -38,7 +38,7 @@ def complete(
 
     prefixes: beginnings of the instances' responses, "" for none.
     asking: how a prompt is rendered and a true response written.
-    most: tokens of a completion, if that is fewer.
+    most: tokens of a completion, in place of that budget.
     Returns the texts without special tokens; one that goes on in a block of thoughts which the
     prompt opened begins with its tag.
     """
@@ -56,7 +56,7 @@ def complete(
         given_ids(tokenizer, turn.completion, prefix) if prefix else []
         for turn, prefix in zip(turns, prefixes, strict=True)
     ]
-    budgets = [min(n, most or n) for n in _token_budgets(tokenizer, turns)]
+    budgets = [most or n for n in _token_budgets(tokenizer, turns)]
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     inputs = model_inputs(asked.ids, asked.fields, pad, given)
     start = inputs["input_ids"].shape[1]

@@ -40,6 +40,7 @@ class GuardedReward:
 
     def __init__(self, function: Callable[..., Any], name: str, timeout: float | None) -> None:
         self.function, self.__name__, self.timeout = function, name, timeout
+        self.reads_tags = _module_of(function).startswith("percbal.")
         self.problem: str | None = None
         self.error: BaseException | None = None
 
@@ -47,6 +48,7 @@ class GuardedReward:
         answers: list[Any] = []
         errors: list[BaseException] = []
         late = threading.Event()
+        inputs = self._as_it_reads(inputs)
         inputs |= {
             name: _until(late, inputs[name])
             for name in ("log_extra", "log_metric")
@@ -72,6 +74,12 @@ class GuardedReward:
             answers[0] if answers else None, errors[0] if errors else None, _rows(inputs)
         )
 
+    def _as_it_reads(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Functions of percbal read the default tags, others what the model wrote."""
+        if self.reads_tags and "tagged_completions" in inputs:
+            return {**inputs, "completions": inputs["tagged_completions"]}
+        return dict(inputs)
+
     def _settle(self, answer: Any, error: BaseException | None, rows: int) -> list[float]:
         self.problem, self.error = None, error
         if error is not None:
@@ -90,13 +98,18 @@ class GuardedAsyncReward(GuardedReward):
     async def __call__(self, **inputs: Any) -> list[float]:  # type: ignore[override]
         answer, error = None, None
         try:
-            answer = await asyncio.wait_for(self.function(**inputs), self.timeout)
+            asked = self.function(**self._as_it_reads(inputs))
+            answer = await asyncio.wait_for(asked, self.timeout)
             answer = _listed(answer, _rows(inputs))
         except TimeoutError:
             error = TimeoutError(f"no answer in {self.timeout:g} s")
         except Exception as raised:
             return self._settle(None, raised, _rows(inputs))
         return self._settle(answer, error, _rows(inputs))
+
+
+def _module_of(function: Any) -> str:
+    return str(getattr(function, "__module__", None) or type(function).__module__)
 
 
 def guard(function: Any, name: str, timeout: float | None) -> Any:

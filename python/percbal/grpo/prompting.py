@@ -80,15 +80,31 @@ class Prompting:
             return texts
         return [[{"role": "assistant", "content": text}] for text in texts]
 
-    def _asked(self, row: dict[str, Any]) -> Any:
-        """A row's prompt, stating the format if it is to, with the row's own template options."""
-        prompt = row["prompt"]
+    def _asked_rows(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows with the prompts that are rendered, all in one form.
+
+        In parts, so that images stay where they are (TRL fills them in), with the format stated if
+        it is to be, and with the row's own options of the template.
+        """
+        shows = any(row.get(name) is not None for row in rows for name in ("image", "images"))
+        parts = self.asking.adds or (self._is_vlm and shows)
+        return [self._asked(row, parts) for row in rows]
+
+    def _asked(self, row: dict[str, Any], parts: bool) -> dict[str, Any]:
+        prompt, options = row["prompt"], row.get(OPTIONS)
         if not is_conversational({"prompt": prompt}):
-            raise ValueError("state_format and format_examples need prompts that are messages")
-        if self.asking.adds:  # in parts, so that images stay where they are; TRL fills them in
-            images = row.get("images") or [row.get("image")]
-            prompt = _with_empty_parts(prompt, [i for i in images if i is not None])
-        return self.asking.prompt(prompt, row.get(OPTIONS))
+            if self.asking.adds or options:
+                raise ValueError(
+                    "state_format, format_examples and chat_template_kwargs need prompts that are "
+                    f"messages, got {str(prompt):.40}"
+                )
+            return row
+        if parts:
+            found = [row.get("image")] if row.get("images") is None else row["images"]
+            images = [image for image in found if image is not None]
+            row = {**row, "images": images}
+            prompt = _with_empty_parts(prompt, images)
+        return {**row, "prompt": self.asking.prompt(prompt, options)}
 
     def _check_positions(self, batch: dict[str, Any]) -> None:
         """Once a run, of the rollout with the shortest prompt, which has the most padding.
@@ -98,9 +114,11 @@ class Prompting:
         if self._positions_checked or not self.model.training:
             return
         self._positions_checked = True
-        lengths = batch["prompt_mask"].sum(1)
+        written = batch["completion_mask"].bool()  # (B, C); none of a masked rollout
+        lengths = batch["prompt_mask"].sum(1).masked_fill(~written.any(1), 2**31)
         row = int(lengths.argmin())
-        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()].tolist()
+        completion = batch["completion_ids"][row][written[row]].tolist()
+        checked = bool(completion)  # else only for the other ranks' sake
         prompt = self._prompts[row]
         if isinstance(prompt, str):
             ids = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist()
@@ -108,15 +126,19 @@ class Prompting:
         else:
             alone = self._encoded([prompt])
         self.model.eval()  # dropout would differ by itself
-        found, rounding = difference_alone(self, batch, row, alone, completion)
+        some = completion or batch["completion_ids"][row][:1].tolist()
+        found, rounding = difference_alone(self, batch, row, alone, some)
         self.model.train()
-        bad = torch.tensor(float(differs(found, rounding)), device=self.accelerator.device)
-        if self.accelerator.reduce(bad, "sum"):
+        bad = checked and differs(found, rounding)
+        own = torch.tensor([float(bad), found, rounding], device=self.accelerator.device)
+        for failed, found, rounding in self.accelerator.gather(own).view(-1, 3).tolist():
+            if not failed:
+                continue
             raise RuntimeError(
                 f"the log-probabilities of a rollout differ by {found:.2g} per token between a "
                 f"batch and the rollout alone (rounding makes {rounding:.2g}): this version of TRL "
                 "or transformers puts padding or images of this model beside the wrong tokens; "
-                "train with prompts of one length, or with per_device_train_batch_size=1"
+                "train on prompts of one length, or with another version"
             )
 
 
@@ -148,4 +170,8 @@ def without_parts(prompts: Any) -> None:
 def _one_text(content: str | list[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content
-    return "".join(part.get("text", f"<{part['type']}>") for part in content)
+    return "".join(part.get("text") or _mark(part) for part in content)
+
+
+def _mark(part: dict[str, Any]) -> str:
+    return "" if part["type"] == "text" else f"<{part['type']}>"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 
 logger = logging.getLogger(__name__)
 BATCHES = 3
@@ -35,3 +37,30 @@ class ReadableFromTheStart:
                 BATCHES,
                 why,
             )
+
+
+class Unreadable:
+    """Why parts of rollouts do not count, over all rollouts of all ranks since it was asked."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, int] = {}  # of the last batch
+        self._counts: Counter[str] = Counter()
+        self._rollouts = 0
+
+    def add(self, reasons: Iterable[dict[str, int]], rollouts: int) -> None:
+        """reasons: of each rank, such as ``{"perception missing": 3}``."""
+        batch: Counter[str] = Counter()
+        for counts in reasons:
+            batch.update(counts)
+        self.last = dict(batch)
+        self._counts += batch
+        self._rollouts += rollouts
+
+    def drain(self) -> dict[str, float]:
+        """Name in the logs -> share of rollouts, and begin anew."""
+        shares = {
+            f"unreadable/{reason.replace(' ', '_')}": count / self._rollouts
+            for reason, count in self._counts.items()
+        }
+        self._counts, self._rollouts = Counter(), 0
+        return shares

@@ -7,9 +7,11 @@ KL term and everything else are TRL's. docs/reinforce.md explains the options.
 
 from __future__ import annotations
 
+import copy
 from typing import Any, cast
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
@@ -24,7 +26,7 @@ from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.prompting import Prompting, without_parts
-from percbal.grpo.readable import ReadableFromTheStart
+from percbal.grpo.readable import ReadableFromTheStart, Unreadable
 from percbal.grpo.refusals import (
     refuse_split_groups,
     refuse_unmatched_images,
@@ -49,7 +51,6 @@ from percbal.objective.credit import (
     token_advantages,
 )
 from percbal.responses.formats import count_reasons
-from percbal.responses.prompt import OPTIONS
 from percbal.rewards import EndpointReanswer
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
@@ -90,6 +91,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         refuse_unsupported(args, kwargs)
         alone = callable(reward_funcs) or isinstance(reward_funcs, str)
         functions: list[Any] = [reward_funcs] if alone else list(reward_funcs)  # TRL writes into it
+        args = copy.copy(args)  # what this model must not sample is written into it
         never_sample_images(args, processing_class, model)
         super().__init__(
             model=model,
@@ -110,7 +112,8 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             self._use_token_logprob()
         self._rewards = torch.empty(0)  # (R, F) of the last rollouts of all ranks
         self._segmented: GeneratedSegments | None = None  # the last rollouts of this rank
-        self._readable = ReadableFromTheStart()
+        self._unreadable = {mode: Unreadable() for mode in ("train", "eval")}
+        self._first_batches = ReadableFromTheStart()
         self._batches = 0  # of rollouts, in training and evaluation
 
     def _set_up_rewards(self, args: BalancedGRPOConfig) -> None:
@@ -167,10 +170,10 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         self._log_completion_extra("group", self._group_names(len(prompts)))
         if readable is not completions:
             inputs = [
-                {**row, "written": text}
-                for row, text in zip(inputs, self._segmented.text, strict=True)
+                {**row, "tagged_completions": text}
+                for row, text in zip(inputs, readable, strict=True)
             ]
-        rewards = super()._calculate_rewards(inputs, prompts, readable, completion_ids_list)
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         rewards = without_extremes(rewards)
         settle_failures(self, prompts, completions, rewards)
         self._rewards = rewards
@@ -213,8 +216,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
         refuse_unmatched_images(inputs)
-        if self.asking.adds or any(row.get(OPTIONS) for row in inputs):
-            inputs = [{**row, "prompt": self._asked(row)} for row in inputs]
+        inputs = self._asked_rows(inputs)
         with as_sampled(self):
             batch = super()._generate_and_score_completions(inputs)
             self._check_positions(batch)
@@ -238,12 +240,11 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         batch["advantages"] = self._per_token(local, batch, mode)
         parse_fail = (keys == NO_PERCEPTION).float().mean()
         self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
-        reasons = count_reasons(self._segmented.readings)
-        for reason, count in reasons.items():
-            name = f"unreadable/{reason.replace(' ', '_')}"
-            self._metrics[mode][name].append(count / max(rows, 1))
+        self._unreadable[mode].add(
+            gather_object([count_reasons(self._segmented.readings)]), len(keys)
+        )
         if mode == "train":
-            self._readable.look(float(parse_fail), reasons)
+            self._first_batches.look(float(parse_fail), self._unreadable[mode].last)
         self._record(mode, rewards, group_size)
         return batch
 
@@ -300,12 +301,13 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training:
-            for name, value in self._coupling["train"].drain().items():
+            found = self._coupling["train"].drain() | self._unreadable["train"].drain()
+            for name, value in found.items():
                 self._metrics["train"][name].append(value)
         # TRL keeps its last rollouts, and would write them again if no others come before a log
         saved = self.log_completions
         self.log_completions = saved and bool(self._logs["prompt"])
-        if "wandb" in (self.args.report_to or ()):
+        if self.log_completions and "wandb" in (self.args.report_to or ()):
             without_parts(self._logs["prompt"])
         super().log(logs, start_time)
         self.log_completions = saved
@@ -314,10 +316,10 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             rollouts.clear()
 
     def _drain_evaluation(self) -> dict[str, float]:
-        return self._coupling["eval"].drain()
+        return self._coupling["eval"].drain() | self._unreadable["eval"].drain()
 
     def _forget_evaluation(self) -> None:
-        self._coupling["eval"].drain()
+        self._drain_evaluation()
 
     # --- checkpoints ---------------------------------------------------------------------------
 

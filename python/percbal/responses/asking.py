@@ -47,7 +47,7 @@ class Asking:
             asked = stated(asked, self.response_format, self.examples)
         elif self.examples:
             asked = stated(asked, NoFormat(), self.examples)  # the examples speak for it
-        return with_options(asked, {**self.template, **(options or {})})
+        return with_options(with_options(asked, self.template), options)
 
     def read(self, text: str, *, thinking: bool = False) -> str:
         """A response in the default tags, for whoever reads only those.

@@ -30,10 +30,14 @@ class Turn(NamedTuple):
 
 
 def with_options(messages: Messages, options: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The messages, the first of which carries options of the chat template, if there are any."""
+    """The messages, the first of which carries options of the chat template, if there are any.
+
+    An option that is None is none: tables fill what a row does not have.
+    """
     copies = [dict(message) for message in messages]
-    if options and copies:
-        copies[0][OPTIONS] = {**(copies[0].get(OPTIONS) or {}), **options}
+    given = {name: value for name, value in (options or {}).items() if value is not None}
+    if given and copies:
+        copies[0][OPTIONS] = {**(copies[0].get(OPTIONS) or {}), **given}
     return copies
 
 
@@ -92,13 +96,15 @@ def trained_turn(
     """
     asked = render(processor, prompt, **options)
     conversation = [*with_options(prompt, None), *completion]
+    if begin == "generation":
+        conversation = _one_turn(conversation, len(prompt))
     whole = render(processor, conversation, finished=True, **options)
     if begin == "conversation":
         start = len(commonprefix([asked, whole]))
         return Turn(whole[:start], whole[start:])
     if whole.startswith(asked):
         return Turn(asked, _ended(processor, whole[len(asked) :], completion))
-    response, end = _split(whole, completion)
+    response, end = _split(whole, completion, len(commonprefix([asked, whole])))
     if opens_thoughts(asked):
         if CLOSING not in response:
             response = END_OF_THOUGHTS + response
@@ -118,8 +124,24 @@ def _ended(processor: Any, text: str, completion: Messages) -> str:
     return text + (getattr(getattr(processor, "tokenizer", processor), "eos_token", None) or "")
 
 
-def _split(whole: str, completion: Messages) -> tuple[str, str]:
-    """The one response of a finished conversation, and what the template puts behind it."""
+def _one_turn(messages: list[Any], at: int) -> list[Any]:
+    """Where both sides of ``at`` are the assistant's, as one message: the prompt began its turn."""
+    if not 0 < at < len(messages) or {m["role"] for m in messages[at - 1 : at + 1]} != {
+        "assistant"
+    }:
+        return messages
+    first, second = (message["content"] for message in messages[at - 1 : at + 1])
+    text = text_of(first) + text_of(second)
+    content = text if isinstance(first, str) else [{"type": "text", "text": text}]
+    return [*messages[: at - 1], {**messages[at - 1], "content": content}, *messages[at + 1 :]]
+
+
+def _split(whole: str, completion: Messages, shared: int) -> tuple[str, str]:
+    """The one response of a finished conversation, and what the template puts behind it.
+
+    shared: characters that it has in common with the prompt, the response's first perhaps among
+        them.
+    """
     if len(completion) != 1:
         raise ValueError(
             "this chat template renders a finished turn unlike one that is asked for, so the "
@@ -128,7 +150,9 @@ def _split(whole: str, completion: Messages) -> tuple[str, str]:
         )
     text = text_of(completion[0].get("content"))
     for response in dict.fromkeys((text, text.strip())):
-        at = whole.rfind(response)
+        at = whole.find(response, shared)
+        if at < 0:
+            at = whole.find(response, max(shared - len(response), 0))
         if at >= 0 and response:
             return response, whole[at + len(response) :]
     raise ValueError(f"the chat template changes the response, so it cannot be found: {text!r:.60}")

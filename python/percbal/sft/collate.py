@@ -123,6 +123,11 @@ class SegmentCollator:
         """Prompt and completion as text, and the images: what the stock collator tokenises."""
         images = _images_of(example)
         if not is_conversational(dict(example)):
+            if self.asking.adds or self.asking.template or example.get(OPTIONS):
+                raise SegmentError(
+                    f"{_name_of(example, row)}: state_format, format_examples and "
+                    "chat_template_kwargs need prompts that are messages"
+                )
             texts = {name: example[name] for name in ("prompt", "completion")}
             return {**texts, "images": images}
         prompt = prepare_multimodal_messages(example["prompt"], images=images)
@@ -190,6 +195,13 @@ def _images_of(example: Example) -> list[Any]:
     if example.get("images") is not None:
         return list(example["images"])
     return [example["image"]] if example.get("image") is not None else []
+
+
+def image_count(example: Example) -> int:
+    """Images of an example, in its columns and within its messages."""
+    messages = example["prompt"] if isinstance(example["prompt"], list) else []
+    parts = [p for m in messages if isinstance(m["content"], list) for p in m["content"]]
+    return len(_images_of(example)) + sum(part.get("image") is not None for part in parts)
 
 
 def _name_of(example: Example, row: int) -> str:

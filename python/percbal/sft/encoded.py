@@ -17,6 +17,7 @@ from percbal.sft.collate import (
     Batch,
     Example,
     SegmentCollator,
+    image_count,
     nothing_to_train_on,
     trained_rows,
 )
@@ -159,6 +160,8 @@ class PaddingCollator:
 def _encoded(examples: list[Example], collator: SegmentCollator) -> list[Batch]:
     """Each example without padding, encoded one by one where a batch cannot be told apart."""
     try:
+        if any(image_count(example) != 1 for example in examples):
+            raise _Inseparable
         return _split(collator(examples), len(examples))
     except _Inseparable:
         return [_split(collator([example]), 1)[0] for example in examples]
