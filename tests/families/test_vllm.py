@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 import vllm_stub
@@ -139,3 +141,13 @@ def test_only_what_was_encoded_last_is_sampled(tmp_path, vllm):
     made.vllm_generation.encoded = PromptIds([[1, 2]], prompts, {}, ["a"])
     with pytest.raises(RuntimeError, match="not those that were encoded last"):
         made.vllm_generation.generate([[3, 2]], [["x"]], 1)
+
+
+def test_trl_leaves_no_rank_behind(tmp_path):
+    """It sets variables by which every later process of these tests would call itself a rank."""
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    before = [os.environ.get(name) for name in names]
+    with pytest.MonkeyPatch.context() as patched:
+        vllm_stub.install(patched)
+        trainer("llava", tmp_path, use_vllm=True, vllm_mode="colocate")
+    assert [os.environ.get(name) for name in names] == before

@@ -140,7 +140,8 @@ class Client:
 def install(monkeypatch, processor=None, **client):
     """For TRL, vLLM is there, in this process, and at the other end of every address."""
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)  # TRL sets them; now they are put back
+        monkeypatch.setenv(name, "")  # TRL sets them; so they are put back as they were
+        monkeypatch.delenv(name)
     parts = {
         "is_vllm_available": lambda *_, **__: True,
         "LLM": LLM,
