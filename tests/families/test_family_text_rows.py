@@ -40,6 +40,7 @@ def length(completions, **_):
     return [float(len(completion[0]["content"])) for completion in completions]
 
 
+@pytest.mark.families
 @zoo.EACH
 def test_grpo_takes_rows_with_and_without_a_picture(family, vlm_of, tmp_path):
     model, processor = vlm_of

@@ -42,6 +42,7 @@ def test_an_engine_is_asked_what_training_sees(family, tmp_path, vllm):
     assert engine.synced == len(list(made.model.named_parameters()))
 
 
+@pytest.mark.families
 @EACH
 def test_a_server_is_told_where_the_images_are(family, checkpoint, tmp_path, monkeypatch):
     """Or a family that makes several runs of one image is refused."""
