@@ -24,7 +24,7 @@ test: setup
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
-# Training on tiny checkpoints of every model family; make test has three of them.
+# Training on tiny checkpoints of every model family; make test has two of them.
 test-families: setup
 	rm -f build/families.jsonl && mkdir -p build
 	PERCBAL_FAMILIES_OUT=$(CURDIR)/build/families.jsonl \

@@ -14,6 +14,7 @@ def test_the_walk_works_as_printed(tmp_path: Path) -> None:
         follow(heading, tmp_path, "journey.md")
 
 
+@pytest.mark.slow
 def test_the_walk_to_saved_rollouts_with_two_steps_of_fine_tuning(tmp_path: Path) -> None:
     for heading in WALK:
         if heading != "Diagnose":

@@ -38,7 +38,7 @@ FAMILIES = {
     "qwen3_5_think": Family(zoo_qwen.qwen3_5),
     "qwen3_5_nothink": Family(zoo_qwen.qwen3_5_nothink),
     "internvl": Family(zoo_others.internvl),
-    "smolvlm": Family(zoo_others.smolvlm, fast=True),
+    "smolvlm": Family(zoo_others.smolvlm),
     "idefics3": Family(zoo_others.idefics3),
     "gemma3": Family(zoo_llava.gemma3),
     "mistral3": Family(zoo_others.mistral3),

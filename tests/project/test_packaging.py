@@ -177,6 +177,7 @@ def test_the_tensor_library_binds_to_the_stable_interface_alone():
     assert not [s for s in symbols.splitlines() if " at::" in s or " c10::" in s]
 
 
+@pytest.mark.slow  # a minute of compiling; `make sanitize` does it under sanitizers
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
 def test_the_core_builds_without_torch_and_passes_its_own_tests(tmp_path):
     for command in (
