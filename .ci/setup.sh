@@ -32,15 +32,22 @@ print(f"percbal: using torch {torch.__version__} ({kind} build)")'
 
 # The torchvision of this torch, and it alone: asked for with percbal, pip takes the newest and, to suit it,
 # another torch, gigabytes of CUDA.
+vision=yes
 "$VENV/bin/python" -c 'import sys, importlib.util as util; sys.exit(not util.find_spec("torchvision"))' ||
-  pip --no-deps "$("$VENV/bin/python" .ci/torch_bound.py --torchvision)"
+  pip --no-deps "$("$VENV/bin/python" .ci/torch_bound.py --torchvision)" || vision=no
 
 pip "setuptools>=77" wheel ninja pybind11
 # No build isolation: an isolated build would download a torch of its own.
-pip --no-build-isolation -e ".[test,bench,dev]"
+if [ "$vision" = yes ]; then
+  pip --no-build-isolation -e ".[test,bench,dev]"
+else
+  echo "percbal: there is no torchvision for this torch, so models whose processors need it are left out"
+  "$VENV/bin/python" .ci/torch_bound.py --needs | pip -r /dev/stdin
+  pip --no-build-isolation --no-deps -e .
+fi
 # Beside a CPU torch, PyPI's torchvision lacks its compiled operators, which no image processor uses, and
 # fails in the one file that describes them to torch.compile.
-"$VENV/bin/python" -c "import torchvision" 2>/dev/null ||
+[ "$vision" = no ] || "$VENV/bin/python" -c "import torchvision" 2>/dev/null ||
   : >"$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/_meta_registrations.py"
 
 "$VENV/bin/python" -c '

@@ -1,7 +1,8 @@
 """Which versions of torch percbal takes, read from pyproject.toml, where they stand once.
 
 `torch_bound.py` prints them as pip takes them; `torch_bound.py --here` exits with 0 if this Python
-has such a torch, and with 1 if not; `torch_bound.py --torchvision` prints the one of this torch.
+has such a torch, and with 1 if not; `torch_bound.py --torchvision` prints the one of this torch;
+`torch_bound.py --needs` prints what tests need beside torch and torchvision.
 """
 
 import re
@@ -28,6 +29,15 @@ def torchvision_of(version: str) -> str:
     return f"torchvision==0.{int(minor) + 15}.{patch}"
 
 
+def needs(extras: tuple[str, ...] = ("test", "bench", "dev")) -> list[str]:
+    """What these extras ask for, percbal's own extras among them resolved."""
+    found = [need for need in PROJECT["dependencies"] if need != BOUND]
+    for need in (need for extra in extras for need in PROJECT["optional-dependencies"][extra]):
+        own = re.fullmatch(r"percbal\[(.*)\]", need)
+        found += needs(tuple(own[1].split(","))) if own else [need]
+    return [need for need in dict.fromkeys(found) if not need.startswith("torchvision")]
+
+
 def torch_here() -> bool:
     try:
         import torch
@@ -43,5 +53,7 @@ if __name__ == "__main__":
         import torch
 
         print(torchvision_of(torch.__version__))
+    elif "--needs" in sys.argv:
+        print(*needs(), sep="\n")
     else:
         print(BOUND)

@@ -84,3 +84,10 @@ def test_torchvision_is_that_of_the_torch():
     """As their releases say: torchvision 0.26.0 needs torch 2.11.0, and 0.28.0 torch 2.13.0."""
     assert BOUND["torchvision_of"]("2.11.0+cu130") == "torchvision==0.26.0"
     assert BOUND["torchvision_of"]("2.13.0+cpu") == "torchvision==0.28.0"
+
+
+def test_without_a_torchvision_the_other_needs_are_installed():
+    """torch 2.15 came out before the torchvision that goes with it."""
+    needs = BOUND["needs"]()
+    assert {"trl>=1.16,<2", "peft>=0.21", "pytest", "ruff", "numpy"} <= set(needs)
+    assert not any(need.startswith(("torch>", "torchvision", "percbal")) for need in needs)
