@@ -38,7 +38,6 @@ def _add_check(parts: Any) -> None:
         help="which training is meant; grpo needs no responses (default: %(default)s)",
     )
     parser.add_argument("--max-length", type=int, help="as for percbal sft")
-    parser.add_argument("--chat-template-kwargs", help="options of the chat template, as JSON")
     add_format_options(parser)
     parser.add_argument("--tag-tokens", default="segment", help="likewise")
     parser.add_argument("--workers", type=int, help="processes (default: up to 8)")
@@ -82,7 +81,7 @@ def run_check(args: argparse.Namespace) -> None:
             raise ValueError(f"there is no directory {path.parent}")
     processor = load_processor(args.model)
     sft = args.trainer == "sft"
-    asking = asking_of(args, args.chat_template_kwargs)
+    asking = asking_of(args)
     encode: Any = (
         SegmentCollator(processor, tag_tokens=args.tag_tokens, asking=asking)
         if sft

@@ -28,7 +28,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--max-new-tokens", type=int, help="of a response (default: 1.5 times the true one)"
     )
-    parser.add_argument("--chat-template-kwargs", help="options of the chat template, as JSON")
     add_format_options(parser)
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument("--out", type=Path, help="write everything, every completion too, as JSON")
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     from percbal.models.loading import load_vlm
 
     task = task_of(args)
-    asking = asking_of(args, args.chat_template_kwargs)
+    asking = asking_of(args)
     if args.out is not None and not args.out.parent.is_dir():
         raise ValueError(f"--out: there is no directory {args.out.parent}")
     model, processor = load_vlm(args.model, dtype=args.dtype)

@@ -13,7 +13,8 @@ OPTIONS = {option.name: option for option in fields(ResponseFormatArguments)}
 
 
 def add_format_options(parser: Any) -> None:
-    """Those of `ResponseFormatArguments`, with its words and defaults."""
+    """Those of `ResponseFormatArguments`, with its words and defaults, and the template's."""
+    parser.add_argument("--chat-template-kwargs", help="options of the chat template, as JSON")
     for name, option in OPTIONS.items():
         kind: dict[str, Any] = {"help": option.metadata["help"]}
         if name == "perception_tags":
@@ -23,8 +24,8 @@ def add_format_options(parser: Any) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", **kind)
 
 
-def asking_of(args: argparse.Namespace, template: str | None) -> Asking:
+def asking_of(args: argparse.Namespace) -> Asking:
     """How a model is asked, by parsed options. ValueError for one that is impossible."""
     given = {name: getattr(args, name) for name in OPTIONS}
     kept = {name: value for name, value in given.items() if value is not None}
-    return ResponseFormatArguments(**kept).asking(template)
+    return ResponseFormatArguments(**kept).asking(args.chat_template_kwargs)

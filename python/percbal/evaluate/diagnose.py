@@ -19,7 +19,6 @@ from percbal.evaluate.generation import complete
 from percbal.evaluate.intervals import Interval, wilson_interval
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
-from percbal.responses.thoughts import without_thoughts
 
 if TYPE_CHECKING:
     from percbal.tasks.base import Instance, Score, Task
@@ -143,8 +142,9 @@ def _true_beginning(task: Task, instance: Instance, asking: Asking) -> str:
 def _record(
     task: Task, asking: Asking, instance: Instance, completion: str, reasoned: str
 ) -> Record:
-    seen = task.score(without_thoughts(asking.read(completion)), instance.truth)
-    told = task.score(without_thoughts(asking.read(reasoned)), instance.truth)
+    tagged = asking.response_format.tagged  # behind the thoughts
+    seen = task.score(tagged(completion), instance.truth)
+    told = task.score(tagged(reasoned), instance.truth)
     return Record(
         index=instance.index,
         completion=completion,
@@ -164,9 +164,8 @@ def _reason(score: Score, asking: Asking, completion: str) -> str:
     if asking.plain or score.parsed:
         return score.reason
     reading = asking.response_format.read(completion)
-    return (
-        "; ".join(dict.fromkeys(why.problem for why in reading.refusals.values())) or score.reason
-    )
+    problems = dict.fromkeys(why.problem for why in reading.refusals.values())
+    return "; ".join(problems) or score.reason
 
 
 def _batches(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from percbal.responses.prompt import OPTIONS
+from percbal.responses.prompt import without_options
 
 
 class AsSampled:
@@ -45,8 +45,7 @@ class AsSampled:
 
     def apply_chat_template(self, messages: Any, **options: Any) -> Any:
         """With the options that the conversation carries."""
-        own = dict(messages[0]).get(OPTIONS) or {}
-        plain = [{k: v for k, v in message.items() if k != OPTIONS} for message in messages]
+        plain, own = without_options(messages)
         if self._template is not None:
             options.setdefault("chat_template", self._template)
         return self._processor.apply_chat_template(plain, **{**options, **own})

@@ -13,7 +13,7 @@ from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from percbal.grpo.position_guard import difference_alone, differs
 from percbal.responses.asking import Asking
-from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids, render
+from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids
 from percbal.responses.thoughts import opens_thoughts
 from percbal.segments.sampled import GeneratedSegments
 
@@ -29,6 +29,7 @@ class Prompting:
     use_vllm: bool
     vllm_generation: Any
     _is_vlm: bool
+    _texts: list[str]  # of the prompts that were encoded last, as rendered
     _segmented: GeneratedSegments | None  # the last rollouts of this rank
 
     def _set_up_prompts(self, asking: Asking) -> None:
@@ -40,25 +41,21 @@ class Prompting:
     def _tokenize_prompts(self, prompts: list[Any]) -> Any:
         """Of rollouts, and of what the policy is asked to judge them."""
         if not is_conversational({"prompt": prompts[0]}):  # plain text, which has no template
+            self._texts = prompts
             return super()._tokenize_prompts(prompts)  # type: ignore[misc]
         if self._is_vlm:
             prompts = [prepare_multimodal_messages(prompt) for prompt in prompts]
         encoded = self._encoded(prompts)
+        self._texts = encoded.texts
         if self.use_vllm:
             self.vllm_generation.encoded = encoded
         return encoded[:3]
 
     def _generate(self, prompts: list[Any]) -> Any:
+        made = super()._generate(prompts)  # type: ignore[misc]
         self._prompts = prompts
-        self._thinking = [
-            opens_thoughts(
-                prompt
-                if isinstance(prompt, str)
-                else render(self.processing_class, prompt, **self._template_options())
-            )
-            for prompt in prompts
-        ]
-        return super()._generate(prompts)  # type: ignore[misc]
+        self._thinking = [opens_thoughts(text) for text in self._texts]
+        return made
 
     def _encoded(self, prompts: list[Any]) -> PromptIds:
         return prompt_ids(self.processing_class, prompts, **self._template_options())

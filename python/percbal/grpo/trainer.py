@@ -163,16 +163,13 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         )
         readable = self._as_rewards_read(completions)
         columns = self._label_free_columns(prompts, completion_ids_list)
+        if readable is not completions:
+            columns["tagged_completions"] = readable
         inputs = [
             {**row, **{name: values[i] for name, values in columns.items()}}
             for i, row in enumerate(inputs)
         ]
         self._log_completion_extra("group", self._group_names(len(prompts)))
-        if readable is not completions:
-            inputs = [
-                {**row, "tagged_completions": text}
-                for row, text in zip(inputs, readable, strict=True)
-            ]
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
         rewards = without_extremes(rewards)
         settle_failures(self, prompts, completions, rewards)

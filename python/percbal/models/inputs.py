@@ -13,9 +13,9 @@ Ids = Sequence[int]
 PER_TOKEN = ("token_type_ids", "mm_token_type_ids")  # fields with one value for each prompt token
 
 
-def left_padded(rows: Sequence[Ids], value: int, width: int = 0) -> Tensor:
-    """(B, T) int64, T the longest row or ``width`` if that is more."""
-    width = max(width, *(len(row) for row in rows))
+def left_padded(rows: Sequence[Ids], value: int) -> Tensor:
+    """(B, T) int64, T the longest row."""
+    width = max(len(row) for row in rows)
     return torch.tensor([[value] * (width - len(row)) + list(row) for row in rows])
 
 

@@ -41,6 +41,12 @@ def with_options(messages: Messages, options: Mapping[str, Any] | None) -> list[
     return copies
 
 
+def without_options(messages: Messages) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The messages alone, and the options that they carry."""
+    plain = [{k: v for k, v in message.items() if k != OPTIONS} for message in messages]
+    return plain, dict(messages[0].get(OPTIONS) or {})
+
+
 def render(processor: Any, messages: Messages, *, finished: bool = False, **options: Any) -> str:
     """The text of a conversation by the chat template of a processor or a tokenizer.
 
@@ -56,8 +62,8 @@ def render(processor: Any, messages: Messages, *, finished: bool = False, **opti
             f"{type(processor).__name__} has no chat template: a model that was not trained on "
             "conversations must be given one (chat_template.jinja beside its processor)"
         )
-    options = {**options, **(messages[0].get(OPTIONS) or {})}
-    messages = [{k: v for k, v in message.items() if k != OPTIONS} for message in messages]
+    messages, own = without_options(messages)
+    options |= own
     if finished:
         return processor.apply_chat_template(messages, tokenize=False, **options)
     role = messages[-1]["role"]
