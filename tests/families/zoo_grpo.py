@@ -24,7 +24,8 @@ def length(completions, **_):
     return [float(len(completion[0]["content"])) for completion in completions]
 
 
-def trainer(name, tmp_path, rewards=None, **options):
+def trainer(name, tmp_path, rewards=None, shown=None, **options):
+    """shown: its rows, by default those of `rows`."""
     model, processor = load_vlm(FAMILIES[name].build(tmp_path / "model"))
     torch.manual_seed(0)
     settings = {
@@ -44,7 +45,7 @@ def trainer(name, tmp_path, rewards=None, **options):
         "disable_tqdm": True,
     }
     args = BalancedGRPOConfig(str(tmp_path / "out"), **(settings | options))
-    data = Dataset.from_list([{**row, "images": row["images"]} for row in rows()])
+    data = Dataset.from_list(rows() if shown is None else shown)
     return BalancedGRPOTrainer(
         model,
         [length] if rewards is None else rewards,

@@ -17,7 +17,7 @@ def check_images(row: Row, n_images: int | None = None) -> None:
     Messages without any image part may have images: they are shown before the first text.
     """
     if n_images is None:
-        n_images = _count(row)
+        n_images = len(images_of(row))
     prompt = row.get("messages") if row.get("prompt") is None else row["prompt"]
     messages = prompt if isinstance(prompt, list) else []
     contents = [m.get("content") for m in messages if isinstance(m, Mapping)]
@@ -36,10 +36,11 @@ def row_name(row: Row, place: str) -> str:
     return place if index is None else f"example {index}"
 
 
-def _count(row: Row) -> int:
+def images_of(row: Row) -> list[Any]:
+    """Those of either column; none for a row of text. BadRow where ``images`` is no list."""
     images = row.get("images")
     if images is None:
-        return int(row.get("image") is not None)
+        return [] if row.get("image") is None else [row["image"]]
     if not isinstance(images, (list, tuple)):
         raise BadRow(f"images must be a list, got {images!r:.40}")
-    return len(images)
+    return list(images)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from percbal.grpo.guard import RewardError
 from percbal.models.finite import from_all_ranks, keep_weights
-from percbal.rewards.texts import content_text
+from percbal.responses.prompt import content_text
 
 
 def settle_failures(trainer: Any, prompts: Any, completions: Any, rewards: Tensor) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from trl.data_utils import is_conversational, prepare_multimodal_messages
 
+from percbal.data.rows import images_of
 from percbal.grpo.position_guard import difference_alone, differs
 from percbal.responses.asking import Asking
 from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids
@@ -97,8 +98,7 @@ class Prompting:
                 )
             return row
         if parts:
-            found = [row.get("image")] if row.get("images") is None else row["images"]
-            images = [image for image in found if image is not None]
+            images = [image for image in images_of(row) if image is not None]
             row = {**row, "images": images}
             prompt = _with_empty_parts(prompt, images)
         return {**row, "prompt": self.asking.prompt(prompt, options)}

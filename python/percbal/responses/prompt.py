@@ -124,7 +124,7 @@ def _ended(processor: Any, text: str, completion: Messages) -> str:
 
     A model that is trained on the template of LLaVA-1.5 would else never learn to stop.
     """
-    said = text_of(completion[-1].get("content")).rstrip()
+    said = content_text(completion[-1].get("content")).rstrip()
     if not said or not text.rstrip().endswith(said):
         return text
     return text + (getattr(getattr(processor, "tokenizer", processor), "eos_token", None) or "")
@@ -137,7 +137,7 @@ def _one_turn(messages: list[Any], at: int) -> list[Any]:
     }:
         return messages
     first, second = (message["content"] for message in messages[at - 1 : at + 1])
-    text = text_of(first) + text_of(second)
+    text = content_text(first) + content_text(second)
     content = text if isinstance(first, str) else [{"type": "text", "text": text}]
     return [*messages[: at - 1], {**messages[at - 1], "content": content}, *messages[at + 1 :]]
 
@@ -154,7 +154,7 @@ def _split(whole: str, completion: Messages, shared: int) -> tuple[str, str]:
             f"completion must be one message, got {len(completion)}; or train with "
             "train_prompt=conversation"
         )
-    text = text_of(completion[0].get("content"))
+    text = content_text(completion[0].get("content"))
     for response in dict.fromkeys((text, text.strip())):
         at = whole.find(response, shared)
         if at < 0:
@@ -164,11 +164,14 @@ def _split(whole: str, completion: Messages, shared: int) -> tuple[str, str]:
     raise ValueError(f"the chat template changes the response, so it cannot be found: {text!r:.60}")
 
 
-def text_of(content: Any) -> str:
+def content_text(content: Any) -> str:
     """The text of a message's content, a string or a list of parts."""
     if isinstance(content, str):
         return content
-    return "".join(part.get("text") or "" for part in content or ())
+    if not isinstance(content, (list, tuple)):
+        return ""
+    texts = [part.get("text") for part in content if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def given_ids(tokenizer: Any, completion: str, beginning: str) -> list[int]:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from percbal.responses.copied import copies_an_answer, words
-from percbal.rewards.texts import content_text, labels, read_parts, readable
+from percbal.responses.prompt import content_text
+from percbal.rewards.texts import labels, read_parts, readable
 from percbal_ops import group_agreement as mean_similarity
 
 

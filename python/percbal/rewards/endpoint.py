@@ -11,8 +11,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from percbal.responses.copied import words
+from percbal.responses.prompt import content_text
 from percbal.rewards.blind import blind_messages, blind_reanswer
-from percbal.rewards.texts import content_text, read_parts, readable
+from percbal.rewards.texts import read_parts, readable
 
 LARGEST_REPLY = 2**22  # bytes
 INSTRUCTION = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from percbal.responses.labels import label_text
+from percbal.responses.prompt import content_text
 from percbal.responses.spans import Spans, find_spans
 from percbal.responses.thoughts import without_thoughts
 
@@ -27,16 +28,6 @@ def _whole_text(completion: Any) -> str:
         return ""
     turns = [turn for turn in completion if isinstance(turn, dict)]
     return "\n".join(content_text(t.get("content")) for t in turns if t.get("role") == "assistant")
-
-
-def content_text(content: Any) -> str:
-    """The text of a message's content, a string or a list of parts."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, (list, tuple)):
-        return ""
-    texts = [part.get("text") for part in content if isinstance(part, dict)]
-    return "".join(text for text in texts if isinstance(text, str))
 
 
 def read_parts(completions: Sequence[Any]) -> list[Spans]:

@@ -19,10 +19,10 @@ from trl.data_utils import is_conversational, prepare_multimodal_messages
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from percbal.data.lines import BadRow
-from percbal.data.rows import check_images, row_name
+from percbal.data.rows import check_images, images_of, row_name
 from percbal.responses.asking import Asking
 from percbal.responses.format_tags import TagFormat
-from percbal.responses.prompt import OPTIONS, Begin, images_in, text_of, trained_turn
+from percbal.responses.prompt import OPTIONS, Begin, content_text, images_in, trained_turn
 from percbal.responses.spans import Tags
 from percbal.segments.tagged import (
     OTHER,
@@ -121,7 +121,7 @@ class SegmentCollator:
 
     def _rendered(self, example: Example, row: int) -> dict[str, Any]:
         """Prompt and completion as text, and the images: what the stock collator tokenises."""
-        images = _images_of(example)
+        images = images_of(example)
         if not is_conversational(dict(example)):
             if self.asking.adds or self.asking.template or example.get(OPTIONS):
                 raise SegmentError(
@@ -187,21 +187,16 @@ def trained_rows(labels: Tensor) -> Tensor:
 def _response(example: Example) -> str:
     """What the completion says, as it stands in the data."""
     completion = example["completion"]
-    return completion if isinstance(completion, str) else text_of(completion[-1].get("content"))
-
-
-def _images_of(example: Example) -> list[Any]:
-    """Those of either column; none for a row of text."""
-    if example.get("images") is not None:
-        return list(example["images"])
-    return [example["image"]] if example.get("image") is not None else []
+    return (
+        completion if isinstance(completion, str) else content_text(completion[-1].get("content"))
+    )
 
 
 def image_count(example: Example) -> int:
     """Images of an example, in its columns and within its messages."""
     messages = example["prompt"] if isinstance(example["prompt"], list) else []
     parts = [p for m in messages if isinstance(m["content"], list) for p in m["content"]]
-    return len(_images_of(example)) + sum(part.get("image") is not None for part in parts)
+    return len(images_of(example)) + sum(part.get("image") is not None for part in parts)
 
 
 def _name_of(example: Example, row: int) -> str:
