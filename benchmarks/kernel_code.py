@@ -22,7 +22,10 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results"
 ARCHITECTURES = (80, 90, 100)
 ELEMENT_SIZE = {"bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
-KERNELS = ("statistics", "loss and gradient", "gradient", "weighted sum", "scale")
+ROW_KERNELS = ("statistics", "loss and gradient", "gradient")
+LOGPROB_KERNELS = ("log-probability", "its gradient")
+SMALL_KERNELS = ("weighted sum", "scale", "split into segments", "segment results")
+KERNELS = (*ROW_KERNELS, *LOGPROB_KERNELS, *SMALL_KERNELS)
 FLAGS = ("smoothed", "capped", "weighted", "shifted")
 FACTS = ("registers", "local_bytes", "local_in_loops", "wide_loads", "wide_stores")
 
@@ -35,9 +38,12 @@ def every_request() -> list[dict]:
     """All that differ in code: without smoothing the gradient knows no class weights."""
     return [
         request(kernel, arch, dtype, **dict(zip(FLAGS, flags, strict=True)))
-        for kernel, arch, dtype in itertools.product(KERNELS[:3], ARCHITECTURES, ELEMENT_SIZE)
+        for kernel, arch, dtype in itertools.product(
+            ROW_KERNELS + LOGPROB_KERNELS, ARCHITECTURES, ELEMENT_SIZE
+        )
         for flags in itertools.product((False, True), repeat=len(FLAGS))
-        if kernel != "gradient" or flags[0] or not flags[2]
+        if (kernel != "gradient" or flags[0] or not flags[2])
+        and (kernel not in LOGPROB_KERNELS or not (flags[0] or flags[2]))
     ]
 
 
@@ -88,7 +94,8 @@ def write_csv(facts: list[dict]) -> Path:
 
 def signature(asked: dict) -> tuple:
     """The jitted function, the types of its arguments, its constants and its warps."""
-    from percbal_ops.losses.triton import launch, scalar_passes, two_pass
+    from percbal_ops.linear.triton import logprob_kernels
+    from percbal_ops.losses.triton import launch, scalar_passes, segment_kernels, two_pass
 
     dtype, kernel = asked["dtype"], asked["kernel"]
     size, smoothed = ELEMENT_SIZE[dtype], asked.get("smoothed", False)
@@ -96,20 +103,35 @@ def signature(asked: dict) -> tuple:
     shifted = asked.get("shifted", False)
     types = dict.fromkeys(("logits_ptr", "dlogits_ptr", "x_ptr"), f"*{dtype}")
     types |= {"target_ptr": "*i64", "n_elements": "i64", "n_rows": "i32"}
-    types |= dict.fromkeys(("smoothing", "z_loss", "softcap"), "fp64")
+    types |= dict.fromkeys(("smoothing", "z_loss", "softcap", "temperature"), "fp64")
     integers = "vocab row_stride target_stride row_weight_stride row_grad_stride ignore_index"
+    integers += " ids_stride segments"
     types |= dict.fromkeys(integers.split(), "i32")
     if kernel == "weighted sum":
         return scalar_passes.weighted_sum_kernel, types, work, {"BLOCK": 1024}, 8
     if kernel == "scale":
         return scalar_passes.scale_kernel, types, work, {"BLOCK": 4096}, 8
+    if kernel in SMALL_KERNELS:
+        names = "ids_ptr", "count_ptr", "masked_target_ptr", "masked_ids_ptr"
+        types |= dict.fromkeys(names, "*i64") | {"inverse_ptr": "*fp64"}
+        constants = {"SEGMENTS": 2, "BLOCK": 2048, "given_ptr": None}
+        split = kernel == "split into segments"
+        function = segment_kernels.split_kernel if split else segment_kernels.results_kernel
+        return function, types, work, constants, 8
     constants = {"SMOOTHED": smoothed, "CAPPED": asked.get("capped", False)}
-    constants |= {"SHIFTED": shifted, "PACKED": True}
+    constants |= {"SHIFTED": shifted, "PACKED": True, "AHEAD": launch.AHEAD}
     if not asked.get("weighted", False):
         constants |= {"class_weight_ptr": None, "weight_sum_ptr": None}
     if kernel == "gradient":
         block, warps = launch.tiling(size, size == 8)
         return two_pass.gradient_kernel, types, work, constants | {"BLOCK": block}, warps
+    if kernel in LOGPROB_KERNELS:
+        block, warps = launch.tiling(size, constants["CAPPED"])
+        first = kernel == LOGPROB_KERNELS[0]
+        function = (
+            logprob_kernels.logprob_kernel if first else logprob_kernels.logprob_gradient_kernel
+        )
+        return function, types, work, constants | {"BLOCK": block}, warps
     two = kernel == "loss and gradient"
     heavy = smoothed or constants["CAPPED"]
     block, warps = launch.tiling(size, heavy)

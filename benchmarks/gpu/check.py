@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpu.facts import REHEARSAL, Facts, Found
 from gpu.inputs import KERNELS, PLAIN, Outputs, Rows, make_rows
+from percbal_ops.linear import logprob_rows
 from percbal_ops.losses import reference
 from percbal_ops.losses.options import LossOptions
 
@@ -55,6 +56,33 @@ def largest_errors(rows: Rows, got: Outputs) -> dict[str, float]:
     return worst
 
 
+def check_logprob(rows: Rows) -> Found:
+    """The row kernels of linear_token_logprob: both outputs and the gradient of both."""
+    z, y = rows.logits, rows.target.clamp(min=0)
+    options, up = (0.7, 0.0), rows.row_weight
+    logprob, entropy, stats = torch.ops.percbal.token_logprob_rows(z, y, *options)
+    gradient = z.clone()
+    torch.ops.percbal.token_logprob_gradient_(gradient, y, stats, up, up.neg(), *options)
+    worst = dict.fromkeys(("logprob", "entropy", "gradient"), 0.0)
+    for begin in range(0, z.shape[0], STEP):
+        part = slice(begin, begin + STEP)
+        truth = z[part].double()
+        found = logprob_rows.token_logprob_rows(truth, y[part], *options)
+        ups = up[part].double(), up[part].double().neg()
+        logprob_rows.token_logprob_gradient_(truth, y[part], found[2], *ups, *options)
+        size = truth.abs().amax(1, keepdim=True).clamp(min=1e-30)
+        errors = {
+            "logprob": relative(logprob[part], found[0]),
+            "entropy": relative(entropy[part], found[1]),
+            "gradient": float(((gradient[part].double() - truth).abs() / size).amax()),
+        }
+        worst = {k: max(worst[k], x) if x == x else x for k, x in errors.items()}
+    allowed = {"logprob": 2e-5, "entropy": 2e-5, "gradient": ALLOWED["gradient"]}
+    if not all(worst[k] <= allowed[k] for k in worst):
+        raise AssertionError(f"allowed are {allowed}, found {worst}")
+    return {k: float(f"{x:.2e}") for k, x in worst.items()}
+
+
 def relative(ours: Tensor, truth: Tensor) -> float:
     """Where the truth is 0, as of ignored rows, ours has to be."""
     error = (ours.double() - truth).abs() / truth.abs()
@@ -69,6 +97,7 @@ def main() -> None:
             if name.startswith("CUDA C++") and vocab % 8:
                 continue  # its rows start on 16 bytes
             facts.measure(f"{name}, {rows}", lambda n=name, r=rows: check(n, r))
+        facts.measure(f"log-probability, {rows}", lambda r=rows: check_logprob(r))
     facts.exit()
 
 

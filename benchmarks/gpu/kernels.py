@@ -1,6 +1,6 @@
 """Times of the kernels alone, by CUDA graphs, beside what the machine does at most.
 
-python -m gpu.kernels ceilings times host sweep logprob      # $RESULTS/facts.jsonl
+python -m gpu.kernels ceilings times host sweep around logprob dropped      # $RESULTS/facts.jsonl
 """
 
 from __future__ import annotations
@@ -10,20 +10,27 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
 
 import torch
+from torch import Tensor
 
 import percbal_ops
-from gpu.clock import copy_rate, eager_ms, graph_ms
+from gpu.clock import copy_rate, eager_ms, graph_ms, peak_bytes
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, must_apply, two_pass
+from percbal_ops.linear import chunks
+from percbal_ops.losses import api
+from percbal_ops.losses.segments import Segments, plain_segment_results, split_segments
 from percbal_ops.losses.triton import hopper
 from percbal_ops.losses.triton import launch as triton_kernels
 from percbal_ops.losses.triton.launch import Tiling
 
 VOCABS = (4096,) if REHEARSAL else (152064, 128256, 50264, 50257, 32000, 16384, 8192)
 HEAD = (64, 16, 512) if REHEARSAL else (8192, 3584, 152064)  # N, D, V of Qwen2.5-VL-7B
-LOGPROB = (64, 16, 512) if REHEARSAL else (2048, 3584, 152064)
+LOGPROBS = ((64, 16, 512),) if REHEARSAL else ((2048, 3584, 152064), HEAD)
+LEVELS = ("logits", "hidden", "head")
 HOST_ROWS = (8,) if REHEARSAL else (512, 2048, 8192)
 TILES = (  # columns, warps
     (256, 1), (512, 1), (1024, 1), (512, 2), (1024, 2), (2048, 2), (1024, 4), (2048, 4), (4096, 4),
@@ -91,12 +98,24 @@ def host(n: int, vocab: int) -> Found:
         z.grad = None
         percbal_ops.cross_entropy(z, rows.target).backward()
 
+    with mock.patch.multiple(api, split=plain_split, segment_results=plain_results):
+        plain = eager_ms(segments)
     return {
+        "segments_in_plain_torch_eager_ms": plain,
         "segments_eager_ms": eager_ms(segments),
         "segments_graph_ms": graph_ms(segments),
         "mean_eager_ms": eager_ms(mean),
         "mean_graph_ms": graph_ms(mean),
     }
+
+
+def plain_split(target: Tensor, ids: Tensor, weights: Tensor, counts: None, *rest: Any) -> Any:
+    """losses.segments.split by the operators of torch that the kernel replaces."""
+    return Segments(*split_segments(target, ids, weights, counts, rest[0]))
+
+
+def plain_results(loss: Tensor, square: Tensor, parts: Segments) -> Any:
+    return plain_segment_results(loss.detach(), square, parts.ids, parts.inverse)
 
 
 @contextlib.contextmanager
@@ -145,7 +164,8 @@ def cluster_over_logits(rows: Rows) -> Found:
 
 
 def logprob(n: int, d: int, v: int) -> Found:
-    """linear_token_logprob, forward alone and with its backward."""
+    """linear_token_logprob, forward alone and with its backward, beside the four products it takes
+    and the kernels on rows between them."""
     x, w = random(n, d).requires_grad_(), random(v, d).mul_(d**-0.5).requires_grad_()
     y = torch.randint(v, (n,), device=DEVICE)
 
@@ -159,7 +179,75 @@ def logprob(n: int, d: int, v: int) -> Found:
 
     with torch.no_grad():
         alone = eager_ms(forward, 3)
-    return {"forward_ms": alone, "forward_backward_ms": eager_ms(both, 3)}
+    found = {"forward_ms": alone, "forward_backward_ms": eager_ms(both, 3)}
+    with percbal_ops.use_cuda_backend("reference"):
+        found["with_plain_rows_ms"] = eager_ms(both, 1)
+    with torch.no_grad():
+        z, dx, dw = x @ w.t(), torch.empty_like(x), torch.empty_like(w)
+        found["products_ms"] = (
+            2 * graph_ms(lambda: torch.mm(x, w.t(), out=z), 2)
+            + graph_ms(lambda: torch.mm(z, w, out=dx), 2)
+            + graph_ms(lambda: torch.mm(z.t(), x, out=dw), 2)
+        )
+        options = 0.9, 0.0
+        _, entropy, stats = torch.ops.percbal.token_logprob_rows(z, y, *options)
+        rows = torch.ops.percbal
+        found["rows_ms"] = graph_ms(lambda: rows.token_logprob_rows(z, y, *options))
+        given = y, stats, entropy, entropy, *options
+        # over its own output: the time does not depend on the values
+        found["rows_gradient_ms"] = graph_ms(lambda: rows.token_logprob_gradient_(z, *given))
+    return found
+
+
+def dropped(level: str, asked: bool) -> Found:
+    """The segment loss from hidden states where a fifth of the tokens is labelled, a tenth of those
+    perception; asked: the host learns which they are."""
+    n, d, v = HEAD
+    torch.manual_seed(0)
+    x, w = random(n, d).requires_grad_(), random(v, d).mul_(d**-0.5).requires_grad_()
+    y = torch.randint(v, (n,), device=DEVICE)
+    ids = torch.full((n,), -1, device=DEVICE)
+    ids[::5] = (torch.arange(len(ids[::5]), device=DEVICE) >= n // 50).long()
+    weights = torch.tensor([0.5, 0.5], device=DEVICE)
+
+    def step() -> percbal_ops.SegmentOutput:
+        x.grad = w.grad = None
+        out = percbal_ops.linear_segment_cross_entropy(x, w, y, ids, weights, grad_norm=level)
+        out.loss.backward()
+        return out
+
+    may_ask, chunks.may_ask = chunks.may_ask, lambda *_: asked
+    try:
+        norms = [round(norm, 6) for norm in step().segment_grad_norm.tolist()]
+        ms = eager_ms(step, 5)
+        return {"ms": ms, "peak_bytes": peak_bytes(step), "norms": norms}
+    finally:
+        chunks.may_ask = may_ask
+
+
+@contextlib.contextmanager
+def setting(**values: object) -> Iterator[None]:
+    """Names of losses/triton/launch.py with other values."""
+    before = {name: getattr(triton_kernels, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(triton_kernels, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(triton_kernels, name, value)
+
+
+def scale(rows: Rows, block: int, warps: int, programs: int) -> Found:
+    """A gradient times its upstream, in place: one read, one write."""
+    z, factor = rows.logits, torch.tensor(-1.0, device=DEVICE)
+    with setting(SCALE_BLOCK=block, SCALE_WARPS=warps, SCALE_PROGRAMS=programs):
+        return {"ms": graph_ms(lambda: triton_kernels.scale_(z, factor), 2, 5)}
+
+
+def ahead(rows: Rows, yes: bool) -> Found:
+    with setting(AHEAD=yes):
+        return {"ms": graph_ms(lambda: two_pass(rows), 3, 5)}
 
 
 def run_ceilings(facts: Facts) -> None:
@@ -195,8 +283,28 @@ def run_sweep(facts: Facts) -> None:
             facts.measure(key, lambda w=work, r=rows, b=block, n=warps: tile(r, w, b, n))
 
 
+def run_around(facts: Facts) -> None:
+    rows = make_rows(VOCABS[0])
+    for block, warps in ((2048, 4), (4096, 4), (4096, 8), (8192, 8), (8192, 4)):
+        for programs in (1024, 2112, 1 << 30):
+            key = f"scale {block}/{warps}, {programs} programs at most, {rows}"
+            facts.measure(key, lambda b=block, w=warps, p=programs: scale(rows, b, w, p))
+    for rows in map(make_rows, VOCABS):
+        for yes in (False, True):
+            key = f"second pass {'with' if yes else 'without'} prefetch, {rows}"
+            facts.measure(key, lambda r=rows, y=yes: ahead(r, y))
+
+
 def run_logprob(facts: Facts) -> None:
-    facts.measure("logprob {}x{}x{}".format(*LOGPROB), lambda: logprob(*LOGPROB))
+    for shape in LOGPROBS:
+        facts.measure("logprob {}x{}x{}".format(*shape), lambda s=shape: logprob(*s))
+
+
+def run_dropped(facts: Facts) -> None:
+    for level in LEVELS:
+        for asked in (False, True):
+            key = f"a fifth labelled, norms of {level}, {'asked' if asked else 'not asked'}"
+            facts.measure(key, lambda lv=level, a=asked: dropped(lv, a))
 
 
 PARTS = {
@@ -204,7 +312,9 @@ PARTS = {
     "times": run_times,
     "host": run_host,
     "sweep": run_sweep,
+    "around": run_around,
     "logprob": run_logprob,
+    "dropped": run_dropped,
 }
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from gpu.clock import synchronize
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found
 from percbal import BalancedGRPOConfig, BalancedGRPOTrainer, BalancedSFTConfig, BalancedSFTTrainer
+from percbal.grpo import prompting
+from percbal.grpo.position_guard import difference_alone
 from percbal.models.loading import load_vlm
 from percbal.models.tiny import build_tiny_vlm
 
@@ -250,8 +253,23 @@ def log_probabilities() -> Found:
     return found
 
 
+def guard() -> Found:
+    """What the guard of the first batch finds, and the rounding that it allows for."""
+    found: Found = {}
+
+    def watched(*args: Any) -> tuple[float, float]:
+        result = difference_alone(*args)
+        found["alone"], found["rounding"] = (float(f"{x:.2e}") for x in result)
+        return result
+
+    with mock.patch.object(prompting, "difference_alone", watched):
+        run(functools.partial(balanced_grpo, GRPO_KINDS["grpo: same_perception"]))
+    return found
+
+
 def run_grpo(facts: Facts) -> None:
     facts.measure("grpo: log-probabilities", log_probabilities)
+    facts.measure("grpo: guard", guard)
     facts.measure("grpo: stock TRL", lambda: run(stock_grpo))
     for name, options in GRPO_KINDS.items():
         make = functools.partial(balanced_grpo, options)

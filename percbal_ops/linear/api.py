@@ -26,7 +26,7 @@ from percbal_ops.linear.inputs import LinearInputs, Needs
 from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, under_autocast
-from percbal_ops.losses.segments import segment_sums, split
+from percbal_ops.losses.segments import segment_results, split
 from percbal_ops.renamed import renamed
 
 if TYPE_CHECKING:  # new in torch 2.13
@@ -115,13 +115,14 @@ def linear_segment_cross_entropy(
     """`segment_cross_entropy` of ``F.linear(hidden, head, bias)`` without holding it; (M6), (M8).
 
     hidden: (..., D) float; head: (V, D) of the same dtype; bias: (V,); the rest as in
-    `segment_cross_entropy`, where tokens of no segment are never multiplied (CPU).
+    `segment_cross_entropy`. Tokens of no segment are never multiplied, on CUDA where that pays for
+    the wait to learn which they are (docs/linear.md).
     grad_norm says what segment_grad_norm is the gradient with respect to, (M7), (M9), (M10):
 
     - "logits": ``torch.autograd.grad(segment_loss[s], logits)[0].norm()``, free;
     - "hidden": the same for `hidden`: free where `hidden` needs a gradient, else one GEMM;
-    - "head": the same for `head`: no GEMM more on the CPU; on CUDA, where the segments' sizes
-      would have to be waited for, S - 1 GEMMs and S float32 buffers (V, D) more;
+    - "head": the same for `head`: no GEMM more where the segments' sizes may be asked for, else
+      S - 1 GEMMs and S float32 buffers (V, D) more;
     - None: not computed, NaN.
 
     Backward may run twice (the second time recomputes); differentiating twice raises RuntimeError.
@@ -147,15 +148,12 @@ def linear_segment_cross_entropy(
     total, loss, square, *_ = torch.ops.percbal.linear_weighted_cross_entropy(
         *inputs, parts.row_weight, parts.ids, *options, level, segments, *_needs(inputs)
     )
-    if grad_norm != "head":
-        square = segment_sums(square, parts)
-    norm = (square.double().sqrt() * parts.inverse).to(dtype)
-    return SegmentOutput(
-        total,
-        (segment_sums(loss, parts) * parts.inverse).to(dtype),
-        parts.counts,
-        torch.full_like(norm, torch.nan) if grad_norm is None else norm,
-    )
+    mean, norm = segment_results(loss, loss if level == "head" else square, parts)
+    if level == "head":  # (S,) already
+        norm = (square.double().sqrt() * parts.inverse).to(dtype)
+    if grad_norm is None:
+        norm.fill_(torch.nan)
+    return SegmentOutput(total, mean, parts.counts, norm)
 
 
 def cast_as_linear(

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from percbal_ops.linear.inputs import LinearInputs, Needs
 from percbal_ops.linear.norms import HeadGradient, MaskedParts, SortedParts, fresh
-from percbal_ops.linear.plan import Chunk, Part, Plan, buffer_rows, make_plan, room_rows
+from percbal_ops.linear.plan import (
+    Chunk,
+    Part,
+    Plan,
+    buffer_rows,
+    make_plan,
+    may_ask,
+    room_rows,
+)
 from percbal_ops.linear.room import through_room
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
@@ -59,7 +67,8 @@ def linear_weighted_cross_entropy(
             level,
             segments,
             buffer_rows(hidden, head, needs.head),
-            room_rows(head, needs.head, level),
+            ask=may_ask(hidden, head),
+            room=room_rows(head, needs.head, level),
         )
         weights = (relative, unit)
         work = _Work(inputs, weights, segment, plan, level, segments, needs)

@@ -1,17 +1,20 @@
 """Schemas, shapes under tracing and gradients of the operators that start from hidden states.
 
 The functions behind them (chunks.py, logprob_chunks.py, room.py, logprob_rows.py) run everywhere;
-C++ overrides those on logits for the CPU (csrc/cpu/cross_entropy.cpp, token_logprob.cpp).
+C++ overrides those on logits for the CPU (csrc/cpu/cross_entropy.cpp, token_logprob.cpp), Triton
+those of log-probabilities for CUDA (triton/).
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from percbal_ops import dispatch
 from percbal_ops.gradients import padded
 from percbal_ops.linear import chunks, logprob_chunks, logprob_rows, room
 from percbal_ops.linear.inputs import (
@@ -106,10 +109,24 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "token_logprob_gradient_": logprob_rows.token_logprob_gradient_,
     "advise_huge_pages_": lambda x: None,
 }
+
+
+def _on_cuda(name: str) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        if dispatch.cuda_backend() == "reference":
+            return PLAIN[name](*args)
+        # imported when first used: Triton takes a while
+        return getattr(importlib.import_module("percbal_ops.linear.triton.logprob"), name)(*args)
+
+    return run
+
+
 _library = torch.library.Library("percbal", "FRAGMENT")
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
     _library.impl(_name, PLAIN[_name], "CompositeExplicitAutograd")
+for _name in ("token_logprob_rows", "token_logprob_gradient_"):
+    _library.impl(_name, _on_cuda(_name), "CUDA")
 
 
 @torch.library.register_fake("percbal::tiled_weighted_cross_entropy_")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from percbal_ops.linear.inputs import LinearInputs, LogprobOptions, Needs
 from percbal_ops.linear.norms import HeadGradient, fresh
-from percbal_ops.linear.plan import Plan, buffer_rows, make_plan
+from percbal_ops.linear.plan import Plan, buffer_rows, make_plan, may_ask
 from percbal_ops.losses.reference import accumulate_dtype
 
 
@@ -86,7 +86,8 @@ def linear_token_logprob_backward(
 
 def _plan(hidden: Tensor, head: Tensor, valid: Tensor, need_head: bool) -> Plan:
     ones = torch.ones((), device=hidden.device).expand(valid.shape)
-    return make_plan(valid, ones, None, "logits", 0, buffer_rows(hidden, head, need_head))
+    rows = buffer_rows(hidden, head, need_head)
+    return make_plan(valid, ones, None, "logits", 0, rows, ask=may_ask(hidden, head))
 
 
 def _logits(x: Tensor, head: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:

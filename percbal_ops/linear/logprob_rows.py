@@ -1,5 +1,5 @@
 """Log-probability and entropy of a chunk of rows, and their joint gradient, in plain PyTorch; (M2),
-(M11). The C++ library has the same two operators for the CPU."""
+(M11). C++ has the same two operators for the CPU, triton/ for CUDA."""
 
 from __future__ import annotations
 

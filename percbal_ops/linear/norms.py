@@ -62,7 +62,7 @@ class SortedParts:
         self, chunk: Chunk, residual: Tensor, x: Tensor, fold: Tensor, kept: Tensor, rows: Tensor
     ) -> None:
         """One chunk; fold, kept, rows (n,): weight in the residual, whether it counts, segment."""
-        total = self.total if kept[0] else None  # None: only the norm is wanted
+        total = self.total if chunk.kept else None  # None: only the norm is wanted
         if chunk.first and chunk.last:
             square = _whole(residual, x, total)
         else:

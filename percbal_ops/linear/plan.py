@@ -12,6 +12,9 @@ from torch import Tensor
 CPU_ROWS = 224
 CPU_LOW_PRECISION_ROWS = 1024  # bf16 GEMMs run several times faster, dW is still summed in fp32
 CUDA_ROWS = 4096
+# On CUDA the host waits for the device to learn which rows count, where all rows' products (one of
+# them has so many multiplications) take milliseconds and the wait takes 0.1.
+WORTH_ASKING = 10**11
 # A chunk has this many logits at least (16 MiB in fp32): with a small vocabulary a product of a few
 # hundred rows takes less time than it takes to call it.
 LOGITS = 1 << 22
@@ -25,6 +28,7 @@ class Chunk(NamedTuple):
     order: Tensor | None  # (n,) row indices to gather; None: the rows [start, stop) themselves
     gradient: bool  # False: the rows count for statistics alone
     segment: int | None = None  # level "head", sizes known: all rows are of this segment
+    kept: bool = True  # False: of a segment without weight, not part of dW
     first: bool = True  # of its segment
     last: bool = True
 
@@ -74,9 +78,21 @@ def buffer_rows(hidden: Tensor, head: Tensor, need_head: bool) -> int:
     return rows
 
 
+def may_ask(hidden: Tensor, head: Tensor) -> bool:
+    """Whether the host may learn which rows count: on the CPU always, on CUDA where that pays and
+    no graph is being captured, whose replays may have other rows."""
+    if hidden.device.type != "cuda":
+        return hidden.device.type == "cpu"
+    worth = hidden.shape[0] * head.numel() >= WORTH_ASKING
+    return worth and not torch.cuda.is_current_stream_capturing()
+
+
 def room_rows(head: Tensor, need_head: bool, level: str) -> range:
     """Which numbers of rows have their logits in the memory of dW (V, D): as many as fit, and more
-    than one chunk. One chunk needs no sum over chunks and is a bit faster, but at level "head"."""
+    than one chunk. One chunk needs no sum over chunks and is a bit faster, but at level "head".
+    On the CPU alone."""
+    if head.device.type != "cpu":
+        return range(0)
     few = 0 if level == "head" else max(CPU_ROWS, LOGITS // head.shape[0])
     return range(few + 1, head.shape[1] + 1) if need_head else range(0)
 
@@ -88,21 +104,24 @@ def make_plan(
     level: str,
     segments: int,
     rows: int,
+    *,
+    ask: bool,
     room: range = range(0),
 ) -> Plan:
-    """On the CPU exactly the rows that count, those of weight 0 last (level "head": by segment), in
-    chunks of `rows`, or in one chunk if their number is in `room`.
-    Elsewhere all rows in order: their number is known to the device alone, and asking would wait.
+    """Exactly the rows that count, those of weight 0 last (level "head": by segment), in chunks of
+    `rows`, or in one chunk if their number is in `room`. Without `ask` all rows in order: which of
+    them count is known to the device alone.
     """
     n = valid.shape[0]
-    if valid.device.type != "cpu":
+    if not ask:
         return plan_of(in_order(n, rows), valid, exact=False)
-    if int(valid.sum()) in room:
+    if room and int(valid.sum()) in room:
         return _room_plan(valid, row_weight, segment if level == "head" else None, segments)
+    weighted = valid & (row_weight != 0)
     if level == "head":
         assert segment is not None
-        return plan_of(_by_segment(valid, segment, segments, rows), valid)
-    weighted = valid & (row_weight != 0) if level == "logits" else valid
+        return plan_of(_by_segment(valid, weighted, segment, segments, rows), valid)
+    weighted = weighted if level == "logits" else valid
     if bool(weighted.all()):
         return plan_of(in_order(n, rows), valid)
     chunks = _cut(weighted.nonzero()[:, 0], rows, True)
@@ -122,14 +141,18 @@ def _cut(order: Tensor, rows: int, gradient: bool) -> list[Chunk]:
     return [Chunk(0, len(piece), piece, gradient) for piece in pieces]
 
 
-def _by_segment(valid: Tensor, segment: Tensor, segments: int, rows: int) -> list[Chunk]:
+def _by_segment(
+    valid: Tensor, weighted: Tensor, segment: Tensor, segments: int, rows: int
+) -> list[Chunk]:
     """The largest segment first: its part of dW is read off dW before anything is added to it."""
     orders = _rows_of_segments(valid, segment, segments)
     chunks = []
     for s in sorted(range(segments), key=lambda s: -len(orders[s])):
+        kept = len(orders[s]) > 0 and bool(weighted[orders[s][0]])  # as all of its rows
         pieces = _cut(orders[s], rows, True)
         for i, piece in enumerate(pieces):
-            chunks.append(piece._replace(segment=s, first=i == 0, last=i == len(pieces) - 1))
+            place = {"first": i == 0, "last": i == len(pieces) - 1}
+            chunks.append(piece._replace(segment=s, kept=kept, **place))
     return chunks
 
 

@@ -22,7 +22,7 @@ from percbal_ops.losses import library
 from percbal_ops.losses.inplace import weighted_over_logits
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, under_autocast, weighted_sum
-from percbal_ops.losses.segments import segment_sums, split
+from percbal_ops.losses.segments import segment_results, split
 from percbal_ops.renamed import renamed
 
 
@@ -148,12 +148,8 @@ def segment_cross_entropy(
     options = LossOptions(class_weight, ignore_index, label_smoothing, z_loss, softcap or 0.0)
     rows = logits if inplace else logits.flatten(0, -2)
     total, loss, grad_sq = _weighted(rows, parts.target, parts.row_weight, options, inplace=inplace)
-    return SegmentOutput(
-        total,
-        (segment_sums(loss, parts) * parts.inverse).to(dtype),
-        parts.counts,
-        (segment_sums(grad_sq, parts).sqrt() * parts.inverse).to(dtype),
-    )
+    mean, norm = segment_results(loss, grad_sq, parts)
+    return SegmentOutput(total, mean, parts.counts, norm)
 
 
 def _weighted(

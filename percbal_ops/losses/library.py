@@ -18,7 +18,7 @@ from torch import Tensor
 
 from percbal_ops import dispatch
 from percbal_ops.gradients import padded
-from percbal_ops.losses import reference
+from percbal_ops.losses import reference, segments
 from percbal_ops.losses.options import OPTIONS, LossOptions, packed
 from percbal_ops.losses.reference import accumulate_dtype
 
@@ -39,6 +39,21 @@ SCHEMAS = {
         "-> (Tensor loss, Tensor grad_sq)"
     ),
     "scale_": "(Tensor(a!) x, Tensor factor) -> ()",
+}
+# Around a segment loss; losses/segments.py.
+SEGMENT_SCHEMAS = {
+    "split_segments": (
+        "(Tensor target, Tensor segment_ids, Tensor weights, Tensor? given_counts, "
+        "int ignore_index) -> (Tensor counts, Tensor inverse, Tensor row_weight, "
+        "Tensor masked_target, Tensor ids)"
+    ),
+    "segment_results": (
+        "(Tensor loss, Tensor square, Tensor ids, Tensor inverse) -> (Tensor mean, Tensor norm)"
+    ),
+}
+PLAIN_SEGMENTS: dict[str, Callable[..., Any]] = {
+    "split_segments": segments.split_segments,
+    "segment_results": segments.plain_segment_results,
 }
 # No tensor in it, so no device: the C++ library overrides it whole.
 EMPTY_CACHE = "empty_cache() -> int"
@@ -64,10 +79,23 @@ def _on_cuda(name: str) -> Callable[..., Any]:
     return run
 
 
+def _segments_on_cuda(name: str) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        if dispatch.cuda_backend() == "reference":
+            return PLAIN_SEGMENTS[name](*args)
+        return getattr(importlib.import_module("percbal_ops.losses.triton.segments"), name)(*args)
+
+    return run
+
+
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
     _library.impl(_name, _on_cuda(_name), "CUDA")
+for _name, _schema in SEGMENT_SCHEMAS.items():
+    _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
+    _library.impl(_name, PLAIN_SEGMENTS[_name], "CompositeExplicitAutograd")
+    _library.impl(_name, _segments_on_cuda(_name), "CUDA")
 
 _library.define(EMPTY_CACHE)
 _library.impl("empty_cache", lambda: 0, "CompositeExplicitAutograd")
@@ -102,6 +130,20 @@ def _(
 def _(logits: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     loss = logits.new_empty(target.shape[0], dtype=accumulate_dtype(logits))
     return loss, torch.empty_like(loss)
+
+
+@torch.library.register_fake("percbal::split_segments")
+def _(target: Tensor, ids: Tensor, weights: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    counts = weights.new_empty(len(weights), dtype=torch.int64)
+    rows = counts.new_empty(len(target))
+    inverse = weights.new_empty(len(weights), dtype=torch.float64)
+    return counts, inverse, weights.new_empty(len(target)), rows, torch.empty_like(rows)
+
+
+@torch.library.register_fake("percbal::segment_results")
+def _(loss: Tensor, square: Tensor, ids: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    mean = loss.new_empty(len(inverse))
+    return mean, torch.empty_like(mean)
 
 
 @torch.library.register_fake("percbal::scale_")

@@ -1,4 +1,8 @@
-"""Which token is in which segment, and what a segment's rows add up to; (M6), (M7)."""
+"""Which token is in which segment, and what a segment's rows add up to; (M6), (M7).
+
+Two operators, in plain torch here and one Triton kernel each on CUDA (triton/segments.py). Sums are
+deterministic, and nobody waits for a device.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,8 @@ from torch import Tensor
 
 
 class Segments(NamedTuple):
-    """Tokens N, segments S. Dense masks keep every sum deterministic and free of host waits."""
+    """Tokens N, segments S."""
 
-    member: Tensor  # (S, N) bool
     counts: Tensor  # (S,) int64, in this call
     inverse: Tensor  # (S,) float64: 1 / N_s, 0 for an empty segment
     row_weight: Tensor  # (N,) = w_s / N_s of the row's segment, else 0
@@ -28,22 +31,52 @@ def split(
     dtype: torch.dtype,
 ) -> Segments:
     """target, segment_ids (N,); segment_weights, segment_counts (S,) -> row weights of `dtype`."""
-    known = torch.arange(segment_weights.shape[0], device=segment_ids.device)[:, None]
-    member = (segment_ids == known) & (target != ignore_index)
-    count = member.sum(1)
-    divisor = (count if segment_counts is None else segment_counts).to(dtype)
-    share = torch.where(divisor > 0, segment_weights.detach().to(dtype) / divisor, 0.0)
-    inside = member.any(0)
+    given = None if segment_counts is None else segment_counts.detach()
+    weights = segment_weights.detach().to(dtype)
     return Segments(
-        member,
+        *torch.ops.percbal.split_segments(target, segment_ids, weights, given, ignore_index)
+    )
+
+
+def segment_results(loss: Tensor, square: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+    """Mean loss (S,) and norm of its gradient (S,) of each segment, from loss and squared norm (N,)
+    of its rows."""
+    return torch.ops.percbal.segment_results(
+        loss.detach(), square, segments.ids, segments.inverse
+    )
+
+
+def split_segments(
+    target: Tensor,
+    segment_ids: Tensor,
+    weights: Tensor,
+    given_counts: Tensor | None,
+    ignore_index: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The fields of `Segments`; weights (S,) have the dtype of the row weights."""
+    member = _members(segment_ids, len(weights)) & (target != ignore_index)
+    count = member.sum(1)
+    divisor = (count if given_counts is None else given_counts).to(weights.dtype)
+    share = torch.where(divisor > 0, weights / divisor, 0.0)
+    inside = member.any(0)
+    return (
         count,
         torch.where(divisor > 0, 1 / divisor.double(), 0.0),
         (share[:, None] * member).sum(0),
-        torch.where(inside, target, ignore_index),
+        torch.where(inside, target, ignore_index).long(),
         torch.where(inside, segment_ids.long(), -1),
     )
 
 
-def segment_sums(rows: Tensor, segments: Segments) -> Tensor:
-    """rows (N,) -> (S,) float64, rows of no segment left out whatever they hold."""
-    return torch.where(segments.member, rows, 0.0).sum(1, dtype=torch.float64)
+def plain_segment_results(
+    loss: Tensor, square: Tensor, ids: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rows of no segment are left out whatever they hold."""
+    member = _members(ids, len(inverse))
+    sums = [torch.where(member, x, 0.0).sum(1, dtype=torch.float64) for x in (loss, square)]
+    return (sums[0] * inverse).to(loss.dtype), (sums[1].sqrt() * inverse).to(loss.dtype)
+
+
+def _members(segment_ids: Tensor, segments: int) -> Tensor:
+    """(S, N) bool: dense masks, since sums by index would not be deterministic."""
+    return segment_ids == torch.arange(segments, device=segment_ids.device)[:, None]

@@ -22,7 +22,7 @@ from percbal_ops.checks import (
 from percbal_ops.losses.api import SegmentOutput, nan_for_zero
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, weighted_sum
-from percbal_ops.losses.segments import segment_sums, split
+from percbal_ops.losses.segments import segment_results, split
 from percbal_ops.renamed import renamed
 from percbal_ops.vocab_parallel import library  # noqa: F401  defines the operators used here
 from percbal_ops.vocab_parallel.rows import MERGED
@@ -117,13 +117,9 @@ def vocab_parallel_segment_cross_entropy(
     loss, grad_sq, _ = torch.ops.percbal.vocab_parallel_rows(
         rows, parts.target, options.class_weight, vocab_start, *options.numbers, _name(group)
     )
-    norm = segment_sums(grad_sq, parts).sqrt() * parts.inverse
-    return SegmentOutput(
-        weighted_sum(parts.row_weight, loss, parts.target != ignore_index),
-        (segment_sums(loss.detach(), parts) * parts.inverse).to(dtype),
-        parts.counts,
-        norm.to(dtype),
-    )
+    total = weighted_sum(parts.row_weight, loss, parts.target != ignore_index)
+    mean, norm = segment_results(loss, grad_sq, parts)
+    return SegmentOutput(total, mean, parts.counts, norm)
 
 
 def _name(group: ProcessGroup | None) -> str:

@@ -1,4 +1,5 @@
-"""On CUDA losses are those of the CPU, none waits for the device, and a CUDA graph can hold each.
+"""On CUDA losses are those of the CPU, none waits for the device but where that pays, and a CUDA
+graph can hold each.
 
 Each call below also runs on the CPU, so that without a GPU it is known to be a valid one.
 """
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 import percbal_ops
+from percbal_ops.linear import plan
 from percbal_ops.linear.api import linear_cross_entropy, linear_segment_cross_entropy
 from percbal_ops.linear.logprob import linear_token_logprob
 
@@ -101,6 +103,19 @@ def test_losses_norms_and_gradients_are_those_of_the_cpu(call: str) -> None:
 
 
 @needs_gpu
+@pytest.mark.parametrize("call", [name for name in CALLS if name.startswith("linear")])
+def test_where_it_pays_the_host_asks_which_rows_count(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "WORTH_ASKING", 0)
+    x = inputs("cuda")
+    assert plan.may_ask(x["hidden"], x["head"])
+    ours, expected = step(CALLS[call], x), step(CALLS[call], inputs("cpu"))
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a.cpu(), b, rtol=1e-4, atol=1e-6)
+
+
+@needs_gpu
 @pytest.mark.parametrize("call", CALLS)
 def test_nothing_waits_for_the_device(call: str, request: pytest.FixtureRequest) -> None:
     x = inputs("cuda")
@@ -111,7 +126,10 @@ def test_nothing_waits_for_the_device(call: str, request: pytest.FixtureRequest)
 
 @needs_gpu
 @pytest.mark.parametrize("call", CALLS)
-def test_a_captured_graph_repeats_the_step_on_new_values(call: str) -> None:
+def test_a_captured_graph_repeats_the_step_on_new_values(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "WORTH_ASKING", 0)  # a graph is never asked for
     x = inputs("cuda")
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -16,6 +16,8 @@ from percbal_ops.losses.triton.two_pass import gradient_kernel, loss_kernel
 
 WARPS = 4  # of a program that reads a row
 SCALE_PROGRAMS = 1024  # enough to fill any GPU, few enough to cost nothing where they leave at once
+SCALE_BLOCK, SCALE_WARPS = 4096, 8
+AHEAD = True
 
 
 class Tiling(NamedTuple):
@@ -39,7 +41,7 @@ def token_cross_entropy(
     logits: Tensor, target: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss (N,), squared gradient norm (N,), statistics (N, 4); one read of the logits."""
-    logits = _with_unit_columns(logits)
+    logits = with_unit_columns(logits)
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
     grad_sq, stats = torch.empty_like(loss), loss.new_empty(logits.shape[0], 4)
     _launch_loss(logits, target, None, (loss, grad_sq, stats, None), LossOptions(*flat))
@@ -55,7 +57,7 @@ def token_cross_entropy_backward(
     *numbers: Any,
 ) -> Tensor:
     """row_grad (N,), any stride, times the gradient of each row -> (N, V); one read, one write."""
-    logits = _with_unit_columns(logits)
+    logits = with_unit_columns(logits)
     n_rows, vocab = logits.shape
     dlogits = logits.new_empty(logits.shape)
     if n_rows == 0:
@@ -64,7 +66,7 @@ def token_cross_entropy_backward(
     options = LossOptions(weight, *numbers)
     flags = _flags(logits, options)
     columns = vocab + 15 if flags["SHIFTED"] else vocab
-    with _on(logits):
+    with on_device_of(logits):
         gradient_kernel[(n_rows * triton.cdiv(columns, block),)](
             row_grad,
             logits,
@@ -93,7 +95,7 @@ def weighted_cross_entropy(
     """sum_t row_weight_t loss_t (), loss (N,), squared gradient norm (N,) of the unweighted rows,
     and the gradient of the sum (N, V), or an empty tensor where it is not needed."""
     options, need_grad = packed(flat)
-    logits = _with_unit_columns(logits)
+    logits = with_unit_columns(logits)
     loss = logits.new_empty(logits.shape[0], dtype=accumulate_dtype(logits))
     grad_sq = torch.empty_like(loss)
     dlogits = logits.new_empty(logits.shape if need_grad else 0)
@@ -126,10 +128,11 @@ def scale_(x: Tensor, factor: Tensor) -> None:
     if not x.is_contiguous():
         x.mul_(factor)
         return
-    block = 4096
-    with _on(x):
-        programs = min(triton.cdiv(x.numel(), block), SCALE_PROGRAMS)
-        scale_kernel[(programs,)](x, factor, x.numel(), BLOCK=block, num_warps=8)
+    with on_device_of(x):
+        programs = min(triton.cdiv(x.numel(), SCALE_BLOCK), SCALE_PROGRAMS)
+        scale_kernel[(programs,)](
+            x, factor, x.numel(), BLOCK=SCALE_BLOCK, num_warps=SCALE_WARPS
+        )
 
 
 def _launch_loss(
@@ -145,7 +148,7 @@ def _launch_loss(
     flags = _flags(logits, options)
     heavy = flags["SMOOTHED"] or flags["CAPPED"]
     block, warps = tiling(logits.element_size(), heavy)
-    with _on(logits):
+    with on_device_of(logits):
         loss_kernel[(n_rows,)](
             logits,
             target,
@@ -158,6 +161,7 @@ def _launch_loss(
             0 if row_weight is None else row_weight.stride(0),
             *options.numbers,
             **flags,
+            AHEAD=AHEAD,
             BLOCK=block,
             num_warps=warps,
             enable_fp_fusion=True,
@@ -167,7 +171,7 @@ def _launch_loss(
 def weighted_sum(loss: Tensor, target: Tensor, row_weight: Tensor, ignore_index: int) -> Tensor:
     """() = sum over the rows that count of row_weight (N,), any stride, times loss (N,)."""
     total = loss.new_empty(())
-    with _on(loss):
+    with on_device_of(loss):
         weighted_sum_kernel[(1,)](
             loss,
             target,
@@ -185,16 +189,20 @@ def weighted_sum(loss: Tensor, target: Tensor, row_weight: Tensor, ignore_index:
 
 def _flags(logits: Tensor, options: LossOptions) -> dict[str, bool]:
     """What the compiler must know; each combination is compiled once."""
-    stride, vocab = logits.stride(0), logits.shape[1]
     return {
         "SMOOTHED": options.label_smoothing != 0.0,
         "CAPPED": options.softcap != 0.0,
-        "SHIFTED": stride % 16 != 0 or vocab % 16 != 0,
-        "PACKED": stride == vocab,
+        "SHIFTED": rows_are_shifted(logits),
+        "PACKED": logits.stride(0) == logits.shape[1],
     }
 
 
-def _with_unit_columns(logits: Tensor) -> Tensor:
+def rows_are_shifted(logits: Tensor) -> bool:
+    """Whether rows need not begin and end on a 128-bit boundary."""
+    return logits.stride(0) % 16 != 0 or logits.shape[1] % 16 != 0
+
+
+def with_unit_columns(logits: Tensor) -> Tensor:
     """Wide loads want neighbouring columns to be neighbours in memory; rows may have any stride."""
     return logits if logits.stride(1) == 1 or logits.shape[1] == 1 else logits.contiguous()
 
@@ -204,6 +212,6 @@ def _class_weights(weight: Tensor | None) -> tuple[Tensor | None, Tensor | None]
     return (None, None) if weight is None else (weight.contiguous(), weight.sum())
 
 
-def _on(x: Tensor) -> contextlib.AbstractContextManager[Any]:
+def on_device_of(x: Tensor) -> contextlib.AbstractContextManager[Any]:
     """Triton launches on the current device, which need not be the tensor's."""
     return torch.cuda.device_of(x) if x.is_cuda else contextlib.nullcontext()

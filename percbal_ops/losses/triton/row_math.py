@@ -127,21 +127,28 @@ def load_weights(weight_ptr, columns, inside, like):
 
 
 @triton.jit
+def shares(ahead, log_s1):
+    """q, p_y, nll = -ln p_y and -ln q of (M2), from how far the target is ahead of m, and ln S1."""
+    # In this order: m + ln S1 would round away the digits of a huge m.
+    lead = ahead - log_s1
+    fall = exp(-tl.abs(lead))
+    tail = log1p(fall)
+    one_minus_p = tl.where(lead > 0, fall, 1.0) / (1 + fall)
+    p_target = tl.where(lead > 0, 1.0, fall) / (1 + fall)
+    return one_minus_p, p_target, tl.maximum(-lead, 0.0) + tail, tl.maximum(lead, 0.0) + tail
+
+
+@triton.jit
 def target_against_others(u_y, max_logit, s1):
     """nll, q, p_y, L and L - m of (M2), and m with 0 for "no other class", as in the reference."""
     max_logit = tl.where(s1 == 0, 0.0, max_logit)
     log_s1 = log(s1)
-    # In this order: m + ln S1 would round away the digits of a huge m.
-    lead = (u_y - max_logit) - log_s1
-    fall = exp(-tl.abs(lead))
-    tail = log1p(fall)
-    nll = tl.where(u_y == float("inf"), float("nan"), tl.maximum(-lead, 0.0) + tail)
-    one_minus_p = tl.where(lead > 0, fall, 1.0) / (1 + fall)
-    # The gradient of a NaN loss.
+    one_minus_p, p_target, nll, nll_others = shares(u_y - max_logit, log_s1)
+    # A NaN loss has a NaN gradient.
+    nll = tl.where(u_y == float("inf"), float("nan"), nll)
     one_minus_p = tl.where(u_y == float("inf"), float("nan"), one_minus_p)
-    p_target = tl.where(lead > 0, 1.0, fall) / (1 + fall)
-    above = log_s1 + tl.maximum(lead, 0.0) + tail
-    lse = tl.where(lead > 0, u_y + nll, max_logit + above)
+    above = log_s1 + nll_others
+    lse = tl.where(u_y - max_logit > log_s1, u_y + nll, max_logit + above)
     rest = tl.where(s1 == 0, lse - max_logit, above)
     return max_logit, nll, one_minus_p, p_target, lse, rest
 

@@ -50,6 +50,7 @@ def loss_kernel(
     CAPPED: tl.constexpr,
     SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
     PACKED: tl.constexpr,  # rows of logits and dlogits start at the same offsets
+    AHEAD: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """One program per row: (M2), (M3), (M5), and row_weight times (M4) where dlogits is given."""
@@ -81,9 +82,18 @@ def loss_kernel(
     if dlogits_ptr is not None:
         upstream = tl.load(row_weight_ptr + row * row_weight_stride).to(dtype)
         tiles = tl.cdiv(last, BLOCK)
+        tile = load_tile(
+            logits_ptr + begin, (tiles - 1) * BLOCK, first, last, BLOCK, "evict_first"
+        )
         for i in range(tiles):
             start = (tiles - 1 - i) * BLOCK
-            z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
+            if AHEAD:
+                z = tile
+                tile = load_tile(
+                    logits_ptr + begin, start - BLOCK, first, last, BLOCK, "evict_first"
+                )
+            else:
+                z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
             gradient_tile(
                 z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
                 upstream, stats, options[0] / vocab, options[2], SMOOTHED, CAPPED, BLOCK,

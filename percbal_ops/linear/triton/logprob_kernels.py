@@ -1,0 +1,162 @@
+"""Triton kernels of a token's log-probability and entropy, and of the gradient of both; (M2), (M11).
+
+A row is read once for its statistics. Its gradient takes the place of its logits, tile by tile, each
+read by the program that then writes it. No program reads what another wrote.
+"""
+
+# mypy: allow-untyped-defs
+# Triton reads the annotations of a kernel as the types of its arguments.
+
+import triton
+import triton.language as tl
+
+from percbal_ops.losses.triton.row_math import (
+    LOWEST,
+    accumulate_dtype,
+    cap,
+    exp,
+    load_tile,
+    log,
+    row_begin,
+    shares,
+)
+
+# exp of it is 0 in float64; 0 * -1000 is 0 where 0 * -inf would be NaN
+FLOOR = tl.constexpr(-1000.0)
+
+
+@triton.jit(do_not_specialize=["target_stride"])
+def logprob_kernel(
+    logits_ptr,  # (N, V)
+    target_ptr,  # (N,), all in [0, V)
+    logprob_ptr,  # (N,)
+    entropy_ptr,  # (N,)
+    stats_ptr,  # (N, 5): m before the temperature, q / S1, q, L - m - H, dH/du_y
+    vocab,
+    row_stride,
+    target_stride,
+    temperature: tl.float64,
+    softcap: tl.float64,
+    CAPPED: tl.constexpr,
+    SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
+    BLOCK: tl.constexpr,
+):
+    """One program per row."""
+    dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
+    row = tl.program_id(0).to(tl.int64)
+    begin, first = row_begin(row, row_stride, SHIFTED)
+    target = tl.load(target_ptr + row * target_stride).to(tl.int64)
+    known = (target >= 0) & (target < vocab)  # else the row is NaN
+    y = tl.where(known, target, -1).to(tl.int32) + first
+    z_y = tl.load(logits_ptr + begin + y, mask=known, other=float("nan")).to(dtype)
+    inverse = 1 / tl.full([], temperature, dtype)
+    softcap = tl.full([], softcap, dtype)
+    max_logit, s1, s5 = nontarget_sums(
+        logits_ptr + begin, first, first + vocab, y, inverse, softcap, BLOCK, CAPPED
+    )
+    u_y, _ = cap(z_y, softcap, CAPPED)
+    max_logit = tl.where(s1 == 0, 0.0, max_logit)
+    ahead = (u_y - max_logit) * inverse
+    ahead = tl.where(u_y == float("inf"), float("nan"), ahead)
+    log_s1 = log(s1)
+    one_minus_p, p_target, nll, nll_others = shares(ahead, log_s1)
+    rest = tl.where(s1 == 0, ahead + nll, log_s1 + nll_others)  # L - m
+    depth = tl.where(s1 == 0, 0.0, s5 / s1)
+    entropy = tl.where(p_target == 0, 0.0, p_target * nll)
+    entropy += tl.where(one_minus_p == 0, 0.0, one_minus_p * (rest + depth))
+    pull = p_target * one_minus_p * (nll - rest - depth)
+    pull = tl.where((p_target == 0) | (one_minus_p == 0), 0.0, pull)
+    tl.store(logprob_ptr + row, -nll)
+    tl.store(entropy_ptr + row, entropy)
+    saved = stats_ptr + row * 5
+    tl.store(saved, max_logit)
+    tl.store(saved + 1, tl.where(one_minus_p == 0, 0.0, one_minus_p / s1))
+    tl.store(saved + 2, one_minus_p)
+    tl.store(saved + 3, rest - entropy)
+    tl.store(saved + 4, pull)
+
+
+@triton.jit
+def nontarget_sums(
+    row_ptr,
+    first,  # the row is [first, last), its target at column y; all relative to row_ptr
+    last,
+    y,
+    inverse,  # of the temperature
+    softcap,
+    BLOCK: tl.constexpr,
+    CAPPED: tl.constexpr,
+):
+    """One pass over a row -> m before the temperature, S1 and S5 of (M11), over the non-target
+    classes. One exponential a logit, one maximum a tile."""
+    dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
+    s1, s5 = tl.zeros([BLOCK], dtype), tl.zeros([BLOCK], dtype)
+    max_logit = tl.full([], LOWEST, dtype)
+    tile = load_tile(row_ptr, 0, first, last, BLOCK, "evict_first")
+    for start in range(0, last, BLOCK):
+        # asked for now, needed after this tile's arithmetic
+        ahead = load_tile(row_ptr, start + BLOCK, first, last, BLOCK, "evict_first")
+        u, _ = cap(tile.to(dtype), softcap, CAPPED)
+        if (start < first) | (start + BLOCK > last) | ((y >= start) & (y < start + BLOCK)):
+            columns = start + tl.arange(0, BLOCK)
+            nontarget = (columns >= first) & (columns < last) & (columns != y)
+            u = tl.where(nontarget, u, -float("inf"))
+        tile_max = tl.max(u, 0)
+        if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
+            # gaps of what was summed so far grow by how far the maximum rose
+            rise = tl.where(max_logit == LOWEST, 0.0, (tile_max - max_logit) * inverse)
+            scale = exp(-rise)
+            s5 = (s5 + s1 * rise) * scale
+            s1 = s1 * scale
+            max_logit = tile_max
+        gap = (u - max_logit) * inverse
+        gap = tl.where(gap < FLOOR, FLOOR, gap)  # keeps NaN
+        e = exp(gap)
+        s1 += e
+        s5 -= e * gap
+        tile = ahead
+    return max_logit, tl.sum(s1, 0), tl.sum(s5, 0)
+
+
+@triton.jit(do_not_specialize=["target_stride", "up_stride"])
+def logprob_gradient_kernel(
+    logits_ptr,  # (N, V) contiguous, overwritten
+    target_ptr,  # (N,)
+    stats_ptr,  # (N, 5) contiguous
+    grad_logprob_ptr,  # (N,)
+    grad_entropy_ptr,  # (N,)
+    vocab,
+    target_stride,
+    temperature: tl.float64,
+    softcap: tl.float64,
+    CAPPED: tl.constexpr,
+    SHIFTED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One program per tile of a row: d(a logprob + b H) / d logits."""
+    dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
+    # a row that starts early may need one tile more than vocab says; it then finds nothing to do
+    tiles = tl.cdiv(vocab + 15, BLOCK) if SHIFTED else tl.cdiv(vocab, BLOCK)
+    row = tl.program_id(0).to(tl.int64) // tiles
+    start = (tl.program_id(0) % tiles) * BLOCK
+    begin, first = row_begin(row, vocab, SHIFTED)
+    last = first + vocab
+    z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first").to(dtype)
+    y = tl.load(target_ptr + row * target_stride).to(tl.int32) + first
+    saved = stats_ptr + row * 5
+    a, b = tl.load(grad_logprob_ptr + row), tl.load(grad_entropy_ptr + row)
+    inverse = 1 / tl.full([], temperature, dtype)
+    u, slope = cap(z, tl.full([], softcap, dtype), CAPPED)
+    gap = (u - tl.load(saved)) * inverse
+    gap = tl.where(gap < FLOOR, FLOOR, gap)
+    level = b * tl.load(saved + 3) - a
+    grad = exp(gap) * tl.load(saved + 1) * (level - b * gap)
+    columns = start + tl.arange(0, BLOCK)
+    if (y >= start) & (y < start + BLOCK):
+        grad = tl.where(columns == y, a * tl.load(saved + 2) + b * tl.load(saved + 4), grad)
+    grad = (grad * slope * inverse).to(logits_ptr.dtype.element_ty)
+    if (start >= first) & (start + BLOCK <= last):
+        tl.store(logits_ptr + begin + columns, grad, eviction_policy="evict_first")
+    else:
+        inside = (columns >= first) & (columns < last)
+        tl.store(logits_ptr + begin + columns, grad, mask=inside, eviction_policy="evict_first")
