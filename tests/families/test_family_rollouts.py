@@ -28,10 +28,11 @@ def test_every_rollout_of_a_batch_counts_as_it_does_alone(family, tmp_path):
         assert found < 2e-5, (row, found, rounding)
 
 
-def test_wrong_positions_stop_the_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("bf16", [False, True])
+def test_wrong_positions_stop_the_run(bf16, tmp_path, monkeypatch):
     """As stock TRL encodes a prompt again: padded on the tokenizer's side, which is the right."""
     monkeypatch.setattr("percbal.grpo.trainer.as_sampled", lambda trainer: nullcontext())
-    made = trainer("qwen3_vl", tmp_path)
+    made = trainer("qwen3_vl", tmp_path, bf16=bf16)
     with pytest.raises(RuntimeError, match="differ by .* per token between a batch and the"):
         made.train()
 
@@ -44,10 +45,11 @@ def test_the_token_that_an_image_replaces_is_never_sampled(family, tmp_path):
     assert made.model.config.image_token_id in banned
 
 
-@pytest.mark.families
+@pytest.mark.parametrize("bf16", [pytest.param(False, marks=pytest.mark.families), True])
 @EACH
-def test_a_step_is_made(family, tmp_path):
-    made = trainer(family, tmp_path, learning_rate=1e-3)
+def test_a_step_is_made(family, bf16, tmp_path):
+    """In bf16, too, whose rounding is no wrong position."""
+    made = trainer(family, tmp_path, learning_rate=1e-3, bf16=bf16)
     before = {k: v.clone() for k, v in made.model.named_parameters()}
     made.train()
     assert any(not torch.equal(v, before[k]) for k, v in made.model.named_parameters())

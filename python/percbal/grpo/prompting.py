@@ -126,7 +126,7 @@ class Prompting:
         some = completion or batch["completion_ids"][row][:1].tolist()
         found, rounding = difference_alone(self, batch, row, alone, some)
         self.model.train()
-        bad = checked and differs(found, rounding)
+        bad = checked and differs(self, found, rounding)
         own = torch.tensor([float(bad), found, rounding], device=self.accelerator.device)
         for failed, found, rounding in self.accelerator.gather(own).view(-1, 3).tolist():
             if not failed:
