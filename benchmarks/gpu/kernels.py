@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from gpu.clock import copy_rate, eager_ms, graph_ms, peak_bytes
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, must_apply, two_pass
 from percbal_ops.linear import chunks
+from percbal_ops.linear.triton import logprob as logprob_kernels
 from percbal_ops.losses import api
 from percbal_ops.losses.segments import Segments, plain_segment_results, split_segments
 from percbal_ops.losses.triton import hopper
@@ -245,9 +247,27 @@ def scale(rows: Rows, block: int, warps: int, programs: int) -> Found:
         return {"ms": graph_ms(lambda: triton_kernels.scale_(z, factor), 2, 5)}
 
 
-def ahead(rows: Rows, yes: bool) -> Found:
-    with setting(AHEAD=yes):
-        return {"ms": graph_ms(lambda: two_pass(rows), 3, 5)}
+STAGED = (  # columns, warps, tiles under way
+    (1024, 4, 1), (1024, 4, 3), (1024, 4, 4), (1024, 4, 5), (2048, 4, 1), (2048, 4, 2),
+    (2048, 4, 3), (2048, 8, 3), (2048, 8, 4), (1024, 2, 3), (512, 2, 4), (512, 2, 6), (512, 1, 4),
+    (512, 4, 6), (4096, 8, 2), (4096, 16, 4),
+)  # fmt: skip
+
+
+def staged(rows: Rows, work: str, block: int, warps: int, stages: int) -> Found:
+    z, y, _ = rows
+    runs: dict[str, Callable[[], object]] = {
+        "statistics": lambda: triton_kernels.token_cross_entropy(z, y, None, *PLAIN),
+        "two-pass": lambda: two_pass(rows),
+        "log-probability": lambda: logprob_kernels.token_logprob_rows(z, y, 0.9, 0.0),
+    }
+    one = Tiling(block, warps)
+    with (
+        tiling(block, warps),
+        mock.patch.object(logprob_kernels, "tiling", lambda *_: one),
+        setting(STAGES=stages),
+    ):
+        return {"ms": graph_ms(runs[work], 3, 5)}
 
 
 def run_ceilings(facts: Facts) -> None:
@@ -285,14 +305,20 @@ def run_sweep(facts: Facts) -> None:
 
 def run_around(facts: Facts) -> None:
     rows = make_rows(VOCABS[0])
-    for block, warps in ((2048, 4), (4096, 4), (4096, 8), (8192, 8), (8192, 4)):
-        for programs in (1024, 2112, 1 << 30):
+    for block, warps in ((1024, 4), (2048, 4), (2048, 8), (4096, 8)):
+        for programs in (528, 1024, 1 << 30):
             key = f"scale {block}/{warps}, {programs} programs at most, {rows}"
             facts.measure(key, lambda b=block, w=warps, p=programs: scale(rows, b, w, p))
-    for rows in map(make_rows, VOCABS):
-        for yes in (False, True):
-            key = f"second pass {'with' if yes else 'without'} prefetch, {rows}"
-            facts.measure(key, lambda r=rows, y=yes: ahead(r, y))
+
+
+def run_stages(facts: Facts) -> None:
+    few = make_rows(VOCABS[0], ROWS // 16 or 1)
+    long, short = make_rows(VOCABS[0]), make_rows(VOCABS[2 % len(VOCABS)])
+    asked = [("statistics", rows) for rows in (long, short, few)]
+    asked += [("log-probability", long), ("two-pass", long), ("two-pass", short)]
+    for (work, rows), (block, warps, stages) in itertools.product(asked, STAGED):
+        key = f"staged {work} {block}/{warps}/{stages}, {rows}"
+        facts.measure(key, functools.partial(staged, rows, work, block, warps, stages))
 
 
 def run_logprob(facts: Facts) -> None:
@@ -313,6 +339,7 @@ PARTS = {
     "host": run_host,
     "sweep": run_sweep,
     "around": run_around,
+    "stages": run_stages,
     "logprob": run_logprob,
     "dropped": run_dropped,
 }

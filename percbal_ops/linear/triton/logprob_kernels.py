@@ -11,18 +11,21 @@ import triton
 import triton.language as tl
 
 from percbal_ops.losses.triton.row_math import (
+    LN2,
+    LOG2E,
     LOWEST,
     accumulate_dtype,
     cap,
     exp,
+    inner_tiles,
     load_tile,
     log,
     row_begin,
     shares,
 )
 
-# exp of it is 0 in float64; 0 * -1000 is 0 where 0 * -inf would be NaN
-FLOOR = tl.constexpr(-1000.0)
+# exp of it is 0 in float64; 0 * -2000 is 0 where 0 * -inf would be NaN
+FLOOR = tl.constexpr(-2000.0)
 
 
 @triton.jit(do_not_specialize=["target_stride"])
@@ -40,6 +43,7 @@ def logprob_kernel(
     CAPPED: tl.constexpr,
     SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
     BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,  # tiles of the row on their way at once
 ):
     """One program per row."""
     dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
@@ -52,7 +56,7 @@ def logprob_kernel(
     inverse = 1 / tl.full([], temperature, dtype)
     softcap = tl.full([], softcap, dtype)
     max_logit, s1, s5 = nontarget_sums(
-        logits_ptr + begin, first, first + vocab, y, inverse, softcap, BLOCK, CAPPED
+        logits_ptr + begin, first, first + vocab, y, inverse, softcap, BLOCK, STAGES, CAPPED
     )
     u_y, _ = cap(z_y, softcap, CAPPED)
     max_logit = tl.where(s1 == 0, 0.0, max_logit)
@@ -85,6 +89,7 @@ def nontarget_sums(
     inverse,  # of the temperature
     softcap,
     BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
     CAPPED: tl.constexpr,
 ):
     """One pass over a row -> m before the temperature, S1 and S5 of (M11), over the non-target
@@ -92,30 +97,44 @@ def nontarget_sums(
     dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
     s1, s5 = tl.zeros([BLOCK], dtype), tl.zeros([BLOCK], dtype)
     max_logit = tl.full([], LOWEST, dtype)
-    tile = load_tile(row_ptr, 0, first, last, BLOCK, "evict_first")
-    for start in range(0, last, BLOCK):
-        # asked for now, needed after this tile's arithmetic
-        ahead = load_tile(row_ptr, start + BLOCK, first, last, BLOCK, "evict_first")
-        u, _ = cap(tile.to(dtype), softcap, CAPPED)
-        if (start < first) | (start + BLOCK > last) | ((y >= start) & (y < start + BLOCK)):
-            columns = start + tl.arange(0, BLOCK)
-            nontarget = (columns >= first) & (columns < last) & (columns != y)
-            u = tl.where(nontarget, u, -float("inf"))
-        tile_max = tl.max(u, 0)
-        if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
-            # gaps of what was summed so far grow by how far the maximum rose
-            rise = tl.where(max_logit == LOWEST, 0.0, (tile_max - max_logit) * inverse)
-            scale = exp(-rise)
-            s5 = (s5 + s1 * rise) * scale
-            s1 = s1 * scale
-            max_logit = tile_max
-        gap = (u - max_logit) * inverse
-        gap = tl.where(gap < FLOOR, FLOOR, gap)  # keeps NaN
-        e = exp(gap)
-        s1 += e
-        s5 -= e * gap
-        tile = ahead
-    return max_logit, tl.sum(s1, 0), tl.sum(s5, 0)
+    halving = inverse * LOG2E  # exp(x / temperature) = 2^(x halving)
+    lo, hi, some, end = inner_tiles(first, last, BLOCK)
+    for k in range(some, end):  # what is no whole tile of the row: before lo, after hi
+        columns = k * hi + tl.arange(0, BLOCK)
+        inside = (columns >= first) & (columns < last)
+        z = tl.load(row_ptr + columns, mask=inside, other=0.0, eviction_policy="evict_first")
+        max_logit, s1, s5 = add_tile(
+            z.to(dtype), inside & (columns != y), True, max_logit, s1, s5, halving, softcap, CAPPED
+        )
+    for start in tl.range(lo, hi, BLOCK, num_stages=STAGES):
+        columns = start + tl.arange(0, BLOCK)
+        z = tl.load(row_ptr + columns, eviction_policy="evict_first")
+        has_target = (y >= start) & (y < start + BLOCK)
+        max_logit, s1, s5 = add_tile(
+            z.to(dtype), columns != y, has_target, max_logit, s1, s5, halving, softcap, CAPPED
+        )
+    return max_logit, tl.sum(s1, 0), tl.sum(s5, 0) * LN2
+
+
+@triton.jit
+def add_tile(z, nontarget, excludes, max_logit, s1, s5, halving, softcap, CAPPED: tl.constexpr):
+    """m, S1 and S5 / ln 2 with the tile z in them; excludes: nontarget is False somewhere."""
+    u, _ = cap(z, softcap, CAPPED)
+    if excludes:
+        u = tl.where(nontarget, u, -float("inf"))
+    tile_max = tl.max(u, 0)
+    if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
+        # gaps of what was summed so far grow by how far the maximum rose
+        rise = tl.where(max_logit == LOWEST, 0.0, (tile_max - max_logit) * halving)
+        scale = tl.exp2(-rise)
+        s5 = (s5 + s1 * rise) * scale
+        s1 = s1 * scale
+        max_logit = tile_max
+    gap = (u - max_logit) * halving
+    e = tl.exp2(gap)
+    s1 += e
+    s5 -= e * tl.maximum(gap, FLOOR)  # a NaN is in S1
+    return max_logit, s1, s5
 
 
 @triton.jit(do_not_specialize=["target_stride", "up_stride"])

@@ -16,8 +16,8 @@ from percbal_ops.losses.triton.two_pass import gradient_kernel, loss_kernel
 
 WARPS = 4  # of a program that reads a row
 SCALE_PROGRAMS = 1024  # enough to fill any GPU, few enough to cost nothing where they leave at once
-SCALE_BLOCK, SCALE_WARPS = 4096, 8
-AHEAD = True
+SCALE_BLOCK, SCALE_WARPS = 2048, 4
+STAGES = 3  # tiles of a row on their way to a program at once
 
 
 class Tiling(NamedTuple):
@@ -161,8 +161,8 @@ def _launch_loss(
             0 if row_weight is None else row_weight.stride(0),
             *options.numbers,
             **flags,
-            AHEAD=AHEAD,
             BLOCK=block,
+            STAGES=STAGES,
             num_warps=warps,
             enable_fp_fusion=True,
         )

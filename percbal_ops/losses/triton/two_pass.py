@@ -17,6 +17,7 @@ from percbal_ops.losses.triton.row_math import (
     exp,
     finish_row,
     gradient_tile,
+    inner_tiles,
     load_tile,
     load_weights,
     row_begin,
@@ -50,8 +51,8 @@ def loss_kernel(
     CAPPED: tl.constexpr,
     SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
     PACKED: tl.constexpr,  # rows of logits and dlogits start at the same offsets
-    AHEAD: tl.constexpr,
     BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,  # tiles of the first read on their way at once
 ):
     """One program per row: (M2), (M3), (M5), and row_weight times (M4) where dlogits is given."""
     dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
@@ -74,7 +75,7 @@ def loss_kernel(
     options = tl.full([], smoothing, dtype), tl.full([], z_loss, dtype), tl.full([], softcap, dtype)
     sums = nontarget_sums(
         logits_ptr + begin, class_weight_ptr, first, last, y, options[2],
-        BLOCK, SMOOTHED, CAPPED, EVICT,
+        BLOCK, STAGES, SMOOTHED, CAPPED, EVICT,
     )  # fmt: skip
     weights = target_weights(class_weight_ptr, weight_sum_ptr, y - first, known, vocab, z_y)
     loss, grad_sq, stats = finish_row(z_y, sums, weights, options, vocab, SMOOTHED, CAPPED)
@@ -82,18 +83,16 @@ def loss_kernel(
     if dlogits_ptr is not None:
         upstream = tl.load(row_weight_ptr + row * row_weight_stride).to(dtype)
         tiles = tl.cdiv(last, BLOCK)
-        tile = load_tile(
+        ahead = load_tile(
             logits_ptr + begin, (tiles - 1) * BLOCK, first, last, BLOCK, "evict_first"
         )
         for i in range(tiles):
             start = (tiles - 1 - i) * BLOCK
-            if AHEAD:
-                z = tile
-                tile = load_tile(
-                    logits_ptr + begin, start - BLOCK, first, last, BLOCK, "evict_first"
-                )
-            else:
-                z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
+            z = ahead
+            # asked for now, needed after this tile's arithmetic; before the row there is nothing
+            ahead = load_tile(
+                logits_ptr + begin, start - BLOCK, first, last, BLOCK, "evict_first"
+            )
             gradient_tile(
                 z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
                 upstream, stats, options[0] / vocab, options[2], SMOOTHED, CAPPED, BLOCK,
@@ -109,6 +108,7 @@ def nontarget_sums(
     y,
     softcap,
     BLOCK: tl.constexpr,
+    STAGES: tl.constexpr,
     SMOOTHED: tl.constexpr,
     CAPPED: tl.constexpr,
     EVICT: tl.constexpr,
@@ -119,37 +119,70 @@ def nontarget_sums(
     zeros = tl.zeros([BLOCK], dtype)
     max_logit = tl.full([], LOWEST, dtype)
     s1, s2, s3, s4, gaps, seen = zeros, zeros, zeros, zeros, zeros, zeros
-    tile = load_tile(row_ptr, 0, first, last, BLOCK, EVICT)
-    for start in range(0, last, BLOCK):
-        # asked for now, needed after this tile's arithmetic
-        ahead = load_tile(row_ptr, start + BLOCK, first, last, BLOCK, EVICT)
+    lo, hi, some, end = inner_tiles(first, last, BLOCK)
+    for k in range(some, end):  # what is no whole tile of the row: before lo, after hi
+        start = k * hi
         columns = start + tl.arange(0, BLOCK)
-        u, slope = cap(tile.to(dtype), softcap, CAPPED)
-        nontarget = (columns >= first) & (columns < last) & (columns != y)
-        if (start < first) | (start + BLOCK > last) | ((y >= start) & (y < start + BLOCK)):
-            u = tl.where(nontarget, u, -float("inf"))
-        tile_max = tl.max(u, 0)
-        if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
-            scale = exp(max_logit - tile_max)
-            s1, s2, s3 = s1 * scale, s2 * (scale * scale), s3 * scale
-            gaps += tl.where(max_logit == LOWEST, 0.0, tile_max - max_logit) * seen
-            max_logit = tile_max
-        e = exp(u - max_logit)
-        s1 += e
-        s2 += (slope * e) * (slope * e)
-        if SMOOTHED:
-            w = load_weights(weight_ptr, columns - first, nontarget, zeros)
-            s3 += slope * slope * w * e
-            s4 += slope * slope * w * w
-            gaps += tl.where(nontarget, w * (max_logit - u), 0.0)
-            seen += w
-        tile = ahead
+        inside = (columns >= first) & (columns < last)
+        z = tl.load(row_ptr + columns, mask=inside, other=0.0, eviction_policy=EVICT)
+        max_logit, s1, s2, s3, s4, gaps, seen = add_tile(
+            z.to(dtype), columns, inside & (columns != y), True,
+            max_logit, s1, s2, s3, s4, gaps, seen, weight_ptr, first, softcap, SMOOTHED, CAPPED,
+        )  # fmt: skip
+    for start in tl.range(lo, hi, BLOCK, num_stages=STAGES):
+        columns = start + tl.arange(0, BLOCK)
+        z = tl.load(row_ptr + columns, eviction_policy=EVICT)
+        max_logit, s1, s2, s3, s4, gaps, seen = add_tile(
+            z.to(dtype), columns, columns != y, (y >= start) & (y < start + BLOCK),
+            max_logit, s1, s2, s3, s4, gaps, seen, weight_ptr, first, softcap, SMOOTHED, CAPPED,
+        )  # fmt: skip
     s1, s2 = tl.sum(s1, 0), tl.sum(s2, 0)
     if SMOOTHED:
         s3, s4, gaps = tl.sum(s3, 0), tl.sum(s4, 0), tl.sum(gaps, 0)
     else:
         s3, s4, gaps = s1 * 0.0, s1 * 0.0, s1 * 0.0
     return max_logit, s1, s2, s3, s4, gaps
+
+
+@triton.jit
+def add_tile(
+    z,
+    columns,
+    nontarget,
+    excludes,  # whether nontarget is False anywhere
+    max_logit,
+    s1,
+    s2,
+    s3,
+    s4,
+    gaps,
+    seen,
+    weight_ptr,
+    first,
+    softcap,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+):
+    """The sums with the tile z in them."""
+    u, slope = cap(z, softcap, CAPPED)
+    if excludes:
+        u = tl.where(nontarget, u, -float("inf"))
+    tile_max = tl.max(u, 0)
+    if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
+        scale = exp(max_logit - tile_max)
+        s1, s2, s3 = s1 * scale, s2 * (scale * scale), s3 * scale
+        gaps += tl.where(max_logit == LOWEST, 0.0, tile_max - max_logit) * seen
+        max_logit = tile_max
+    e = exp(u - max_logit)
+    s1 += e
+    s2 += (slope * e) * (slope * e)
+    if SMOOTHED:
+        w = load_weights(weight_ptr, columns - first, nontarget, s1)
+        s3 += slope * slope * w * e
+        s4 += slope * slope * w * w
+        gaps += tl.where(nontarget, w * (max_logit - u), 0.0)
+        seen += w
+    return max_logit, s1, s2, s3, s4, gaps, seen
 
 
 @triton.jit
