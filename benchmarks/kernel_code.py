@@ -119,7 +119,7 @@ def signature(asked: dict) -> tuple:
         function = segment_kernels.split_kernel if split else segment_kernels.results_kernel
         return function, types, work, constants, 8
     constants = {"SMOOTHED": smoothed, "CAPPED": asked.get("capped", False)}
-    constants |= {"SHIFTED": shifted, "PACKED": True, "STAGES": launch.STAGES}
+    constants |= {"SHIFTED": shifted, "PACKED": True}
     if not asked.get("weighted", False):
         constants |= {"class_weight_ptr": None, "weight_sum_ptr": None}
     if kernel == "gradient":

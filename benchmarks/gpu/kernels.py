@@ -1,6 +1,6 @@
 """Times of the kernels alone, by CUDA graphs, beside what the machine does at most.
 
-python -m gpu.kernels ceilings times host sweep around logprob dropped      # $RESULTS/facts.jsonl
+python -m gpu.kernels ceilings times host sweep logprob dropped      # $RESULTS/facts.jsonl
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from gpu.clock import copy_rate, eager_ms, graph_ms, peak_bytes
 from gpu.facts import DEVICE, REHEARSAL, Facts, Found, Unsuitable
 from gpu.inputs import PLAIN, ROWS, Rows, cluster, make_rows, must_apply, two_pass
 from percbal_ops.linear import chunks
-from percbal_ops.linear.triton import logprob as logprob_kernels
 from percbal_ops.losses import api
 from percbal_ops.losses.segments import Segments, plain_segment_results, split_segments
 from percbal_ops.losses.triton import hopper
@@ -247,29 +246,6 @@ def scale(rows: Rows, block: int, warps: int, programs: int) -> Found:
         return {"ms": graph_ms(lambda: triton_kernels.scale_(z, factor), 2, 5)}
 
 
-STAGED = (  # columns, warps, tiles under way
-    (1024, 4, 1), (1024, 4, 3), (1024, 4, 4), (1024, 4, 5), (2048, 4, 1), (2048, 4, 2),
-    (2048, 4, 3), (2048, 8, 3), (2048, 8, 4), (1024, 2, 3), (512, 2, 4), (512, 2, 6), (512, 1, 4),
-    (512, 4, 6), (4096, 8, 2), (4096, 16, 4),
-)  # fmt: skip
-
-
-def staged(rows: Rows, work: str, block: int, warps: int, stages: int) -> Found:
-    z, y, _ = rows
-    runs: dict[str, Callable[[], object]] = {
-        "statistics": lambda: triton_kernels.token_cross_entropy(z, y, None, *PLAIN),
-        "two-pass": lambda: two_pass(rows),
-        "log-probability": lambda: logprob_kernels.token_logprob_rows(z, y, 0.9, 0.0),
-    }
-    one = Tiling(block, warps)
-    with (
-        tiling(block, warps),
-        mock.patch.object(logprob_kernels, "tiling", lambda *_: one),
-        setting(STAGES=stages),
-    ):
-        return {"ms": graph_ms(runs[work], 3, 5)}
-
-
 def run_ceilings(facts: Facts) -> None:
     facts.measure(
         f"copy {ROWS}x{VOCABS[0]}", lambda: copy_rate(random(ROWS, VOCABS[0]), cold=False)
@@ -301,24 +277,11 @@ def run_sweep(facts: Facts) -> None:
         for work, (block, warps) in itertools.product(("statistics", "two-pass"), TILES):
             key = f"tile {work} {block}/{warps}, {rows}"
             facts.measure(key, lambda w=work, r=rows, b=block, n=warps: tile(r, w, b, n))
-
-
-def run_around(facts: Facts) -> None:
     rows = make_rows(VOCABS[0])
     for block, warps in ((1024, 4), (2048, 4), (2048, 8), (4096, 8)):
         for programs in (528, 1024, 1 << 30):
             key = f"scale {block}/{warps}, {programs} programs at most, {rows}"
-            facts.measure(key, lambda b=block, w=warps, p=programs: scale(rows, b, w, p))
-
-
-def run_stages(facts: Facts) -> None:
-    few = make_rows(VOCABS[0], ROWS // 16 or 1)
-    long, short = make_rows(VOCABS[0]), make_rows(VOCABS[2 % len(VOCABS)])
-    asked = [("statistics", rows) for rows in (long, short, few)]
-    asked += [("log-probability", long), ("two-pass", long), ("two-pass", short)]
-    for (work, rows), (block, warps, stages) in itertools.product(asked, STAGED):
-        key = f"staged {work} {block}/{warps}/{stages}, {rows}"
-        facts.measure(key, functools.partial(staged, rows, work, block, warps, stages))
+            facts.measure(key, functools.partial(scale, rows, block, warps, programs))
 
 
 def run_logprob(facts: Facts) -> None:
@@ -338,8 +301,6 @@ PARTS = {
     "times": run_times,
     "host": run_host,
     "sweep": run_sweep,
-    "around": run_around,
-    "stages": run_stages,
     "logprob": run_logprob,
     "dropped": run_dropped,
 }

@@ -164,21 +164,69 @@ def _values(line: Found) -> Iterator[tuple[str, object]]:
     return ((k, v) for k, v in line.items() if k not in ("part", "key", "seconds"))
 
 
+def log_probabilities(known: Known) -> Table:
+    fields = ["forward_ms", "forward_backward_ms", "with_plain_rows_ms", "products_ms"]
+    fields += ["rows_ms", "rows_gradient_ms"]
+    rows = [
+        [key, *(number(line.get(f)) for f in fields)]
+        for key, line in known("kernels").items()
+        if key.startswith("logprob")
+    ]
+    return (
+        "linear_token_logprob, and its four products and kernels on rows",
+        ["N, D, V", *fields],
+        rows,
+    )
+
+
+def dropped(known: Known) -> Table:
+    rows = [
+        [key, number(line.get("ms")), number(float(str(line.get("peak_bytes", 0))) / 1e9)]
+        for key, line in known("kernels").items()
+        if key.startswith("a fifth")
+    ]
+    title = "Segment loss from hidden states, 8192 x 3584 x 152064, where few tokens are labelled"
+    return title, ["case", "ms", "peak GB"], rows
+
+
+def families(known: Known) -> Table:
+    fields = ["loss", "chunked", "alone", "rounding"]
+    rows = [
+        [key, *(number(line.get(f)) for f in fields), str(line.get("error", ""))[:90]]
+        for key, line in known("families").items()
+    ]
+    heads = ["family", "loss of SFT", "chunked", "guard: batch against alone", "padding behind"]
+    return (
+        "Tiny models of every family in bf16: SFT, GRPO, a diagnosis",
+        [*heads, "or why not"],
+        rows,
+    )
+
+
 def sweeps(known: Known) -> Table:
     """The best tile of each work and shape beside the one in use, and every cluster size."""
     best: dict[str, list[tuple[float, str]]] = {}
     for key, line in known("kernels").items():
-        if "ms" not in line or not key.startswith(("tile ", "cluster of ")):
+        if "ms" not in line or not key.startswith(SWEPT):
             continue
-        name, shape = key.split(", ")
-        work = name.rsplit(" ", 1)[0] if name.startswith("tile ") else "blocks of a cluster"
-        setting = name.split(" of ")[-1] if name.startswith("cluster") else name.rsplit(" ", 1)[1]
+        name, shape = key.rsplit(", ", 1)
+        if name.startswith("cluster"):
+            work, setting = "blocks of a cluster", name.split(" of ")[-1]
+        elif name.startswith("second pass"):
+            work, setting = "second pass", name.removeprefix("second pass ")
+        elif name.startswith("scale"):
+            work, setting = "scale", name.removeprefix("scale ").removesuffix(" programs at most")
+        else:
+            work, setting = name.rsplit(" ", 1)
         best.setdefault(f"{work}, {shape}", []).append((float(line["ms"]), setting))
     rows = [
         [key, "; ".join(f"{name}: {ms:.3f}" for ms, name in sorted(tried))]
         for key, tried in best.items()
     ]
     return "Sweeps: columns/warps, or blocks, fastest first", ["work", "ms"], rows
+
+
+SWEPT = ("tile ", "cluster of ", "scale ", "second pass", "staged ")
 
 
 def counters(known: Known) -> Table:
@@ -206,6 +254,9 @@ TABLES: list[Callable[[Known], Table]] = [
     peers("rows", "From logits, forward + backward", ["cold_ms", "warm_ms", "share_of_copy"]),
     peers("linear", "From hidden states, forward + backward", ["ms", "share_of_products"]),
     host,
+    log_probabilities,
+    dropped,
+    families,
     training,
     agreements,
     sweeps,

@@ -151,8 +151,8 @@ def _by_segment(
         kept = len(orders[s]) > 0 and bool(weighted[orders[s][0]])  # as all of its rows
         pieces = _cut(orders[s], rows, True)
         for i, piece in enumerate(pieces):
-            place = {"first": i == 0, "last": i == len(pieces) - 1}
-            chunks.append(piece._replace(segment=s, kept=kept, **place))
+            first, last = i == 0, i == len(pieces) - 1
+            chunks.append(piece._replace(segment=s, kept=kept, first=first, last=last))
     return chunks
 
 

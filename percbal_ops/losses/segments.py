@@ -41,9 +41,7 @@ def split(
 def segment_results(loss: Tensor, square: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
     """Mean loss (S,) and norm of its gradient (S,) of each segment, from loss and squared norm (N,)
     of its rows."""
-    return torch.ops.percbal.segment_results(
-        loss.detach(), square, segments.ids, segments.inverse
-    )
+    return torch.ops.percbal.segment_results(loss.detach(), square, segments.ids, segments.inverse)
 
 
 def split_segments(

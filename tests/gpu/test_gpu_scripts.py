@@ -19,7 +19,7 @@ from gpu import page  # noqa: E402
 from gpu.facts import Facts, NeedsGpu, latest, lines  # noqa: E402
 from gpu.rehearsal import limits, summary  # noqa: E402
 
-MINUTES = {"quick": 7, "full": 5}
+MINUTES = {"quick": 7, "full": 6}
 needs_timeout = pytest.mark.skipif(not shutil.which("timeout"), reason="no GNU timeout")
 
 

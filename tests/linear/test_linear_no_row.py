@@ -9,7 +9,6 @@ from linear_cases import plain
 
 from percbal_ops import linear_cross_entropy, linear_segment_cross_entropy, linear_token_logprob
 from percbal_ops.linear import chunks, logprob_chunks
-from percbal_ops.linear import plan as linear_plan
 
 FEATURES, VOCAB = 6, 11
 NEEDS = ["hidden", "head", "bias", "hidden head", "head bias", "hidden head bias"]

@@ -11,7 +11,6 @@ from linear_cases import confident, double, gradients, lay_out, problem
 
 from percbal_ops import segment_cross_entropy
 from percbal_ops.linear import chunks as linear_chunks
-from percbal_ops.linear import plan as linear_plan
 from percbal_ops.linear.api import linear_segment_cross_entropy
 from percbal_ops.linear.norms import square_norm
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from percbal_ops.linear.triton.logprob_kernels import logprob_gradient_kernel, logprob_kernel
 from percbal_ops.losses.reference import accumulate_dtype
-from percbal_ops.losses.triton import launch
 from percbal_ops.losses.triton.launch import (
     on_device_of,
     rows_are_shifted,
@@ -42,7 +41,6 @@ def token_logprob_rows(
             CAPPED=softcap != 0,
             SHIFTED=rows_are_shifted(logits),
             BLOCK=block,
-            STAGES=launch.STAGES,
             num_warps=warps,
             enable_fp_fusion=True,
         )

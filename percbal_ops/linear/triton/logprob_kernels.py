@@ -1,7 +1,7 @@
-"""Triton kernels of a token's log-probability and entropy, and of the gradient of both; (M2), (M11).
+"""Triton kernels of a token's log-probability and entropy, and the gradient of both; (M2), (M11).
 
-A row is read once for its statistics. Its gradient takes the place of its logits, tile by tile, each
-read by the program that then writes it. No program reads what another wrote.
+A row is read once for its statistics. Its gradient takes the place of its logits, tile by tile,
+each read by the program that then writes it. No program reads what another wrote.
 """
 
 # mypy: allow-untyped-defs
@@ -43,7 +43,6 @@ def logprob_kernel(
     CAPPED: tl.constexpr,
     SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
     BLOCK: tl.constexpr,
-    STAGES: tl.constexpr,  # tiles of the row on their way at once
 ):
     """One program per row."""
     dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
@@ -56,7 +55,7 @@ def logprob_kernel(
     inverse = 1 / tl.full([], temperature, dtype)
     softcap = tl.full([], softcap, dtype)
     max_logit, s1, s5 = nontarget_sums(
-        logits_ptr + begin, first, first + vocab, y, inverse, softcap, BLOCK, STAGES, CAPPED
+        logits_ptr + begin, first, first + vocab, y, inverse, softcap, BLOCK, CAPPED
     )
     u_y, _ = cap(z_y, softcap, CAPPED)
     max_logit = tl.where(s1 == 0, 0.0, max_logit)
@@ -89,7 +88,6 @@ def nontarget_sums(
     inverse,  # of the temperature
     softcap,
     BLOCK: tl.constexpr,
-    STAGES: tl.constexpr,
     CAPPED: tl.constexpr,
 ):
     """One pass over a row -> m before the temperature, S1 and S5 of (M11), over the non-target
@@ -106,7 +104,7 @@ def nontarget_sums(
         max_logit, s1, s5 = add_tile(
             z.to(dtype), inside & (columns != y), True, max_logit, s1, s5, halving, softcap, CAPPED
         )
-    for start in tl.range(lo, hi, BLOCK, num_stages=STAGES):
+    for start in tl.range(lo, hi, BLOCK, num_stages=1):
         columns = start + tl.arange(0, BLOCK)
         z = tl.load(row_ptr + columns, eviction_policy="evict_first")
         has_target = (y >= start) & (y < start + BLOCK)

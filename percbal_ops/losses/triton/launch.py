@@ -17,7 +17,6 @@ from percbal_ops.losses.triton.two_pass import gradient_kernel, loss_kernel
 WARPS = 4  # of a program that reads a row
 SCALE_PROGRAMS = 1024  # enough to fill any GPU, few enough to cost nothing where they leave at once
 SCALE_BLOCK, SCALE_WARPS = 2048, 4
-STAGES = 3  # tiles of a row on their way to a program at once
 
 
 class Tiling(NamedTuple):
@@ -130,9 +129,7 @@ def scale_(x: Tensor, factor: Tensor) -> None:
         return
     with on_device_of(x):
         programs = min(triton.cdiv(x.numel(), SCALE_BLOCK), SCALE_PROGRAMS)
-        scale_kernel[(programs,)](
-            x, factor, x.numel(), BLOCK=SCALE_BLOCK, num_warps=SCALE_WARPS
-        )
+        scale_kernel[(programs,)](x, factor, x.numel(), BLOCK=SCALE_BLOCK, num_warps=SCALE_WARPS)
 
 
 def _launch_loss(
@@ -162,7 +159,6 @@ def _launch_loss(
             *options.numbers,
             **flags,
             BLOCK=block,
-            STAGES=STAGES,
             num_warps=warps,
             enable_fp_fusion=True,
         )

@@ -119,8 +119,8 @@ def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr, EVICT: tl.conste
 
 @triton.jit
 def inner_tiles(first, last, BLOCK: tl.constexpr):
-    """Tiles within [first, last), whose loads need no mask and can be under way several at once:
-    [lo, hi). And which tiles are left, as k * hi for k in range(some, end): at 0, at hi."""
+    """[lo, hi): the tiles within [first, last), whose loads need no mask. Those that are left begin
+    at k * hi for k in range(some, end)."""
     lo = tl.where(first > 0, BLOCK, 0)
     hi = tl.maximum(lo, last // BLOCK * BLOCK)
     return lo, hi, tl.where(first > 0, 0, 1), tl.where(hi < last, 2, 1)

@@ -1,7 +1,7 @@
 """Triton kernels of what surrounds a segment loss: which rows are in a segment, and its sums.
 
-One program each, hence one order of addition. A tile is (rows, segments), S rounded up to a power of
-two: N rows take microseconds where the logits take milliseconds.
+One program each, hence one order of addition. A tile is (rows, segments), S rounded up to a power
+of two: N rows take microseconds where the logits take milliseconds.
 """
 
 # mypy: allow-untyped-defs
@@ -25,9 +25,7 @@ def rows_of(
     return rows, there, target, ids, member
 
 
-@triton.jit(
-    do_not_specialize=["n_rows", "segments", "target_stride", "ids_stride", "ignore_index"]
-)
+@triton.jit(do_not_specialize=["n_rows", "segments", "target_stride", "ids_stride", "ignore_index"])
 def split_kernel(
     target_ptr,  # (N,)
     ids_ptr,  # (N,)
@@ -71,9 +69,7 @@ def split_kernel(
         )
         inside = tl.max(member.to(tl.int32), 1) > 0
         row_weight = tl.sum(tl.where(member, share[None, :], 0.0), 1)
-        tl.store(
-            row_weight_ptr + rows, row_weight.to(row_weight_ptr.dtype.element_ty), mask=there
-        )
+        tl.store(row_weight_ptr + rows, row_weight.to(row_weight_ptr.dtype.element_ty), mask=there)
         tl.store(masked_target_ptr + rows, tl.where(inside, target, ignore_index), mask=there)
         tl.store(masked_ids_ptr + rows, tl.where(inside, ids, -1), mask=there)
 

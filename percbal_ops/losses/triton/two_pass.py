@@ -52,7 +52,6 @@ def loss_kernel(
     SHIFTED: tl.constexpr,  # rows need not start on a 128-bit boundary
     PACKED: tl.constexpr,  # rows of logits and dlogits start at the same offsets
     BLOCK: tl.constexpr,
-    STAGES: tl.constexpr,  # tiles of the first read on their way at once
 ):
     """One program per row: (M2), (M3), (M5), and row_weight times (M4) where dlogits is given."""
     dtype: tl.constexpr = accumulate_dtype(logits_ptr.dtype.element_ty)
@@ -75,7 +74,7 @@ def loss_kernel(
     options = tl.full([], smoothing, dtype), tl.full([], z_loss, dtype), tl.full([], softcap, dtype)
     sums = nontarget_sums(
         logits_ptr + begin, class_weight_ptr, first, last, y, options[2],
-        BLOCK, STAGES, SMOOTHED, CAPPED, EVICT,
+        BLOCK, SMOOTHED, CAPPED, EVICT,
     )  # fmt: skip
     weights = target_weights(class_weight_ptr, weight_sum_ptr, y - first, known, vocab, z_y)
     loss, grad_sq, stats = finish_row(z_y, sums, weights, options, vocab, SMOOTHED, CAPPED)
@@ -90,9 +89,7 @@ def loss_kernel(
             start = (tiles - 1 - i) * BLOCK
             z = ahead
             # asked for now, needed after this tile's arithmetic; before the row there is nothing
-            ahead = load_tile(
-                logits_ptr + begin, start - BLOCK, first, last, BLOCK, "evict_first"
-            )
+            ahead = load_tile(logits_ptr + begin, start - BLOCK, first, last, BLOCK, "evict_first")
             gradient_tile(
                 z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
                 upstream, stats, options[0] / vocab, options[2], SMOOTHED, CAPPED, BLOCK,
@@ -108,7 +105,6 @@ def nontarget_sums(
     y,
     softcap,
     BLOCK: tl.constexpr,
-    STAGES: tl.constexpr,
     SMOOTHED: tl.constexpr,
     CAPPED: tl.constexpr,
     EVICT: tl.constexpr,
@@ -129,7 +125,8 @@ def nontarget_sums(
             z.to(dtype), columns, inside & (columns != y), True,
             max_logit, s1, s2, s3, s4, gaps, seen, weight_ptr, first, softcap, SMOOTHED, CAPPED,
         )  # fmt: skip
-    for start in tl.range(lo, hi, BLOCK, num_stages=STAGES):
+    # more stages, through shared memory, take longer (H200)
+    for start in tl.range(lo, hi, BLOCK, num_stages=1):
         columns = start + tl.arange(0, BLOCK)
         z = tl.load(row_ptr + columns, eviction_policy=EVICT)
         max_logit, s1, s2, s3, s4, gaps, seen = add_tile(

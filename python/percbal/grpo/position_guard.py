@@ -15,8 +15,8 @@ from torch import Tensor
 from percbal.models.inputs import model_inputs
 from percbal.responses.prompt import PromptIds
 
-# Nats a token. Wrong positions of an untrained Qwen3-VL make 0.09. In 16 bits rotations of positions
-# are rounded, and padding in front moves positions: up to 0.007 in fifteen untrained families.
+# Nats a token. Wrong positions of an untrained Qwen3-VL make 0.09. In 16 bits the rotations of
+# positions are rounded, and padding in front moves positions: up to 0.007 in untrained families.
 LEAST, LEAST_16_BITS = 1e-3, 0.05
 TIMES_ROUNDING = 8.0
 FIELDS = (  # of a batch, as `GRPOTrainer._get_per_token_logps_and_entropies` takes them
