@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 class DiagnosisCallback(LoggingCallback):
     """Every ``every`` steps, and at the end, logs what `diagnose` measures.
 
-    As ``diagnosis/a``, ``diagnosis/a_p``, ``diagnosis/a_r`` and ``diagnosis/unreadable``, the share
-    of responses that cannot be read; always on the same instances. A run with it ends with the
-    weights of the run without it. Of several processes the first one alone does this, and the
-    others wait in their next step; sharded weights are refused.
+    As ``diagnosis/a``, ``diagnosis/a_p``, ``diagnosis/a_r``, and of the responses from the image
+    the shares that cannot be read, ``diagnosis/unreadable``, and that ended at the limit of tokens,
+    ``diagnosis/cut``; always on the same instances. A run with it ends with the weights of the run
+    without it. Of several processes the first one alone does this, and the others wait in their
+    next step; sharded weights are refused.
 
     asking: how the model is asked; None as the trainer's options say.
     """
@@ -94,7 +95,8 @@ class DiagnosisCallback(LoggingCallback):
 def figures(result: Diagnosis) -> dict[str, float]:
     """What is logged of it."""
     accuracies = {f"diagnosis/{name}": getattr(result, name).value for name in METRICS}
-    return {**accuracies, "diagnosis/unreadable": result.parse_failures / result.n}
+    shares = {"unreadable": result.parse_failures, "cut": result.cut["a"]}
+    return accuracies | {f"diagnosis/{name}": count / result.n for name, count in shares.items()}
 
 
 def _asking_of(args: Any) -> Asking | None:
