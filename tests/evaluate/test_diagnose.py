@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import vlm_fixtures as vlm
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from percbal.data.reading import read_dataset
 from percbal.evaluate.diagnose import diagnose
 from percbal.evaluate.generation import complete
 from percbal.evaluate.intervals import (
@@ -331,6 +333,29 @@ def test_a_budget_is_the_instances_own(tmp_path):
     long, short = (task_question(Brightness(), each, Asking()) for each in (long, short))
     together = complete(model, processor, [long, short], ["", ""])
     assert together[1] == complete(model, processor, [short], [""])[0]
+
+
+def test_a_data_set_of_the_same_instances_has_the_same_diagnosis(blind):
+    """Rows with labels alone: a model is asked the same, and compared with the same."""
+    task = Blind()
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": instance.query}],
+            "completion": [{"role": "assistant", "content": instance.response}],
+            "image": instance.image,
+            "perception": instance.perception,
+            "answer": instance.answer,
+        }
+        for instance in (task.generate(i, "test", 0) for i in range(12))
+    ]
+    data = read_dataset(Dataset.from_list(rows), completions=None)
+    ours = diagnose(*blind, data, n=64, progress=False)
+    theirs = diagnose(*blind, task, n=12, progress=False)
+    assert ours.n == 12 and 0 < ours.a.value < ours.a_r.value == 1.0
+    for name in ("a", "a_p", "a_r", "perception_f1", "parse_failures", "refusals", "cut"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert [r.completion for r in ours.records] == [r.completion for r in theirs.records]
+    assert [r.reasoned for r in ours.records] == [r.reasoned for r in theirs.records]
 
 
 # --- completions that the limit of tokens cuts -------------------------------------------------

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose
+from percbal.evaluate.row_questions import row_questions
 from percbal.models.callbacks import LoggingCallback
 from percbal.models.output_head import inner_model
 from percbal.responses.asking import Asking
@@ -29,12 +31,13 @@ class DiagnosisCallback(LoggingCallback):
     without it. Of several processes the first one alone does this, and the others wait in their
     next step; sharded weights are refused.
 
+    source: a task or a data set, as for `diagnose`.
     asking: how the model is asked; None as the trainer's options say.
     """
 
     def __init__(
         self,
-        task: Task,
+        source: Task | Dataset,
         processor: ProcessorMixin,
         *,
         every: int,
@@ -48,7 +51,9 @@ class DiagnosisCallback(LoggingCallback):
             raise ValueError(
                 f"every, n and batch_size must be at least 1, got {every}, {n} and {batch_size}"
             )
-        self.task, self.processor, self.every, self.asking = task, processor, every, asking
+        if isinstance(source, Dataset):
+            row_questions(source, n, seed, Asking())  # a bad row is found before the training
+        self.source, self.processor, self.every, self.asking = source, processor, every, asking
         self.options: dict[str, Any] = {
             "n": n,
             "split": split,
@@ -85,7 +90,7 @@ class DiagnosisCallback(LoggingCallback):
             return diagnose(
                 model,
                 self.processor,
-                self.task,
+                self.source,
                 **self.options,
                 progress=False,
                 asking=self.asking or _asking_of(self.trainer.args),

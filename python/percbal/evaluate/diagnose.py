@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.generation import Completion, LocalModel
 from percbal.evaluate.intervals import Interval, wilson_interval
 from percbal.evaluate.questions import Question, task_questions
+from percbal.evaluate.row_questions import row_questions
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
 
@@ -52,7 +54,7 @@ class Diagnosis:
     """The three accuracies with 95% Wilson intervals, and every instance behind them."""
 
     n: int
-    split: str
+    split: str  # of the task, or what was asked of the data set
     seed: int
     a: Interval
     a_p: Interval
@@ -93,7 +95,7 @@ class Answers(Protocol):
 def diagnose(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    task: Task,
+    source: Task | Dataset,
     *,
     n: int,
     split: str = "test",
@@ -102,28 +104,41 @@ def diagnose(
     progress: bool = True,
     asking: Asking | None = None,
     max_new_tokens: int | None = None,
+    on_bad_row: str = "stop",
 ) -> Diagnosis:
-    """Measure a, a_p and a_r on instances ``0 .. n - 1`` of a split.
+    """Measure a, a_p and a_r on ``n`` instances of a task's split or of a data set.
 
     a and a_p come from one generation from the image, a_r from a second one that is given
-    true perception as its beginning. Each may use half as many tokens again as the true response.
-    The model is put in evaluation mode and left as it was found.
+    true perception as its beginning. Each may use half as many tokens again as the true response,
+    1024 where a row has none. The model is put in evaluation mode and left as it was found.
+    source: a task, whose instances ``0 .. n - 1`` are asked, or a data set of `read_dataset`, of
+        which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
     max_new_tokens: of a response, in place of that budget: a model that thinks needs more, and
         one that never stops may take less.
-    Raises ValueError for n < 1.
+    on_bad_row: "skip" leaves out rows of a data set that lack a true perception or an answer.
+    Raises ValueError for n < 1 and for such a row.
     """
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
-    questions = task_questions(task, n, split, seed, asking)
+    questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
     answers = LocalModel(model, processor, most=max_new_tokens)
     options: Any = {"batch_size": batch_size, "progress": progress}
     with evaluating(model):
         return measure(questions, answers, asking, split=split, seed=seed, **options)
+
+
+def questions_of(
+    source: Task | Dataset, n: int, split: str, seed: int, asking: Asking, *, skip: bool = False
+) -> list[Question]:
+    """The questions of either source. Raises ValueError for a row that cannot be one."""
+    if isinstance(source, Dataset):
+        return row_questions(source, n, seed, asking, skip=skip)
+    return task_questions(source, n, split, seed, asking)
 
 
 def measure(
