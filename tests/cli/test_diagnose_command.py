@@ -98,7 +98,8 @@ def test_a_data_set_is_diagnosed_while_a_model_trains(command, made, tmp_path):
         (["--diagnose_dataset", "lacking.jsonl"], "has no true perception"),
         (["--diagnose_dataset", "one.jsonl"], "one.jsonl:2: it has no true perception"),
         (["--diagnose_dataset", "train.jsonl", "--diagnose_option", "size=4"], "diagnose_option"),
-        (["--diagnose_split", "dev"], "diagnose_split of a task is train or test, got 'dev'"),
+        (["--diagnose_option", "blanks=5.5"], "diagnose_option: a value has the wrong type"),
+        (["--diagnose_split", "dev"], "the split of a task is train or test, got 'dev'"),
     ],
 )
 def test_a_diagnosis_that_cannot_be_made_stops_a_training_before_it_begins(
@@ -109,3 +110,22 @@ def test_a_diagnosis_that_cannot_be_made_stops_a_training_before_it_begins(
     with pytest.raises(SystemExit) as end:
         main(["sft", *arguments, "--use_cpu", "--bf16", "false", "--diagnose_every", "1", *options])
     assert end.value.code == 2 and sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option", ["blanks=5.5", "max_guesses=x", "noise=x", "fonts=3", "rotation=[1]"]
+)
+def test_an_option_of_a_wrong_type_is_one_sentence(option, capsys):
+    """Whether the task finds it when it is made or with its first instance."""
+    with pytest.raises(SystemExit) as end:
+        main(["diagnose", "/nowhere", "--option", option])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert said.startswith("percbal diagnose: --option: a value has the wrong type (")
+
+
+def test_a_task_has_two_splits(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["diagnose", "/nowhere", "--split", "dev"])
+    assert end.value.code == 2
+    assert "the split of a task is train or test, got 'dev'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from typing import Any
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.task_options import add_task_options, task_of
-from percbal.tasks.base import SPLITS
+from percbal.cli.tried_task import tried_task
 
 
 def add(commands: Any) -> None:
@@ -80,9 +80,7 @@ def run(args: argparse.Namespace) -> None:
 def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
-        if args.split not in SPLITS:
-            raise ValueError(f"--split of a task is {' or '.join(SPLITS)}, got {args.split!r}")
-        return task_of(args)
+        return tried_task(lambda: task_of(args), args.split, "--option")
     if args.option:
         raise ValueError("--option sets a task; with --dataset there is none")
     from percbal.data.reading import read_dataset

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from percbal.tasks.base import SPLITS
-
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
@@ -65,16 +63,13 @@ class DiagnosisArguments:
     @cached_property
     def _source(self) -> Any:
         """The task or the data set."""
-        from percbal.cli.task_options import make_task
+        from percbal.cli.task_options import make_task  # not for --help
+        from percbal.cli.tried_task import tried_task
         from percbal.data.reading import read_dataset
 
         if self.diagnose_dataset is None:
-            if self.diagnose_split not in SPLITS:
-                raise ValueError(
-                    f"diagnose_split of a task is {' or '.join(SPLITS)}, got "
-                    f"{self.diagnose_split!r}"
-                )
-            return make_task(self.diagnose_task, self.diagnose_option, "diagnose_option")
+            options = self.diagnose_task, self.diagnose_option, "diagnose_option"
+            return tried_task(lambda: make_task(*options), self.diagnose_split, options[-1])
         if self.diagnose_option:
             raise ValueError("diagnose_option sets a task; with diagnose_dataset there is none")
         rules = {name: getattr(self, name) for name in OF_PICTURES if hasattr(self, name)}
