@@ -48,7 +48,7 @@ def judge_of(row: Row) -> tuple[Judge, Any]:
     """
     truth = _parsed(row.get("truth"))
     named = row.get("task")
-    if named in TASKS and isinstance(truth, dict):
+    if isinstance(named, str) and named in TASKS and isinstance(truth, dict):
         return _tried(get_task(named), truth, f"truth of a row of task {named}")
     if isinstance(truth, (list, dict)):
         try:
