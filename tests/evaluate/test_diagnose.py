@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 import vlm_fixtures as vlm
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from percbal.evaluate.diagnose import complete, diagnose
+from percbal.data.reading import read_dataset
+from percbal.evaluate.diagnose import diagnose
+from percbal.evaluate.generation import complete
 from percbal.evaluate.intervals import (
     detectable,
     paired_difference,
@@ -23,8 +26,10 @@ from percbal.evaluate.intervals import (
     t_power,
     wilson_interval,
 )
+from percbal.evaluate.questions import task_question, task_questions
 from percbal.models.loading import load_vlm
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
+from percbal.responses.asking import Asking
 from percbal.tasks.base import Instance, Score, find_spans, tagged
 
 NUMBERS = [f"n{i}" for i in range(4)]
@@ -139,12 +144,12 @@ def test_neither_batch_size_nor_padding_changes_a_completion(seeing):
     model, processor = seeing
     model.eval()
     task = Brightness()
-    instances = [task.generate(i, "test", 1) for i in range(6)]
-    prefixes = [task.oracle_prefix(x) if x.index % 2 else "" for x in instances]
-    together = complete(model, processor, instances, prefixes)
+    questions = task_questions(task, 6, "test", 1, Asking())
+    prefixes = [question.beginning if question.index % 2 else "" for question in questions]
+    together = complete(model, processor, questions, prefixes)
     alone = [
-        complete(model, processor, [instance], [prefix])[0]
-        for instance, prefix in zip(instances, prefixes, strict=True)
+        complete(model, processor, [question], [prefix])[0]
+        for question, prefix in zip(questions, prefixes, strict=True)
     ]
     assert together == alone
 
@@ -171,7 +176,8 @@ def test_completions_equal_greedy_decoding_written_out(seeing):
             logits = model(input_ids=ids, **inputs).logits
         ids = torch.cat((ids, logits[:, -1:].argmax(-1)), dim=1)
     expected = processor.tokenizer.decode(ids[0, start:], skip_special_tokens=True)
-    assert complete(model, processor, [instance], [prefix]) == [expected]
+    question = task_question(task, instance, Asking())
+    assert complete(model, processor, [question], [prefix]) == [(expected, False)]
 
 
 def test_records_are_in_order_and_survive_json(seeing):
@@ -293,8 +299,8 @@ def test_power_is_how_often_the_t_interval_lies_above_zero():
 def test_the_checkpoints_generation_config_changes_no_answer(tmp_path):
     """Penalties, beams and bans of a checkpoint are not the model's own distribution."""
     model, processor = trained(Brightness(), tmp_path)
-    instances = [Brightness().generate(i, "test", 0) for i in range(8)]
-    wanted = complete(model, processor, instances, [""] * 8)
+    questions = task_questions(Brightness(), 8, "test", 0, Asking())
+    wanted = complete(model, processor, questions, [""] * 8)
     unwanted = {
         "repetition_penalty": 5.0,
         "no_repeat_ngram_size": 2,
@@ -305,19 +311,75 @@ def test_the_checkpoints_generation_config_changes_no_answer(tmp_path):
     }
     for name, value in unwanted.items():
         setattr(model.generation_config, name, value)
-    assert complete(model, processor, instances, [""] * 8) == wanted
+    assert complete(model, processor, questions, [""] * 8) == wanted
     assert model.generation_config.num_beams == 3
+
+
+def never_stops(directory) -> tuple:
+    model, processor = load_vlm(vlm.tiny_llava(directory))
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        head[processor.tokenizer.eos_token_id] = -head.sum(0)  # hardly ever likely
+    return model, processor
 
 
 def test_a_budget_is_the_instances_own(tmp_path):
     """What a model that never stops may say does not depend on its neighbours in a batch."""
-    model, processor = load_vlm(vlm.tiny_llava(tmp_path / "model"))
-    with torch.no_grad():
-        head = model.get_output_embeddings().weight
-        head[processor.tokenizer.eos_token_id] = -head.sum(0)  # hardly ever likely
+    model, processor = never_stops(tmp_path / "model")
     long, short = (
         Instance("t", 0, Image.new("RGB", (32, 32)), "look", "w1", " ".join(["w2"] * n), "w3", {})
         for n in (30, 1)
     )
+    long, short = (task_question(Brightness(), each, Asking()) for each in (long, short))
     together = complete(model, processor, [long, short], ["", ""])
     assert together[1] == complete(model, processor, [short], [""])[0]
+
+
+def test_a_data_set_of_the_same_instances_has_the_same_diagnosis(blind):
+    """Rows with labels alone: a model is asked the same, and compared with the same."""
+    task = Blind()
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": instance.query}],
+            "completion": [{"role": "assistant", "content": instance.response}],
+            "image": instance.image,
+            "perception": instance.perception,
+            "answer": instance.answer,
+        }
+        for instance in (task.generate(i, "test", 0) for i in range(12))
+    ]
+    data = read_dataset(Dataset.from_list(rows), completions=None)
+    ours = diagnose(*blind, data, n=64, progress=False)
+    theirs = diagnose(*blind, task, n=12, progress=False)
+    assert ours.n == 12 and 0 < ours.a.value < ours.a_r.value == 1.0
+    for name in ("a", "a_p", "a_r", "perception_f1", "parse_failures", "refusals", "cut"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert [r.completion for r in ours.records] == [r.completion for r in theirs.records]
+    assert [r.reasoned for r in ours.records] == [r.reasoned for r in theirs.records]
+
+
+# --- completions that the limit of tokens cuts -------------------------------------------------
+
+
+def test_responses_that_end_by_themselves_are_not_cut(seeing):
+    result = diagnose(*seeing, Brightness(), n=4, progress=False)
+    assert result.cut == {"a": 0, "a_p": 0, "a_r": 0} and "cut" not in result.summary()
+
+
+def test_a_response_that_ends_with_the_last_token_of_its_budget_is_not_cut(seeing):
+    """The end of a turn is a token, too."""
+    tokenizer = seeing[1].tokenizer
+    (question,) = task_questions(Brightness(), 1, "test", 0, Asking())
+    said = complete(*seeing, [question], [""])[0].text
+    length = len(tokenizer(said, add_special_tokens=False)["input_ids"]) + 1
+    cuts = [complete(*seeing, [question], [""], most=n)[0].cut for n in (length, length - 1)]
+    assert cuts == [False, True]
+
+
+def test_cut_responses_are_counted_for_each_accuracy(seeing):
+    """Nine tokens are too few for a response, and enough behind a perception that is given."""
+    result = diagnose(*seeing, Brightness(), n=3, progress=False, max_new_tokens=9)
+    assert result.cut == {"a": 3, "a_p": 3, "a_r": 0}
+    line = "cut at the limit of tokens: a 3 of 3, a_p 3 of 3, a_r 0 of 3; --max-new-tokens"
+    assert line in result.summary()
+    assert json.loads(json.dumps(result.to_dict()))["cut"] == result.cut

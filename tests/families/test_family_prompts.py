@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from trl.data_utils import prepare_multimodal_messages
 from zoo import EACH, QUERY, task_rows
 
 from percbal.evaluate.generation import complete
+from percbal.evaluate.questions import picture_prompt
 from percbal.models.loading import load_processor
 from percbal.responses.prompt import prompt_ids
 from percbal.sft.collate import SegmentCollator
@@ -51,17 +53,19 @@ def test_a_diagnosis_asks_what_was_trained(family, processor):
         device="cpu", _can_compile_fullgraph=False, generate=generate, generation_config=None
     )
     rows = task_rows(2)
-    instances = [
+    questions = [
         SimpleNamespace(
-            image=row["images"][0], query=QUERY, response=row["completion"][0]["content"]
+            prompt=partial(picture_prompt, row["images"][0], QUERY),
+            response=row["completion"][0]["content"],
+            target=row["completion"][0]["content"],
         )
         for row in rows
     ]
     prefixes = [f"<perception> {row['perception']} </perception>" for row in rows]
-    told = complete(model, processor, instances * 2, ["", "", *prefixes])
+    told = complete(model, processor, questions * 2, ["", "", *prefixes])
     for i, row in enumerate(rows):
         ids, start = trained(processor, row)
         assert asked[i] == ids[:start]
         given = asked[2 + i]
         assert given == ids[: len(given)] and len(given) > start
-        assert told[2 + i].endswith(prefixes[i])
+        assert told[2 + i].text.endswith(prefixes[i])

@@ -15,6 +15,7 @@ from trl import GRPOTrainer
 from trl.data_utils import apply_chat_template
 
 from percbal.evaluate.generation import complete
+from percbal.evaluate.questions import picture_prompt
 from percbal.grpo.blind_signals import blind_answers
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_processor
@@ -62,9 +63,12 @@ def test_the_ids_of_a_diagnosis(processor):
     model = SimpleNamespace(
         device="cpu", _can_compile_fullgraph=False, generate=generate, generation_config=None
     )
-    instance = SimpleNamespace(image=IMAGE, query=QUERY, response=RESPONSE)
+    question = SimpleNamespace(
+        prompt=lambda: picture_prompt(IMAGE, QUERY), response=RESPONSE, target=RESPONSE
+    )
     prefix = "<perception> w2 </perception>"
-    assert complete(model, processor, [instance] * 2, ["", prefix]) == ["", prefix]
+    told = complete(model, processor, [question] * 2, ["", prefix])
+    assert told == [("", False), (prefix, False)]
     assert asked == [[PAD] * 3 + PROMPT, PROMPT + PERCEIVED]
 
 

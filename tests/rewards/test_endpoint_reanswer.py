@@ -115,3 +115,37 @@ def test_endpoint_options_are_checked():
         rewards.EndpointReanswer("localhost", "judge")
     with pytest.raises(ValueError, match="samples must be positive, got 0"):
         rewards.EndpointReanswer("http://localhost", "judge", samples=0)
+
+
+def options_sent(endpoint, rows, **options):
+    """What each of some requests has for the chat template; None where it has no such field."""
+    reward = rewards.EndpointReanswer(endpoint.url, "judge", threads=1, **options)
+    n = len(rows["prompts"])
+    endpoint.asked.clear()
+    scores = reward(completions=[said("a b", "2")] * n, answer=["2"] * n, **rows)
+    assert scores == [1.0] * n
+    return [body.get("chat_template_kwargs") for body, _ in endpoint.asked]
+
+
+def test_options_of_the_chat_template_are_sent_and_the_rows_go_first(endpoint):
+    """As vLLM and SGLang take them: a field of the body, beside the messages."""
+    column = [{"enable_thinking": True, "unset": None}, None]
+    rows = {"prompts": ["one?", "two?"], "chat_template_kwargs": column}
+    assert options_sent(endpoint, rows) == [{"enable_thinking": True}, None]
+    given = {"enable_thinking": False, "depth": 2}
+    assert options_sent(endpoint, rows, chat_template_kwargs=given) == [
+        {"enable_thinking": True, "depth": 2},
+        given,
+    ]
+    assert options_sent(endpoint, {"prompts": ["one?"]}) == [None]
+
+
+def test_options_that_a_prompt_carries_are_sent_and_are_no_part_of_a_message(endpoint):
+    """So a GRPO trainer hands a row's on."""
+    prompt = [
+        {"role": "user", "content": "one?", "chat_template_kwargs": {"enable_thinking": False}}
+    ]
+    assert options_sent(endpoint, {"prompts": [prompt]}) == [{"enable_thinking": False}]
+    assert all(
+        message.keys() == {"role", "content"} for message in endpoint.asked[0][0]["messages"]
+    )

@@ -10,7 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+from percbal.cli.format_options import add_format_options, asking_of
 from percbal.evaluate.rollout_files import Columns, RolloutTable, column_names, read_rollouts
+from percbal.evaluate.rollout_scores import RolloutScores
 from percbal_ops import RewardCoupling, reward_coupling
 from percbal_ops.coupling import Correlation
 
@@ -65,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--right-at", type=float, default=1.0, help="perception is right from this value on"
     )
+    parser.add_argument(
+        "--score",
+        action="store_true",
+        help="make the columns outcome, perception and reasoning here, from the column completion "
+        "and the labels of its row (docs/coupling.md)",
+    )
+    add_format_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every number here")
     parser.add_argument(
         "--plot", type=Path, metavar="OUT", help="draw the correlations (.png, .svg)"
@@ -105,12 +114,22 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardC
         raise ValueError(f"--group-size must be at least 1, got {args.group_size}")
     if args.group_size is not None and args.group:
         raise ValueError(f"--group-size and --group exclude each other, got {args.group} as well")
-    columns = Columns(names, args.perception, reasoning, args.group, args.group_size)
+    scores = _scores(args)
+    if scores is not None:
+        reasoning = reasoning or "reasoning"
+    columns = Columns(names, args.perception, reasoning, args.group, args.group_size, scores)
     table = read_rollouts(args.files, columns)
     result = reward_coupling(
         table.outcomes, table.perception, table.reasoning, table.group, right_at=args.right_at
     )
     return names, table, result
+
+
+def _scores(args: argparse.Namespace) -> RolloutScores | None:
+    asking = asking_of(args)
+    if not args.score and not asking.plain:
+        raise ValueError("only --score reads completions; without it there is no format to name")
+    return RolloutScores(asking) if args.score else None
 
 
 def _report_bad_rows(bad: list[str]) -> None:

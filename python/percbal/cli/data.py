@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.dataset_options import add_image_options
 from percbal.cli.format_options import add_format_options, asking_of
-from percbal.data.limits import MAX_PIXELS
 
 TARGETS = ("trl", "llama-factory", "verl", "paper")
 
@@ -65,8 +65,7 @@ def _add_convert(parts: Any) -> None:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="file, folder, or name of a data set on the hub")
     parser.add_argument("--split", default="train", help="of a data set with several")
-    parser.add_argument("--images-within", help="folder that paths of images may not leave")
-    parser.add_argument("--max-image-pixels", type=int, default=MAX_PIXELS)
+    add_image_options(parser)
 
 
 def run_check(args: argparse.Namespace) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
     from percbal.evaluate.callback import DiagnosisCallback
+
+OF_PICTURES = ("images_within", "max_image_pixels")  # options of the training data
 
 
 @dataclass(kw_only=True)
@@ -29,23 +32,48 @@ class DiagnosisArguments:
         default_factory=list,
         metadata={"help": "Options of the task, NAME=VALUE each, the value as JSON: size=9."},
     )
-    diagnose_n: int = field(default=64, metadata={"help": "Instances, of the task's test split."})
+    diagnose_dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Instead of a task: a data set with a true perception and an answer in every "
+            "row; images_within and max_image_pixels are those of the training data."
+        },
+    )
+    diagnose_split: str = field(
+        default="test", metadata={"help": "Split of the task, or of a data set with several."}
+    )
+    diagnose_n: int = field(default=64, metadata={"help": "Instances, always the same."})
     diagnose_batch_size: int = field(default=32, metadata={"help": "Of them at once."})
 
     def diagnosis(self, processor: ProcessorMixin | None) -> DiagnosisCallback | None:
         """The callback, or None without one. Raises ValueError for options that mean nothing."""
         if self.diagnose_every is None:
             return None
-        from percbal.cli.task_options import make_task  # not for --help
-        from percbal.evaluate.callback import DiagnosisCallback
+        from percbal.evaluate.callback import DiagnosisCallback  # not for --help
 
         return DiagnosisCallback(
-            make_task(self.diagnose_task, self.diagnose_option, "diagnose_option"),
+            self._source,
             processor,  # type: ignore[arg-type]
             every=self.diagnose_every,
             n=self.diagnose_n,
+            split=self.diagnose_split,
             batch_size=self.diagnose_batch_size,
         )
+
+    @cached_property
+    def _source(self) -> Any:
+        """The task or the data set."""
+        from percbal.cli.task_options import make_task  # not for --help
+        from percbal.cli.tried_task import tried_task
+        from percbal.data.reading import read_dataset
+
+        if self.diagnose_dataset is None:
+            options = self.diagnose_task, self.diagnose_option, "diagnose_option"
+            return tried_task(lambda: make_task(*options), self.diagnose_split, options[-1])
+        if self.diagnose_option:
+            raise ValueError("diagnose_option sets a task; with diagnose_dataset there is none")
+        rules = {name: getattr(self, name) for name in OF_PICTURES if hasattr(self, name)}
+        return read_dataset(self.diagnose_dataset, self.diagnose_split, completions=None, **rules)
 
     def __post_init__(self) -> None:
         self.diagnosis(None)  # so that a mistake is found before a model is loaded

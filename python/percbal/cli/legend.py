@@ -60,6 +60,7 @@ DIAGNOSIS: tuple[Row, ...] = (
         "accuracy end to end, of perception, and of reasoning given the true perception",
     ),
     (("diagnosis/unreadable",), "share of the diagnosis' responses that are not as they should be"),
+    (("diagnosis/cut",), "share of them that ended at the limit of tokens"),
 )
 OF_COMMAND = {"sft": SFT, "grpo": GRPO}
 WIDTH = 100

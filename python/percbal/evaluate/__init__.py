@@ -1,6 +1,6 @@
 """What a trained model can do: diagnosis, sampled evaluation, intervals, saved rollouts; and the
 rewards of the paper's data sets, which join tasks and rewards.
 
-May import: tasks, rewards, responses, data, models, percbal_ops, torch, transformers. Never:
-trainers, study, report.
+May import: tasks, rewards, responses, data, models, percbal_ops, torch, transformers, TRL's
+data_utils. Never: trainers, study, report.
 """

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose
+from percbal.evaluate.row_questions import row_questions
 from percbal.models.callbacks import LoggingCallback
 from percbal.models.output_head import inner_model
 from percbal.responses.asking import Asking
@@ -23,17 +25,19 @@ if TYPE_CHECKING:
 class DiagnosisCallback(LoggingCallback):
     """Every ``every`` steps, and at the end, logs what `diagnose` measures.
 
-    As ``diagnosis/a``, ``diagnosis/a_p``, ``diagnosis/a_r`` and ``diagnosis/unreadable``, the share
-    of responses that cannot be read; always on the same instances. A run with it ends with the
-    weights of the run without it. Of several processes the first one alone does this, and the
-    others wait in their next step; sharded weights are refused.
+    As ``diagnosis/a``, ``diagnosis/a_p``, ``diagnosis/a_r``, and of the responses from the image
+    the shares that cannot be read, ``diagnosis/unreadable``, and that ended at the limit of tokens,
+    ``diagnosis/cut``; always on the same instances. A run with it ends with the weights of the run
+    without it. Of several processes the first one alone does this, and the others wait in their
+    next step; sharded weights are refused.
 
+    source: a task or a data set, as for `diagnose`.
     asking: how the model is asked; None as the trainer's options say.
     """
 
     def __init__(
         self,
-        task: Task,
+        source: Task | Dataset,
         processor: ProcessorMixin,
         *,
         every: int,
@@ -47,7 +51,9 @@ class DiagnosisCallback(LoggingCallback):
             raise ValueError(
                 f"every, n and batch_size must be at least 1, got {every}, {n} and {batch_size}"
             )
-        self.task, self.processor, self.every, self.asking = task, processor, every, asking
+        if isinstance(source, Dataset):
+            row_questions(source, n, seed, Asking())  # a bad row is found before the training
+        self.source, self.processor, self.every, self.asking = source, processor, every, asking
         self.options: dict[str, Any] = {
             "n": n,
             "split": split,
@@ -84,7 +90,7 @@ class DiagnosisCallback(LoggingCallback):
             return diagnose(
                 model,
                 self.processor,
-                self.task,
+                self.source,
                 **self.options,
                 progress=False,
                 asking=self.asking or _asking_of(self.trainer.args),
@@ -94,7 +100,8 @@ class DiagnosisCallback(LoggingCallback):
 def figures(result: Diagnosis) -> dict[str, float]:
     """What is logged of it."""
     accuracies = {f"diagnosis/{name}": getattr(result, name).value for name in METRICS}
-    return {**accuracies, "diagnosis/unreadable": result.parse_failures / result.n}
+    shares = {"unreadable": result.parse_failures, "cut": result.cut["a"]}
+    return accuracies | {f"diagnosis/{name}": count / result.n for name, count in shares.items()}
 
 
 def _asking_of(args: Any) -> Asking | None:

@@ -8,20 +8,24 @@ a_r  reasoning: the answer is right when the response is made to begin with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.generation import complete
+from percbal.evaluate.generation import Completion, LocalModel
 from percbal.evaluate.intervals import Interval, wilson_interval
+from percbal.evaluate.questions import Question, task_questions
+from percbal.evaluate.row_questions import row_questions
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
 
 if TYPE_CHECKING:
-    from percbal.tasks.base import Instance, Score, Task
+    from percbal.tasks.base import Score, Task
 
 METRICS = ("a", "a_p", "a_r")
 
@@ -39,7 +43,10 @@ class Record:
     perception_f1: float
     parsed: bool
     reason: str  # why the first completion could not be read, if so
-    truth: dict[str, Any]
+    truth: Any  # what the judge read
+    place: str  # of the instance in its source
+    cut: bool  # the first completion ended at the limit of tokens, not by itself
+    cut_reasoned: bool  # so did the second
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Diagnosis:
     """The three accuracies with 95% Wilson intervals, and every instance behind them."""
 
     n: int
-    split: str
+    split: str  # of the task, or what was asked of the data set
     seed: int
     a: Interval
     a_p: Interval
@@ -55,6 +62,7 @@ class Diagnosis:
     perception_f1: float  # mean
     parse_failures: int  # of the completions from the image
     refusals: dict[str, int]  # why parts of them do not count, such as "perception missing"
+    cut: dict[str, int]  # completions behind each accuracy that ended at the limit of tokens
     records: list[Record]
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,20 +70,32 @@ class Diagnosis:
         return asdict(self)
 
     def summary(self) -> str:
-        """One line for people."""
+        """One line for people, and a second one where completions were cut."""
         parts = [
             f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
             for name, (value, low, high) in (("a", self.a), ("a_p", self.a_p), ("a_r", self.a_r))
         ]
         why = ", ".join(f"{reason} {count}" for reason, count in self.refusals.items())
         unreadable = f"{self.parse_failures} unreadable" + (f" ({why})" if why else "")
-        return f"{'  '.join(parts)}  n = {self.n}, {unreadable}"
+        line = f"{'  '.join(parts)}  n = {self.n}, {unreadable}"
+        if not any(self.cut.values()):
+            return line
+        cut = ", ".join(f"{name} {count} of {self.n}" for name, count in self.cut.items())
+        return f"{line}\ncut at the limit of tokens: {cut}; --max-new-tokens sets a larger one"
+
+
+class Answers(Protocol):
+    """Whoever answers questions, such as `LocalModel`."""
+
+    def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
+        """A completion of each. told: of a response that begins with the true perception."""
+        ...
 
 
 def diagnose(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    task: Task,
+    source: Task | Dataset,
     *,
     n: int,
     split: str = "test",
@@ -84,41 +104,65 @@ def diagnose(
     progress: bool = True,
     asking: Asking | None = None,
     max_new_tokens: int | None = None,
+    on_bad_row: str = "stop",
 ) -> Diagnosis:
-    """Measure a, a_p and a_r on instances ``0 .. n - 1`` of a split.
+    """Measure a, a_p and a_r on ``n`` instances of a task's split or of a data set.
 
     a and a_p come from one generation from the image, a_r from a second one that is given
-    true perception as its beginning. Each may use half as many tokens again as the true response.
-    The model is put in evaluation mode and left as it was found.
+    true perception as its beginning. Each may use half as many tokens again as the true response,
+    1024 where a row has none. The model is put in evaluation mode and left as it was found.
+    source: a task, whose instances ``0 .. n - 1`` are asked, or a data set of `read_dataset`, of
+        which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
     max_new_tokens: of a response, in place of that budget: a model that thinks needs more, and
         one that never stops may take less.
-    Raises ValueError for n < 1.
+    on_bad_row: "skip" leaves out rows of a data set that lack a true perception or an answer.
+    Raises ValueError for n < 1 and for such a row.
     """
     if n < 1 or batch_size < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
-    options: Any = {"asking": asking, "most": max_new_tokens}
-    was_training = model.training
-    model.eval()
+    questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
+    answers = LocalModel(model, processor, most=max_new_tokens)
+    options: Any = {"batch_size": batch_size, "progress": progress}
+    with evaluating(model):
+        return measure(questions, answers, asking, split=split, seed=seed, **options)
+
+
+def questions_of(
+    source: Task | Dataset, n: int, split: str, seed: int, asking: Asking, *, skip: bool = False
+) -> list[Question]:
+    """The questions of either source. Raises ValueError for a row that cannot be one."""
+    if isinstance(source, Dataset):
+        return row_questions(source, n, seed, asking, skip=skip)
+    return task_questions(source, n, split, seed, asking)
+
+
+def measure(
+    questions: Sequence[Question],
+    answers: Answers,
+    asking: Asking,
+    *,
+    split: str,
+    seed: int,
+    batch_size: int,
+    progress: bool,
+) -> Diagnosis:
+    """The diagnosis of whoever answers. asking: the format in which answers are read."""
+    n = len(questions)
     records: list[Record] = []
-    bar = tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress)
-    try:
-        for instances in _batches(task, n, split, seed, batch_size):
-            completions = complete(model, processor, instances, [""] * len(instances), **options)
-            bar.update(len(instances))
-            prefixes = [_true_beginning(task, instance, asking) for instance in instances]
-            reasoned = complete(model, processor, instances, prefixes, **options)
-            bar.update(len(instances))
-            for row in zip(instances, completions, reasoned, strict=True):
-                records.append(_record(task, asking, *row))
-    finally:
-        bar.close()
-        model.train(was_training)
+    with tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress) as bar:
+        for batch in _batches(questions, batch_size):
+            seen = answers(batch, told=False)
+            bar.update(len(batch))
+            told = answers(batch, told=True)
+            bar.update(len(batch))
+            records += map(_record, [asking] * len(batch), batch, seen, told)
     records.sort(key=lambda record: record.index)
+    cut, cut_reasoned = sum(r.cut for r in records), sum(r.cut_reasoned for r in records)
     return Diagnosis(
         n=n,
         split=split,
@@ -129,33 +173,40 @@ def diagnose(
         perception_f1=sum(r.perception_f1 for r in records) / n,
         parse_failures=sum(not r.parsed for r in records),
         refusals=count_reasons(asking.response_format.read(r.completion) for r in records),
+        cut={"a": cut, "a_p": cut, "a_r": cut_reasoned},
         records=records,
     )
 
 
-def _true_beginning(task: Task, instance: Instance, asking: Asking) -> str:
-    if asking.plain:
-        return task.oracle_prefix(instance)
-    return asking.response_format.beginning(instance.perception)
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Meanwhile the model is in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
-def _record(
-    task: Task, asking: Asking, instance: Instance, completion: str, reasoned: str
-) -> Record:
+def _record(asking: Asking, question: Question, seen: Completion, told: Completion) -> Record:
     tagged = asking.response_format.tagged  # behind the thoughts
-    seen = task.score(tagged(completion), instance.truth)
-    told = task.score(tagged(reasoned), instance.truth)
+    first = question.judge.score(tagged(seen.text), question.truth)
+    second = question.judge.score(tagged(told.text), question.truth)
     return Record(
-        index=instance.index,
-        completion=completion,
-        reasoned=reasoned,
-        a=seen.answer is True,
-        a_p=seen.perception is True,
-        a_r=told.answer is True,
-        perception_f1=seen.perception_f1,
-        parsed=seen.parsed,
-        reason=_reason(seen, asking, completion),
-        truth=instance.truth,
+        index=question.index,
+        completion=seen.text,
+        reasoned=told.text,
+        a=first.answer is True,
+        a_p=first.perception is True,
+        a_r=second.answer is True,
+        perception_f1=first.perception_f1,
+        parsed=first.parsed,
+        reason=_reason(first, asking, seen.text),
+        truth=question.truth,
+        place=question.place,
+        cut=seen.cut,
+        cut_reasoned=told.cut,
     )
 
 
@@ -168,14 +219,11 @@ def _reason(score: Score, asking: Asking, completion: str) -> str:
     return "; ".join(problems) or score.reason
 
 
-def _batches(
-    task: Task, n: int, split: str, seed: int, batch_size: int
-) -> Iterator[list[Instance]]:
-    """All instances, those with responses of similar length together.
+def _batches(questions: Sequence[Question], batch_size: int) -> Iterator[list[Question]]:
+    """All of them, those with responses of similar length together.
 
     A batch runs until its last row ends, so rows should end at about the same time.
     """
-    instances = [task.generate(index, split, seed) for index in range(n)]
-    instances.sort(key=lambda instance: len(instance.response))
-    for start in range(0, n, batch_size):
-        yield instances[start : start + batch_size]
+    ordered = sorted(questions, key=lambda question: len(question.target or question.response))
+    for start in range(0, len(ordered), batch_size):
+        yield ordered[start : start + batch_size]

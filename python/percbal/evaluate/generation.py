@@ -4,64 +4,87 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
+from percbal.evaluate.questions import Question
 from percbal.models.inputs import model_inputs
-from percbal.responses.asking import Asking
-from percbal.responses.prompt import Turn, given_ids, prompt_ids, trained_turn
+from percbal.responses.prompt import given_ids, prompt_ids, trained_turn
 from percbal.responses.thoughts import OPENING, opens_thoughts
 
-if TYPE_CHECKING:
-    from percbal.tasks.base import Instance
+MOST_NEW_TOKENS = 1024  # where no true response says how long one may be
+
+
+class Completion(NamedTuple):
+    """What was answered: its text, and whether it ended at the limit of tokens, not by itself."""
+
+    text: str
+    cut: bool
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """Answers questions by a model and its processor. sample, most: see `complete`."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    sample: bool = False
+    most: int | None = None
+
+    def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
+        """told: the responses are made to begin with the true perception."""
+        prefixes = [question.beginning if told else "" for question in questions]
+        return complete(
+            self.model, self.processor, questions, prefixes, sample=self.sample, most=self.most
+        )
 
 
 @torch.no_grad()
 def complete(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    instances: Sequence[Instance],
+    questions: Sequence[Question],
     prefixes: Sequence[str],
     *,
     sample: bool = False,
-    asking: Asking | None = None,
     most: int | None = None,
-) -> list[str]:
-    """Completions of the instances' prompts, each beginning with its prefix.
+) -> list[Completion]:
+    """Completions of the questions' prompts, each beginning with its prefix.
 
     Greedy, or, with ``sample``, drawn from the model's own distribution (temperature 1); what the
     checkpoint's generation config adds, such as a repetition penalty, is left out. A prefix stands
     where the template puts a response, behind a closed block of thoughts if there is one. Each
-    completion may use half as many tokens again as its instance's true response.
+    completion may use half as many tokens again as its question's whole right response.
 
-    prefixes: beginnings of the instances' responses, "" for none.
-    asking: how a prompt is rendered and a true response written.
+    prefixes: beginnings of the questions' responses, "" for none.
     most: tokens of a completion, in place of that budget.
     Returns the texts without special tokens; one that goes on in a block of thoughts which the
     prompt opened begins with its tag.
     """
     tokenizer = processor.tokenizer
-    asking = asking or Asking()
-    prompts = [asking.prompt(_prompt(instance)) for instance in instances]
+    prompts = [question.prompt() for question in questions]
     asked = prompt_ids(processor, prompts)
     turns = [
-        trained_turn(
-            processor, prompt, [{"role": "assistant", "content": _text(response(i, asking))}]
-        )
-        for prompt, i in zip(prompts, instances, strict=True)
+        trained_turn(processor, prompt, [{"role": "assistant", "content": _text(q.response)}])
+        for prompt, q in zip(prompts, questions, strict=True)
     ]
     given = [
         given_ids(tokenizer, turn.completion, prefix) if prefix else []
         for turn, prefix in zip(turns, prefixes, strict=True)
     ]
-    budgets = [most or n for n in _token_budgets(tokenizer, turns)]
+    whole = [
+        turn.completion if q.target == q.response else q.target
+        for turn, q in zip(turns, questions, strict=True)
+    ]
+    budgets = [most or _budget(tokenizer, text) for text in whole]
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     inputs = model_inputs(asked.ids, asked.fields, pad, given)
     start = inputs["input_ids"].shape[1]
     generate: Any = model.generate
-    with own_distribution(model, tokenizer, pad):
+    with own_distribution(model, tokenizer, pad) as ends:
         output = generate(
             **{name: value.to(model.device) for name, value in inputs.items()},
             do_sample=sample,
@@ -71,19 +94,20 @@ def complete(
             cache_implementation="static" if model._can_compile_fullgraph else None,
             disable_compile=True,
         )
+    new = [ids[:n] for ids, n in zip(output[:, start:].tolist(), budgets, strict=True)]
     # decoded together: a word-level tokenizer puts spaces between the ids that it is given
-    whole = [
-        [*before, *new[:budget]]
-        for before, new, budget in zip(given, output[:, start:].tolist(), budgets, strict=True)
-    ]
-    texts = tokenizer.batch_decode(whole, skip_special_tokens=True)
+    joined = [[*before, *ids] for before, ids in zip(given, new, strict=True)]
+    texts = tokenizer.batch_decode(joined, skip_special_tokens=True)
     opened = [OPENING if opens_thoughts(prompt) else "" for prompt in asked.texts]
-    return [before + text for before, text in zip(opened, texts, strict=True)]
+    cut = [ends.isdisjoint(ids) for ids in new]
+    return [Completion(a + b, c) for a, b, c in zip(opened, texts, cut, strict=True)]
 
 
 @contextmanager
-def own_distribution(model: PreTrainedModel, tokenizer: Any, pad: int | None) -> Iterator[None]:
+def own_distribution(model: PreTrainedModel, tokenizer: Any, pad: int | None) -> Iterator[set[int]]:
     """Meanwhile the model's generation config has only the tokens that begin, end and pad.
+
+    Gives those that end.
 
     `generate` fills every option that it is not given from that config.
     """
@@ -96,22 +120,9 @@ def own_distribution(model: PreTrainedModel, tokenizer: Any, pad: int | None) ->
         bos_token_id=kept.bos_token_id, eos_token_id=ends, pad_token_id=pad
     )
     try:
-        yield
+        yield {*ends}
     finally:
         model.generation_config = kept
-
-
-def response(instance: Instance, asking: Asking) -> str:
-    """An instance's true response in a format."""
-    if asking.plain:
-        return instance.response
-    parts = instance.perception, instance.reasoning, instance.answer
-    return asking.response_format.write(*parts)
-
-
-def _prompt(instance: Instance) -> list[dict[str, Any]]:
-    shown = {"type": "image", "image": instance.image}
-    return [{"role": "user", "content": [shown, *_text(instance.query)]}]
 
 
 def _text(text: str) -> list[dict[str, str]]:
@@ -119,7 +130,8 @@ def _text(text: str) -> list[dict[str, str]]:
     return [{"type": "text", "text": text}]
 
 
-def _token_budgets(tokenizer: Any, turns: Sequence[Turn]) -> list[int]:
-    completions = [turn.completion for turn in turns]
-    encoded = tokenizer(completions, add_special_tokens=False)["input_ids"]
-    return [len(ids) + len(ids) // 2 + 1 for ids in encoded]
+def _budget(tokenizer: Any, whole: str | None) -> int:
+    if whole is None:
+        return MOST_NEW_TOKENS
+    n = len(tokenizer(whole, add_special_tokens=False)["input_ids"])
+    return n + n // 2 + 1

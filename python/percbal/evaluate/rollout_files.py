@@ -13,21 +13,27 @@ import torch
 from torch import Tensor
 
 from percbal.data.lines import BadRow, json_object, read_lines
+from percbal.evaluate.rollout_scores import RolloutScores
 
 
 @dataclass
 class Columns:
-    """Which columns to read. ``group``: those that together name a prompt's group of rollouts."""
+    """Which columns to read. ``group``: those that together name a prompt's group of rollouts.
+
+    scores: makes some of them from others, the texts of the rollouts and their labels.
+    """
 
     outcomes: list[str]
     perception: str
     reasoning: str | None
     group: list[str] | None  # None: "group", else those of "step" and "prompt" that are there
     group_size: int | None = None  # instead: so many rows in a row, counted in each file
+    scores: RolloutScores | None = None
 
     def names(self) -> list[str]:
         """Every column that may be read."""
         values = [*self.outcomes, self.perception, *([self.reasoning] if self.reasoning else [])]
+        values += self.scores.columns if self.scores is not None else ()
         by_rows = self.group_size is not None
         return values + ([] if by_rows else self.group or ["group", "step", "prompt"])
 
@@ -75,6 +81,8 @@ def read_rollouts(paths: list[Path], columns: Columns) -> RolloutTable:
                 key = _group_key(record, columns.group)
             else:
                 key = f"{path}:{position // columns.group_size}"
+            if columns.scores is not None:
+                record |= columns.scores(record)
             values.append([_number(record, name) for name in names])
             groups.append(numbers.setdefault(key, len(numbers)))
         except BadRow as problem:

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.diagnose import METRICS, Diagnosis, complete, diagnose
+from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose, evaluating
+from percbal.evaluate.generation import LocalModel
+from percbal.evaluate.questions import task_questions
+from percbal.responses.asking import Asking
 from percbal_ops import reward_coupling
 
 if TYPE_CHECKING:
@@ -86,25 +89,22 @@ def evaluate(
         batch_size=batch_size,
         progress=False,
     )
-    instances = [task.generate(index, split, instance_seed) for index in range(n)]
-    repeated = [instance for instance in instances for _ in range(samples)]
+    questions = task_questions(task, n, split, instance_seed, Asking())
+    repeated = [question for question in questions for _ in range(samples)]
+    answers = LocalModel(model, processor, sample=True)
     scores: dict[str, list[float]] = {"a": [], "a_p": [], "own": [], "a_r": []}
-    was_training = model.training
-    model.eval()
-    with torch.random.fork_rng():
+    with evaluating(model), torch.random.fork_rng():
         torch.manual_seed(sample_seed)
         for start in range(0, len(repeated), batch_size):
             batch = repeated[start : start + batch_size]
-            prefixes = [task.oracle_prefix(instance) for instance in batch]
-            seen = complete(model, processor, batch, [""] * len(batch), sample=True)
-            told = complete(model, processor, batch, prefixes, sample=True)
-            for instance, from_image, from_truth in zip(batch, seen, told, strict=True):
-                score = task.score(from_image, instance.truth)
+            seen, told = answers(batch, told=False), answers(batch, told=True)
+            for question, from_image, from_truth in zip(batch, seen, told, strict=True):
+                score = task.score(from_image.text, question.truth)
                 scores["a"].append(float(score.answer is True))
                 scores["a_p"].append(float(score.perception is True))
                 scores["own"].append(np.nan if score.reasoning is None else float(score.reasoning))
-                scores["a_r"].append(float(task.score(from_truth, instance.truth).answer is True))
-    model.train(was_training)
+                told_score = task.score(from_truth.text, question.truth)
+                scores["a_r"].append(float(told_score.answer is True))
     sampled = {k: np.reshape(values, (n, samples)).tolist() for k, values in scores.items()}
     return Evaluation(diagnosis, sampled)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from percbal.responses.copied import words
-from percbal.responses.prompt import content_text
+from percbal.responses.prompt import OPTIONS, content_text, without_options
 from percbal.rewards.blind import blind_messages, blind_reanswer
 from percbal.rewards.texts import read_parts, readable
 
@@ -32,6 +32,9 @@ class EndpointReanswer:
     threads: requests at a time.
     reward: judges the answers, as `blind_reanswer` or ``from_task(task).blind_reanswer``.
     temperature, max_tokens: of the sampling. instruction: the system message, or None.
+    chat_template_kwargs: options of the endpoint's chat template, sent in the body as vLLM and
+        SGLang take them; a prompt's own, and a column of that name, go first. Without any the field
+        is left out: other endpoints may refuse it.
     api_key: sent as a bearer token, to this address alone: redirects are failures, and proxies of
         the environment are not used. name: what TRL logs the reward as.
 
@@ -53,6 +56,7 @@ class EndpointReanswer:
         temperature: float = 1.0,
         max_tokens: int = 1024,
         instruction: str | None = INSTRUCTION,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         api_key: str | None = None,
         name: str = "blind_reanswer",
     ) -> None:
@@ -64,6 +68,7 @@ class EndpointReanswer:
                 raise ValueError(f"{option} must be positive, got {value}")
         self.url, self.samples, self.timeout, self.threads = url, samples, timeout, threads
         self.reward, self.instruction, self.api_key = reward, instruction, api_key
+        self.template = dict(chat_template_kwargs or {})
         self.body = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
         self.__name__ = name
 
@@ -74,11 +79,12 @@ class EndpointReanswer:
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
+        options = columns.get(OPTIONS) or [None] * len(completions)
         requests = [
-            self._request(prompt, parts.perception)
+            self._request(prompt, parts.perception, own)
             if readable(words(parts.perception or ""))
             else None
-            for prompt, parts in zip(prompts, read_parts(completions), strict=True)
+            for prompt, parts, own in zip(prompts, read_parts(completions), options, strict=True)
         ]
         distinct = list(dict.fromkeys(request for request in requests if request is not None))
         replies = self._ask_all([r for r in distinct for _ in range(self.samples)])
@@ -103,15 +109,20 @@ class EndpointReanswer:
             log_metric(f"{self.__name__}/failed", sum(failed) / len(failed))
         return [None if bad else score for bad, score in zip(failed, scores, strict=True)]
 
-    def _request(self, prompt: Any, perceived: str | None) -> bytes:
+    def _request(self, prompt: Any, perceived: str | None, options: Any) -> bytes:
+        """options: the row's own, of the chat template."""
         asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        asked, carried = without_options(asked)
+        given = self.template | carried | (options or {})
+        template = {name: value for name, value in given.items() if value is not None}
         messages = [
             {"role": message["role"], "content": content_text(message.get("content"))}
             for message in blind_messages(asked, perceived or "")
         ]
         if self.instruction is not None:
             messages.insert(0, {"role": "system", "content": self.instruction})
-        return json.dumps({**self.body, "messages": messages}).encode()
+        body = {**self.body, "messages": messages} | ({OPTIONS: template} if template else {})
+        return json.dumps(body).encode()
 
     def _ask_all(self, requests: list[bytes]) -> list[str | Exception]:
         """One reply or failure for each request, ``threads`` of them at a time."""
