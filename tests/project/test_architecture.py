@@ -51,7 +51,7 @@ FLOORS = {
         "gradients": "",
         "renamed": "",
         "losses": "checks dispatch gradients renamed",
-        "linear": "checks gradients losses renamed",
+        "linear": "checks dispatch gradients losses renamed",
         "vocab_parallel": "checks gradients losses renamed",
         "coupling": "",
         "agreement": "coupling text",

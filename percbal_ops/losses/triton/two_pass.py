@@ -81,19 +81,41 @@ def loss_kernel(
     store_row(row, loss, grad_sq, stats, loss_ptr, grad_sq_ptr, stats_ptr)
     if dlogits_ptr is not None:
         upstream = tl.load(row_weight_ptr + row * row_weight_stride).to(dtype)
-        tiles = tl.cdiv(last, BLOCK)
-        ahead = load_tile(
-            logits_ptr + begin, (tiles - 1) * BLOCK, first, last, BLOCK, "evict_first"
-        )
-        for i in range(tiles):
-            start = (tiles - 1 - i) * BLOCK
-            z = ahead
-            # asked for now, needed after this tile's arithmetic; before the row there is nothing
-            ahead = load_tile(logits_ptr + begin, start - BLOCK, first, last, BLOCK, "evict_first")
-            gradient_tile(
-                z.to(dtype), dlogits_ptr + out, class_weight_ptr, start, first, last, y,
-                upstream, stats, options[0] / vocab, options[2], SMOOTHED, CAPPED, BLOCK,
-            )  # fmt: skip
+        write_gradient(
+            logits_ptr + begin, dlogits_ptr + out, class_weight_ptr, first, last, y, upstream,
+            stats, options[0] / vocab, options[2], SMOOTHED, CAPPED, BLOCK,
+        )  # fmt: skip
+
+
+@triton.jit
+def write_gradient(
+    row_ptr,
+    out_ptr,
+    weight_ptr,
+    first,  # the row is [first, last), its target at column y; all relative to row_ptr, out_ptr
+    last,
+    y,
+    upstream,
+    stats,
+    share,
+    softcap,
+    SMOOTHED: tl.constexpr,
+    CAPPED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """upstream times (M4) of a whole row, last tile first."""
+    dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
+    tiles = tl.cdiv(last, BLOCK)
+    ahead = load_tile(row_ptr, (tiles - 1) * BLOCK, first, last, BLOCK, "evict_first")
+    for i in range(tiles):
+        start = (tiles - 1 - i) * BLOCK
+        z = ahead
+        # asked for now, needed after this tile's arithmetic; before the row there is nothing
+        ahead = load_tile(row_ptr, start - BLOCK, first, last, BLOCK, "evict_first")
+        gradient_tile(
+            z.to(dtype), out_ptr, weight_ptr, start, first, last, y,
+            upstream, stats, share, softcap, SMOOTHED, CAPPED, BLOCK,
+        )  # fmt: skip
 
 
 @triton.jit
