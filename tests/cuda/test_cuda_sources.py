@@ -61,6 +61,7 @@ def test_kernels_fit_three_blocks_on_a_multiprocessor_without_spills(
     assert spills and set(spills) == {"0"}
 
 
+@pytest.mark.slow  # half a minute of nvcc
 @needs_nvcc
 @pytest.mark.parametrize("source", KERNELS)
 def test_sources_compile_for_gpus_before_hopper(compiled: Compile, source: str) -> None:

@@ -225,3 +225,14 @@ def test_bad_input_gets_one_sentence(change, kind, sentence):
     with pytest.raises(kind, match=sentence) as error:
         segment_cross_entropy(**(GOOD | change))
     assert "\n" not in str(error.value)
+
+
+def test_the_operators_around_the_loss_pass_opcheck():
+    target, ids = torch.tensor([1, 2, -100, 0]), torch.tensor([0, 1, 1, -1])
+    weights = torch.tensor([0.3, 0.7])
+    for counts in (None, torch.tensor([3, 5])):
+        torch.library.opcheck(
+            torch.ops.percbal.split_segments.default, (target, ids, weights, counts, -100)
+        )
+    loss, inverse = torch.rand(4), torch.tensor([0.5, 1.0], dtype=torch.float64)
+    torch.library.opcheck(torch.ops.percbal.segment_results.default, (loss, loss, ids, inverse))

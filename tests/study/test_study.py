@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -124,13 +125,15 @@ def test_a_job_whose_parent_is_gone_ends_before_it_has_imported_anything_large()
     assert b"percbal.study" in found.stderr and b" torch\n" not in found.stderr
 
 
-def test_a_failing_arm_is_named_with_its_last_words(tmp_path):
+def test_a_failing_arm_is_named_with_its_last_words(finished, tmp_path):
+    root, _ = finished
+    for made in (files.untrained(root, 0).parent, directory(root, "token-mean", 0), root / "data"):
+        shutil.copytree(made, tmp_path / "x" / made.relative_to(root))
     broken = replace(
         SMOKE,
         starts=SMOKE.starts[:1],
         arms=(SMOKE.arms[0], Arm("bad", options={"balance": "no_such_balance"})),
         compared=(),
-        sft=replace(SMOKE.sft, instances=16),
     )
     with pytest.raises(RuntimeError, match="bad from seed 0, seed 0") as error:
         run_study(broken, tmp_path / "x", jobs=1)
