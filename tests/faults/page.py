@@ -43,7 +43,10 @@ def table(rows: list[dict]) -> str:
 
 
 def main(folder: Path) -> None:
-    rows = counted(folder)
+    """What was not tried again keeps its counts."""
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    by_name = {(row["training"], row["disturbance"]): row for row in known + counted(folder)}
+    rows = [by_name[name] for name in sorted(by_name)]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     text = PAGE.read_text()
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)

@@ -1,6 +1,7 @@
 """Disturbs trainings in every way that docs/reliability.md lists, and counts what survived.
 
-``python tests/faults/suite.py [--only NAME] [--out DIRECTORY]``; run by ``make test-faults``.
+``python tests/faults/suite.py [--only NAME] [--disturbance NAME] [--out DIRECTORY]``; run by
+``make test-faults``.
 What is done is kept in DIRECTORY and not done again. Exit status 1: something did not survive.
 
 Survived means: the final weights are, bit for bit, those of the undisturbed run; or the run is
@@ -11,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -158,13 +160,25 @@ def full_disks(bench: Bench) -> Iterator[Case]:
 
 
 def bad_pixels(bench: Bench) -> Iterator[Case]:
-    """Stopped by name, then gone on from with the pixel mended."""
-    if bench.kind not in trainings.SFT:
-        return
+    """Stopped by name, then gone on from with the pixel mended; under GRPO from the checkpoint
+    before, since the stop has drawn random numbers."""
     out = bench.fresh()
     found = processes.run(bench.kind, out, log=bench.log, bad_pixel=True)
     yield bench.judged("a NaN pixel", found, "pixel_values of row")
+    if bench.kind in trainings.GRPO:
+        shutil.rmtree(out / f"checkpoint-{trainings.BAD_STEP - 1}")
     yield bench.settled("going on without it", out)
+
+
+def bad_rewards(bench: Bench) -> Iterator[Case]:
+    """One that is no number is one that was not scored."""
+    if bench.kind not in trainings.GRPO:
+        return
+    unscored = processes.run(bench.kind, bench.fresh(), log=bench.log, reward=None)
+    assert unscored.how == "ended" and unscored.said != bench.digest, unscored.said
+    for value in (math.nan, math.inf, -math.inf):
+        found = processes.run(bench.kind, bench.fresh(), log=bench.log, reward=value)
+        yield replace(bench, digest=unscored.said).judged(f"a reward {value}", found)
 
 
 DISTURBANCES: dict[str, Callable[[Bench], Iterator[Case]]] = {
@@ -173,12 +187,14 @@ DISTURBANCES: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "a damaged file": damaged_files,
     "a full disk": full_disks,
     "a NaN pixel": bad_pixels,
+    "a reward that is no number": bad_rewards,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", help="a kind of training, 'ranks' or 'study'")
+    parser.add_argument("--disturbance", choices=DISTURBANCES, help="one alone")
     parser.add_argument("--out", type=Path, default=Path("build/faults"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -186,24 +202,25 @@ def main() -> None:
     failures = 0
     for kind in trainings.KINDS:
         if args.only in (None, kind):
-            failures += _run_kind(kind, args.out)
+            failures += _run_kind(kind, args.out, args.disturbance)
     others = (
         ("ranks", "one of two ranks killed", ranks.cases),
         ("study", "Ctrl-C and kill -9", studies.cases),
     )
     for name, disturbance, cases in others:
-        if args.only in (None, name):
+        if args.only in (None, name) and not args.disturbance:
             failures += _keep(args.out, name, disturbance, cases(args.out / name))
     subprocess.run([sys.executable, HERE / "page.py", args.out], check=True)
     sys.exit(1 if failures else 0)
 
 
-def _run_kind(kind: str, out: Path) -> int:
-    if all(_path(out, kind, name).exists() for name in DISTURBANCES):
-        return sum(_bad(_path(out, kind, name)) for name in DISTURBANCES)
+def _run_kind(kind: str, out: Path, only: str | None) -> int:
+    names = [only] if only else list(DISTURBANCES)
+    if all(_path(out, kind, name).exists() for name in names):
+        return sum(_bad(_path(out, kind, name)) for name in names)
     bench = undisturbed(kind, out / kind.replace(" ", "_"))
     print(f"{kind}: {bench.events} file events, {bench.seconds:.1f} s", flush=True)
-    return sum(_keep(out, kind, name, cases(bench)) for name, cases in DISTURBANCES.items())
+    return sum(_keep(out, kind, name, DISTURBANCES[name](bench)) for name in names)
 
 
 def _path(out: Path, kind: str, name: str) -> Path:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import torch
 import vlm_fixtures as vlm
 from peft import LoraConfig
 
+from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.resume import checkpoints
 from percbal.sft.trainer import BalancedSFTTrainer
 
-STEPS = 8
+STEPS, BAD_STEP = 8, 4
+UNCHANGED = object()
 SAVING = {"max_steps": STEPS, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 2}
 SFT = {
     "token_mean": {"balance": "token_mean"},
@@ -55,14 +58,43 @@ def prepare() -> None:
     reinforced()
 
 
-def make(kind: str, out: Path, *, bad_pixel: bool = False) -> Any:
-    """A trainer whose checkpoints lie in ``out``. bad_pixel: one that is NaN, met in step 4."""
+class Disturbed(BalancedGRPOTrainer):
+    """A pixel of the rollouts of step 4 is NaN."""
+
+    bad_pixel = False
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        batch = super()._generate_and_score_completions(inputs)
+        if self.bad_pixel and self.state.global_step == BAD_STEP - 1:
+            batch["pixel_values"] = batch["pixel_values"].clone()
+            batch["pixel_values"][1, 0, 3, 3] = math.nan
+        return batch
+
+
+def rewards(trainer: Callable[[], Any], instead: float | None) -> list[Any]:
+    """Those of the fixtures, but for the outcome of step 4's first rollout."""
+
+    def outcome(completions: Any, **columns: Any) -> list[float | None]:
+        values: list[float | None] = [*rl.outcome(completions, **columns)]
+        if trainer().state.global_step == BAD_STEP - 1:
+            values[0] = instead
+        return values
+
+    return [outcome, rl.perception]
+
+
+def make(kind: str, out: Path, *, bad_pixel: bool = False, reward: Any = UNCHANGED) -> Any:
+    """A trainer whose checkpoints lie in ``out``. bad_pixel: one that is NaN, met in step 4.
+    reward: of GRPO, what the outcome of a rollout of that step is instead."""
     torch.manual_seed(0)
     if kind in GRPO:
         model, processor = reinforced()
         policy = (copy.deepcopy(model), processor)
-        options = rl.OPTIONS | SAVING | {"learning_rate": 1e-3}
-        return rl.trainer(policy, out, **(options | GRPO[kind]))
+        options = rl.OPTIONS | SAVING | {"learning_rate": 1e-3} | GRPO[kind]
+        given = None if reward is UNCHANGED else rewards(lambda: made, reward)
+        made = rl.trainer(policy, out, given, Disturbed, **options)
+        made.bad_pixel = bad_pixel
+        return made
     model, processor, data = fine_tuned()
     if bad_pixel:
         data = copy.deepcopy(data)
