@@ -18,7 +18,8 @@ from percbal.responses.spans import Spans, find_spans
 from percbal.tasks.base import Score
 from percbal.tasks.read_graph import Coloring, Edges, read_coloring, read_edges
 from percbal.tasks.read_grid import Grid, read_grid
-from percbal.tasks.sudoku_grid import geometry, is_solution
+from percbal.tasks.judging import judge
+from percbal.tasks.sudoku_grid import geometry, is_solution, share_right
 from percbal.tasks.sudoku_text import parse_grid
 
 SIZE = 9
@@ -36,19 +37,15 @@ class PaperSudoku:
 
     def score(self, completion: str, truth: Any) -> Score:
         """Judge a completion. Raises ValueError for a truth that is no grid."""
-        clues = _clues(truth)
-        spans = find_spans(completion)
-        seen = None if spans.perception is None else _grid(spans.perception)
-        said = None if spans.answer is None else _grid(spans.answer)
-        return Score(
-            answer=None if said is None else _completes(said, clues),
-            perception=None if seen is None else seen == clues,
-            perception_f1=_share(seen, clues) if isinstance(seen, list) else 0.0,
-            reasoning=None
-            if not isinstance(seen, list) or said is None
-            else _completes(said, seen),
-            parsed=spans.complete and isinstance(seen, list) and isinstance(said, list),
-            reason=_reason(spans, seen, said),
+        return judge(
+            completion,
+            see=_grid,
+            say=_grid,
+            true=_clues(truth),
+            right=lambda said, seen: (
+                isinstance(said, list) and is_solution(said, seen, geometry(SIZE))
+            ),
+            share=share_right,
         )
 
 
