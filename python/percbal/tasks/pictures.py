@@ -6,6 +6,7 @@ Only those fonts are used, so that one seed gives one picture on every machine w
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,17 @@ FONTS = (
     "STIXGeneralBolIta",
     "cmss10",
 )
+
+
+def check_look(noise: float, fonts: Sequence[str]) -> None:
+    """ValueError for a noise or a font that cannot be."""
+    if noise < 0:
+        raise ValueError(f"noise must be 0 or more, got {noise}")
+    if not fonts:
+        raise ValueError(f"fonts must name at least one of {', '.join(FONTS)}")
+    unknown = [font for font in fonts if font not in FONTS]
+    if unknown:
+        raise ValueError(f"unknown font {unknown[0]!r}; known fonts: {', '.join(FONTS)}")
 
 
 def with_noise(image: Image.Image, noise: float, rng: random.Random) -> Image.Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -13,6 +12,7 @@ from percbal.responses.reading import Refusal
 from percbal.tasks.base import Table
 from percbal.tasks.phrases import list_words
 from percbal.tasks.picture_task import FORMS, LEVELS, PictureTask, one_of
+from percbal.tasks.pictures import FONTS
 from percbal.tasks.read_grid import read_grid
 from percbal.tasks.sudoku_grid import (
     SIZES,
@@ -23,7 +23,7 @@ from percbal.tasks.sudoku_grid import (
     is_solution,
     share_right,
 )
-from percbal.tasks.sudoku_image import FONTS, Look, render
+from percbal.tasks.sudoku_image import Look, render
 from percbal.tasks.sudoku_reasoning import (
     KEYWORDS,
     STYLES,
@@ -63,7 +63,11 @@ class Level(NamedTuple):
 
 
 HARDNESS = {  # 9x9: the paper's puzzles have 16 blanks, and its pictures are clean
-    4: (Level((3, 6), 4, 0.02, 0, 1), Level((6, 9), 14, 0.08, 1, 2), Level((9, 11), 24, 0.14, 2, 3)),
+    4: (
+        Level((3, 6), 4, 0.02, 0, 1),
+        Level((6, 9), 14, 0.08, 1, 2),
+        Level((9, 11), 24, 0.14, 2, 3),
+    ),
     6: (
         Level((6, 12), 4, 0.02, 0, 1),
         Level((12, 18), 14, 0.08, 1, 2),

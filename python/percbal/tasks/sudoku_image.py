@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw
 
-from percbal.tasks.pictures import FONTS, digit_font, with_noise
+from percbal.tasks.pictures import check_look, digit_font, with_noise
 from percbal.tasks.sudoku_grid import BOXES
 
 PAPER, INK, CELL_LINE, BOX_LINE = 255, 0, 190, 110  # grey levels
@@ -37,14 +37,10 @@ class Look:
     fonts: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "noise", "cell_jitter", "grid_shift"):
+        for name in ("rotation", "cell_jitter", "grid_shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if not self.fonts:
-            raise ValueError(f"fonts must name at least one of {', '.join(FONTS)}")
-        unknown = [font for font in self.fonts if font not in FONTS]
-        if unknown:
-            raise ValueError(f"unknown font {unknown[0]!r}; known fonts: {', '.join(FONTS)}")
+        check_look(self.noise, self.fonts)
 
     def cell_size(self, size: int) -> int:
         """Pixels per cell: the grid keeps room to be shifted. ValueError if too few to draw."""
