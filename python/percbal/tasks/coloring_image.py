@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,7 +20,7 @@ from percbal.tasks.coloring_graph import Edge
 from percbal.tasks.pictures import check_look, digit_font, with_noise
 
 OVERSAMPLING = 2
-LAYOUTS = 24  # random ones to choose from
+LAYOUTS, CIRCLES = 24, 8  # to choose from
 PAPER, INK = 255, 0
 Points = np.ndarray  # (vertices, 2), in pixels
 
@@ -81,20 +82,18 @@ def render(vertices: int, edges: Collection[Edge], look: Look, rng: random.Rando
 
 
 def layout(vertices: int, pairs: np.ndarray, pixels: int, look: Look, rng: random.Random) -> Points:
-    """The best of some random layouts with the clearance, else a circle, which always has it.
+    """The best of some random layouts with the clearance, else of circles, which always have it.
 
     pairs: (edges, 2) vertices.
     """
     radius = look.radius(pixels)
     apart = look.reach(radius) + max(2.0, look.clearance * pixels)
-    found: list[tuple[int, int, Points]] = []
-    for number in range(LAYOUTS):
-        places = _scattered(vertices, pixels, radius, rng)
-        if places is not None and clearance(places, pairs) >= apart:
-            found.append((-look.crossings * crossings(places, pairs), number, places))
-            if not look.crossings:
-                break
-    return min(found)[2] if found else _circle(vertices, pixels, radius, rng)
+    scattered = (_scattered(vertices, pixels, radius, rng) for _ in range(LAYOUTS))
+    clear = (p for p in scattered if p is not None and clearance(p, pairs) >= apart)
+    circles = (_circle(vertices, pixels, radius, rng) for _ in range(CIRCLES))
+    first = None if look.crossings else 1  # any layout will do
+    candidates = [*islice(clear, first)] or [*islice(circles, first)]
+    return max(candidates, key=lambda places: look.crossings * crossings(places, pairs))
 
 
 def _scattered(vertices: int, pixels: int, radius: int, rng: random.Random) -> Points | None:
