@@ -165,6 +165,9 @@ class Coloring(PictureTask):
         n, edges = problem
         return {"v": n, "c": chromatic_number(edges, n), "edges": [*map(list, sorted(edges))]}
 
+    def ground_truth(self, truth: dict[str, Any]) -> str:
+        return json.dumps({name: truth[name] for name in ("v", "c", "edges")})
+
     def problem_in(self, truth: dict[str, Any]) -> Edges:
         return frozenset((a, b) for a, b in truth["edges"])
 

@@ -93,6 +93,10 @@ class PictureTask(ABC):
     def describe(self) -> str:
         """One sentence: the task and every option."""
 
+    def ground_truth(self, truth: dict[str, Any]) -> str | None:
+        """The column of that name in the paper's data sets; None where the paper has no such."""
+        return None
+
     def stream(self, split: str, seed: int, index: int) -> str:
         """What the instance's random numbers are drawn from."""
         return f"{self.name} {split} {seed} {index}"

@@ -189,6 +189,10 @@ class Sudoku(PictureTask):
             "guesses": problem.guesses,
         }
 
+    def ground_truth(self, truth: dict[str, Any]) -> str | None:
+        """9x9: the rows, 0 for an empty cell."""
+        return json.dumps(truth["clues"]) if truth["size"] == 9 else None
+
     def problem_in(self, truth: dict[str, Any]) -> Grid:
         return [digit for row in truth["clues"] for digit in row]
 
