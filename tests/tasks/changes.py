@@ -8,6 +8,7 @@ from itertools import combinations
 from percbal.tasks.chart_table import Table
 from percbal.tasks.coloring import Graph
 from percbal.tasks.sudoku import Puzzle
+from percbal.tasks.sudoku_text import grid_text
 
 # cheap to draw, and all of the task's kinds
 OPTIONS = {
@@ -56,7 +57,7 @@ def changed_answers(problem, answer, task):
         grid = [cell for row in json.loads(answer) for cell in row]
         for i, digit in enumerate(grid):
             other = [digit % task.size + 1 if k == i else d for k, d in enumerate(grid)]
-            yield json.dumps(other), False
+            yield grid_text(other, task.size), False
     elif isinstance(problem, Graph):
         colors = {int(vertex): color for vertex, color in json.loads(answer).items()}
         fewest = len({*colors.values()})

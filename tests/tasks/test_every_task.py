@@ -71,8 +71,10 @@ def test_the_picture_changes_exactly_when_the_problem_does(name, options, n):
     task = get_task(name, **options)
     for i, problem in enumerate(problems(task, n)):
         other = changed_problem(problem, random.Random(i))
-        pictures = [task.draw(p, random.Random(i)).tobytes() for p in (problem, problem, other)]
-        assert pictures[0] == pictures[1] != pictures[2]
+        picture, changed = (task.draw(p, random.Random(i)).tobytes() for p in (problem, other))
+        assert picture != changed
+        if i < 40:
+            assert picture == task.draw(problem, random.Random(i)).tobytes()
 
 
 @pytest.mark.parametrize("name, options", CASES)

@@ -1,13 +1,15 @@
 """Facts about Sudoku's puzzles: one solution, splits that share none, options that are checked."""
 
 import json
+import random
 
 import pytest
 from sudoku_rules import VARIANTS, count_solutions, fitting, flat
 
 from percbal.tasks import get_task
 from percbal.tasks.splits import in_split
-from percbal.tasks.sudoku_splits import solutions_4x4, symmetry_key
+from percbal.tasks.sudoku_grid import geometry, is_solution
+from percbal.tasks.sudoku_splits import random_solution, solutions_4x4, switched, symmetry_key
 
 
 def test_there_are_288_grids_and_48_are_held_out():
@@ -73,6 +75,18 @@ def test_train_and_test_share_no_solution_grid_whatever_the_seed(size, n):
             assert all(in_split(key, split) for key in keys)
     if size == 4:
         assert (len(solutions["train"]), len(solutions["test"])) == (pytest.approx(240, abs=40), 48)
+
+
+@pytest.mark.parametrize("size, kinds", [(6, 2), (9, 100)])
+def test_a_switched_grid_is_a_solution_and_mostly_of_another_kind(size, kinds):
+    rng = random.Random(0)
+    grid = random_solution(size, "train", rng)
+    keys = set()
+    for _ in range(200):
+        grid = switched(grid, size, rng)
+        assert is_solution(grid, [0] * size**2, geometry(size))
+        keys.add(symmetry_key(grid, size))
+    assert len(keys) >= kinds
 
 
 @pytest.mark.parametrize(

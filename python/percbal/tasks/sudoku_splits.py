@@ -15,6 +15,8 @@ from functools import cache
 from percbal.tasks.splits import PARTS, SPLITS, in_split
 from percbal.tasks.sudoku_grid import BOXES, Grid, geometry, solve
 
+SWITCHES = {6: 1, 9: 30}  # of one grid, before another one is solved; 6x6 has few to go to
+
 
 def random_solution(size: int, split: str, rng: random.Random) -> Grid:
     """A solution grid of the split (uniform among the 4x4 ones)."""
@@ -23,8 +25,30 @@ def random_solution(size: int, split: str, rng: random.Random) -> Grid:
     geo = geometry(size)
     while True:
         solution = solve([0] * geo.cells, geo, rng=rng)[0]
-        if in_split(symmetry_key(solution, size), split):
-            return solution
+        for _ in range(SWITCHES[size]):
+            if in_split(symmetry_key(solution, size), split):
+                return solution
+            solution = switched(solution, size, rng)
+
+
+def switched(solution: Sequence[int], size: int, rng: random.Random) -> Grid:
+    """Another solution grid, for a small part of the time that solving one takes.
+
+    Two rows of a band are a permutation of the digits. In the columns of one of its cycles they
+    hold the same digits, so there they can change places.
+    """
+    high, _ = BOXES[size]
+    band = rng.randrange(size // high) * high
+    top, below = (size * (band + row) for row in rng.sample(range(high), 2))
+    grid = list(solution)
+    column_of = {grid[top + column]: column for column in range(size)}
+    column = first = rng.randrange(size)
+    while True:
+        up, down = top + column, below + column
+        grid[up], grid[down] = grid[down], grid[up]
+        column = column_of[grid[up]]
+        if column == first:
+            return grid
 
 
 @cache
@@ -46,9 +70,9 @@ def _digest(grid: Grid) -> str:
 def symmetry_key(solution: Sequence[int], size: int) -> str:
     """The same text for all grids that the moves make of one another.
 
-    Any two rows are a permutation of the digits. Its cycles' lengths depend neither on the names of
-    the digits nor on the order of the columns. The key is those lengths for all pairs of rows, with
-    whether they share a band, and likewise of columns; turning the grid over swaps the two.
+    The lengths of the cycles of two rows (see `switched`) depend neither on the names of the digits
+    nor on the order of the columns. The key is those of all pairs of rows of a band, and likewise
+    of columns; turning the grid over swaps the two.
     """
     high, wide = BOXES[size]
     rows = [tuple(solution[i * size : (i + 1) * size]) for i in range(size)]
@@ -56,11 +80,11 @@ def symmetry_key(solution: Sequence[int], size: int) -> str:
     return str(sorted((by_rows, by_columns)) if high == wide else (by_rows, by_columns))
 
 
-def _cycles(lines: Sequence[tuple[int, ...]], band: int) -> list[tuple[bool, list[int]]]:
+def _cycles(lines: Sequence[tuple[int, ...]], band: int) -> list[list[int]]:
     return sorted(
-        (i // band == j // band, _cycle_lengths(dict(zip(lines[i], lines[j], strict=True))))
+        _cycle_lengths(dict(zip(lines[i], lines[j], strict=True)))
         for i in range(len(lines))
-        for j in range(i)
+        for j in range(i // band * band, i)
     )
 
 
