@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from PIL.Image import Image
 
+from percbal.responses.reading import Refusal
 from percbal.tasks.base import TAG_WORDS, Instance, Score, Table, find_spans, tagged
 from percbal.tasks.judging import judge
 from percbal.tasks.splits import check_split
@@ -81,17 +82,24 @@ class PictureTask(ABC):
         """How much of the true problem was seen right, in [0, 1]."""
 
     @abstractmethod
-    def tables(self, seen: Any, said: Any, truth: dict[str, Any]) -> dict[str, Table]:
-        """``perceived`` and ``answer`` for a person to look at; None is a span that is not
-        there, and one that is a Refusal has no table."""
-
-    @abstractmethod
     def words(self) -> list[str]:
         """Every word of queries and responses but the tags, in a fixed order."""
 
     @abstractmethod
     def describe(self) -> str:
         """One sentence: the task and every option."""
+
+    def tables(self, seen: Any, said: Any, truth: dict[str, Any]) -> dict[str, Table]:
+        """``perceived`` and ``answer`` part by part for a person to look at: here, as a whole.
+
+        seen, said: None for a span that is not there; neither this nor a Refusal has a table.
+        """
+        true, tables = self.problem_in(truth), {}
+        if seen is not None and not isinstance(seen, Refusal):
+            tables["perceived"] = [[(str(seen), seen == true)]]
+        if said is not None and not isinstance(said, Refusal):
+            tables["answer"] = [[(str(said), self.right(said, true, truth) is True)]]
+        return tables
 
     def ground_truth(self, truth: dict[str, Any]) -> str | None:
         """The column of that name in the paper's data sets; None where the paper has no such."""
