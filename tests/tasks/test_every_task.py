@@ -95,6 +95,15 @@ def test_the_paper_s_splits_share_nothing_and_make_up_train():
     assert {k for k in keys if in_split(k, "train")} == shares["train_sft"] | shares["train_rl"]
 
 
+@pytest.mark.parametrize("name, options", CASES)
+def test_an_instance_whose_own_response_is_wrong_is_never_given_away(name, options, monkeypatch):
+    task = get_task(name, **options)
+    solve = task.solve
+    monkeypatch.setattr(task, "solve", lambda *args: (solve(*args)[0], "none"))
+    with pytest.raises(RuntimeError, match="its own response is wrong"):
+        task.generate(0, "train", 0)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("style", ["terse", "plain", "thinking", "mixed"])
 @pytest.mark.parametrize("name, options", CASES)

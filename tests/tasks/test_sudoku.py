@@ -92,8 +92,8 @@ def test_a_switched_grid_is_a_solution_and_mostly_of_another_kind(size, kinds):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (dict(size=5), "size must be 4, 6 or 9, got 5"),
-        (dict(verbosity=4), "verbosity must be 0, 1, 2 or 3, got 4"),
+        (dict(size=5), "size must be one of 4, 6, 9, got 5"),
+        (dict(verbosity=4), "verbosity must be one of 0, 1, 2, 3, got 4"),
         (dict(blanks=(0, 3)), r"1 <= fewest <= most <= 12 for size 4, got \(0, 3\)"),
         (dict(blanks=(9, 6)), r"got \(9, 6\)"),
         (dict(blanks=(6, 13)), r"got \(6, 13\)"),

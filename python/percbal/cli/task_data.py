@@ -47,7 +47,8 @@ class Piece:
 
             disable_progress_bars()  # one for each file
             indices = range(self.start, self.start + self.rows)
-            rows = [row(self.task, self.task.generate(i, self.split, self.seed)) for i in indices]
+            made = (self.task.generate(i, self.split, self.seed) for i in indices)
+            rows = [row(self.task, self.split, instance) for instance in made]
             data = Dataset.from_list(rows, features=features())
             write_whole(self.path, lambda part: data.to_parquet(str(part)))
         return self.rows
@@ -62,7 +63,7 @@ def features() -> Any:
     return Features(columns | {name: Value("string") for name in texts})
 
 
-def row(task: Task, instance: Instance) -> dict[str, Any]:
+def row(task: Task, split: str, instance: Instance) -> dict[str, Any]:
     """One row. ``truth`` is what `Task.score` takes, as JSON."""
     picture = io.BytesIO()
     instance.image.save(picture, format="PNG", compress_level=3)
@@ -71,7 +72,7 @@ def row(task: Task, instance: Instance) -> dict[str, Any]:
         "query": instance.query,
         "image": {"bytes": picture.getvalue(), "path": None},
         "ground_truth": truth_of(instance.truth),
-        "response": instance.response if instance.truth.get("split") in ANSWERED else "",
+        "response": instance.response if split in ANSWERED else "",
         "task": instance.task,
         "perception": instance.perception,
         "grammar": getattr(task, "grammar", "text"),

@@ -14,7 +14,6 @@ from percbal.tasks import base
 from percbal.tasks.chart_image import Look, render
 from percbal.tasks.chart_reasoning import (
     STYLES,
-    VERBOSITIES,
     answer_aloud,
     number_text,
     reasoning_words,
@@ -29,8 +28,9 @@ from percbal.tasks.chart_table import (
     random_table,
     symmetry_key,
 )
-from percbal.tasks.phrases import Phrases
-from percbal.tasks.picture_task import FORMS, LEVELS, PictureTask, one_of
+from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.phrases import Phrases, Styles
+from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.read_table import NUMBER, read_table
 from percbal.tasks.splits import in_split
 
@@ -94,10 +94,9 @@ class Chart(PictureTask):
         self.kind = one_of("kind", kind, (*KINDS, "any"))
         self.asked = one_of("question", question, (*QUESTIONS, "any"))
         self.verbosity = one_of("verbosity", verbosity, VERBOSITIES)
-        self.style = one_of("style", style, (*STYLES, "mixed"))
+        self.style = Styles(style, STYLES)
         self.form = one_of("form", form, FORMS)
-        rows = usual.rows if rows is None else rows
-        self.rows = (rows, rows) if isinstance(rows, int) else tuple(rows)
+        self.rows = as_pair(usual.rows if rows is None else rows)
         if len(self.rows) != 2 or not 2 <= self.rows[0] <= self.rows[1] <= MOST_ROWS:
             raise ValueError(f"rows must be (fewest, most) from 2 to {MOST_ROWS}, got {rows!r}")
         self.step, self.top = usual.step if step is None else step, top
@@ -132,8 +131,7 @@ class Chart(PictureTask):
         return "; ".join(f"{label}: {number}" for label, number in problem.values.items())
 
     def solve(self, problem: Table, rng: random.Random) -> tuple[str, str]:
-        style = rng.choice(list(STYLES)) if self.style == "mixed" else self.style
-        return answer_aloud(problem, self.verbosity, STYLES[style])
+        return answer_aloud(problem, self.verbosity, self.style.choose(rng))
 
     def facts(self, problem: Table) -> dict[str, Any]:
         return {
@@ -191,8 +189,7 @@ class Chart(PictureTask):
         fields = {"a": labels, "b": labels, "above": numbers}
         found += Phrases(QUESTIONS).words(fields)
         found += [f"{label}:" for label in labels] + [f"{number};" for number in numbers]
-        for style in STYLES if self.style == "mixed" else [self.style]:
-            found += reasoning_words(labels, numbers, results, STYLES[style])
+        found += self.style.words(lambda p: reasoning_words(labels, numbers, results, p))
         if self.form == "paper":
             found += [f'{before}"{label}":' for before in ("", "{") for label in labels]
             found += [f"{number}{after}" for number in numbers for after in (",", "}")]
@@ -203,6 +200,6 @@ class Chart(PictureTask):
         return (
             f"{self.name}, {self.kind} kind, {self.asked} question, {self.rows[0]} to "
             f"{self.rows[1]} values, multiples of {self.step} up to {self.top}, verbosity "
-            f"{self.verbosity}, {self.style} style, {self.form} form, {look.pixels} px, ticks "
+            f"{self.verbosity}, {self.style.name} style, {self.form} form, {look.pixels} px, ticks "
             f"{look.ticks} apart, {'with' if look.grid else 'without'} grid, noise {look.noise}"
         )

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from percbal.tasks.chart_table import Table
 from percbal.tasks.phrases import Phrases
 
-VERBOSITIES = (0, 1, 2, 3)
 STYLES = {
     "terse": Phrases(
         {

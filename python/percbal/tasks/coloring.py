@@ -23,12 +23,12 @@ from percbal.tasks.coloring_image import Look, fits, render
 from percbal.tasks.coloring_reasoning import (
     COLORS,
     STYLES,
-    VERBOSITIES,
     color_aloud,
     reasoning_words,
 )
-from percbal.tasks.phrases import list_words
-from percbal.tasks.picture_task import FORMS, LEVELS, PictureTask, one_of
+from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.phrases import Styles, list_words
+from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.pictures import FONTS
 from percbal.tasks.read_graph import read_coloring, read_edges
 from percbal.tasks.splits import in_split
@@ -108,7 +108,7 @@ class Coloring(PictureTask):
     ) -> None:
         usual = HARDNESS[one_of("level", level, LEVELS)]
         self.verbosity = one_of("verbosity", verbosity, VERBOSITIES)
-        self.style = one_of("style", style, (*STYLES, "mixed"))
+        self.style = Styles(style, STYLES)
         self.form = one_of("form", form, FORMS)
         self.vertices = _pair("vertices", usual.vertices if vertices is None else vertices)
         if not 4 <= self.vertices[0] <= self.vertices[1] <= MOST_VERTICES:
@@ -153,8 +153,8 @@ class Coloring(PictureTask):
         return " ".join(f"{a}-{b}" for a, b in sorted(problem.edges))
 
     def solve(self, problem: Graph, rng: random.Random) -> tuple[str, str]:
-        style = rng.choice(list(STYLES)) if self.style == "mixed" else self.style
-        reasoning, found = color_aloud(*problem, self.verbosity, rng, STYLES[style])
+        style = self.style.choose(rng)
+        reasoning, found = color_aloud(*problem, self.verbosity, rng, style)
         colors = {vertex: COLORS[found[vertex]] for vertex in range(problem.vertices)}
         if self.form == "paper":
             return reasoning, json.dumps(colors)
@@ -186,7 +186,9 @@ class Coloring(PictureTask):
     def right(self, said: Any, seen: Edges, truth: dict[str, Any]) -> bool:
         if not isinstance(said, dict):
             return False
-        return colors_properly(said, seen, truth["v"], chromatic_number(seen, truth["v"]))
+        n, true = truth["v"], self.problem_in(truth)
+        fewest = truth["c"] if seen == true else chromatic_number(seen, n)
+        return colors_properly(said, seen, n, fewest)
 
     def share(self, seen: Edges, true: Edges) -> float:
         return f1(seen, true)
@@ -214,8 +216,7 @@ class Coloring(PictureTask):
         found += [f"{vertex}={color}" for vertex in range(n) for color in COLORS[:n]]
         for size in range(self.vertices[0], n + 1):
             found += self.query(Graph(size, frozenset())).split()
-        for style in STYLES if self.style == "mixed" else [self.style]:
-            found += reasoning_words(n, STYLES[style])
+        found += self.style.words(lambda phrases: reasoning_words(n, phrases))
         if self.form == "paper":
             found += list_words(names)
             found += [f'{before}"{name}":' for before in ("", "{") for name in names]
@@ -223,20 +224,19 @@ class Coloring(PictureTask):
         return found
 
     def describe(self) -> str:
-        look = self.look
+        look, labels = self.look, "beside" if self.look.beside else "in"
         return (
             f"{self.name}, {self.vertices[0]} to {self.vertices[1]} vertices, density "
-            f"{self.density[0]} to {self.density[1]}, verbosity {self.verbosity}, {self.style} "
-            f"style, {self.form} form, {look.pixels[0]} to {look.pixels[1]} px, clearance "
-            f"{look.clearance}, crossings {look.crossings}, labels "
-            f"{'beside' if look.beside else 'in'} vertices, noise {look.noise}, fonts "
-            f"{' '.join(look.fonts)}"
+            f"{self.density[0]} to {self.density[1]}, verbosity {self.verbosity}, "
+            f"{self.style.name} style, {self.form} form, {look.pixels[0]} to {look.pixels[1]} px, "
+            f"clearance {look.clearance}, crossings {look.crossings}, labels {labels} vertices, "
+            f"noise {look.noise}, fonts {' '.join(look.fonts)}"
         )
 
 
 def _pair(option: str, value: Any) -> tuple[int, int]:
-    """(fewest, most) of one number, or of two."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    """(fewest, most), of which the first is 1 or more."""
+    pair = as_pair(value)
     if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
         raise ValueError(f"{option} must be a number or (fewest, most), got {value!r}")
     return pair

@@ -13,7 +13,6 @@ from percbal.tasks.coloring_graph import Edges, largest_clique, most_constrained
 from percbal.tasks.phrases import Phrases
 
 COLORS = "abcdefghijklmnop"
-VERBOSITIES = (0, 1, 2, 3)
 STYLES = {
     "terse": Phrases(
         {

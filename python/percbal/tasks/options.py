@@ -1,13 +1,27 @@
-"""A task's class by its path, and the types of its options, which a command line cannot know."""
+"""A task's class by its path, and its options: their types, which a command line cannot know, and
+what the tasks' own checks share."""
 
 from __future__ import annotations
 
 import inspect
 import types
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 METHODS = ("generate", "score", "marked", "oracle_prefix", "vocabulary", "describe")
+
+
+def one_of(option: str, value: Any, known: Sequence[Any]) -> Any:
+    """The value of an option, or ValueError that names the values it can have."""
+    if value not in known:
+        raise ValueError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")
+    return value
+
+
+def as_pair(value: Any) -> tuple[Any, ...]:
+    """(fewest, most) of one number, or what was given, for the task to check."""
+    return (value, value) if isinstance(value, int) else tuple(value)
 
 
 def load_class(path: str) -> Any:

@@ -6,9 +6,13 @@ of a solver can so be told in several styles, and a tokenizer can know every wor
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from percbal.tasks.options import one_of
+
+MIXED = "mixed"
 FIELD = re.compile(r"\{(\w+)\}")
 
 
@@ -38,6 +42,22 @@ class Phrases:
             for value in values[field[1]]:
                 found += [value, before + value, value + after, before + value + after]
         return list(dict.fromkeys(found))
+
+
+class Styles:
+    """The styles that a task was made with: one of its own, or any of them for each instance."""
+
+    def __init__(self, name: str, known: Mapping[str, Phrases]) -> None:
+        self.name = one_of("style", name, (*known, MIXED))
+        self.phrases = [*known.values()] if name == MIXED else [known[name]]
+
+    def choose(self, rng: random.Random) -> Phrases:
+        """Nothing is drawn where there is no choice."""
+        return rng.choice(self.phrases) if self.name == MIXED else self.phrases[0]
+
+    def words(self, words_of: Callable[[Phrases], list[str]]) -> list[str]:
+        """Every word in any of the styles."""
+        return [word for phrases in self.phrases for word in words_of(phrases)]
 
 
 def list_words(values: Iterable[str]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from PIL.Image import Image
@@ -21,13 +20,7 @@ from percbal.tasks.splits import check_split
 
 LEVELS = ("easy", "medium", "hard")
 FORMS = ("words", "paper")
-
-
-def one_of(option: str, value: Any, known: Sequence[Any]) -> Any:
-    """The value of an option, or ValueError that names the values it can have."""
-    if value not in known:
-        raise ValueError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")
-    return value
+VERBOSITIES = (0, 1, 2, 3)
 
 
 class PictureTask(ABC):

@@ -10,8 +10,9 @@ from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
 from percbal.tasks.base import Table
-from percbal.tasks.phrases import list_words
-from percbal.tasks.picture_task import FORMS, LEVELS, PictureTask, one_of
+from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.phrases import Styles, list_words
+from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.pictures import FONTS
 from percbal.tasks.read_grid import read_grid
 from percbal.tasks.sudoku_grid import (
@@ -27,7 +28,6 @@ from percbal.tasks.sudoku_image import Look, render
 from percbal.tasks.sudoku_reasoning import (
     KEYWORDS,
     STYLES,
-    VERBOSITIES,
     guesses_needed,
     reasoning_text,
     reasoning_words,
@@ -126,13 +126,10 @@ class Sudoku(PictureTask):
         grid_shift: int | None = None,
         fonts: tuple[str, ...] = FONTS,
     ) -> None:
-        if size not in SIZES:
-            raise ValueError(f"size must be 4, 6 or 9, got {size!r}")
-        if verbosity not in VERBOSITIES:
-            raise ValueError(f"verbosity must be 0, 1, 2 or 3, got {verbosity!r}")
+        self.size, self.free_order = one_of("size", size, SIZES), free_order
         usual = HARDNESS[size][LEVELS.index(one_of("level", level, LEVELS))]
-        self.size, self.verbosity, self.free_order = size, verbosity, free_order
-        self.style = one_of("style", style, (*STYLES, "mixed"))
+        self.verbosity = one_of("verbosity", verbosity, VERBOSITIES)
+        self.style = Styles(style, STYLES)
         self.form = one_of("form", form, FORMS)
         self.max_guesses = usual.max_guesses if max_guesses is None else max_guesses
         if self.max_guesses < 0:
@@ -175,9 +172,8 @@ class Sudoku(PictureTask):
         return self._written(problem.clues)
 
     def solve(self, problem: Puzzle, rng: random.Random) -> tuple[str, str]:
-        style = rng.choice(list(STYLES)) if self.style == "mixed" else self.style
-        order = rng if self.free_order else None
-        text, _ = reasoning_text(problem.clues, self.size, self.verbosity, order, STYLES[style])
+        style, order = self.style.choose(rng), rng if self.free_order else None
+        text, _ = reasoning_text(problem.clues, self.size, self.verbosity, order, style)
         return text, self._written(problem.solution)
 
     def facts(self, problem: Puzzle) -> dict[str, Any]:
@@ -225,13 +221,12 @@ class Sudoku(PictureTask):
         cells = [word for words in cell_words(self.size) for word in words]
         query = PAPER_QUERY.format(n=self.size) if self.form == "paper" else QUERY
         found = [*KEYWORDS, *digits, *cell_names(self.size), *cells, *query.split()]
-        for style in STYLES if self.style == "mixed" else [self.style]:
-            found += reasoning_words(self.size, STYLES[style])
+        found += self.style.words(lambda phrases: reasoning_words(self.size, phrases))
         return found + (list_words([*digits, '"-"']) if self.form == "paper" else [])
 
     def describe(self) -> str:
         look = self.look
-        written = "" if self.style == "terse" else f", {self.style} style"
+        written = "" if self.style.name == "terse" else f", {self.style.name} style"
         written += "" if self.form == "words" else f", {self.form} form"
         return (
             f"{self.name} {self.size}x{self.size}, {self.blanks[0]} to {self.blanks[1]} blanks, "
@@ -249,7 +244,7 @@ class Sudoku(PictureTask):
 
 
 def _range(blanks: Any, size: int) -> tuple[int, int]:
-    pair = (blanks, blanks) if isinstance(blanks, int) else tuple(blanks)
+    pair = as_pair(blanks)
     most = MOST_BLANKS[size]
     if len(pair) != 2 or not 1 <= pair[0] <= pair[1] <= most:
         raise ValueError(

@@ -11,7 +11,6 @@ from percbal.tasks.sudoku_grid import Geometry, Grid, candidates, digits_of, geo
 from percbal.tasks.sudoku_text import cell_names, cell_words
 
 Item = TypeVar("Item")
-VERBOSITIES = (0, 1, 2, 3)
 KEYWORDS = "row column box left none set skip guess conflict undo grid try clear taken".split()
 STYLES = {
     "terse": Phrases(
