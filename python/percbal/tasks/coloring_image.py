@@ -82,8 +82,9 @@ def render(vertices: int, edges: Collection[Edge], look: Look, rng: random.Rando
 
 
 def layout(vertices: int, pairs: np.ndarray, pixels: int, look: Look, rng: random.Random) -> Points:
-    """The best of some random layouts with the clearance, else of circles, which always have it.
+    """The best of some random layouts with the clearance, else of circles.
 
+    On a circle edges keep off vertices as far as the number of vertices lets them (see `fits`).
     pairs: (edges, 2) vertices.
     """
     radius = look.radius(pixels)
