@@ -1,10 +1,11 @@
 """The rules of Sudoku, written down a second time, so that the solver is not its own judge."""
 
-BOX = {4: 2, 9: 3}
-# the default, every number of blanks, 9x9, and 9x9 that takes guessing
+BOX = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows and columns of a box
+# the default, every number of blanks, 6x6, 9x9, and 9x9 that takes guessing
 VARIANTS = [
     dict(size=4),
     dict(size=4, blanks=(1, 12)),
+    dict(size=6),
     dict(size=9),
     dict(size=9, blanks=(48, 50), max_guesses=6),
 ]
@@ -12,8 +13,8 @@ VARIANTS = [
 
 def same_house(a, b, size):
     (row_a, column_a), (row_b, column_b) = divmod(a, size), divmod(b, size)
-    box = BOX[size]
-    same_box = (row_a // box, column_a // box) == (row_b // box, column_b // box)
+    high, wide = BOX[size]
+    same_box = (row_a // high, column_a // wide) == (row_b // high, column_b // wide)
     return a != b and (row_a == row_b or column_a == column_b or same_box)
 
 

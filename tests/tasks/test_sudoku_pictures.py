@@ -5,7 +5,7 @@ import pytest
 from sudoku_rules import flat
 
 from percbal.tasks import get_task
-from percbal.tasks.sudoku_image import FONTS
+from percbal.tasks.pictures import FONTS
 
 CLEAR = dict(rotation=0, noise=0.0, cell_jitter=0, grid_shift=0, fonts=FONTS[:1])
 
@@ -13,20 +13,20 @@ CLEAR = dict(rotation=0, noise=0.0, cell_jitter=0, grid_shift=0, fonts=FONTS[:1]
 def cells_of(image, task):
     """(size * size, side, side) pixels inside the lines of a picture without shift."""
     size, side = task.size, task.look.cell_size(task.size)
-    margin = (task.look.image_size - side * size) // 2
+    margin = (task.look.pixels - side * size) // 2
     pixels = np.asarray(image)[margin:, margin:]
-    corners = [(row * side + 1, column * side + 1) for row in range(size) for column in range(size)]
-    return np.stack([pixels[y : y + side - 1, x : x + side - 1] for y, x in corners])
+    corners = [(row * side + 2, column * side + 2) for row in range(size) for column in range(size)]
+    return np.stack([pixels[y : y + side - 3, x : x + side - 3] for y, x in corners])
 
 
-@pytest.mark.parametrize("size", [4, 9])
+@pytest.mark.parametrize("size", [4, 6, 9])
 @pytest.mark.parametrize("font", FONTS)
 def test_a_picture_shows_the_clues(size, font):
     task = get_task("sudoku", size=size, **CLEAR | dict(fonts=(font,)))
     templates = {}
     for index in range(4):
         instance = task.generate(index, "train", seed=0)
-        assert instance.image.size == (task.look.image_size,) * 2 and instance.image.mode == "L"
+        assert instance.image.size == (task.look.pixels,) * 2 and instance.image.mode == "L"
         cells = cells_of(instance.image, task)
         for digit, cell in zip(flat(instance.truth["clues"]), cells, strict=True):
             assert np.array_equal(cell, templates.setdefault(digit, cell))

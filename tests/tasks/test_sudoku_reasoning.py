@@ -8,7 +8,7 @@ from sudoku_rules import PEERS, VARIANTS, fitting, flat
 
 from percbal.tasks import get_task
 from percbal.tasks.sudoku_grid import geometry, is_solution, solve
-from percbal.tasks.sudoku_text import reasoning_text
+from percbal.tasks.sudoku_reasoning import reasoning_text
 
 
 class Replay:

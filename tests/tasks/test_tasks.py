@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -90,12 +91,17 @@ def test_vocabulary_has_every_word_once(name):
         assert set(f"{instance.query} {instance.response}".split()) <= set(vocabulary)
 
 
+@cache
+def first_of(name):
+    task = get_task(name)
+    return task, task.generate(0, "train", seed=0)
+
+
 @pytest.mark.parametrize("name", TASKS)
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_no_text_makes_scoring_raise(name, data):
-    task = get_task(name)
-    instance = task.generate(0, "train", seed=0)
+    task, instance = first_of(name)
     words = st.sampled_from([*TAG_WORDS, *instance.response.split(), "r1c1=9", "²", "\x00", "r1c1"])
     text = data.draw(st.text() | st.lists(words | st.text(max_size=3)).map(" ".join))
     score = task.score(text, instance.truth)
@@ -116,8 +122,12 @@ def test_megabytes_of_anything_score_at_once(filler):
 @pytest.mark.parametrize(
     "name, options, message",
     [
-        ("suduko", {}, "unknown task 'suduko'; known tasks: sudoku"),
-        ("sudoku", {"sise": 4}, "no option 'sise'; its options: size, blanks"),
+        (
+            "suduko",
+            {},
+            "unknown task 'suduko'; known tasks: chart, coloring, sudoku, or module:Class",
+        ),
+        ("sudoku", {"sise": 4}, "no option 'sise'; its options: size, level, blanks"),
     ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(name, options, message):

@@ -9,9 +9,18 @@ from typing import Any
 
 from percbal.tasks import Task, get_task
 
+SHORT = ("size", "level", "form", "style", "verbosity", "pixels")  # --size 9 is --option size=9
+
 
 def add_task_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--task", default="sudoku", help="default: %(default)s")
+    parser.add_argument(
+        "--task", default="sudoku", help="its name, or module:Class (default: %(default)s)"
+    )
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """--option alone, where the task is named otherwise."""
     parser.add_argument(
         "--option",
         action="append",
@@ -21,8 +30,17 @@ def add_task_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_short_options(parser: argparse.ArgumentParser) -> None:
+    """The options that most tasks have, by their own names."""
+    add_options(parser)
+    for name in SHORT:
+        parser.add_argument(f"--{name}", metavar="VALUE", help=f"--option {name}=VALUE")
+
+
 def task_of(args: argparse.Namespace) -> Task:
-    return make_task(args.task, args.option, "--option")
+    short = {name: getattr(args, name, None) for name in SHORT}
+    given = [f"{name}={value}" for name, value in short.items() if value is not None]
+    return make_task(args.task, [*args.option, *given], "--option")
 
 
 def make_task(name: str, options: Sequence[str], called: str) -> Task:

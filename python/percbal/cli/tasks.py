@@ -1,4 +1,4 @@
-"""`percbal tasks`: list them, look at one, export it."""
+"""`percbal tasks`: list them, show one, make data sets of it."""
 
 from __future__ import annotations
 
@@ -6,34 +6,117 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from percbal.cli.task_options import add_task_options, task_of
-from percbal.tasks import TASKS, get_task
+from percbal.cli.task_options import add_short_options, add_task_options, task_of
+from percbal.tasks import TASKS, get_task, task_class
+
+EXPORTS = {"trl": "trl", "llamafactory": "llama-factory", "verl": "verl"}
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "tasks",
-        help="list the diagnostic tasks, look at one, or export it for any training engine",
-        description="Without --preview or --export: the tasks and what their options do.",
+        help="list the diagnostic tasks, show one, or make data sets of it",
+        description="Alone: the tasks and what their options do. --preview and --export FILE do "
+        "what `show` and `make` do, for one split and as JSON lines.",
     )
     add_task_options(parser)
     parser.add_argument("--preview", type=Path, metavar="FILE.png", help="write a contact sheet")
     parser.add_argument("--export", type=Path, metavar="DIRECTORY", help="write images and JSONL")
-    parser.add_argument("--n", type=int, default=8, help="instances (default: %(default)s)")
-    parser.add_argument("--split", default="train", choices=("train", "test"))
-    parser.add_argument("--seed", type=int, default=0)
+    _add_counts(parser, n=8)
     parser.set_defaults(run=run)
+    parts = parser.add_subparsers(dest="part", metavar="show | make")
+    _add_show(parts)
+    _add_make(parts)
+
+
+def _add_counts(parser: argparse.ArgumentParser, n: int) -> None:
+    parser.add_argument("--n", type=int, default=n, help="instances (default: %(default)s)")
+    parser.add_argument("--split", default="train", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _add_show(parts: Any) -> None:
+    parser = parts.add_parser(
+        "show",
+        help="draw some instances with their texts on one sheet",
+        description="Write a PNG of some instances, each with its query, p*, the beginning of its "
+        "reasoning and its answer.",
+    )
+    _add_name(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE.png", help="default: NAME.png")
+    _add_counts(parser, n=6)
+    parser.set_defaults(run=run_show)
+
+
+def _add_make(parts: Any) -> None:
+    parser = parts.add_parser(
+        "make",
+        help="make a data set, all splits at once",
+        description="Write DIRECTORY/data/SPLIT-*.parquet and a data card: the columns of "
+        "arXiv:2605.29496 and those that percbal reads. `percbal.read_dataset(DIRECTORY, SPLIT)` "
+        "reads it. Goes on where it was interrupted; DIRECTORY is there only when it is whole.",
+    )
+    _add_name(parser)
+    parser.add_argument(
+        "--split",
+        required=True,
+        metavar="NAME=ROWS,..",
+        help="e.g. train_sft=4000,train_rl=16000,test=500",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIRECTORY")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="processes (default: one for each core)")
+    parser.add_argument(
+        "--export",
+        choices=EXPORTS,
+        help="also write DIRECTORY-EXPORT in the columns of another program",
+    )
+    parser.set_defaults(run=run_make)
+
+
+def _add_name(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="NAME", help="of a task, or module:Class")
+    add_short_options(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from percbal.tasks.preview import export_jsonl, save_preview
 
     if args.preview is None and args.export is None:
-        for name, make in TASKS.items():
-            print(f"{name}\n{make.__doc__}\nby default: {get_task(name).describe()}")
+        for name in TASKS:
+            print(f"{name}\n{task_class(name).__doc__}\nby default: {get_task(name).describe()}")
         return
     task = task_of(args)
     if args.preview is not None:
-        print(save_preview(task, args.n, args.preview))
+        print(save_preview(task, args.n, args.preview, args.split, args.seed))
     if args.export is not None:
         print(export_jsonl(task, args.split, args.n, args.export, seed=args.seed))
+
+
+def run_show(args: argparse.Namespace) -> None:
+    from percbal.tasks.sheet import save_preview
+
+    target = args.out or Path(f"{args.task.rpartition(':')[2]}.png")
+    print(save_preview(task_of(args), args.n, target, args.split, args.seed))
+
+
+def run_make(args: argparse.Namespace) -> None:
+    from percbal.cli.task_data import export, make_data_set
+
+    splits = _rows_of(args.split)
+    folder = make_data_set(task_of(args), splits, args.out, seed=args.seed, workers=args.workers)
+    print(folder)
+    if args.export is not None:
+        for split in splits:
+            print(export(folder, split, EXPORTS[args.export], Path(f"{folder}-{args.export}")))
+
+
+def _rows_of(text: str) -> dict[str, int]:
+    """Rows by split, of ``NAME=ROWS,..``."""
+    splits: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, rows = part.partition("=")
+        if not rows.isdecimal() or int(rows) < 1 or name in splits:
+            raise ValueError(f"--split takes NAME=ROWS,.. with each name once, got {text!r}")
+        splits[name] = int(rows)
+    return splits

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from percbal.responses.spans import DEFAULT_TAGS
 from percbal.responses.spans import Spans as Spans  # a task reads completions by these
 from percbal.responses.spans import find_spans as find_spans
+from percbal.tasks.splits import SPLITS as SPLITS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 SPAN_TAGS = DEFAULT_TAGS.pairs()
 TAG_WORDS = DEFAULT_TAGS.words()
-SPLITS = ("train", "test")
 
 Table = list[list[tuple[str, bool]]]  # rows of (text, is it right)
 

@@ -1,216 +1,263 @@
-"""Sudoku, 4x4 or 9x9: read the clues off a picture, then complete the grid."""
+"""Sudoku, 4x4, 6x6 or 9x9: read the clues off a picture, then complete the grid."""
 
 from __future__ import annotations
 
+import json
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
-from percbal.tasks.base import (
-    SPLITS,
-    TAG_WORDS,
-    Instance,
-    Score,
-    Spans,
-    Table,
-    find_spans,
-    tagged,
-)
+from PIL.Image import Image
+
+from percbal.responses.reading import Refusal
+from percbal.tasks.base import Table
+from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.phrases import Styles, list_words
+from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
+from percbal.tasks.pictures import FONTS
 from percbal.tasks.read_grid import read_grid
-from percbal.tasks.sudoku_grid import SIZES, Grid, dig, geometry, is_solution, random_solution
-from percbal.tasks.sudoku_image import FONTS, Look, render
-from percbal.tasks.sudoku_text import (
-    KEYWORDS,
-    VERBOSITIES,
-    cell_names,
-    cell_words,
-    grid_text,
-    parse_grid,
-    reasoning_text,
-    takes_at_most,
+from percbal.tasks.sudoku_grid import (
+    SIZES,
+    Grid,
+    by_row,
+    dig,
+    geometry,
+    is_solution,
+    share_right,
 )
+from percbal.tasks.sudoku_image import Look, render
+from percbal.tasks.sudoku_reasoning import (
+    KEYWORDS,
+    STYLES,
+    guesses_needed,
+    reasoning_text,
+    reasoning_words,
+)
+from percbal.tasks.sudoku_splits import random_solution
+from percbal.tasks.sudoku_text import cell_names, cell_words, grid_text, parse_grid
 
 QUERY = "Read the Sudoku grid in the image, then solve it."
-DEFAULT_BLANKS = {4: (6, 9), 9: (16, 30)}
-DEFAULT_IMAGE_SIZE = {4: 64, 9: 144}
-MOST_BLANKS = {4: 12, 9: 50}  # beyond, most solution grids have no such puzzle
+PAPER_QUERY = (
+    "You are given an image representing {n}x{n} Sudoku puzzle, where each cell contains either a "
+    "digit from 1 to {n}, or an empty cell. Your task is to solve the Sudoku by filling in all "
+    "empty cells. First, describe the Sudoku grid in the image as a {n}x{n} JSON list, where each "
+    'cell is represented by an integer (1-{n}) or "-" for an empty cell. Then solve it step by '
+    "step, and give the completed grid as a {n}x{n} JSON list of integers."
+)
+PIXELS = {4: 64, 6: 96, 9: 369}
+MOST_BLANKS = {4: 12, 6: 22, 9: 50}  # beyond, most solution grids have no such puzzle
 TRIES = 1000  # solution grids to dig in before giving up on an instance
 
 
-class Sudoku:
-    """Sudoku puzzles with one solution, drawn with jitter and noise.
+class Level(NamedTuple):
+    """What makes a puzzle hard to see and to solve, for options that are not given.
 
-    size: 4 or 9.
-    blanks: (fewest, most) empty cells, each count equally likely, or one number; 6 to 9, and 16 to
-        30 for 9x9.
+    shift is in pixels of a picture 64 wide, jitter in pixels of a cell 15 wide.
+    """
+
+    blanks: tuple[int, int]
+    rotation: int
+    noise: float
+    jitter: int
+    shift: int
+    max_guesses: int = 0
+
+
+HARDNESS = {  # 9x9: the paper's puzzles have 16 blanks, and its pictures are clean
+    4: (
+        Level((3, 6), 4, 0.02, 0, 1),
+        Level((6, 9), 14, 0.08, 1, 2),
+        Level((9, 11), 24, 0.14, 2, 3),
+    ),
+    6: (
+        Level((6, 12), 4, 0.02, 0, 1),
+        Level((12, 18), 14, 0.08, 1, 2),
+        Level((18, 22), 24, 0.14, 1, 3),
+    ),
+    9: (
+        Level((16, 16), 0, 0.0, 0, 0),
+        Level((16, 30), 14, 0.0, 1, 2),
+        Level((40, 50), 24, 0.1, 2, 2, max_guesses=4),
+    ),
+}
+
+
+class Puzzle(NamedTuple):
+    """Clues with one solution, and the guesses that the solver takes in reading order."""
+
+    clues: Grid
+    solution: Grid
+    guesses: int
+
+
+class Sudoku(PictureTask):
+    """Sudoku puzzles with one solution.
+
+    size: 4, 6 or 9.
+    level: easy, medium or hard: what the options say that are not given.
+    blanks: (fewest, most) empty cells, each count equally likely, or one number.
     max_guesses: the most guesses the solver may take; with 0 the puzzle yields to cells that
         have one candidate left, as every 4x4 puzzle with one solution does anyway.
     verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
+    style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
+    form: how grids are written: words, or paper for the paper's JSON and question.
     free_order: visit the cells, and list what each is compared with, in any order. Then no model
         can know the next word for sure, as in a chain of thought that people or models wrote.
-    image_size, rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
+    pixels: width and height of the picture.
+    rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
     """
 
     name = "sudoku"
+    grammar = "grid"
 
     def __init__(
         self,
         size: int = 4,
+        level: str = "medium",
         blanks: tuple[int, int] | int | None = None,
-        max_guesses: int = 0,
+        max_guesses: int | None = None,
         verbosity: int = 1,
+        style: str = "terse",
+        form: str = "words",
         free_order: bool = False,
-        image_size: int | None = None,
-        rotation: int = 14,
-        noise: float = 0.08,
-        cell_jitter: int = 1,
-        grid_shift: int = 2,
+        pixels: int | None = None,
+        rotation: int | None = None,
+        noise: float | None = None,
+        cell_jitter: int | None = None,
+        grid_shift: int | None = None,
         fonts: tuple[str, ...] = FONTS,
     ) -> None:
-        if size not in SIZES:
-            raise ValueError(f"size must be 4 or 9, got {size!r}")
-        if verbosity not in VERBOSITIES:
-            raise ValueError(f"verbosity must be 0, 1, 2 or 3, got {verbosity!r}")
-        if max_guesses < 0:
+        self.size, self.free_order = one_of("size", size, SIZES), free_order
+        usual = HARDNESS[size][LEVELS.index(one_of("level", level, LEVELS))]
+        self.verbosity = one_of("verbosity", verbosity, VERBOSITIES)
+        self.style = Styles(style, STYLES)
+        self.form = one_of("form", form, FORMS)
+        self.max_guesses = usual.max_guesses if max_guesses is None else max_guesses
+        if self.max_guesses < 0:
             raise ValueError(f"max_guesses must be 0 or more, got {max_guesses!r}")
-        self.size = size
-        self.verbosity = verbosity
-        self.free_order = free_order
-        self.max_guesses = max_guesses
-        if isinstance(blanks, int):
-            blanks = (blanks, blanks)
-        self.blanks = tuple(DEFAULT_BLANKS[size] if blanks is None else blanks)
-        most = MOST_BLANKS[size]
-        if len(self.blanks) != 2 or not 1 <= self.blanks[0] <= self.blanks[1] <= most:
-            raise ValueError(
-                f"blanks must be (fewest, most) with 1 <= fewest <= most <= {most} for size {size},"
-                f" got {blanks!r}"
-            )
-        image_size = DEFAULT_IMAGE_SIZE[size] if image_size is None else image_size
-        self.look = Look(image_size, rotation, noise, cell_jitter, grid_shift, tuple(fonts))
+        self.blanks = _range(usual.blanks if blanks is None else blanks, size)
+        pixels = PIXELS[size] if pixels is None else pixels
+        shift = usual.shift * pixels // 64 if grid_shift is None else grid_shift
+        jitter = usual.jitter * max(1, pixels // size // 15) if cell_jitter is None else cell_jitter
+        self.look = Look(
+            pixels,
+            usual.rotation if rotation is None else rotation,
+            usual.noise if noise is None else noise,
+            jitter,
+            shift,
+            tuple(fonts),
+        )
         self.look.cell_size(size)
 
-    def generate(self, index: int, split: str, seed: int) -> Instance:
-        """The instance at ``index``; the same puzzle for every look and verbosity."""
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        stream = f"{self.size} {split} {seed} {index}"
-        clues, solution = self._puzzle(split, random.Random(f"puzzle {stream}"))
-        order = random.Random(f"order {stream}") if self.free_order else None
-        reasoning, guesses = reasoning_text(clues, self.size, self.verbosity, order)
-        return Instance(
-            task=self.name,
-            index=index,
-            image=render(clues, self.size, self.look, random.Random(f"look {stream}")),
-            query=QUERY,
-            perception=grid_text(clues, self.size),
-            reasoning=reasoning,
-            answer=grid_text(solution, self.size),
-            truth={
-                "size": self.size,
-                "clues": self._by_row(clues),
-                "solution": self._by_row(solution),
-                "blanks": clues.count(0),
-                "guesses": guesses,
-                "seed": seed,
-                "split": split,
-                "index": index,
-            },
-        )
+    def stream(self, split: str, seed: int, index: int) -> str:
+        """The same puzzle for every look, style and verbosity."""
+        return f"{self.size} {split} {seed} {index}"
 
-    def _puzzle(self, split: str, rng: random.Random) -> tuple[Grid, Grid]:
+    def problem(self, split: str, rng: random.Random) -> Puzzle:
         blanks = rng.randint(*self.blanks)
         for _ in range(TRIES):
             solution = random_solution(self.size, split, rng)
             clues = dig(solution, blanks, geometry(self.size), rng, self.max_guesses == 0)
-            if clues and takes_at_most(self.max_guesses, clues, self.size):
-                return clues, solution
+            guesses = guesses_needed(clues, self.size, self.max_guesses) if clues else None
+            if clues and guesses is not None:
+                return Puzzle(clues, solution, guesses)
         raise RuntimeError(f"no puzzle with {blanks} blanks in {TRIES} solution grids")
 
-    def _by_row(self, grid: Grid) -> list[Grid]:
-        return [grid[start : start + self.size] for start in range(0, len(grid), self.size)]
+    def draw(self, problem: Puzzle, rng: random.Random) -> Image:
+        return render(problem.clues, self.size, self.look, rng)
 
-    def score(self, completion: str, truth: dict[str, Any]) -> Score:
-        """Judge a completion; any grid that completes the true clues is a right answer."""
-        size = truth["size"]
-        clues = [digit for row in truth["clues"] for digit in row]
-        spans = find_spans(completion)
-        perceived = None if spans.perception is None else _grid(spans.perception, size)
-        answered = None if spans.answer is None else _grid(spans.answer, size)
-        return Score(
-            answer=None if answered is None else _solves(answered, clues, size),
-            perception=None if perceived is None else perceived == clues,
-            perception_f1=_share_right(perceived, clues),
-            reasoning=(
-                _solves(answered, perceived, size)
-                if isinstance(perceived, list) and answered is not None
-                else None
-            ),
-            parsed=spans.complete and isinstance(perceived, list) and isinstance(answered, list),
-            reason=_reason(spans, perceived, answered),
-        )
+    def query(self, problem: Puzzle) -> str:
+        return PAPER_QUERY.format(n=self.size) if self.form == "paper" else QUERY
 
-    def marked(self, completion: str, truth: dict[str, Any]) -> dict[str, Table]:
+    def write(self, problem: Puzzle) -> str:
+        return self._written(problem.clues)
+
+    def solve(self, problem: Puzzle, rng: random.Random) -> tuple[str, str]:
+        style, order = self.style.choose(rng), rng if self.free_order else None
+        text, _ = reasoning_text(problem.clues, self.size, self.verbosity, order, style)
+        return text, self._written(problem.solution)
+
+    def facts(self, problem: Puzzle) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "clues": by_row(problem.clues),
+            "solution": by_row(problem.solution),
+            "blanks": problem.clues.count(0),
+            "guesses": problem.guesses,
+        }
+
+    def ground_truth(self, truth: dict[str, Any]) -> str | None:
+        """9x9: the rows, 0 for an empty cell."""
+        return json.dumps(truth["clues"]) if truth["size"] == 9 else None
+
+    def problem_in(self, truth: dict[str, Any]) -> Grid:
+        return [digit for row in truth["clues"] for digit in row]
+
+    def perceived(self, text: str, truth: dict[str, Any]) -> Grid | Refusal:
+        return _read(text, truth["size"])
+
+    def said(self, text: str, truth: dict[str, Any]) -> Grid | Refusal:
+        return _read(text, truth["size"])
+
+    def right(self, said: Grid | Refusal, seen: Grid, truth: dict[str, Any]) -> bool:
+        return isinstance(said, list) and is_solution(said, seen, geometry(truth["size"]))
+
+    def share(self, seen: Grid, true: Grid) -> float:
+        return share_right(seen, true)
+
+    def tables(self, seen: Any, said: Any, truth: dict[str, Any]) -> dict[str, Table]:
         """The perceived grid against the clues, the answer against the solution."""
-        spans = find_spans(completion)
-        tables = {}
-        for name, text, right in (
-            ("perceived", spans.perception, truth["clues"]),
-            ("answer", spans.answer, truth["solution"]),
-        ):
-            grid = _grid(text, truth["size"]) if text is not None else "no such span"
-            if isinstance(grid, list):
-                tables[name] = [
-                    [(str(d or ""), d == r) for d, r in zip(row, right_row, strict=True)]
-                    for row, right_row in zip(self._by_row(grid), right, strict=True)
-                ]
-        return tables
+        sides = (("perceived", seen, truth["clues"]), ("answer", said, truth["solution"]))
+        return {
+            name: [
+                [(str(d or ""), d == r) for d, r in zip(row, right, strict=True)]
+                for row, right in zip(by_row(grid), rows, strict=True)
+            ]
+            for name, grid, rows in sides
+            if isinstance(grid, list)
+        }
 
-    def oracle_prefix(self, instance: Instance) -> str:
-        """The right perception between its tags, for a model to reason on from."""
-        return tagged("perception", instance.perception)
-
-    def vocabulary(self) -> list[str]:
-        """All words of queries and responses, without repeats, in a fixed order."""
+    def words(self) -> list[str]:
         digits = [str(digit) for digit in range(1, self.size + 1)]
         cells = [word for words in cell_words(self.size) for word in words]
-        words = [*TAG_WORDS, *KEYWORDS, *digits, *cell_names(self.size), *cells, *QUERY.split()]
-        return list(dict.fromkeys(words))
+        query = PAPER_QUERY.format(n=self.size) if self.form == "paper" else QUERY
+        found = [*KEYWORDS, *digits, *cell_names(self.size), *cells, *query.split()]
+        found += self.style.words(lambda phrases: reasoning_words(self.size, phrases))
+        return found + (list_words([*digits, '"-"']) if self.form == "paper" else [])
 
     def describe(self) -> str:
-        """One sentence with every option."""
         look = self.look
+        written = "" if self.style.name == "terse" else f", {self.style.name} style"
+        written += "" if self.form == "words" else f", {self.form} form"
         return (
             f"{self.name} {self.size}x{self.size}, {self.blanks[0]} to {self.blanks[1]} blanks, "
             f"at most {self.max_guesses} guesses, "
             f"verbosity {self.verbosity}, {'free' if self.free_order else 'reading'} order, "
-            f"{look.image_size} px, rotation {look.rotation} degrees, "
+            f"{look.pixels} px, rotation {look.rotation} degrees, "
             f"noise {look.noise}, cell jitter {look.cell_jitter} px, "
-            f"grid shift {look.grid_shift} px, fonts {' '.join(look.fonts)}"
+            f"grid shift {look.grid_shift} px, fonts {' '.join(look.fonts)}{written}"
         )
 
+    def _written(self, grid: Grid) -> str:
+        if self.form == "words":
+            return grid_text(grid, self.size)
+        return json.dumps([[digit or "-" for digit in row] for row in by_row(grid)])
 
-def _grid(text: str, size: int) -> Grid | str:
+
+def _range(blanks: Any, size: int) -> tuple[int, int]:
+    pair = as_pair(blanks)
+    most = MOST_BLANKS[size]
+    if len(pair) != 2 or not 1 <= pair[0] <= pair[1] <= most:
+        raise ValueError(
+            f"blanks must be (fewest, most) with 1 <= fewest <= most <= {most} for size {size},"
+            f" got {blanks!r}"
+        )
+    return pair
+
+
+def _read(text: str, size: int) -> Grid | Refusal:
     """The grid by the task's own grammar, else as a model writes it that was not told this one."""
     strict = parse_grid(text, size)
     if isinstance(strict, list):
         return strict
     lenient = read_grid(text, size)
-    return lenient if isinstance(lenient, list) else strict
-
-
-def _solves(answered: Grid | str, clues: Grid, size: int) -> bool:
-    return isinstance(answered, list) and is_solution(answered, clues, geometry(size))
-
-
-def _share_right(perceived: Grid | str | None, clues: Grid) -> float:
-    if not isinstance(perceived, list):
-        return 0.0
-    return sum(ours == true for ours, true in zip(perceived, clues, strict=True)) / len(clues)
-
-
-def _reason(spans: Spans, perceived: Grid | str | None, answered: Grid | str | None) -> str:
-    problems = list(spans.problems)
-    for name, grid in (("perception", perceived), ("answer", answered)):
-        if isinstance(grid, str):
-            problems.append(f"{name}: {grid}")
-    return "; ".join(problems)
+    return lenient if isinstance(lenient, list) else Refusal("grid", strict)

@@ -6,15 +6,14 @@ are bit masks with bit ``d - 1`` for digit ``d``.
 
 from __future__ import annotations
 
-import hashlib
+import math
 import random
 from collections.abc import Sequence
 from functools import cache
 
 Grid = list[int]
-SIZES = (4, 9)
-HELD_OUT_4X4 = 48  # of the 288 solution grids
-HELD_OUT_9X9 = 6  # one grid in six
+SIZES = (4, 6, 9)
+BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows and columns of a box
 
 
 class Geometry:
@@ -24,13 +23,13 @@ class Geometry:
         self.size = size
         self.cells = size * size
         self.all_digits = (1 << size) - 1
-        box = {4: 2, 9: 3}[size]
+        high, wide = BOXES[size]
         self.rows = [[row * size + column for column in range(size)] for row in range(size)]
         self.columns = [[row * size + column for row in range(size)] for column in range(size)]
         self.boxes = [
-            [(top + i) * size + left + j for i in range(box) for j in range(box)]
-            for top in range(0, size, box)
-            for left in range(0, size, box)
+            [(top + i) * size + left + j for i in range(high) for j in range(wide)]
+            for top in range(0, size, high)
+            for left in range(0, size, wide)
         ]
         self.houses = self.rows + self.columns + self.boxes
         # per cell: the other cells of its row, of its column, and those of its box in neither
@@ -54,7 +53,7 @@ class Geometry:
 
 @cache
 def geometry(size: int) -> Geometry:
-    """The geometry of a 4x4 or 9x9 Sudoku."""
+    """The geometry of a 4x4, 6x6 or 9x9 Sudoku."""
     return Geometry(size)
 
 
@@ -78,6 +77,17 @@ def is_solution(grid: Sequence[int], clues: Sequence[int], geo: Geometry) -> boo
         return False
     whole = set(range(1, geo.size + 1))
     return all({grid[cell] for cell in house} == whole for house in geo.houses)
+
+
+def share_right(seen: Sequence[int], true: Sequence[int]) -> float:
+    """The share of the cells that are the same in both."""
+    return sum(ours == theirs for ours, theirs in zip(seen, true, strict=True)) / len(true)
+
+
+def by_row(grid: Sequence[int]) -> list[Grid]:
+    """The rows of a square grid."""
+    size = math.isqrt(len(grid))
+    return [list(grid[start : start + size]) for start in range(0, len(grid), size)]
 
 
 def solve(
@@ -145,36 +155,6 @@ def solved_by_singles(grid: Sequence[int], geo: Geometry) -> bool:
             return False
         blanks = left
     return True
-
-
-@cache
-def solutions_4x4() -> dict[str, list[Grid]]:
-    """All 288 grids by split; the 48 with the smallest hashes are the test's, for every seed."""
-    geo = geometry(4)
-    grids = sorted(solve([0] * 16, geo, limit=1000), key=_digest)
-    return {"test": grids[:HELD_OUT_4X4], "train": grids[HELD_OUT_4X4:]}
-
-
-def split_of(solution: Grid, size: int) -> str:
-    """The one split in which a solution grid may occur."""
-    if size == 4:
-        return "test" if solution in solutions_4x4()["test"] else "train"
-    return "test" if int(_digest(solution), 16) % HELD_OUT_9X9 == 0 else "train"
-
-
-def _digest(grid: Grid) -> str:
-    return hashlib.sha256(bytes(grid)).hexdigest()
-
-
-def random_solution(size: int, split: str, rng: random.Random) -> Grid:
-    """A solution grid of the split (uniform among the 4x4 ones)."""
-    if size == 4:
-        return list(rng.choice(solutions_4x4()[split]))
-    geo = geometry(size)
-    while True:
-        solution = solve([0] * geo.cells, geo, rng=rng)[0]
-        if split_of(solution, size) == split:
-            return solution
 
 
 def dig(

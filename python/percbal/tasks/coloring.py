@@ -1,0 +1,242 @@
+"""Graph colouring: read the edges off a picture, then colour the vertices, with few colours."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from typing import Any, NamedTuple
+
+from PIL.Image import Image
+
+from percbal.responses.reading import Refusal
+from percbal.tasks.base import Table
+from percbal.tasks.coloring_graph import (
+    Edges,
+    chromatic_number,
+    colors_properly,
+    f1,
+    random_graph,
+    symmetry_key,
+)
+from percbal.tasks.coloring_image import Look, fits, render
+from percbal.tasks.coloring_reasoning import (
+    COLORS,
+    STYLES,
+    color_aloud,
+    reasoning_words,
+)
+from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.phrases import Styles, list_words
+from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
+from percbal.tasks.pictures import FONTS
+from percbal.tasks.read_graph import read_coloring, read_edges
+from percbal.tasks.splits import in_split
+
+QUERY = (
+    "Read the edges of the graph in the image. It has {n} vertices. Then color them with as few "
+    "colors as possible."
+)
+PAPER_QUERY = (
+    "You are given a graph shown in the image. There are {n} vertices, labeled 0 through {last}. "
+    "Solve the graph coloring problem using the minimum possible number of colors (i.e., you "
+    "should first determine the chromatic number). Use alphabetical labels for colors such as a, "
+    "b, c, ... Assign a color to each vertex such that no two adjacent vertices have the same "
+    "color. First, list the edges in the image as a JSON list of pairs of vertices. Then solve it "
+    "step by step, and give the colors as a JSON object from vertices to colors."
+)
+PIXELS = (427, 466)  # of the paper's pictures
+MOST_VERTICES = len(COLORS)
+TRIES = 1000
+OWN_COLOR = re.compile(rf"(0|[1-9]\d?)=([{COLORS}])")
+
+
+class Level(NamedTuple):
+    """What makes a graph hard to see and to colour, for options that are not given."""
+
+    vertices: tuple[int, int]
+    density: tuple[float, float]
+    clearance: float
+    crossings: int
+    beside: bool
+    noise: float
+
+
+HARDNESS = {
+    "easy": Level((4, 6), (0.3, 0.6), 0.03, -1, False, 0.0),
+    "medium": Level((7, 9), (0.35, 0.6), 0.012, 0, False, 0.0),
+    "hard": Level((9, 10), (0.45, 0.7), 0.006, 1, True, 0.05),
+}
+
+
+class Graph(NamedTuple):
+    vertices: int
+    edges: Edges
+
+
+class Coloring(PictureTask):
+    """Graphs whose vertices are to be coloured with the fewest colours.
+
+    level: easy, medium or hard: what the options say that are not given.
+    vertices: (fewest, most), from 4 to 16, each number equally likely, or one number.
+    density: (least, most) share of the pairs of vertices that are joined; a graph is connected
+        anyway.
+    verbosity: 0 to 3, how much of the reasoning is written down (see ``color_aloud``).
+    style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
+    form: how edges and colours are written: words, or paper for the paper's JSON and question.
+    pixels: width and height of the picture, or (fewest, most).
+    clearance, crossings, beside, noise, fonts: see ``Look``.
+    """
+
+    name = "coloring"
+    grammar = "edges"
+
+    def __init__(
+        self,
+        level: str = "medium",
+        vertices: tuple[int, int] | int | None = None,
+        density: tuple[float, float] | None = None,
+        verbosity: int = 1,
+        style: str = "terse",
+        form: str = "words",
+        pixels: tuple[int, int] | int = PIXELS,
+        clearance: float | None = None,
+        crossings: int | None = None,
+        beside: bool | None = None,
+        noise: float | None = None,
+        fonts: tuple[str, ...] = FONTS,
+    ) -> None:
+        usual = HARDNESS[one_of("level", level, LEVELS)]
+        self.verbosity = one_of("verbosity", verbosity, VERBOSITIES)
+        self.style = Styles(style, STYLES)
+        self.form = one_of("form", form, FORMS)
+        self.vertices = _pair("vertices", usual.vertices if vertices is None else vertices)
+        if not 4 <= self.vertices[0] <= self.vertices[1] <= MOST_VERTICES:
+            raise ValueError(f"vertices must be from 4 to {MOST_VERTICES}, got {vertices!r}")
+        self.density = usual.density if density is None else tuple(density)
+        if len(self.density) != 2 or not 0 <= self.density[0] <= self.density[1] <= 1:
+            raise ValueError(f"density must be (least, most) in [0, 1], got {density!r}")
+        self.look = Look(
+            _pair("pixels", pixels),
+            usual.clearance if clearance is None else clearance,
+            one_of("crossings", usual.crossings if crossings is None else crossings, (-1, 0, 1)),
+            usual.beside if beside is None else beside,
+            usual.noise if noise is None else noise,
+            tuple(fonts),
+        )
+        few = self.look.pixels[0]
+        if not fits(self.vertices[1], few, self.look.radius(few)):
+            raise ValueError(f"{few} pixels are too few for {self.vertices[1]} vertices")
+
+    def problem(self, split: str, rng: random.Random) -> Graph:
+        for _ in range(TRIES):
+            n = rng.randint(*self.vertices)
+            n_edges = round(rng.uniform(*self.density) * n * (n - 1) / 2)
+            graph = Graph(n, random_graph(n, n_edges, rng))
+            if in_split(symmetry_key(graph.edges, n), split):
+                return graph
+        raise ValueError(
+            f"the split {split} has no graph of {self.vertices[0]} to {self.vertices[1]} vertices: "
+            "there are too few, up to numbering; take more vertices"
+        )
+
+    def draw(self, problem: Graph, rng: random.Random) -> Image:
+        return render(problem.vertices, problem.edges, self.look, rng)
+
+    def query(self, problem: Graph) -> str:
+        query = PAPER_QUERY if self.form == "paper" else QUERY
+        return query.format(n=problem.vertices, last=problem.vertices - 1)
+
+    def write(self, problem: Graph) -> str:
+        if self.form == "paper":
+            return json.dumps(sorted(problem.edges))
+        return " ".join(f"{a}-{b}" for a, b in sorted(problem.edges))
+
+    def solve(self, problem: Graph, rng: random.Random) -> tuple[str, str]:
+        style = self.style.choose(rng)
+        reasoning, found = color_aloud(*problem, self.verbosity, rng, style)
+        colors = {vertex: COLORS[found[vertex]] for vertex in range(problem.vertices)}
+        if self.form == "paper":
+            return reasoning, json.dumps(colors)
+        return reasoning, " ".join(f"{vertex}={color}" for vertex, color in colors.items())
+
+    def facts(self, problem: Graph) -> dict[str, Any]:
+        """The paper's ground truth."""
+        n, edges = problem
+        return {"v": n, "c": chromatic_number(edges, n), "edges": [*map(list, sorted(edges))]}
+
+    def ground_truth(self, truth: dict[str, Any]) -> str:
+        return json.dumps({name: truth[name] for name in ("v", "c", "edges")})
+
+    def problem_in(self, truth: dict[str, Any]) -> Edges:
+        return frozenset((a, b) for a, b in truth["edges"])
+
+    def perceived(self, text: str, truth: dict[str, Any]) -> Edges | Refusal:
+        edges = read_edges(text)
+        if isinstance(edges, Refusal) or all(b < truth["v"] for _, b in edges):
+            return edges
+        return Refusal("vertex", f"an edge has a vertex above {truth['v'] - 1}")
+
+    def said(self, text: str, truth: dict[str, Any]) -> dict[int, str] | Refusal:
+        own = [OWN_COLOR.fullmatch(word) for word in text.split(maxsplit=MOST_VERTICES)]
+        pairs = [(int(match[1]), match[2]) for match in own if match]
+        colors = dict(pairs)
+        return colors if 0 < len(own) == len(pairs) == len(colors) else read_coloring(text)
+
+    def right(self, said: Any, seen: Edges, truth: dict[str, Any]) -> bool:
+        if not isinstance(said, dict):
+            return False
+        n, true = truth["v"], self.problem_in(truth)
+        fewest = truth["c"] if seen == true else chromatic_number(seen, n)
+        return colors_properly(said, seen, n, fewest)
+
+    def share(self, seen: Edges, true: Edges) -> float:
+        return f1(seen, true)
+
+    def tables(self, seen: Any, said: Any, truth: dict[str, Any]) -> dict[str, Table]:
+        """The edges that were seen, the wrong ones marked, and missing ones; each vertex's colour,
+        marked where a true edge joins it with its own."""
+        edges, tables = self.problem_in(truth), {}
+        if isinstance(seen, frozenset):
+            shown = [(f"{a}-{b}", (a, b) in edges) for a, b in sorted(seen)]
+            missed = [(f"no {a}-{b}", False) for a, b in sorted(edges - seen)]
+            tables["perceived"] = [[part] for part in shown + missed]
+        if isinstance(said, dict):
+            clash = {v for edge in edges for v in edge if len({said.get(e) for e in edge}) == 1}
+            tables["answer"] = [
+                [(f"{v}={color}", v not in clash and v < truth["v"])]
+                for v, color in sorted(said.items())
+            ]
+        return tables
+
+    def words(self) -> list[str]:
+        n = self.vertices[1]
+        names = [str(vertex) for vertex in range(n)]
+        found = [f"{a}-{b}" for b in range(n) for a in range(b)]
+        found += [f"{vertex}={color}" for vertex in range(n) for color in COLORS[:n]]
+        for size in range(self.vertices[0], n + 1):
+            found += self.query(Graph(size, frozenset())).split()
+        found += self.style.words(lambda phrases: reasoning_words(n, phrases))
+        if self.form == "paper":
+            found += list_words(names)
+            found += [f'{before}"{name}":' for before in ("", "{") for name in names]
+            found += [f'"{color}"{after}' for color in COLORS[:n] for after in (",", "}")]
+        return found
+
+    def describe(self) -> str:
+        look, labels = self.look, "beside" if self.look.beside else "in"
+        return (
+            f"{self.name}, {self.vertices[0]} to {self.vertices[1]} vertices, density "
+            f"{self.density[0]} to {self.density[1]}, verbosity {self.verbosity}, "
+            f"{self.style.name} style, {self.form} form, {look.pixels[0]} to {look.pixels[1]} px, "
+            f"clearance {look.clearance}, crossings {look.crossings}, labels {labels} vertices, "
+            f"noise {look.noise}, fonts {' '.join(look.fonts)}"
+        )
+
+
+def _pair(option: str, value: Any) -> tuple[int, int]:
+    """(fewest, most), of which the first is 1 or more."""
+    pair = as_pair(value)
+    if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
+        raise ValueError(f"{option} must be a number or (fewest, most), got {value!r}")
+    return pair

@@ -1,0 +1,47 @@
+"""One judge for all tasks: three spans become a `Score`, by two readers and one rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from percbal.responses.reading import Refusal
+from percbal.responses.spans import find_spans
+from percbal.tasks.base import Score
+
+Reader = Callable[[str], Any]  # what a span's text says, or a Refusal
+
+
+def judge(
+    completion: str,
+    *,
+    see: Reader,
+    say: Reader,
+    true: Any,
+    right: Callable[[Any, Any], bool | None],
+    share: Callable[[Any, Any], float],
+) -> Score:
+    """The score of a completion; no text makes it raise unless an argument does.
+
+    see, say: read the perceived problem and the answer.
+    true: the problem, as ``see`` reads p*.
+    right: whether an answer, perhaps a Refusal, is right for a problem; None where it cannot tell.
+    share: of the true problem's parts, how many are perceived right, in [0, 1].
+    """
+    spans = find_spans(completion)
+    seen = None if spans.perception is None else see(spans.perception)
+    said = None if spans.answer is None else say(spans.answer)
+    readable = seen is not None and not isinstance(seen, Refusal)
+    refused = [
+        f"{name}: {found.problem}"
+        for name, found in (("perception", seen), ("answer", said))
+        if isinstance(found, Refusal)
+    ]
+    return Score(
+        answer=None if said is None else right(said, true) is True,
+        perception=None if seen is None else seen == true,
+        perception_f1=share(seen, true) if readable else 0.0,
+        reasoning=right(said, seen) if readable and said is not None else None,
+        parsed=spans.complete and not refused,
+        reason="; ".join([*spans.problems, *refused]),
+    )

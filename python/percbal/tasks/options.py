@@ -1,0 +1,91 @@
+"""A task's class by its path, and its options: their types, which a command line cannot know, and
+what the tasks' own checks share."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+METHODS = ("generate", "score", "marked", "oracle_prefix", "vocabulary", "describe")
+
+
+def one_of(option: str, value: Any, known: Sequence[Any]) -> Any:
+    """The value of an option, or ValueError that names the values it can have."""
+    if value not in known:
+        raise ValueError(f"{option} must be one of {', '.join(map(str, known))}, got {value!r}")
+    return value
+
+
+def as_pair(value: Any) -> tuple[Any, ...]:
+    """(fewest, most) of one number, or what was given, for the task to check."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def load_class(path: str) -> Any:
+    """The task at ``module:Class``. ValueError, one sentence, where there is none."""
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, ValueError, AttributeError) as problem:
+        raise ValueError(f"there is no task {path}: {problem}") from None
+    missing = [method for method in METHODS if not hasattr(found, method)]
+    if not callable(found) or missing:
+        raise ValueError(f"{path} is no task: it has no {missing[0] if missing else 'call'}")
+    return found
+
+
+def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, lists as tuples where the task wants these.
+
+    ValueError for an option that the task does not have, or of another type than it declares.
+    """
+    known = inspect.signature(made_by).parameters
+    try:
+        hints = get_type_hints(made_by.__init__)
+    except (NameError, TypeError):  # declared for readers alone
+        hints = {}
+    checked = {}
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(
+                f"task {name!r} has no option {option!r}; its options: {', '.join(known)}"
+            )
+        hint = hints.get(option, Any)
+        value = tuple(value) if isinstance(value, list) else value
+        if not _is(value, hint):
+            raise ValueError(f"option {option} of {name} must be {_said(hint)}, got {value!r}")
+        checked[option] = value
+    return checked
+
+
+def _is(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, for those that JSON's values can be of."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(_is(value, one) for one in get_args(hint))
+    if get_origin(hint) is tuple:
+        if not isinstance(value, tuple):
+            return False
+        inner = get_args(hint)
+        inner = inner[:1] * len(value) if inner[1:] == (...,) else inner
+        return len(value) == len(inner) and all(map(_is, value, inner))
+    if hint in (None, type(None)):
+        return value is None
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+def _said(hint: Any) -> str:
+    """A type in words, without None, which is left out rather than given."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
+    inner = get_args(hint)
+    if get_origin(hint) is tuple:
+        return f"a list of {_said(inner[0])}" if inner[1:] == (...,) else f"{len(inner)} numbers"
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return names.get(hint, str(hint))
