@@ -38,8 +38,8 @@ def example(instance: Instance, perception_only: bool = False) -> dict[str, obje
     }
 
 
-def prompt_row(instance: Instance, begins_with: str) -> dict[str, Any]:
-    """An instance as GRPO and the reward functions read it.
+def prompt_row(task: Task, instance: Instance, begins_with: str) -> dict[str, Any]:
+    """An instance of the task as GRPO and the reward functions read it.
 
     begins_with: what the response has already, after the query: the tiny model's chat template
         has nothing between the two turns.
@@ -49,7 +49,7 @@ def prompt_row(instance: Instance, begins_with: str) -> dict[str, Any]:
         "image": instance.image,
         "perception": instance.perception,
         "answer": instance.answer,
-        "grammar": "grid",
+        "grammar": task.grammar,
         "truth": json.dumps(instance.truth),
     }
 

@@ -106,7 +106,7 @@ def reinforce(
         reward_functions(task, arm),
         BalancedGRPOConfig(**common_options(out, seed), **grpo_options(recipe, arm)),
         train_dataset=Dataset.from_list(
-            [prompt_row(i, task.oracle_prefix(i) if arm.oracle else "") for i in instances]
+            [prompt_row(task, i, task.oracle_prefix(i) if arm.oracle else "") for i in instances]
         ),
         processing_class=processor,
         callbacks=[Progress(out)],

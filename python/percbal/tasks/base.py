@@ -88,6 +88,7 @@ class Task(Protocol):
     """A source of instances and the judge of completions."""
 
     name: str
+    grammar: str  # of `percbal_ops.score_text`, in which p* is written
 
     def generate(self, index: int, split: str, seed: int) -> Instance:
         """The instance at ``index`` of a split: a function of its three arguments alone."""
