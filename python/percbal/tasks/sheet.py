@@ -69,5 +69,6 @@ def _lines(instance: Instance, name: str) -> list[tuple[str, str]]:
     if name == "reasoning" and len(shown) > REASONING_LINES:
         shown = [*shown[:REASONING_LINES], ".."]
     title = {"perception": "p*"}.get(name, name)
-    heading = (f"{title}, {len(text.split())} words", "firebrick")
+    count = len(text.split())
+    heading = (f"{title}, {count} word{'s' if count != 1 else ''}", "firebrick")
     return [heading, *((line, "black") for line in shown)]
