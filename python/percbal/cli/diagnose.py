@@ -9,8 +9,10 @@ from typing import Any
 
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.format_options import add_format_options, asking_of
-from percbal.cli.task_options import add_task_options, task_of
+from percbal.cli.task_options import add_task_options, options_of, task_of
 from percbal.cli.tried_task import tried_task
+
+WAYS = ("image", "told", "text")  # of percbal.evaluate.questions, which imports torch
 
 
 def add(commands: Any) -> None:
@@ -40,6 +42,14 @@ def add(commands: Any) -> None:
         "--max-new-tokens",
         type=int,
         help="of a response (default: 1.5 times the true one, 1024 where there is none)",
+    )
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        default=list(WAYS),
+        choices=WAYS,
+        help="of asking: from the image (a, a_p), told the true perception (a_r), and from it as "
+        "text without the image (a_r_text); default: all three",
     )
     add_format_options(parser)
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -71,10 +81,26 @@ def run(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         asking=asking,
         max_new_tokens=args.max_new_tokens,
+        ways=args.ways,
+        about=about(args),
     )
     print(result.summary())
     if args.out is not None:
         args.out.write_text(json.dumps(result.to_dict()))
+
+
+def about(args: argparse.Namespace) -> dict[str, Any]:
+    """What the result says of where it comes from."""
+    task = {"task": args.task, "options": options_of(args.option, "--option")}
+    return {
+        "source": task if args.dataset is None else {"dataset": args.dataset},
+        "model": args.model,
+        "options": {
+            "format": args.response_format or "tags",
+            "state_format": args.state_format,
+            "max_new_tokens": args.max_new_tokens,
+        },
+    }
 
 
 def _source(args: argparse.Namespace) -> Any:

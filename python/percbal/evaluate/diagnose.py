@@ -8,80 +8,35 @@ a_r  reasoning: the answer is right when the response is made to begin with the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from percbal.evaluate.diagnosis import Diagnosis
 from percbal.evaluate.generation import Completion, LocalModel
-from percbal.evaluate.intervals import Interval, wilson_interval
-from percbal.evaluate.questions import Question, task_questions
+from percbal.evaluate.questions import (
+    IMAGE,
+    TEXT,
+    TOLD,
+    WAYS,
+    Question,
+    asked_in_text,
+    task_questions,
+)
+from percbal.evaluate.records import record_of
 from percbal.evaluate.row_questions import row_questions
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
 
 if TYPE_CHECKING:
-    from percbal.tasks.base import Score, Task
+    from percbal.tasks.base import Task
 
 METRICS = ("a", "a_p", "a_r")
-
-
-@dataclass(frozen=True)
-class Record:
-    """One instance: the two completions and how each of them scored."""
-
-    index: int
-    completion: str  # from the image
-    reasoned: str  # from the image and the true perception, which it begins with
-    a: bool
-    a_p: bool
-    a_r: bool
-    perception_f1: float
-    parsed: bool
-    reason: str  # why the first completion could not be read, if so
-    truth: Any  # what the judge read
-    place: str  # of the instance in its source
-    cut: bool  # the first completion ended at the limit of tokens, not by itself
-    cut_reasoned: bool  # so did the second
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The three accuracies with 95% Wilson intervals, and every instance behind them."""
-
-    n: int
-    split: str  # of the task, or what was asked of the data set
-    seed: int
-    a: Interval
-    a_p: Interval
-    a_r: Interval
-    perception_f1: float  # mean
-    parse_failures: int  # of the completions from the image
-    refusals: dict[str, int]  # why parts of them do not count, such as "perception missing"
-    cut: dict[str, int]  # completions behind each accuracy that ended at the limit of tokens
-    records: list[Record]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; intervals as [value, low, high]."""
-        return asdict(self)
-
-    def summary(self) -> str:
-        """One line for people, and a second one where completions were cut."""
-        parts = [
-            f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
-            for name, (value, low, high) in (("a", self.a), ("a_p", self.a_p), ("a_r", self.a_r))
-        ]
-        why = ", ".join(f"{reason} {count}" for reason, count in self.refusals.items())
-        unreadable = f"{self.parse_failures} unreadable" + (f" ({why})" if why else "")
-        line = f"{'  '.join(parts)}  n = {self.n}, {unreadable}"
-        if not any(self.cut.values()):
-            return line
-        cut = ", ".join(f"{name} {count} of {self.n}" for name, count in self.cut.items())
-        return f"{line}\ncut at the limit of tokens: {cut}; --max-new-tokens sets a larger one"
 
 
 class Answers(Protocol):
@@ -105,6 +60,8 @@ def diagnose(
     asking: Asking | None = None,
     max_new_tokens: int | None = None,
     on_bad_row: str = "stop",
+    ways: Sequence[str] = (IMAGE, TOLD),
+    about: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Measure a, a_p and a_r on ``n`` instances of a task's split or of a data set.
 
@@ -118,6 +75,8 @@ def diagnose(
     max_new_tokens: of a response, in place of that budget: a model that thinks needs more, and
         one that never stops may take less.
     on_bad_row: "skip" leaves out rows of a data set that lack a true perception or an answer.
+    ways: how every instance is asked; with "text" also from the true perception as text.
+    about: the fields ``source``, ``model`` and ``options`` of the result.
     Raises ValueError for n < 1 and for such a row.
     """
     if n < 1 or batch_size < 1:
@@ -127,7 +86,7 @@ def diagnose(
     asking = asking or Asking()
     questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
     answers = LocalModel(model, processor, most=max_new_tokens)
-    options: Any = {"batch_size": batch_size, "progress": progress}
+    options: Any = {"batch_size": batch_size, "progress": progress, "ways": ways, "about": about}
     with evaluating(model):
         return measure(questions, answers, asking, split=split, seed=seed, **options)
 
@@ -150,31 +109,43 @@ def measure(
     seed: int,
     batch_size: int,
     progress: bool,
+    ways: Sequence[str] = (IMAGE, TOLD),
+    samples: int = 1,
+    about: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
-    """The diagnosis of whoever answers. asking: the format in which answers are read."""
-    n = len(questions)
-    records: list[Record] = []
-    with tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress) as bar:
-        for batch in _batches(questions, batch_size):
-            seen = answers(batch, told=False)
-            bar.update(len(batch))
-            told = answers(batch, told=True)
-            bar.update(len(batch))
-            records += map(_record, [asking] * len(batch), batch, seen, told)
-    records.sort(key=lambda record: record.index)
-    cut, cut_reasoned = sum(r.cut for r in records), sum(r.cut_reasoned for r in records)
+    """The diagnosis of whoever answers.
+
+    asking: the format in which answers are read.
+    ways: of `percbal.evaluate.questions.WAYS`, the image's among them.
+    samples: completions of each question and way, which `Question.sample` tells apart.
+    about: the fields ``source``, ``model`` and ``options`` of the result.
+    """
+    if IMAGE not in ways or not set(ways) <= {*WAYS}:
+        raise ValueError(f"ways must be of {', '.join(WAYS)}, with {IMAGE}, got {', '.join(ways)}")
+    found: list[list[dict[str, Completion]]] = [[{} for _ in range(samples)] for _ in questions]
+    place = {question.index: at for at, question in enumerate(questions)}
+    total = len(ways) * samples * len(questions)
+    with tqdm(total=total, desc="diagnose", unit="answer", disable=not progress) as bar:
+        for batch in _batches(questions, batch_size, samples):
+            for way in ways:
+                asked = [asked_in_text(q) for q in batch] if way == TEXT else batch
+                for q, answer in zip(batch, answers(asked, told=way == TOLD), strict=True):
+                    found[place[q.index]][q.sample][way] = answer
+                bar.update(len(batch))
+    records = [record_of(asking, q, each) for q, each in zip(questions, found, strict=True)]
     return Diagnosis(
-        n=n,
+        n=len(questions),
         split=split,
         seed=seed,
-        a=wilson_interval(sum(r.a for r in records), n),
-        a_p=wilson_interval(sum(r.a_p for r in records), n),
-        a_r=wilson_interval(sum(r.a_r for r in records), n),
-        perception_f1=sum(r.perception_f1 for r in records) / n,
-        parse_failures=sum(not r.parsed for r in records),
-        refusals=count_reasons(asking.response_format.read(r.completion) for r in records),
-        cut={"a": cut, "a_p": cut, "a_r": cut_reasoned},
-        records=records,
+        ways=tuple(ways),
+        samples=samples,
+        refusals=count_reasons(
+            asking.response_format.read(trial.completion)
+            for record in records
+            for trial in record.trials
+        ),
+        records=sorted(records, key=lambda record: record.index),
+        **(about or {}),
     )
 
 
@@ -189,41 +160,14 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
-def _record(asking: Asking, question: Question, seen: Completion, told: Completion) -> Record:
-    tagged = asking.response_format.tagged  # behind the thoughts
-    first = question.judge.score(tagged(seen.text), question.truth)
-    second = question.judge.score(tagged(told.text), question.truth)
-    return Record(
-        index=question.index,
-        completion=seen.text,
-        reasoned=told.text,
-        a=first.answer is True,
-        a_p=first.perception is True,
-        a_r=second.answer is True,
-        perception_f1=first.perception_f1,
-        parsed=first.parsed,
-        reason=_reason(first, asking, seen.text),
-        truth=question.truth,
-        place=question.place,
-        cut=seen.cut,
-        cut_reasoned=told.cut,
-    )
-
-
-def _reason(score: Score, asking: Asking, completion: str) -> str:
-    """Why a completion could not be read, in the words of its own format."""
-    if asking.plain or score.parsed:
-        return score.reason
-    reading = asking.response_format.read(completion)
-    problems = dict.fromkeys(why.problem for why in reading.refusals.values())
-    return "; ".join(problems) or score.reason
-
-
-def _batches(questions: Sequence[Question], batch_size: int) -> Iterator[list[Question]]:
-    """All of them, those with responses of similar length together.
+def _batches(
+    questions: Sequence[Question], batch_size: int, samples: int
+) -> Iterator[list[Question]]:
+    """All of them, each as often as it is sampled, those with responses of similar length together.
 
     A batch runs until its last row ends, so rows should end at about the same time.
     """
     ordered = sorted(questions, key=lambda question: len(question.target or question.response))
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
+    each = [replace(q, sample=k) for q in ordered for k in range(samples)]
+    for start in range(0, len(each), batch_size):
+        yield each[start : start + batch_size]

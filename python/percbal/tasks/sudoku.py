@@ -107,8 +107,8 @@ class Sudoku:
             answer=grid_text(solution, self.size),
             truth={
                 "size": self.size,
-                "clues": self._by_row(clues),
-                "solution": self._by_row(solution),
+                "clues": _by_row(clues, self.size),
+                "solution": _by_row(solution, self.size),
                 "blanks": clues.count(0),
                 "guesses": guesses,
                 "seed": seed,
@@ -125,9 +125,6 @@ class Sudoku:
             if clues and takes_at_most(self.max_guesses, clues, self.size):
                 return clues, solution
         raise RuntimeError(f"no puzzle with {blanks} blanks in {TRIES} solution grids")
-
-    def _by_row(self, grid: Grid) -> list[Grid]:
-        return [grid[start : start + self.size] for start in range(0, len(grid), self.size)]
 
     def score(self, completion: str, truth: dict[str, Any]) -> Score:
         """Judge a completion; any grid that completes the true clues is a right answer."""
@@ -151,17 +148,17 @@ class Sudoku:
 
     def marked(self, completion: str, truth: dict[str, Any]) -> dict[str, Table]:
         """The perceived grid against the clues, the answer against the solution."""
-        spans = find_spans(completion)
+        spans, size = find_spans(completion), truth["size"]
         tables = {}
         for name, text, right in (
             ("perceived", spans.perception, truth["clues"]),
             ("answer", spans.answer, truth["solution"]),
         ):
-            grid = _grid(text, truth["size"]) if text is not None else "no such span"
+            grid = _grid(text, size) if text is not None else "no such span"
             if isinstance(grid, list):
                 tables[name] = [
                     [(str(d or ""), d == r) for d, r in zip(row, right_row, strict=True)]
-                    for row, right_row in zip(self._by_row(grid), right, strict=True)
+                    for row, right_row in zip(_by_row(grid, size), right, strict=True)
                 ]
         return tables
 
@@ -196,6 +193,10 @@ def _grid(text: str, size: int) -> Grid | str:
         return strict
     lenient = read_grid(text, size)
     return lenient if isinstance(lenient, list) else strict
+
+
+def _by_row(grid: Grid, size: int) -> list[Grid]:
+    return [grid[start : start + size] for start in range(0, len(grid), size)]
 
 
 def _solves(answered: Grid | str, clues: Grid, size: int) -> bool:
