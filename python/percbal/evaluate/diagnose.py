@@ -1,9 +1,10 @@
 """Measure where a vision-language model fails: in seeing or in reasoning.
 
-Three accuracies on the same held-out instances, all by greedy decoding:
-a    end to end: the answer from the image is right,
-a_p  perception: the perceived text of that same response is exactly right,
-a_r  reasoning: the answer is right when the response is made to begin with the true perception.
+Accuracies on the same held-out instances, by greedy decoding or over samples:
+a         end to end: the answer from the image is right,
+a_p       perception: the perceived text of that same response is exactly right,
+a_r       reasoning: it is right when the response is made to begin with the true perception,
+a_r_text  the same without the image: the true perception stands in the prompt, as text.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from percbal.evaluate.answer_file import AnswerFile
 from percbal.evaluate.diagnosis import Diagnosis
 from percbal.evaluate.generation import Completion, LocalModel
 from percbal.evaluate.questions import (
@@ -30,6 +32,7 @@ from percbal.evaluate.questions import (
 )
 from percbal.evaluate.records import record_of
 from percbal.evaluate.row_questions import row_questions
+from percbal.evaluate.sampling import Sampling
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
 
@@ -61,7 +64,9 @@ def diagnose(
     max_new_tokens: int | None = None,
     on_bad_row: str = "stop",
     ways: Sequence[str] = (IMAGE, TOLD),
+    sampling: Sampling | None = None,
     about: Mapping[str, Any] | None = None,
+    kept: AnswerFile | None = None,
 ) -> Diagnosis:
     """Measure a, a_p and a_r on ``n`` instances of a task's split or of a data set.
 
@@ -76,7 +81,9 @@ def diagnose(
         one that never stops may take less.
     on_bad_row: "skip" leaves out rows of a data set that lack a true perception or an answer.
     ways: how every instance is asked; with "text" also from the true perception as text.
+    sampling: several completions of each instance, reproducible by the seed; default one greedy.
     about: the fields ``source``, ``model`` and ``options`` of the result.
+    kept: where answers are kept as they come, and taken from.
     Raises ValueError for n < 1 and for such a row.
     """
     if n < 1 or batch_size < 1:
@@ -85,8 +92,18 @@ def diagnose(
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
     questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
-    answers = LocalModel(model, processor, most=max_new_tokens)
+    drawn = sampling or Sampling()
+    answers = LocalModel(
+        model,
+        processor,
+        sample=not drawn.greedy,
+        most=max_new_tokens,
+        temperature=drawn.degree or 1.0,
+        top_p=drawn.top_p,
+        seed=seed,
+    )
     options: Any = {"batch_size": batch_size, "progress": progress, "ways": ways, "about": about}
+    options |= {"samples": drawn.samples, "kept": kept}
     with evaluating(model):
         return measure(questions, answers, asking, split=split, seed=seed, **options)
 
@@ -112,6 +129,7 @@ def measure(
     ways: Sequence[str] = (IMAGE, TOLD),
     samples: int = 1,
     about: Mapping[str, Any] | None = None,
+    kept: AnswerFile | None = None,
 ) -> Diagnosis:
     """The diagnosis of whoever answers.
 
@@ -119,6 +137,7 @@ def measure(
     ways: of `percbal.evaluate.questions.WAYS`, the image's among them.
     samples: completions of each question and way, which `Question.sample` tells apart.
     about: the fields ``source``, ``model`` and ``options`` of the result.
+    kept: where answers are kept as they come. A batch is asked again unless it is there whole.
     """
     if IMAGE not in ways or not set(ways) <= {*WAYS}:
         raise ValueError(f"ways must be of {', '.join(WAYS)}, with {IMAGE}, got {', '.join(ways)}")
@@ -128,9 +147,9 @@ def measure(
     with tqdm(total=total, desc="diagnose", unit="answer", disable=not progress) as bar:
         for batch in _batches(questions, batch_size, samples):
             for way in ways:
-                asked = [asked_in_text(q) for q in batch] if way == TEXT else batch
-                for q, answer in zip(batch, answers(asked, told=way == TOLD), strict=True):
-                    found[place[q.index]][q.sample][way] = answer
+                said = _answered(batch, way, answers, kept)
+                for question, completion in zip(batch, said, strict=True):
+                    found[place[question.index]][question.sample][way] = completion
                 bar.update(len(batch))
     records = [record_of(asking, q, each) for q, each in zip(questions, found, strict=True)]
     return Diagnosis(
@@ -147,6 +166,19 @@ def measure(
         records=sorted(records, key=lambda record: record.index),
         **(about or {}),
     )
+
+
+def _answered(
+    batch: Sequence[Question], way: str, answers: Answers, kept: AnswerFile | None
+) -> Sequence[Completion]:
+    """Of every question of the batch; those that are kept, if all are."""
+    if kept is not None and (known := kept.of(batch, way)) is not None:
+        return known
+    asked = [asked_in_text(question) for question in batch] if way == TEXT else batch
+    said = answers(asked, told=way == TOLD)
+    if kept is not None:
+        kept.add(batch, way, said)
+    return said
 
 
 @contextmanager

@@ -81,15 +81,14 @@ def task_question(task: Task, instance: Instance, asking: Asking) -> Question:
         truth=instance.truth,
         query=instance.query,
         perception=instance.perception,
-        difficulty=difficulty_of(instance, task),
+        difficulty=difficulty_of(getattr(instance, "difficulty", None), task, instance.truth),
     )
 
 
-def difficulty_of(instance: Instance, task: Task) -> dict[str, float | int | str]:
-    """What the instance says, else what its task says of the truth; {} where neither does."""
-    said = getattr(instance, "difficulty", None)
-    if said is None and callable(by_task := getattr(task, "difficulty", None)):
-        said = by_task(instance.truth)
+def difficulty_of(said: Any, judge: Any, truth: Any) -> dict[str, float | int | str]:
+    """What the instance says, else what its judge says of the truth; {} where neither does."""
+    if said is None and callable(by_judge := getattr(judge, "difficulty", None)):
+        said = by_judge(truth)
     return usable_difficulty(said)
 
 

@@ -162,6 +162,10 @@ class Sudoku:
                 ]
         return tables
 
+    def difficulty(self, truth: dict[str, Any]) -> dict[str, int]:
+        """What makes an instance hard."""
+        return {"blanks": truth["blanks"], "guesses": truth["guesses"]}
+
     def oracle_prefix(self, instance: Instance) -> str:
         """The right perception between its tags, for a model to reason on from."""
         return tagged("perception", instance.perception)
