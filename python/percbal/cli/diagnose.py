@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.diagnose_output import answers_kept, check_out, write_whole
 from percbal.cli.format_options import add_format_options, asking_of
@@ -23,7 +24,14 @@ def add(commands: Any) -> None:
         description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
         "perception (a_r), on a held-out split of a task or of a data set.",
     )
-    parser.add_argument("model", help="directory or hub name of a vision-language model")
+    parser.add_argument("model", nargs="?", help="directory or hub name of a vision-language model")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="instead of a model: results of --out on the same instances, each against the first",
+    )
     parser.add_argument("--dtype", default="float32", help="of the weights, or auto: as saved")
     add_task_options(parser)
     parser.add_argument(
@@ -67,6 +75,11 @@ def add(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.compare is not None:
+        compare_files(args)
+        return
+    if args.model is None:
+        raise ValueError("a model is needed, or --compare with results")
     import torch
 
     from percbal.evaluate.diagnose import diagnose, questions_of
