@@ -62,11 +62,13 @@ def _rows(accuracies: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _flips(accuracies: Mapping[str, Mapping[str, Any]]) -> str:
+    from percbal.evaluate.accuracies import MEANS
+
     lines = [
         f"{name} {way}: {_listed(value[way])}"
         for name, value in accuracies.items()
         for way in ("gained", "lost")
-        if value[way] and name != "perception_f1"
+        if value[way] and name not in MEANS
     ]
     return "\n".join(lines) or "no instance has flipped"
 

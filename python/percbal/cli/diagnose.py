@@ -62,6 +62,11 @@ def add(commands: Any) -> None:
         help="of asking: from the image (a, a_p), told the true perception (a_r), and from it as "
         "text without the image (a_r_text); default: all three",
     )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="compute the probability of each true perception, too: one forward pass an instance",
+    )
     add_sampling_options(parser)
     add_format_options(parser)
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
@@ -109,6 +114,7 @@ def run(args: argparse.Namespace) -> None:
             max_new_tokens=args.max_new_tokens,
             ways=args.ways,
             sampling=sampling,
+            exact=args.exact,
             about=said,
             kept=kept,
         )

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from percbal.evaluate.intervals import Interval, mean_interval, wilson_interval
 from percbal.evaluate.records import Record
 
-# name -> whether it is asked of every instance; the order in which they are shown
-ACCURACIES = ("a", "a_p", "a_r", "a_r_text", "reasoning", "perception_f1")
+EXACT = "a_p_exact"  # of an instance, not of its trials
+ACCURACIES = ("a", "a_p", "a_r", "a_r_text", "reasoning", "perception_f1", EXACT)
+MEANS = ("perception_f1", EXACT)  # of numbers in [0, 1], not of right and wrong
 
 
 class Accuracy(NamedTuple):
@@ -37,14 +38,17 @@ def measured(records: Sequence[Record]) -> dict[str, Accuracy]:
     """
     found = {}
     for name in ACCURACIES:
-        values = [
-            [float(value) for trial in record.trials if (value := getattr(trial, name)) is not None]
-            for record in records
-        ]
+        values = [_values(record, name) for record in records]
         judged = [of_instance for of_instance in values if of_instance]
         if judged or name == "reasoning":
-            found[name] = _accuracy(judged, is_share=name != "perception_f1")
+            found[name] = _accuracy(judged, is_share=name not in MEANS)
     return found
+
+
+def _values(record: Record, name: str) -> list[float]:
+    """Of its trials, or the instance's one; of those that can be told."""
+    found = [getattr(trial, name) for trial in (record.trials if name != EXACT else [record])]
+    return [float(value) for value in found if value is not None]
 
 
 def _accuracy(values: Sequence[Sequence[float]], is_share: bool) -> Accuracy:

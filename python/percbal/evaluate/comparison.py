@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from percbal.evaluate.accuracies import ACCURACIES
+from percbal.evaluate.accuracies import ACCURACIES, EXACT, MEANS
 from percbal.evaluate.diagnosis import VERSION
 from percbal.evaluate.intervals import paired_difference
 
@@ -95,7 +95,7 @@ def _compared(name: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
     difference, low, high = paired_difference(other, base)
     gained = [place for place, x, y in both if y > x]
     lost = [place for place, x, y in both if y < x]
-    counted = {*base, *other} <= {0.0, 1.0} and name != "perception_f1"
+    counted = {*base, *other} <= {0.0, 1.0} and name not in MEANS
     return {
         "base": sum(base) / len(both),
         "other": sum(other) / len(both),
@@ -111,7 +111,8 @@ def _compared(name: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
 
 def _value(record: Mapping[str, Any], name: str) -> float | None:
     """Its mean over the samples; None where nobody can tell."""
-    values = [trial[name] for trial in (record, *record["further"]) if trial[name] is not None]
+    trials = [record] if name == EXACT else [record, *record["further"]]
+    values = [trial[name] for trial in trials if trial[name] is not None]
     return sum(map(float, values)) / len(values) if values else None
 
 

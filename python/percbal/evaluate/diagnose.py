@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.answer_file import AnswerFile
 from percbal.evaluate.diagnosis import Diagnosis
+from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import Completion, LocalModel
 from percbal.evaluate.questions import (
     IMAGE,
@@ -65,6 +66,7 @@ def diagnose(
     on_bad_row: str = "stop",
     ways: Sequence[str] = (IMAGE, TOLD),
     sampling: Sampling | None = None,
+    exact: bool = False,
     about: Mapping[str, Any] | None = None,
     kept: AnswerFile | None = None,
 ) -> Diagnosis:
@@ -77,16 +79,16 @@ def diagnose(
         which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
-    max_new_tokens: of a response, in place of that budget: a model that thinks needs more, and
-        one that never stops may take less.
+    max_new_tokens: of a response, in place of that budget; a model that thinks needs more.
     on_bad_row: "skip" leaves out rows of a data set that lack a true perception or an answer.
     ways: how every instance is asked; with "text" also from the true perception as text.
     sampling: several completions of each instance, reproducible by the seed; default one greedy.
+    exact: compute the probability of each true perception, too (a_p_exact).
     about: the fields ``source``, ``model`` and ``options`` of the result.
     kept: where answers are kept as they come, and taken from.
     Raises ValueError for n < 1 and for such a row.
     """
-    if n < 1 or batch_size < 1:
+    if min(n, batch_size) < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
@@ -102,9 +104,12 @@ def diagnose(
         top_p=drawn.top_p,
         seed=seed,
     )
-    options: Any = {"batch_size": batch_size, "progress": progress, "ways": ways, "about": about}
-    options |= {"samples": drawn.samples, "kept": kept}
+    options: Any = {"batch_size": batch_size, "progress": progress, "ways": ways}
+    options |= {"samples": drawn.samples, "about": about, "kept": kept}
     with evaluating(model):
+        if exact:
+            found = perception_probabilities(model, processor, questions)
+            options["exact"] = dict(zip((q.index for q in questions), found, strict=True))
         return measure(questions, answers, asking, split=split, seed=seed, **options)
 
 
@@ -128,6 +133,7 @@ def measure(
     progress: bool,
     ways: Sequence[str] = (IMAGE, TOLD),
     samples: int = 1,
+    exact: Mapping[int, float] | None = None,
     about: Mapping[str, Any] | None = None,
     kept: AnswerFile | None = None,
 ) -> Diagnosis:
@@ -136,6 +142,7 @@ def measure(
     asking: the format in which answers are read.
     ways: of `percbal.evaluate.questions.WAYS`, the image's among them.
     samples: completions of each question and way, which `Question.sample` tells apart.
+    exact: index of a question -> probability of its true perception.
     about: the fields ``source``, ``model`` and ``options`` of the result.
     kept: where answers are kept as they come. A batch is asked again unless it is there whole.
     """
@@ -151,7 +158,10 @@ def measure(
                 for question, completion in zip(batch, said, strict=True):
                     found[place[question.index]][question.sample][way] = completion
                 bar.update(len(batch))
-    records = [record_of(asking, q, each) for q, each in zip(questions, found, strict=True)]
+    records = [
+        record_of(asking, question, each, (exact or {}).get(question.index))
+        for question, each in zip(questions, found, strict=True)
+    ]
     return Diagnosis(
         n=len(questions),
         split=split,

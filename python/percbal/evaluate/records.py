@@ -46,6 +46,7 @@ class Record(Trial):
     truth: Any  # what the judge read
     difficulty: dict[str, float | int | str]
     picture: str  # its path, where there is one
+    a_p_exact: float | None  # probability of the true perception; None where it was not computed
     further: list[Trial] = field(default_factory=list)
 
     @property
@@ -55,7 +56,10 @@ class Record(Trial):
 
 
 def record_of(
-    asking: Asking, question: Question, answers: Sequence[Mapping[str, Completion]]
+    asking: Asking,
+    question: Question,
+    answers: Sequence[Mapping[str, Completion]],
+    exact: float | None = None,
 ) -> Record:
     """answers: of each trial, by the way of asking; the image's is always there."""
     first, *further = [_trial(asking, question, each) for each in answers]
@@ -68,6 +72,7 @@ def record_of(
         truth=question.truth,
         difficulty=dict(question.difficulty),
         picture=question.picture,
+        a_p_exact=exact,
         further=[Trial(**each) for each in further],
     )
 

@@ -14,6 +14,7 @@ MEANINGS = {
     "a_r_text": "right answers from the true perception as text, without the image",
     "reasoning": "answers right for what the response says it perceived",
     "perception_f1": "share of the perception's parts that are right",
+    "a_p_exact": "probability of the true perception, word for word",
 }
 
 
@@ -24,9 +25,12 @@ def result_text(result: Diagnosis) -> str:
         for name, accuracy in result.accuracies.items()
     ]
     parts = [table([["", "value", "95% interval", "n", ""], *rows])]
-    for name, by_k in result.pass_at_k.items():
-        ks = [[f"pass@{k}", *cells(value._asdict())] for k, value in by_k.items()]
-        parts.append(table([[name, "value", "95% interval"], *ks]))
+    if result.pass_at_k:
+        ks = [
+            [name, *(" ".join(cells(value._asdict())) for value in by_k.values())]
+            for name, by_k in result.pass_at_k.items()
+        ]
+        parts.append(table([["", *(f"pass@{k}" for k in result.pass_at_k["a"])], *ks]))
     errors = [[name, str(count)] for name, count in result.errors.items() if count]
     parts.append(table([["error", "responses"], *errors]))
     if result.right_in_spite:
