@@ -60,6 +60,13 @@ def test_ctrl_c_and_again_gives_the_same_result(options, model, stopped, tmp_pat
     assert not kept.exists() and again == diagnose(model, tmp_path / "at_once.json", *options)
 
 
+def test_a_result_may_stand_beside_the_weights(model, stopped):
+    out = model / "diagnosis.json"
+    with pytest.raises(SystemExit):
+        diagnose(model, out)
+    assert diagnose(model, out)["n"] == 3
+
+
 def test_another_checkpoint_in_the_same_folder_is_refused(model, stopped, tmp_path, capsys):
     out = tmp_path / "out.json"
     with pytest.raises(SystemExit):

@@ -107,6 +107,17 @@ def test_a_malformed_part_of_a_wrong_response_is_an_error_of_format():
     assert result.errors["format"] == 6
 
 
+def test_reasoning_without_its_tags_is_no_error_of_format():
+    """Nothing reads what stands between them."""
+
+    def text(question, way):
+        whole = response(question.perception, wrong_answer(question))
+        return whole.replace("<reasoning>", "").replace("</reasoning>", "")
+
+    result = diagnosed(by(text))
+    assert result.errors["reasoning"] == result.parse_failures == 6
+
+
 def test_what_nobody_can_tell_apart_is_unclear():
     """Labels alone judge, and nobody was told the truth."""
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from percbal.evaluate.answer_file import AnswerFile
 
+WEIGHTS = (".safetensors", ".bin", ".pt")  # other files may be results
+
 
 def check_out(out: Path | None) -> None:
     """ValueError for a file that cannot be written."""
@@ -42,11 +44,11 @@ def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator
 
 
 def files_of(model: str) -> str:
-    """A digest of the sizes and times of a model's files; empty for what is no directory."""
+    """A digest of the sizes and times of a model's weights; empty for what is no directory."""
     path = Path(model)
     if not path.is_dir():
         return ""
-    found = [(file.name, file.stat()) for file in sorted(path.iterdir()) if file.is_file()]
+    found = [(file.name, file.stat()) for file in sorted(path.iterdir()) if file.suffix in WEIGHTS]
     said = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 

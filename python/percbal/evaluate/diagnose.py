@@ -47,7 +47,12 @@ class Answers(Protocol):
     """Whoever answers questions, such as `LocalModel`."""
 
     def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
-        """A completion of each. told: of a response that begins with the true perception."""
+        """A completion of each, in order.
+
+        told: of a response that begins with the true perception. A question in text is a question
+        like any other, without pictures. Where completions are sampled, a question comes once for
+        each `Question.sample`.
+        """
         ...
 
 

@@ -95,7 +95,7 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
         "a_r_text": right.get(TEXT),
         "perception_f1": float(seen.perception_f1),
         "reasoning": seen.reasoning,
-        "error": error_of(seen, right.get(TOLD)),
+        "error": error_of(read[IMAGE], seen, right.get(TOLD)),
         "parsed": seen.parsed,
         "reason": _reason(seen, asking, texts[IMAGE]),
         "cut": answers[IMAGE].cut,
