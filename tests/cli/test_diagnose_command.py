@@ -49,7 +49,7 @@ def test_a_data_set_is_diagnosed(data, n, made, tmp_path, capsys):
     found = json.loads((tmp_path / "out.json").read_text())
     places = [record["place"].rpartition("/")[2] for record in found["records"]]
     assert places == [f"{data}:{i + 1}" for i in range(n)]
-    assert found["cut"] == {"a": n, "a_p": n, "a_r": n}
+    assert found["cut"] == {"a": n, "a_p": n, "a_r": n, "a_r_text": n}
     diagnose(made, data, "--n", "1", "--response-format", "json", "--state-format")
     assert "n = 1" in capsys.readouterr().out
 

@@ -184,7 +184,7 @@ def test_records_are_in_order_and_survive_json(seeing):
     result = diagnose(*seeing, Brightness(), n=7, batch_size=3, seed=2, progress=False)
     assert [record.index for record in result.records] == list(range(7))
     read = json.loads(json.dumps(result.to_dict()))
-    assert read["a"] == list(result.a)
+    assert read["accuracies"]["a"] == {**result.a._asdict(), "n": 7}
     assert read["records"][0]["truth"] == result.records[0].truth
     task = Brightness()
     for record in result.records:

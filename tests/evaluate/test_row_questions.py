@@ -12,6 +12,7 @@ from PIL import Image
 from percbal.data.reading import read_dataset
 from percbal.evaluate.diagnose import measure
 from percbal.evaluate.generation import Completion
+from percbal.evaluate.questions import asked_in_text
 from percbal.evaluate.row_questions import row_questions
 from percbal.responses.asking import Asking
 from percbal.responses.formats import make_format
@@ -177,3 +178,22 @@ def test_a_data_set_without_the_columns_is_refused_and_its_own_are_named(lacks, 
     row = {name: value for name, value in (GOOD | {"topic": "x"}).items() if name != lacks}
     with pytest.raises(ValueError, match=f"the data set has no {what}: .* its columns are .*topic"):
         asked(row)
+
+
+def test_how_hard_a_row_is_stands_in_its_columns_or_in_its_truth():
+    graph = {"query": "Colour it.", "ground_truth": json.dumps(GRAPH), "response": ""}
+    for row, own in ((PAPER, {"blanks": 3}), (graph, {"vertices": 3, "edges": 2, "colors": 2})):
+        assert asked(row)[0].difficulty == own
+        (question,) = asked(row | {"level": "hard", "difficulty": {"turns": 2}})
+        assert question.difficulty == {"level": "hard", "turns": 2}
+    rows = [PAPER | {"difficulty": 0.5}, PAPER | {"difficulty": None}]
+    assert [q.difficulty for q in asked(*rows)] == [{"difficulty": 0.5}, {"blanks": 3}]
+
+
+def test_a_row_says_for_people_what_was_asked_and_what_is_shown():
+    (question,) = asked(PAPER)
+    assert question.query == "Solve it."
+    assert question.perception.count("[") == 10  # nine rows, as the paper's prompt wants them
+    (message,) = asked_in_text(question).prompt()
+    assert message["content"][0]["text"].startswith("The image is not given.")
+    assert all(part["type"] == "text" for part in message["content"])

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
+from percbal.cli.diagnose_output import answers_kept, check_out, write_whole
 from percbal.cli.format_options import add_format_options, asking_of
-from percbal.cli.task_options import add_task_options, task_of
+from percbal.cli.sampling_options import add_sampling_options, sampling_of
+from percbal.cli.task_options import add_task_options, options_of, task_of
 from percbal.cli.tried_task import tried_task
+
+WAYS = ("image", "told", "text")  # of percbal.evaluate.questions, which imports torch
 
 
 def add(commands: Any) -> None:
@@ -18,9 +22,16 @@ def add(commands: Any) -> None:
         "diagnose",
         help="measure a, a_p and a_r of a model on a task or a data set",
         description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
-        "perception (a_r), by greedy decoding on a held-out split of a task or of a data set.",
+        "perception (a_r), on a held-out split of a task or of a data set.",
     )
-    parser.add_argument("model", help="directory or hub name of a vision-language model")
+    parser.add_argument("model", nargs="?", help="directory or hub name of a vision-language model")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="instead of a model: results of --out on the same instances, each against the first",
+    )
     parser.add_argument("--dtype", default="float32", help="of the weights, or auto: as saved")
     add_task_options(parser)
     parser.add_argument(
@@ -34,47 +45,105 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--split", default="test", help="of the task, or of a data set with several (default: test)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the instances, or of their choice")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the instances, or of their choice; and of samples"
+    )
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument(
         "--max-new-tokens",
         type=int,
         help="of a response (default: 1.5 times the true one, 1024 where there is none)",
     )
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        default=list(WAYS),
+        choices=WAYS,
+        help="of asking: from the image (a, a_p), told the true perception (a_r), and from it as "
+        "text without the image (a_r_text); default: all three",
+    )
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="compute the probability of each true perception, too: one forward pass an instance",
+    )
+    add_sampling_options(parser)
     add_format_options(parser)
     parser.add_argument("--device", help="default: cuda if there is one, else cpu")
-    parser.add_argument("--out", type=Path, help="write everything, every completion too, as JSON")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="write everything, every completion too, as JSON; interrupted, the same command goes "
+        "on from the answers kept beside it",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.compare is not None:
+        compare_files(args)
+        return
+    if args.model is None:
+        raise ValueError("a model is needed, or --compare with results")
     import torch
 
     from percbal.evaluate.diagnose import diagnose, questions_of
+    from percbal.evaluate.result_text import result_text
     from percbal.models.loading import load_vlm
 
-    asking = asking_of(args)
-    if args.out is not None and not args.out.parent.is_dir():
-        raise ValueError(f"--out: there is no directory {args.out.parent}")
+    asking, sampling = asking_of(args), sampling_of(args)
+    check_out(args.out)
     source = _source(args)
-    options = {"n": args.n, "split": args.split, "seed": args.seed, "on_bad_row": args.on_bad_row}
     if args.dataset is not None:  # a row that cannot be asked is found before a model is loaded
         questions_of(source, args.n, args.split, args.seed, asking, skip=args.on_bad_row == "skip")
-    model, processor = load_vlm(args.model, dtype=args.dtype)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(device)  # type: ignore[arg-type]
-    result = diagnose(
-        model,
-        processor,
-        source,
-        **options,
-        batch_size=args.batch_size,
-        asking=asking,
-        max_new_tokens=args.max_new_tokens,
-    )
-    print(result.summary())
-    if args.out is not None:
-        args.out.write_text(json.dumps(result.to_dict()))
+    said = about(args)
+    with answers_kept(args, said) as kept:
+        model, processor = load_vlm(args.model, dtype=args.dtype)
+        device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model.to(device)  # type: ignore[arg-type]
+        result = diagnose(
+            model,
+            processor,
+            source,
+            n=args.n,
+            split=args.split,
+            seed=args.seed,
+            on_bad_row=args.on_bad_row,
+            batch_size=args.batch_size,
+            asking=asking,
+            max_new_tokens=args.max_new_tokens,
+            ways=args.ways,
+            sampling=sampling,
+            exact=args.exact,
+            about=said,
+            kept=kept,
+        )
+        if args.out is not None:
+            write_whole(args.out, result.to_dict())
+    if kept is not None:
+        kept.remove()
+    print(f"{result.summary()}\n\n{result_text(result)}")
+
+
+def about(args: argparse.Namespace) -> dict[str, Any]:
+    """What the result says of where it comes from."""
+    task = {"task": args.task, "options": options_of(args.option, "--option")}
+    drawn = sampling_of(args)
+    return {
+        "source": task if args.dataset is None else {"dataset": args.dataset},
+        "model": args.model,
+        "options": {
+            "format": args.response_format or "tags",
+            "state_format": args.state_format,
+            "perception_tags": args.perception_tags,
+            "format_examples": args.format_examples,
+            "chat_template_kwargs": args.chat_template_kwargs,
+            "dtype": args.dtype,
+            "max_new_tokens": args.max_new_tokens,
+            "temperature": drawn.degree,
+            "top_p": drawn.top_p,
+        },
+    }
 
 
 def _source(args: argparse.Namespace) -> Any:

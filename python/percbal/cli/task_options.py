@@ -45,7 +45,12 @@ def task_of(args: argparse.Namespace) -> Task:
 
 def make_task(name: str, options: Sequence[str], called: str) -> Task:
     """The task of a name, set by options of the form NAME=VALUE. called: as the user knows them."""
-    return get_task(name, **dict(_option(text, called) for text in options))
+    return get_task(name, **options_of(options, called))
+
+
+def options_of(options: Sequence[str], called: str) -> dict[str, Any]:
+    """What options of the form NAME=VALUE say."""
+    return dict(_option(text, called) for text in options)
 
 
 def _option(text: str, called: str) -> tuple[str, Any]:

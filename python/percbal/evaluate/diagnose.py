@@ -1,94 +1,58 @@
 """Measure where a vision-language model fails: in seeing or in reasoning.
 
-Three accuracies on the same held-out instances, all by greedy decoding:
-a    end to end: the answer from the image is right,
-a_p  perception: the perceived text of that same response is exactly right,
-a_r  reasoning: the answer is right when the response is made to begin with the true perception.
+Accuracies on the same held-out instances, by greedy decoding or over samples:
+a         end to end: the answer from the image is right,
+a_p       perception: the perceived text of that same response is exactly right,
+a_r       reasoning: it is right when the response is made to begin with the true perception,
+a_r_text  the same without the image: the true perception stands in the prompt, as text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
+from percbal.evaluate.answer_file import AnswerFile
+from percbal.evaluate.diagnosis import Diagnosis
+from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import Completion, LocalModel
-from percbal.evaluate.intervals import Interval, wilson_interval
-from percbal.evaluate.questions import Question, task_questions
+from percbal.evaluate.questions import (
+    IMAGE,
+    TEXT,
+    TOLD,
+    WAYS,
+    Question,
+    asked_in_text,
+    task_questions,
+)
+from percbal.evaluate.records import record_of
 from percbal.evaluate.row_questions import row_questions
+from percbal.evaluate.sampling import Sampling
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
 
 if TYPE_CHECKING:
-    from percbal.tasks.base import Score, Task
+    from percbal.tasks.base import Task
 
 METRICS = ("a", "a_p", "a_r")
-
-
-@dataclass(frozen=True)
-class Record:
-    """One instance: the two completions and how each of them scored."""
-
-    index: int
-    completion: str  # from the image
-    reasoned: str  # from the image and the true perception, which it begins with
-    a: bool
-    a_p: bool
-    a_r: bool
-    perception_f1: float
-    parsed: bool
-    reason: str  # why the first completion could not be read, if so
-    truth: Any  # what the judge read
-    place: str  # of the instance in its source
-    cut: bool  # the first completion ended at the limit of tokens, not by itself
-    cut_reasoned: bool  # so did the second
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """The three accuracies with 95% Wilson intervals, and every instance behind them."""
-
-    n: int
-    split: str  # of the task, or what was asked of the data set
-    seed: int
-    a: Interval
-    a_p: Interval
-    a_r: Interval
-    perception_f1: float  # mean
-    parse_failures: int  # of the completions from the image
-    refusals: dict[str, int]  # why parts of them do not count, such as "perception missing"
-    cut: dict[str, int]  # completions behind each accuracy that ended at the limit of tokens
-    records: list[Record]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; intervals as [value, low, high]."""
-        return asdict(self)
-
-    def summary(self) -> str:
-        """One line for people, and a second one where completions were cut."""
-        parts = [
-            f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
-            for name, (value, low, high) in (("a", self.a), ("a_p", self.a_p), ("a_r", self.a_r))
-        ]
-        why = ", ".join(f"{reason} {count}" for reason, count in self.refusals.items())
-        unreadable = f"{self.parse_failures} unreadable" + (f" ({why})" if why else "")
-        line = f"{'  '.join(parts)}  n = {self.n}, {unreadable}"
-        if not any(self.cut.values()):
-            return line
-        cut = ", ".join(f"{name} {count} of {self.n}" for name, count in self.cut.items())
-        return f"{line}\ncut at the limit of tokens: {cut}; --max-new-tokens sets a larger one"
 
 
 class Answers(Protocol):
     """Whoever answers questions, such as `LocalModel`."""
 
     def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
-        """A completion of each. told: of a response that begins with the true perception."""
+        """A completion of each, in order.
+
+        told: of a response that begins with the true perception. A question in text is a question
+        like any other, without pictures. Where completions are sampled, a question comes once for
+        each `Question.sample`.
+        """
         ...
 
 
@@ -105,6 +69,11 @@ def diagnose(
     asking: Asking | None = None,
     max_new_tokens: int | None = None,
     on_bad_row: str = "stop",
+    ways: Sequence[str] = (IMAGE, TOLD),
+    sampling: Sampling | None = None,
+    exact: bool = False,
+    about: Mapping[str, Any] | None = None,
+    kept: AnswerFile | None = None,
 ) -> Diagnosis:
     """Measure a, a_p and a_r on ``n`` instances of a task's split or of a data set.
 
@@ -115,20 +84,37 @@ def diagnose(
         which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
-    max_new_tokens: of a response, in place of that budget: a model that thinks needs more, and
-        one that never stops may take less.
+    max_new_tokens: of a response, in place of that budget; a model that thinks needs more.
     on_bad_row: "skip" leaves out rows of a data set that lack a true perception or an answer.
+    ways: how every instance is asked; with "text" also from the true perception as text.
+    sampling: several completions of each instance, reproducible by the seed; default one greedy.
+    exact: compute the probability of each true perception, too (a_p_exact).
+    about: the fields ``source``, ``model`` and ``options`` of the result.
+    kept: where answers are kept as they come, and taken from.
     Raises ValueError for n < 1 and for such a row.
     """
-    if n < 1 or batch_size < 1:
+    if min(n, batch_size) < 1:
         raise ValueError(f"n and batch_size must be at least 1, got {n} and {batch_size}")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
     questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
-    answers = LocalModel(model, processor, most=max_new_tokens)
-    options: Any = {"batch_size": batch_size, "progress": progress}
+    drawn = sampling or Sampling()
+    answers = LocalModel(
+        model,
+        processor,
+        sample=not drawn.greedy,
+        most=max_new_tokens,
+        temperature=drawn.degree or 1.0,
+        top_p=drawn.top_p,
+        seed=seed,
+    )
+    options: Any = {"batch_size": batch_size, "progress": progress, "ways": ways}
+    options |= {"samples": drawn.samples, "about": about, "kept": kept}
     with evaluating(model):
+        if exact:
+            found = perception_probabilities(model, processor, questions)
+            options["exact"] = dict(zip((q.index for q in questions), found, strict=True))
         return measure(questions, answers, asking, split=split, seed=seed, **options)
 
 
@@ -150,32 +136,64 @@ def measure(
     seed: int,
     batch_size: int,
     progress: bool,
+    ways: Sequence[str] = (IMAGE, TOLD),
+    samples: int = 1,
+    exact: Mapping[int, float] | None = None,
+    about: Mapping[str, Any] | None = None,
+    kept: AnswerFile | None = None,
 ) -> Diagnosis:
-    """The diagnosis of whoever answers. asking: the format in which answers are read."""
-    n = len(questions)
-    records: list[Record] = []
-    with tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress) as bar:
-        for batch in _batches(questions, batch_size):
-            seen = answers(batch, told=False)
-            bar.update(len(batch))
-            told = answers(batch, told=True)
-            bar.update(len(batch))
-            records += map(_record, [asking] * len(batch), batch, seen, told)
-    records.sort(key=lambda record: record.index)
-    cut, cut_reasoned = sum(r.cut for r in records), sum(r.cut_reasoned for r in records)
+    """The diagnosis of whoever answers.
+
+    asking: the format in which answers are read.
+    ways: of `percbal.evaluate.questions.WAYS`, the image's among them.
+    samples: completions of each question and way, which `Question.sample` tells apart.
+    exact: index of a question -> probability of its true perception.
+    about: the fields ``source``, ``model`` and ``options`` of the result.
+    kept: where answers are kept as they come. A batch is asked again unless it is there whole.
+    """
+    if IMAGE not in ways or not set(ways) <= {*WAYS}:
+        raise ValueError(f"ways must be of {', '.join(WAYS)}, with {IMAGE}, got {', '.join(ways)}")
+    found: list[list[dict[str, Completion]]] = [[{} for _ in range(samples)] for _ in questions]
+    place = {question.index: at for at, question in enumerate(questions)}
+    total = len(ways) * samples * len(questions)
+    with tqdm(total=total, desc="diagnose", unit="answer", disable=not progress) as bar:
+        for batch in _batches(questions, batch_size, samples):
+            for way in ways:
+                said = _answered(batch, way, answers, kept)
+                for question, completion in zip(batch, said, strict=True):
+                    found[place[question.index]][question.sample][way] = completion
+                bar.update(len(batch))
+    records = [
+        record_of(asking, question, each, (exact or {}).get(question.index))
+        for question, each in zip(questions, found, strict=True)
+    ]
     return Diagnosis(
-        n=n,
+        n=len(questions),
         split=split,
         seed=seed,
-        a=wilson_interval(sum(r.a for r in records), n),
-        a_p=wilson_interval(sum(r.a_p for r in records), n),
-        a_r=wilson_interval(sum(r.a_r for r in records), n),
-        perception_f1=sum(r.perception_f1 for r in records) / n,
-        parse_failures=sum(not r.parsed for r in records),
-        refusals=count_reasons(asking.response_format.read(r.completion) for r in records),
-        cut={"a": cut, "a_p": cut, "a_r": cut_reasoned},
-        records=records,
+        ways=tuple(ways),
+        samples=samples,
+        refusals=count_reasons(
+            asking.response_format.read(trial.completion)
+            for record in records
+            for trial in record.trials
+        ),
+        records=sorted(records, key=lambda record: record.index),
+        **(about or {}),
     )
+
+
+def _answered(
+    batch: Sequence[Question], way: str, answers: Answers, kept: AnswerFile | None
+) -> Sequence[Completion]:
+    """Of every question of the batch; those that are kept, if all are."""
+    if kept is not None and (known := kept.of(batch, way)) is not None:
+        return known
+    asked = [asked_in_text(question) for question in batch] if way == TEXT else batch
+    said = answers(asked, told=way == TOLD)
+    if kept is not None:
+        kept.add(batch, way, said)
+    return said
 
 
 @contextmanager
@@ -189,41 +207,14 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
-def _record(asking: Asking, question: Question, seen: Completion, told: Completion) -> Record:
-    tagged = asking.response_format.tagged  # behind the thoughts
-    first = question.judge.score(tagged(seen.text), question.truth)
-    second = question.judge.score(tagged(told.text), question.truth)
-    return Record(
-        index=question.index,
-        completion=seen.text,
-        reasoned=told.text,
-        a=first.answer is True,
-        a_p=first.perception is True,
-        a_r=second.answer is True,
-        perception_f1=first.perception_f1,
-        parsed=first.parsed,
-        reason=_reason(first, asking, seen.text),
-        truth=question.truth,
-        place=question.place,
-        cut=seen.cut,
-        cut_reasoned=told.cut,
-    )
-
-
-def _reason(score: Score, asking: Asking, completion: str) -> str:
-    """Why a completion could not be read, in the words of its own format."""
-    if asking.plain or score.parsed:
-        return score.reason
-    reading = asking.response_format.read(completion)
-    problems = dict.fromkeys(why.problem for why in reading.refusals.values())
-    return "; ".join(problems) or score.reason
-
-
-def _batches(questions: Sequence[Question], batch_size: int) -> Iterator[list[Question]]:
-    """All of them, those with responses of similar length together.
+def _batches(
+    questions: Sequence[Question], batch_size: int, samples: int
+) -> Iterator[list[Question]]:
+    """All of them, each as often as it is sampled, those with responses of similar length together.
 
     A batch runs until its last row ends, so rows should end at about the same time.
     """
     ordered = sorted(questions, key=lambda question: len(question.target or question.response))
-    for start in range(0, len(ordered), batch_size):
-        yield ordered[start : start + batch_size]
+    each = [replace(q, sample=k) for q in ordered for k in range(samples)]
+    for start in range(0, len(each), batch_size):
+        yield each[start : start + batch_size]

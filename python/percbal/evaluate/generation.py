@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any, NamedTuple
 
 import torch
@@ -27,19 +28,39 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalModel:
-    """Answers questions by a model and its processor. sample, most: see `complete`."""
+    """Answers questions by a model and its processor.
+
+    sample, temperature, top_p, most: see `complete`.
+    seed: the same questions at once have the same samples; None draws from torch's state.
+    """
 
     model: PreTrainedModel
     processor: ProcessorMixin
     sample: bool = False
     most: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
 
     def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
         """told: the responses are made to begin with the true perception."""
         prefixes = [question.beginning if told else "" for question in questions]
-        return complete(
-            self.model, self.processor, questions, prefixes, sample=self.sample, most=self.most
-        )
+        drawn: Any = {"sample": self.sample, "temperature": self.temperature, "top_p": self.top_p}
+        with self._seeded(questions, told):
+            return complete(
+                self.model, self.processor, questions, prefixes, most=self.most, **drawn
+            )
+
+    @contextmanager
+    def _seeded(self, questions: Sequence[Question], told: bool) -> Iterator[None]:
+        if self.seed is None or not self.sample:
+            yield
+            return
+        which = [(question.index, question.sample) for question in questions]
+        devices = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(Random(f"{self.seed} {told} {which}").getrandbits(63))
+            yield
 
 
 @torch.no_grad()
@@ -50,17 +71,19 @@ def complete(
     prefixes: Sequence[str],
     *,
     sample: bool = False,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
     most: int | None = None,
 ) -> list[Completion]:
     """Completions of the questions' prompts, each beginning with its prefix.
 
-    Greedy, or, with ``sample``, drawn from the model's own distribution (temperature 1); what the
+    Greedy, or, with ``sample``, drawn from the model's own distribution at a temperature; what the
     checkpoint's generation config adds, such as a repetition penalty, is left out. A prefix stands
     where the template puts a response, behind a closed block of thoughts if there is one. Each
     completion may use half as many tokens again as its question's whole right response.
 
     prefixes: beginnings of the questions' responses, "" for none.
-    most: tokens of a completion, in place of that budget.
+    top_p: the share of the likeliest tokens. most: tokens of a completion, not that budget.
     Returns the texts without special tokens; one that goes on in a block of thoughts which the
     prompt opened begins with its tag.
     """
@@ -88,7 +111,7 @@ def complete(
         output = generate(
             **{name: value.to(model.device) for name, value in inputs.items()},
             do_sample=sample,
-            **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}),
+            **({"temperature": temperature, "top_k": 0, "top_p": top_p} if sample else {}),
             max_new_tokens=max(budgets),
             # a growing cache is copied at every token, which on the CPU takes half of the time
             cache_implementation="static" if model._can_compile_fullgraph else None,

@@ -36,6 +36,27 @@ def wilson_interval(successes: int, n: int, *, z: float = 1.959964) -> Interval:
     return Interval(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)))
 
 
+def mean_interval(
+    values: ArrayLike, *, level: float = 0.95, resamples: int = 4000, seed: int = 0
+) -> Interval:
+    """Mean of ``values``, one of each instance, with a percentile bootstrap interval.
+
+    values: (n,) float, n > 0.
+    """
+    each = np.asarray(values, np.float64)
+    if each.ndim != 1 or not len(each):
+        raise ValueError(f"need one value or more, (n,), got {each.shape}")
+    rng = np.random.default_rng(seed)
+    rows = max(1, min(resamples, 2**22 // len(each)))  # drawn at once, to bound the memory
+    means = [
+        each[rng.integers(len(each), size=(min(rows, resamples - start), len(each)))].mean(1)
+        for start in range(0, resamples, rows)
+    ]
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(np.concatenate(means), [tail, 100 - tail])
+    return Interval(float(each.mean()), float(low), float(high))
+
+
 def paired_difference(
     ours: ArrayLike, base: ArrayLike, *, level: float = 0.95, resamples: int = 4000, seed: int = 0
 ) -> Interval:

@@ -23,8 +23,19 @@ class EitherTask:
     truths = (list, dict)
 
     def score(self, completion: str, truth: Any) -> Score:
-        graph = isinstance(truth, dict) and "edges" in truth
-        return (PaperColoring() if graph else PaperSudoku()).score(completion, truth)
+        return (PaperColoring() if _is_graph(truth) else PaperSudoku()).score(completion, truth)
+
+    def difficulty(self, truth: Any) -> dict[str, int]:
+        """What makes a row hard."""
+        if _is_graph(truth):
+            return {"vertices": truth["v"], "edges": len(truth["edges"]), "colors": truth["c"]}
+        cells = truth["grid"] if isinstance(truth, dict) else truth
+        flat = [cell for row in cells for cell in (row if isinstance(row, list) else [row])]
+        return {"blanks": flat.count(0)}
+
+
+def _is_graph(truth: Any) -> bool:
+    return isinstance(truth, dict) and "edges" in truth
 
 
 outcome, perception, perception_f1, reasoning, blind_reanswer = from_task(EitherTask())

@@ -17,7 +17,7 @@ from trl.data_utils import prepare_multimodal_messages
 
 from percbal.data.images import COLUMNS as PICTURES
 from percbal.data.rows import PLACE, images_of, row_name
-from percbal.evaluate.questions import Messages, Question
+from percbal.evaluate.questions import Messages, Question, difficulty_of, usable_difficulty
 from percbal.evaluate.row_judges import judge_of
 from percbal.responses.asking import Asking
 from percbal.responses.labels import label_text
@@ -98,7 +98,24 @@ def _question(data: Dataset, index: int, row: Row, asking: Asking) -> Question:
         target=target,
         judge=judge,
         truth=truth,
+        query=_query(row),
+        perception=as_written(perception),
+        difficulty=_difficulty(row, judge, truth),
     )
+
+
+def _query(row: Row) -> str:
+    """The text of the last message."""
+    messages = row.get("prompt") or [{}]
+    return content_text(messages[-1].get("content")).strip()
+
+
+def _difficulty(row: Row, judge: Any, truth: Any) -> dict[str, float | int | str]:
+    """Of the column difficulty, a value or several by name, and of level; else by the judge."""
+    said = row.get("difficulty")
+    columns = {"level": row.get("level")}
+    columns |= said if isinstance(said, Mapping) else {"difficulty": said}
+    return usable_difficulty(columns) or difficulty_of(None, judge, truth)
 
 
 def _prompt(data: Dataset, index: int, asking: Asking) -> Messages:

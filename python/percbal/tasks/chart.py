@@ -140,6 +140,10 @@ class Chart(PictureTask):
             "question": problem.question._asdict(),
         }
 
+    def difficulty(self, truth: dict[str, Any]) -> dict[str, float | int | str]:
+        asked = truth["question"]["kind"]
+        return {"chart": truth["kind"], "values": len(truth["values"]), "question": asked}
+
     def problem_in(self, truth: dict[str, Any]) -> dict[str, float]:
         return {label.casefold(): float(number) for label, number in truth["values"].items()}
 

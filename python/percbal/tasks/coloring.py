@@ -165,6 +165,9 @@ class Coloring(PictureTask):
         n, edges = problem
         return {"v": n, "c": chromatic_number(edges, n), "edges": [*map(list, sorted(edges))]}
 
+    def difficulty(self, truth: dict[str, Any]) -> dict[str, float | int | str]:
+        return {"vertices": truth["v"], "edges": len(truth["edges"]), "colors": truth["c"]}
+
     def ground_truth(self, truth: dict[str, Any]) -> str:
         return json.dumps({name: truth[name] for name in ("v", "c", "edges")})
 

@@ -94,6 +94,10 @@ class PictureTask(ABC):
             tables["answer"] = [[(str(said), self.right(said, true, truth) is True)]]
         return tables
 
+    def difficulty(self, truth: dict[str, Any]) -> dict[str, float | int | str]:
+        """What makes an instance hard, by name: a diagnosis shows the accuracies by each."""
+        return {}
+
     def ground_truth(self, truth: dict[str, Any]) -> str | None:
         """The column of that name in the paper's data sets; None where the paper has no such."""
         return None

@@ -1,0 +1,67 @@
+"""Where `percbal diagnose` puts its answers and its result."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from percbal.evaluate.answer_file import AnswerFile
+
+WEIGHTS = (".safetensors", ".bin", ".pt")  # other files may be results
+
+
+def check_out(out: Path | None) -> None:
+    """ValueError for a file that cannot be written."""
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out: there is no directory {out.parent}")
+    if out is not None and out.is_dir():
+        raise ValueError(f"--out: {out} is a directory")
+
+
+@contextmanager
+def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator[AnswerFile | None]:
+    """The file of answers beside ``--out``; None without it. Says that it is there if stopped."""
+    if args.out is None:
+        yield None
+        return
+    from percbal.evaluate.answer_file import AnswerFile
+
+    header = {**about, "split": args.split, "seed": args.seed, "files": files_of(str(args.model))}
+    kept = AnswerFile(args.out.with_suffix(".answers.jsonl"), header)
+    try:
+        yield kept
+    except KeyboardInterrupt:
+        print(f"answers are kept in {kept.path}; the same command goes on", file=sys.stderr)
+        raise
+
+
+def files_of(model: str) -> str:
+    """A digest of the sizes and times of a model's weights; empty for what is no directory."""
+    path = Path(model)
+    if not path.is_dir():
+        return ""
+    found = [(file.name, file.stat()) for file in sorted(path.iterdir()) if file.suffix in WEIGHTS]
+    said = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+def write_whole(path: Path, value: Any) -> None:
+    """As JSON, whole or not at all. OSError that names the file."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(value, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as problem:
+        partial.unlink(missing_ok=True)
+        raise OSError(f"{path}: {problem.strerror}") from None
