@@ -5,12 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from percbal.cli.answer_options import (
+    add_answer_options,
+    check_who,
+    other_answers,
+    write_prompts,
+)
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.task_options import add_task_options, task_of
 from percbal.cli.tried_task import tried_task
+
+if TYPE_CHECKING:
+    from percbal.evaluate.questions import Question
+    from percbal.responses.asking import Asking
 
 
 def add(commands: Any) -> None:
@@ -20,8 +30,7 @@ def add(commands: Any) -> None:
         description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
         "perception (a_r), by greedy decoding on a held-out split of a task or of a data set.",
     )
-    parser.add_argument("model", help="directory or hub name of a vision-language model")
-    parser.add_argument("--dtype", default="float32", help="of the weights, or auto: as saved")
+    add_answer_options(parser)
     add_task_options(parser)
     parser.add_argument(
         "--dataset",
@@ -42,24 +51,45 @@ def add(commands: Any) -> None:
         help="of a response (default: 1.5 times the true one, 1024 where there is none)",
     )
     add_format_options(parser)
-    parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument("--out", type=Path, help="write everything, every completion too, as JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    import torch
-
-    from percbal.evaluate.diagnose import diagnose, questions_of
-    from percbal.models.loading import load_vlm
-
+    check_who(args)
     asking = asking_of(args)
     if args.out is not None and not args.out.parent.is_dir():
         raise ValueError(f"--out: there is no directory {args.out.parent}")
+    others = other_answers(args, asking)  # who cannot be asked is found before data are read
     source = _source(args)
-    options = {"n": args.n, "split": args.split, "seed": args.seed, "on_bad_row": args.on_bad_row}
+    if args.write_prompts is not None:
+        print(write_prompts(args, _questions(args, source, asking)))
+        return
+    if others is None:
+        result, notes = _asked_here(args, source, asking)
+    else:
+        from percbal.evaluate.diagnose import measure
+
+        questions = _questions(args, source, asking)
+        answers = others(questions)
+        options = {"split": args.split, "seed": args.seed, "batch_size": args.batch_size}
+        ways = ("image", "told") if answers.tells else ("image",)
+        result = measure(questions, answers, asking, **options, progress=True, ways=ways)
+        notes = answers.notes()
+    print("\n".join([result.summary(), *notes]))
+    if args.out is not None:
+        args.out.write_text(json.dumps(result.to_dict() | {"notes": notes}))
+
+
+def _asked_here(args: argparse.Namespace, source: Any, asking: Asking) -> tuple[Any, list[str]]:
+    """The diagnosis of a model that runs in this process, and lines of how it ran."""
+    import torch
+
+    from percbal.evaluate.diagnose import diagnose
+    from percbal.models.loading import load_vlm
+
     if args.dataset is not None:  # a row that cannot be asked is found before a model is loaded
-        questions_of(source, args.n, args.split, args.seed, asking, skip=args.on_bad_row == "skip")
+        _questions(args, source, asking)
     model, processor = load_vlm(args.model, dtype=args.dtype)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)  # type: ignore[arg-type]
@@ -67,14 +97,25 @@ def run(args: argparse.Namespace) -> None:
         model,
         processor,
         source,
-        **options,
+        n=args.n,
+        split=args.split,
+        seed=args.seed,
+        on_bad_row=args.on_bad_row,
         batch_size=args.batch_size,
         asking=asking,
         max_new_tokens=args.max_new_tokens,
     )
-    print(result.summary())
-    if args.out is not None:
-        args.out.write_text(json.dumps(result.to_dict()))
+    return result, []
+
+
+def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Question]:
+    from percbal.evaluate.diagnose import questions_of
+
+    for name in ("n", "batch_size", "max_new_tokens"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    skip = args.on_bad_row == "skip"
+    return questions_of(source, args.n, args.split, args.seed, asking, skip=skip)
 
 
 def _source(args: argparse.Namespace) -> Any:

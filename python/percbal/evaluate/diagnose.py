@@ -8,6 +8,7 @@ a_r  reasoning: the answer is right when the response is made to begin with the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -74,6 +75,7 @@ class Diagnosis:
         parts = [
             f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
             for name, (value, low, high) in (("a", self.a), ("a_p", self.a_p), ("a_r", self.a_r))
+            if value == value  # what was not asked is NaN
         ]
         why = ", ".join(f"{reason} {count}" for reason, count in self.refusals.items())
         unreadable = f"{self.parse_failures} unreadable" + (f" ({why})" if why else "")
@@ -150,15 +152,20 @@ def measure(
     seed: int,
     batch_size: int,
     progress: bool,
+    ways: Sequence[str] = ("image", "told"),
 ) -> Diagnosis:
-    """The diagnosis of whoever answers. asking: the format in which answers are read."""
+    """The diagnosis of whoever answers. asking: the format in which answers are read.
+
+    ways: without "told" a_r is not measured, and its interval is of NaN.
+    """
     n = len(questions)
+    tells = "told" in ways
     records: list[Record] = []
     with tqdm(total=2 * n, desc="diagnose", unit="answer", disable=not progress) as bar:
         for batch in _batches(questions, batch_size):
             seen = answers(batch, told=False)
             bar.update(len(batch))
-            told = answers(batch, told=True)
+            told = answers(batch, told=True) if tells else [Completion("", False)] * len(batch)
             bar.update(len(batch))
             records += map(_record, [asking] * len(batch), batch, seen, told)
     records.sort(key=lambda record: record.index)
@@ -169,7 +176,7 @@ def measure(
         seed=seed,
         a=wilson_interval(sum(r.a for r in records), n),
         a_p=wilson_interval(sum(r.a_p for r in records), n),
-        a_r=wilson_interval(sum(r.a_r for r in records), n),
+        a_r=wilson_interval(sum(r.a_r for r in records), n) if tells else Interval(*[math.nan] * 3),
         perception_f1=sum(r.perception_f1 for r in records) / n,
         parse_failures=sum(not r.parsed for r in records),
         refusals=count_reasons(asking.response_format.read(r.completion) for r in records),
