@@ -22,10 +22,6 @@ Told = Literal["prefix", "text"]
 TOLD: tuple[Told, ...] = ("prefix", "text")
 MOST_NEW_TOKENS = 1024  # where no true response says how long one may be
 CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
-TOLD_IN_WORDS = (
-    "This is the right beginning of your response; what it says of the image is true. Write the "
-    "whole response, beginning with it word for word:"
-)
 PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")  # others become RGB
 
 
@@ -52,7 +48,7 @@ def chat_request(
     if told == "prefix":
         begun += question.beginning
     elif told == "text":
-        messages = _with_words(messages, f"{TOLD_IN_WORDS}\n\n{question.beginning}")
+        messages = _with_words(messages, told_in_words(question.beginning))
     body: dict[str, Any] = {"messages": messages, "temperature": 0}
     body["max_tokens"] = most or (len(question.target) if question.target else MOST_NEW_TOKENS)
     if options:
@@ -63,15 +59,23 @@ def chat_request(
     return body
 
 
-def joined(question: Question, text: str, chosen: Format) -> str:
+def told_in_words(beginning: str) -> str:
+    """What a prompt says where a response cannot be made to begin so."""
+    return (
+        "This is the right beginning of your response; what it says of the image is true. Write "
+        f"the whole response, beginning with it word for word:\n\n{beginning}"
+    )
+
+
+def joined(beginning: str, text: str, chosen: Format) -> str:
     """A whole response of somebody who was given its beginning and may have left it out.
 
     A text that has a perception of its own is whole already.
     """
     start = response_start(text)
-    if text[start:].lstrip().startswith(question.beginning.strip()) or has_perception(text, chosen):
+    if text[start:].lstrip().startswith(beginning.strip()) or has_perception(text, chosen):
         return text
-    return text[:start] + question.beginning + text[start:]
+    return text[:start] + beginning + text[start:]
 
 
 def has_perception(text: str, chosen: Format) -> bool:

@@ -94,7 +94,7 @@ class EndpointAnswers:
         self.counts.told += len(pairs)
         self.counts.anew += sum(others)
         if self.told == "text":
-            return [Completion(joined(q, text, chosen), cut) for q, (text, cut) in pairs]
+            return [Completion(joined(q.beginning, text, chosen), cut) for q, (text, cut) in pairs]
         return [
             Completion(text if text.startswith(q.beginning) else q.beginning + text, cut)
             for q, (text, cut) in pairs

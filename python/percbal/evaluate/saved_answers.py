@@ -94,7 +94,7 @@ class SavedAnswers:
             return [self.seen[question.index] for question in questions]
         chosen = self.asking.response_format
         found = [(question, self.told[question.index]) for question in questions]
-        return [Completion(joined(q, text, chosen), cut) for q, (text, cut) in found]
+        return [Completion(joined(q.beginning, text, chosen), cut) for q, (text, cut) in found]
 
     def notes(self) -> list[str]:
         return list(self.notes_)
