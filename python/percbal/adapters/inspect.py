@@ -53,7 +53,11 @@ def _task(name: str) -> Callable[..., Task]:
         """
         asking = Asking(make_format(response_format), state_format)
         asked = task_questions(get_task(name, **options), n, split, seed, asking)
-        judged = {"name": name, "options": options, "response_format": response_format}
+        judged: dict[str, Any] = {
+            "name": name,
+            "options": options,
+            "response_format": response_format,
+        }
         return Task(
             dataset=MemoryDataset([_sample(question) for question in asked], name=name),
             solver=[generate(), told()],

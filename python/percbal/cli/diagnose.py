@@ -86,6 +86,8 @@ def _asked_here(args: argparse.Namespace, source: Any, asking: Asking) -> tuple[
     import torch
 
     from percbal.evaluate.diagnose import diagnose
+    from percbal.evaluate.generation import left_out
+    from percbal.models.attention import set_attention
     from percbal.models.loading import load_vlm
 
     if args.dataset is not None:  # a row that cannot be asked is found before a model is loaded
@@ -93,6 +95,9 @@ def _asked_here(args: argparse.Namespace, source: Any, asking: Asking) -> tuple[
     model, processor = load_vlm(args.model, dtype=args.dtype)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)  # type: ignore[arg-type]
+    notes = [f"attention: {set_attention(model, args.attention)}"]
+    if dropped := left_out(model):
+        notes.append(f"left out of its generation config: {', '.join(dropped)}")
     result = diagnose(
         model,
         processor,
@@ -105,7 +110,7 @@ def _asked_here(args: argparse.Namespace, source: Any, asking: Asking) -> tuple[
         asking=asking,
         max_new_tokens=args.max_new_tokens,
     )
-    return result, []
+    return result, notes
 
 
 def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Question]:
