@@ -98,11 +98,7 @@ def complete(
             do_sample=sample,
             **({"temperature": 1.0, "top_k": 0, "top_p": 1.0} if sample else {}),
             max_new_tokens=max(budgets),
-            # a growing cache is copied at every token, which on the CPU takes half of the time;
-            # FlashAttention would compute all of one that does not grow
-            cache_implementation="static"
-            if model._can_compile_fullgraph and not uses_flash(model)
-            else None,
+            cache_implementation=_cache(model),
             disable_compile=True,
         )
     new = [ids[:n] for ids, n in zip(output[:, start:].tolist(), budgets, strict=True)]
@@ -142,6 +138,12 @@ def left_out(model: PreTrainedModel) -> list[str]:
     options = {} if kept is None else kept.to_diff_dict()
     said = {name: value for name, value in options.items() if name not in NO_DISTRIBUTION}
     return [f"{name} {json.dumps(value, default=str)[:60]}" for name, value in said.items()]
+
+
+def _cache(model: PreTrainedModel) -> str | None:
+    """A growing cache is copied at every token, which on the CPU takes half of the time; but of one
+    that does not grow FlashAttention would compute all."""
+    return "static" if model._can_compile_fullgraph and not uses_flash(model) else None
 
 
 def _text(text: str) -> list[dict[str, str]]:

@@ -13,8 +13,9 @@ def set_attention(model: PreTrainedModel, wanted: str = "auto") -> str:
     """Sets it, and returns the name of what the language model uses now.
 
     model: on its device, in its dtype.
-    wanted: a name that transformers knows; "auto" is FlashAttention where it is installed and computes this model (on CUDA, in 16
-        bits, a family that has it), else what the model was loaded with.
+    wanted: a name that transformers knows. "auto" is FlashAttention where it is installed and
+        computes this model (on CUDA, in 16 bits, a family that has it), else what the model was
+        loaded with.
     Raises ValueError for one that this model or this machine does not have.
     """
     why = _why_no_flash(model)
