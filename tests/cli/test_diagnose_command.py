@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -129,3 +130,19 @@ def test_a_task_has_two_splits(capsys):
         main(["diagnose", "/nowhere", "--split", "dev"])
     assert end.value.code == 2
     assert "the split of a task is train or test, got 'dev'" in capsys.readouterr().err
+
+
+def test_what_is_left_out_of_a_generation_config_is_named(made, tmp_path, capsys):
+    """And which attention computed; the config is the checkpoint's, so the copy has its own."""
+    shutil.copytree(made / "model", tmp_path / "model")
+    path = tmp_path / "model" / "generation_config.json"
+    config = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(config | {"repetition_penalty": 2.0, "do_sample": True}))
+    arguments = ["--n", "1", "--option", "size=4", "--max-new-tokens", "2", "--attention", "eager"]
+    main(["diagnose", str(tmp_path / "model"), *arguments])
+    said = capsys.readouterr().out.splitlines()
+    assert "attention: eager" in said
+    left = "left out of its generation config: "
+    assert f"{left}do_sample true, repetition_penalty 2.0" in said
+    main(["diagnose", str(made / "model"), *arguments])
+    assert left not in capsys.readouterr().out

@@ -71,7 +71,7 @@ FLOORS = {
         "study": "sft grpo models segments rewards evaluate tasks responses",
         "report": "study evaluate tasks data",
         "cli": "report study evaluate sft grpo models tasks responses data",
-        "adapters": "segments responses",
+        "adapters": "segments responses tasks evaluate",
         "moved": "",
     },
 }

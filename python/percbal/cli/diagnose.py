@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from percbal.cli.answer_options import (
+    add_answer_options,
+    check_who,
+    other_answers,
+    who,
+    write_prompts,
+)
 from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.diagnose_output import answers_kept, check_out, write_whole
@@ -13,6 +20,12 @@ from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import add_task_options, options_of, task_of
 from percbal.cli.tried_task import tried_task
+
+if TYPE_CHECKING:
+    from percbal.evaluate.answer_file import AnswerFile
+    from percbal.evaluate.diagnosis import Diagnosis
+    from percbal.evaluate.questions import Question
+    from percbal.responses.asking import Asking
 
 WAYS = ("image", "told", "text")  # of percbal.evaluate.questions, which imports torch
 
@@ -24,15 +37,14 @@ def add(commands: Any) -> None:
         description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
         "perception (a_r), on a held-out split of a task or of a data set.",
     )
-    parser.add_argument("model", nargs="?", help="directory or hub name of a vision-language model")
+    add_answer_options(parser)
     parser.add_argument(
         "--compare",
         nargs="+",
         type=Path,
         metavar="FILE",
-        help="instead of a model: results of --out on the same instances, each against the first",
+        help="ask nobody: results of --out on the same instances, each against the first",
     )
-    parser.add_argument("--dtype", default="float32", help="of the weights, or auto: as saved")
     add_task_options(parser)
     parser.add_argument(
         "--dataset",
@@ -57,10 +69,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        default=list(WAYS),
         choices=WAYS,
         help="of asking: from the image (a, a_p), told the true perception (a_r), and from it as "
-        "text without the image (a_r_text); default: all three",
+        "text without the image (a_r_text); default: all three, of --completions those it has",
     )
     parser.add_argument(
         "--exact",
@@ -69,7 +80,6 @@ def add(commands: Any) -> None:
     )
     add_sampling_options(parser)
     add_format_options(parser)
-    parser.add_argument("--device", help="default: cuda if there is one, else cpu")
     parser.add_argument(
         "--out",
         type=Path,
@@ -83,55 +93,37 @@ def run(args: argparse.Namespace) -> None:
     if args.compare is not None:
         compare_files(args)
         return
-    if args.model is None:
-        raise ValueError("a model is needed, or --compare with results")
-    import torch
-
-    from percbal.evaluate.diagnose import diagnose, questions_of
+    check_who(args)
     from percbal.evaluate.result_text import result_text
-    from percbal.models.loading import load_vlm
 
-    asking, sampling = asking_of(args), sampling_of(args)
+    asking = asking_of(args)
     check_out(args.out)
+    others = other_answers(args, asking)  # who cannot be asked is found before data are read
     source = _source(args)
-    if args.dataset is not None:  # a row that cannot be asked is found before a model is loaded
-        questions_of(source, args.n, args.split, args.seed, asking, skip=args.on_bad_row == "skip")
-    said = about(args)
-    with answers_kept(args, said) as kept:
-        model, processor = load_vlm(args.model, dtype=args.dtype)
-        device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model.to(device)  # type: ignore[arg-type]
-        result = diagnose(
-            model,
-            processor,
-            source,
-            n=args.n,
-            split=args.split,
-            seed=args.seed,
-            on_bad_row=args.on_bad_row,
-            batch_size=args.batch_size,
-            asking=asking,
-            max_new_tokens=args.max_new_tokens,
-            ways=args.ways,
-            sampling=sampling,
-            exact=args.exact,
-            about=said,
-            kept=kept,
-        )
+    if args.write_prompts is not None:
+        print(write_prompts(args, _questions(args, source, asking)))
+        return
+    about = about_of(args)
+    with answers_kept(args, about) as kept:
+        given: Any = {"asking": asking, "about": about, "kept": kept}
+        if others is None:
+            result, notes = _asked_here(args, source, **given)
+        else:
+            result, notes = _asked_elsewhere(args, source, others, **given)
         if args.out is not None:
-            write_whole(args.out, result.to_dict())
+            write_whole(args.out, result.to_dict() | {"notes": notes})
     if kept is not None:
         kept.remove()
-    print(f"{result.summary()}\n\n{result_text(result)}")
+    print("\n".join([result.summary(), *notes, "", result_text(result)]))
 
 
-def about(args: argparse.Namespace) -> dict[str, Any]:
+def about_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the result says of where it comes from."""
     task = {"task": args.task, "options": options_of(args.option, "--option")}
     drawn = sampling_of(args)
     return {
         "source": task if args.dataset is None else {"dataset": args.dataset},
-        "model": args.model,
+        **who(args),
         "options": {
             "format": args.response_format or "tags",
             "state_format": args.state_format,
@@ -144,6 +136,88 @@ def about(args: argparse.Namespace) -> dict[str, Any]:
             "top_p": drawn.top_p,
         },
     }
+
+
+def _asked_here(
+    args: argparse.Namespace, source: Any, *, asking: Asking, about: Any, kept: AnswerFile | None
+) -> tuple[Diagnosis, list[str]]:
+    """The diagnosis of a model that runs in this process, and lines of how it ran."""
+    import torch
+
+    from percbal.evaluate.diagnose import diagnose
+    from percbal.evaluate.generation import left_out
+    from percbal.models.attention import set_attention
+    from percbal.models.loading import load_vlm
+
+    if args.dataset is not None:  # a row that cannot be asked is found before a model is loaded
+        _questions(args, source, asking)
+    model, processor = load_vlm(args.model, dtype=args.dtype)
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model.to(device)  # type: ignore[arg-type]
+    notes = [f"attention: {set_attention(model, args.attention)}"]
+    if dropped := left_out(model):
+        notes.append(f"left out of its generation config: {', '.join(dropped)}")
+    result = diagnose(
+        model,
+        processor,
+        source,
+        n=args.n,
+        split=args.split,
+        seed=args.seed,
+        on_bad_row=args.on_bad_row,
+        batch_size=args.batch_size,
+        asking=asking,
+        max_new_tokens=args.max_new_tokens,
+        ways=args.ways or WAYS,
+        sampling=sampling_of(args),
+        exact=args.exact,
+        about=about,
+        kept=kept,
+    )
+    return result, notes
+
+
+def _asked_elsewhere(
+    args: argparse.Namespace,
+    source: Any,
+    others: Any,
+    *,
+    asking: Asking,
+    about: Any,
+    kept: AnswerFile | None,
+) -> tuple[Diagnosis, list[str]]:
+    """The diagnosis of an endpoint or of saved completions, and lines of how they were asked."""
+    from percbal.evaluate.diagnose import measure
+
+    questions = _questions(args, source, asking)
+    answers = others(questions)
+    has = WAYS if args.completions is None else WAYS[: 1 + answers.tells]
+    if lacking := set(args.ways or ()) - {*has}:
+        raise ValueError(f"{args.completions} has no answers to --ways {', '.join(lacking)}")
+    result = measure(
+        questions,
+        answers,
+        asking,
+        split=args.split,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        progress=True,
+        ways=args.ways or has,
+        samples=args.samples,
+        about=about,
+        kept=kept,
+    )
+    return result, answers.notes()
+
+
+def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Question]:
+    from percbal.evaluate.diagnose import questions_of
+
+    for name in ("n", "batch_size", "max_new_tokens"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    skip = args.on_bad_row == "skip"
+    return questions_of(source, args.n, args.split, args.seed, asking, skip=skip)
 
 
 def _source(args: argparse.Namespace) -> Any:

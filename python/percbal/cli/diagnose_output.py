@@ -28,8 +28,9 @@ def check_out(out: Path | None) -> None:
 
 @contextmanager
 def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator[AnswerFile | None]:
-    """The file of answers beside ``--out``; None without it. Says that it is there if stopped."""
-    if args.out is None:
+    """The file of answers beside ``--out``; None without it, or where they are in a file already.
+    Says that it is there if stopped."""
+    if args.out is None or args.completions is not None:
         yield None
         return
     from percbal.evaluate.answer_file import AnswerFile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,18 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.questions import Question
+from percbal.models.attention import uses_flash
 from percbal.models.inputs import model_inputs
 from percbal.responses.prompt import given_ids, prompt_ids, trained_turn
 from percbal.responses.thoughts import OPENING, opens_thoughts
 
 MOST_NEW_TOKENS = 1024  # where no true response says how long one may be
+# of a generation config: what is kept, or does not change which token comes next
+NO_DISTRIBUTION = (
+    *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),
+    *("max_length", "max_new_tokens", "use_cache", "cache_implementation", "transformers_version"),
+    *("_from_model_config", "output_attentions", "output_hidden_states"),
+)
 
 
 class Completion(NamedTuple):
@@ -113,8 +121,7 @@ def complete(
             do_sample=sample,
             **({"temperature": temperature, "top_k": 0, "top_p": top_p} if sample else {}),
             max_new_tokens=max(budgets),
-            # a growing cache is copied at every token, which on the CPU takes half of the time
-            cache_implementation="static" if model._can_compile_fullgraph else None,
+            cache_implementation=_cache(model),
             disable_compile=True,
         )
     new = [ids[:n] for ids, n in zip(output[:, start:].tolist(), budgets, strict=True)]
@@ -146,6 +153,20 @@ def own_distribution(model: PreTrainedModel, tokenizer: Any, pad: int | None) ->
         yield {*ends}
     finally:
         model.generation_config = kept
+
+
+def left_out(model: PreTrainedModel) -> list[str]:
+    """What `own_distribution` leaves out of the checkpoint's generation config, in words."""
+    kept = getattr(model, "generation_config", None)
+    options = {} if kept is None else kept.to_diff_dict()
+    said = {name: value for name, value in options.items() if name not in NO_DISTRIBUTION}
+    return [f"{name} {json.dumps(value, default=str)[:60]}" for name, value in said.items()]
+
+
+def _cache(model: PreTrainedModel) -> str | None:
+    """A growing cache is copied at every token, which on the CPU takes half of the time; but of one
+    that does not grow FlashAttention would compute all."""
+    return "static" if model._can_compile_fullgraph and not uses_flash(model) else None
 
 
 def _text(text: str) -> list[dict[str, str]]:

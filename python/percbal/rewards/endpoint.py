@@ -60,7 +60,7 @@ class EndpointReanswer:
         api_key: str | None = None,
         name: str = "blind_reanswer",
     ) -> None:
-        _check_address(url, api_key)
+        check_address(url, api_key)
         if find_spec("httpx2") is None:
             raise ValueError('EndpointReanswer needs httpx2: pip install "percbal[train]"')
         for option, value in {"samples": samples, "threads": threads, "timeout": timeout}.items():
@@ -187,7 +187,7 @@ def _content(reply: bytes) -> str:
     return content_text(content)
 
 
-def _check_address(url: str, api_key: str | None) -> None:
+def check_address(url: str, api_key: str | None) -> None:
     """ValueError for an address or a key that cannot be sent; never showing the key."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
