@@ -36,11 +36,13 @@ def test_an_endpoint_is_diagnosed(told, tmp_path, capsys, monkeypatch):
         diagnose(*arguments, tmp_path / "out.json")
     said = capsys.readouterr()
     assert "a 1.000 " in said.out and "a_p 1.000 " in said.out and "a_r 1.000 " in said.out
-    assert "9 requests, 900 tokens in, 90 out, cost 0.0010" in said.out
+    assert "a_r_text" in said.out  # asked without the picture
+    assert "13 requests, 1300 tokens in, 130 out, cost 0.0014" in said.out
     assert ("stood in the prompt as text" in said.out) == (told == "text")
     assert {headers["Authorization"] for headers in server.headers} == {"Bearer sk-secret"}
     written = (tmp_path / "out.json").read_text()
-    assert json.loads(written)["notes"] == said.out.strip().splitlines()[1:]
+    notes = json.loads(written)["notes"]
+    assert notes and said.out.splitlines()[1 : 1 + len(notes)] == notes
     assert "sk-secret" not in written + said.out + said.err
 
 
@@ -89,7 +91,10 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        ([], "it takes one of a model, --endpoint, --completions, --write-prompts; got none"),
+        (
+            [],
+            "it takes one of a model, --endpoint, --completions, --write-prompts or --compare; got none",
+        ),
         (["here", "--endpoint", "http://host/v1"], "got a model and --endpoint"),
         (["--endpoint", "http://host/v1"], "--endpoint needs --model"),
         (["here", "--model", "m"], "--model names a model behind --endpoint"),
