@@ -95,7 +95,7 @@ def _compared(name: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
     difference, low, high = paired_difference(other, base)
     gained = [place for place, x, y in both if y > x]
     lost = [place for place, x, y in both if y < x]
-    counted = {*base, *other} <= {0.0, 1.0} and name not in MEANS
+    sampled = any(record["further"] for pair in pairs for record in pair)
     return {
         "base": sum(base) / len(both),
         "other": sum(other) / len(both),
@@ -103,7 +103,7 @@ def _compared(name: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
         "low": low,
         "high": high,
         "n": len(both),
-        "p": mcnemar(len(gained), len(lost)) if counted else None,
+        "p": mcnemar(len(gained), len(lost)) if not sampled and name not in MEANS else None,
         "gained": gained,
         "lost": lost,
     }

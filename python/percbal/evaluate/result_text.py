@@ -50,9 +50,9 @@ def _by_difficulty(field: dict[str, Any]) -> str:
 
 
 def cells(accuracy: dict[str, Any]) -> list[str]:
-    """Its value and its interval; dashes where there is none."""
+    """Its value and its interval; a dash where there is none."""
     if accuracy.get("value") is None:
-        return ["-", "-"]
+        return ["-", ""]
     return [f"{accuracy['value']:.3f}", f"[{accuracy['low']:.3f}, {accuracy['high']:.3f}]"]
 
 
