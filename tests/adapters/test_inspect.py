@@ -7,12 +7,21 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from inspect_ai import eval as evaluate
-from inspect_ai.model import ContentImage, ContentText, ModelOutput, ModelUsage, get_model
 
-from percbal.adapters import inspect as adapter
-from percbal.evaluate.chat_requests import data_url
-from percbal.tasks import TASKS, get_task
+pytest.importorskip("inspect_ai")  # no test environment needs it, and it brings many packages
+
+from inspect_ai import eval as evaluate  # noqa: E402
+from inspect_ai.model import (  # noqa: E402
+    ContentImage,
+    ContentText,
+    ModelOutput,
+    ModelUsage,
+    get_model,
+)
+
+from percbal.adapters import inspect as adapter  # noqa: E402
+from percbal.evaluate.chat_requests import data_url  # noqa: E402
+from percbal.tasks import TASKS, get_task  # noqa: E402
 
 TASK = get_task("sudoku", size=4)
 INSTANCES = [TASK.generate(i, "test", 0) for i in range(3)]

@@ -250,7 +250,7 @@ def test_an_endpoint_that_begins_anew_is_found():
         return RIGHT(server, body | {"messages": body["messages"][:1]}).replace("r1c1=", "r9c1=")
 
     with chat_server(reply) as server:
-        assert "did not continue the true perception" in asked(server.url, n=2, told=True)
+        assert "did not continue the true perception" in asked(server.url, n=4, told=True)
 
 
 def test_some_that_begin_anew_are_counted():

@@ -16,6 +16,7 @@ from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import Question
 from percbal.responses.asking import Asking
 
+ENOUGH = 4  # responses that all begin anew: the endpoint does so, not the model
 LONGEST_PAUSE = 30.0  # seconds between two tries where the endpoint says nothing of it
 
 
@@ -86,7 +87,8 @@ class EndpointAnswers:
             and has_perception(text, chosen)
             for question, (text, _) in pairs
         ]
-        if self.told == "prefix" and all(others) and not self.counts.told:
+        first = not self.counts.told and len(pairs) >= ENOUGH
+        if self.told == "prefix" and first and all(others):
             raise EndpointError(
                 f"{self.endpoint.url} did not continue the true perception: the first "
                 f"{len(pairs)} responses all have another; --told text puts it into the prompt"
