@@ -93,7 +93,7 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
     [
         (
             [],
-            "it takes one of a model, --endpoint, --completions, --write-prompts or --compare; got none",
+            "--endpoint, --completions, --write-prompts or --compare; got none",
         ),
         (["here", "--endpoint", "http://host/v1"], "got a model and --endpoint"),
         (["--endpoint", "http://host/v1"], "--endpoint needs --model"),

@@ -99,8 +99,14 @@ def test_a_data_set_is_diagnosed_while_a_model_trains(command, made, tmp_path):
         (["--diagnose_dataset", "lacking.jsonl"], "has no true perception"),
         (["--diagnose_dataset", "one.jsonl"], "one.jsonl:2: it has no true perception"),
         (["--diagnose_dataset", "train.jsonl", "--diagnose_option", "size=4"], "diagnose_option"),
-        (["--diagnose_option", "blanks=5.5"], "diagnose_option: a value has the wrong type"),
-        (["--diagnose_split", "dev"], "the split of a task is train or test, got 'dev'"),
+        (
+            ["--diagnose_option", "blanks=5.5"],
+            "option blanks of sudoku must be 2 numbers or a whole number, got 5.5",
+        ),
+        (
+            ["--diagnose_split", "dev"],
+            "the split of a task is one of train, test, train_sft, train_rl, got 'dev'",
+        ),
     ],
 )
 def test_a_diagnosis_that_cannot_be_made_stops_a_training_before_it_begins(
@@ -117,19 +123,22 @@ def test_a_diagnosis_that_cannot_be_made_stops_a_training_before_it_begins(
     "option", ["blanks=5.5", "max_guesses=x", "noise=x", "fonts=3", "rotation=[1]"]
 )
 def test_an_option_of_a_wrong_type_is_one_sentence(option, capsys):
-    """Whether the task finds it when it is made or with its first instance."""
     with pytest.raises(SystemExit) as end:
         main(["diagnose", "/nowhere", "--option", option])
     said = capsys.readouterr().err
     assert end.value.code == 2 and said.count("\n") == 1
-    assert said.startswith("percbal diagnose: --option: a value has the wrong type (")
+    name = option.partition("=")[0]
+    assert said.startswith(f"percbal diagnose: option {name} of sudoku must be ")
 
 
-def test_a_task_has_two_splits(capsys):
+def test_a_split_that_no_task_has(capsys):
     with pytest.raises(SystemExit) as end:
         main(["diagnose", "/nowhere", "--split", "dev"])
     assert end.value.code == 2
-    assert "the split of a task is train or test, got 'dev'" in capsys.readouterr().err
+    assert (
+        "the split of a task is one of train, test, train_sft, train_rl, got 'dev'"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_is_left_out_of_a_generation_config_is_named(made, tmp_path, capsys):

@@ -15,7 +15,7 @@ def tried_task(make: Callable[[], Task], split: str, called: str) -> Task:
     for a split that no task has.
     """
     if split not in SPLITS:
-        raise ValueError(f"the split of a task is {' or '.join(SPLITS)}, got {split!r}")
+        raise ValueError(f"the split of a task is one of {', '.join(SPLITS)}, got {split!r}")
     try:
         task = make()
         task.generate(0, split, 0)
