@@ -1,0 +1,149 @@
+"""Where the lines and areas of the drawings lie; the templates draw them as SVG."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from percbal.report.findings import KINDS, RIGHT, UNREADABLE, WRONG
+
+NODE, GAP, LINE = 12, 30, 20  # pixels: width of a node, room above it, where its name stands
+TALL = 260  # all completions
+SEEN = {RIGHT: "seen right", WRONG: "seen wrong", UNREADABLE: "unreadable"}
+STAGE = {RIGHT: "right", WRONG: "perception", UNREADABLE: "format"}  # whose colour
+SERIES = {"a": "circle", "a_p": "square", "a_r": "triangle"}
+
+
+class Node(NamedTuple):
+    """A bar with its name above it."""
+
+    x: float
+    y: float
+    height: float
+    label: str
+    anchor: str  # of the text, at text_x
+    text_x: float
+
+
+class Ribbon(NamedTuple):
+    """From one bar to another, in the colour of a kind of answer."""
+
+    path: str
+    kind: str
+    count: int
+    title: str
+    x: float  # of its number
+    y: float
+    height: float
+
+
+def flow_drawing(counts: Counter[tuple[str, str]], width: int, unit: str) -> dict[str, Any]:
+    """From all completions through perception to answers; heights are proportional to counts."""
+    total = counts.total()
+    scale = TALL / total
+    middle, right = 0.46 * (width - NODE), float(width - NODE)
+    nodes, ribbons = [Node(0, GAP, TALL, f"{total} {unit}", "start", 0)], []
+    seen = [name for name in SEEN if any(c for (s, _), c in counts.items() if s == name)]
+    by_seen = {s: sum(c for (of, _), c in counts.items() if of == s) for s in seen}
+    is_right = {True: counts.total() - sum(c for (_, e), c in counts.items() if e != RIGHT)}
+    is_right[False] = total - is_right[True]
+    tops, top = {}, GAP  # of what still leaves or enters a node
+    for name in seen:
+        tops[name] = top
+        label = f"{SEEN[name]}: {by_seen[name]}"
+        nodes.append(Node(middle, top, by_seen[name] * scale, label, "middle", middle + NODE / 2))
+        top += by_seen[name] * scale + GAP
+    ends, bottom = {}, GAP
+    for good, label in ((True, "answer right"), (False, "answer wrong")):
+        if is_right[good]:
+            ends[good] = bottom
+            height = is_right[good] * scale
+            label = f"{label}: {is_right[good]}"
+            nodes.append(Node(right, bottom, height, label, "end", width))
+            bottom += height + GAP
+    start = GAP
+    for name in seen:
+        height = by_seen[name] * scale
+        title = f"{by_seen[name]} of {total}: {SEEN[name]}"
+        ribbons.append(
+            _ribbon(NODE, start, middle, tops[name], height, STAGE[name], by_seen[name], title)
+        )
+        start += height
+        for kind in ("right", *(k for k in KINDS if k != "right")):
+            count = counts[name, kind]
+            if count:
+                height, good = count * scale, kind == "right"
+                title = f"{count} {SEEN[name]}, answer {'right' if good else 'wrong'}: "
+                title += KINDS[kind][0]
+                ribbons.append(
+                    _ribbon(middle + NODE, tops[name], right, ends[good], height, kind, count, title)
+                )
+                tops[name] += height
+                ends[good] += height
+    return {"width": width, "height": max(top, bottom), "nodes": nodes, "ribbons": ribbons}
+
+
+def _ribbon(
+    x0: float, y0: float, x1: float, y1: float, height: float, kind: str, count: int, title: str
+) -> Ribbon:
+    middle = (x0 + x1) / 2
+    path = (
+        f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+        f"v{height:.1f}C{middle:.1f} {y1 + height:.1f} {middle:.1f} {y0 + height:.1f} "
+        f"{x0:.1f} {y0 + height:.1f}z"
+    )
+    return Ribbon(path, kind, count, title, middle, (y0 + y1 + height) / 2, height)
+
+
+WIDE, HIGH, LEFT = 320, 150, 38  # of a panel's plot, and the room for its scale
+
+
+def panel(name: str, levels: Sequence[tuple[str, int, Mapping[str, Any]]]) -> dict[str, Any]:
+    """One curve an accuracy over levels: (label, n, accuracies)."""
+    step = WIDE / len(levels)
+    crowded = max(len(label) for label, _, _ in levels) * 7 > step
+    series = []
+    for order, (metric, mark) in enumerate(SERIES.items()):
+        points = []
+        for i, (label, _, accuracies) in enumerate(levels):
+            found = accuracies.get(metric)
+            if found and found["value"] is not None:
+                x = LEFT + (i + 0.5) * step + (order - 1) * min(7, step / 5)
+                y, low, high = (10 + HIGH * (1 - found[k]) for k in ("value", "low", "high"))
+                title = f"{metric}, {name} {label}: {percent(found)}, n = {found['n']}"
+                points.append({"x": x, "y": y, "low": low, "high": high, "title": title})
+        if points:
+            line = " ".join(f"{p['x']:.1f},{p['y']:.1f}" for p in points)
+            series.append({"metric": metric, "mark": mark, "points": points, "line": line})
+    ticks = [(LEFT + (i + 0.5) * step, label, n) for i, (label, n, _) in enumerate(levels)]
+    height = 10 + HIGH + (92 if crowded else 42)
+    return {
+        "name": name,
+        "series": series,
+        "ticks": ticks,
+        "crowded": crowded,
+        "width": LEFT + WIDE,
+        "height": height,
+    }
+
+
+def panels(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Over every field of difficulty, and pass@k over k."""
+    found = [
+        panel(field["name"], [(v["label"], v["n"], v["accuracies"]) for v in field["values"]])
+        for field in data["difficulty"]
+        if field["values"]
+    ]
+    ks = list(dict.fromkeys(k for by_k in data["pass_at_k"].values() for k in by_k))
+    if ks:
+        by_k = [{m: of[k] for m, of in data["pass_at_k"].items() if k in of} for k in ks]
+        n = data["n"]
+        found.append(panel("pass@k", [(k, n, each) for k, each in zip(ks, by_k, strict=True)]))
+    return found
+
+
+def percent(accuracy: Mapping[str, Any]) -> str:
+    """With its interval."""
+    value, low, high = (100 * accuracy[name] for name in ("value", "low", "high"))
+    return f"{value:.0f}% [{low:.0f}, {high:.0f}]"
