@@ -107,8 +107,8 @@ def _record(task: Any, index: int, kind: str) -> dict[str, Any]:
 
 def _changed(grid: str) -> str:
     """Another digit for the first one, and for the last."""
-    characters = list(grid)
-    digits = [i for i, character in enumerate(characters) if character in "1234"]
+    words = grid.split()
+    digits = [i for i, word in enumerate(words) if word[-1] != "_"]
     for i in (digits[0], digits[-1]):
-        characters[i] = str(int(characters[i]) % 4 + 1)
-    return "".join(characters)
+        words[i] = f"{words[i][:-1]}{int(words[i][-1]) % 4 + 1}"
+    return " ".join(words)

@@ -1,4 +1,5 @@
-"""The command line: ``percbal study | sft | grpo | diagnose | report | coupling | tasks | data``."""
+"""The command line: ``percbal study | sft | grpo | diagnose | report | coupling | tasks`` and
+``percbal data``."""
 
 from __future__ import annotations
 

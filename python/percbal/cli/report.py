@@ -16,7 +16,9 @@ def add(commands: Any) -> None:
         "results are compared with the first (docs/report.md).",
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="default: report.html")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="default: report.html"
+    )
     parser.add_argument(
         "--show", type=int, default=60, help="instances to show one by one (default: %(default)s)"
     )

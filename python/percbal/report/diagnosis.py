@@ -22,10 +22,10 @@ from percbal.report.results import Result, read_result
 MOST = 60  # instances that are shown one by one
 BUDGET = 8_000_000  # bytes of a page
 MEANING = {
-    "a": "answers right, from the image",
+    "a": "right, from the picture",
     "a_p": "sees right",
-    "a_r": "reasons right, told what the picture shows",
-    "a_r_text": "the same from text, without the image",
+    "a_r": "right, told what is shown",
+    "a_r_text": "right from p* as text, without the picture",
     "reasoning": "reasons right from what it says it saw",
     "perception_f1": "share of the parts that it sees right",
 }
@@ -49,7 +49,7 @@ def page(results: Sequence[Result], *, most: int = MOST, dataset: str | None = N
     downloads = {"report.json": address(figures_json(named), "application/json")}
     if len(table) <= LONGEST:
         downloads["report.csv"] = address(table, "text/csv")
-    about = {"downloads": downloads, "models": [_model(result) for result in named]}
+    about: dict[str, Any] = {"downloads": downloads, "models": [_model(result) for result in named]}
     if len(named) == 1:
         about["gallery"] = gallery(named[0], most, dataset)
         text = _render("one.html.j2", **about, **about["models"][0])
@@ -76,14 +76,15 @@ def _told_apart(results: Sequence[Result]) -> list[Result]:
 def _model(result: Result) -> dict[str, Any]:
     """What the templates show of one result."""
     counts, samples = flow(result), result.data["options"]["samples"]
-    unit = "pictures" if samples == 1 else f"answers ({samples} a picture)"
+    unit, more = ("pictures", "") if samples == 1 else ("answers", f", {samples} a picture")
     return {
         "name": result.name,
         "data": result.data,
         "total": len(result.trials),
         "verdict": verdict(result),
         "told": told(result),
-        "flows": [flow_drawing(counts, width, unit) for width in (680, 330)],
+        "wide": flow_drawing(counts, 680, unit + more, "answer "),
+        "narrow": flow_drawing(counts, 330, unit, ""),
         "panels": panels(result.data),
     }
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from percbal.report.findings import KINDS, RIGHT, UNREADABLE, WRONG
 
-NODE, GAP, LINE = 12, 30, 20  # pixels: width of a node, room above it, where its name stands
+NODE, GAP = 12, 30  # pixels: width of a bar, and the room above it, where its name stands
 TALL = 260  # all completions
 SEEN = {RIGHT: "seen right", WRONG: "seen wrong", UNREADABLE: "unreadable"}
 STAGE = {RIGHT: "right", WRONG: "perception", UNREADABLE: "format"}  # whose colour
 SERIES = {"a": "circle", "a_p": "square", "a_r": "triangle"}
+
+
+Point = tuple[float, float]
 
 
 class Node(NamedTuple):
@@ -31,69 +34,79 @@ class Ribbon(NamedTuple):
 
     path: str
     kind: str
-    count: int
+    number: int
     title: str
     x: float  # of its number
     y: float
     height: float
 
 
-def flow_drawing(counts: Counter[tuple[str, str]], width: int, unit: str) -> dict[str, Any]:
-    """From all completions through perception to answers; heights are proportional to counts."""
+def flow_drawing(
+    counts: Counter[tuple[str, str]], width: int, unit: str, of_answer: str
+) -> dict[str, Any]:
+    """From all completions through perception to answers; heights are proportional to counts.
+
+    unit: what is counted. of_answer: what stands before "right" and "wrong".
+    """
     total = counts.total()
     scale = TALL / total
     middle, right = 0.46 * (width - NODE), float(width - NODE)
-    nodes, ribbons = [Node(0, GAP, TALL, f"{total} {unit}", "start", 0)], []
-    seen = [name for name in SEEN if any(c for (s, _), c in counts.items() if s == name)]
-    by_seen = {s: sum(c for (of, _), c in counts.items() if of == s) for s in seen}
-    is_right = {True: counts.total() - sum(c for (_, e), c in counts.items() if e != RIGHT)}
-    is_right[False] = total - is_right[True]
-    tops, top = {}, GAP  # of what still leaves or enters a node
-    for name in seen:
-        tops[name] = top
+    by_seen, by_answer = Counter[str](), Counter[str]()
+    for (name, kind), count in counts.items():
+        by_seen[name] += count
+        by_answer[_answer(kind)] += count
+    leave = _tops(by_seen, SEEN, scale)  # where the next ribbon leaves each node, and enters one
+    enter = _tops(by_answer, (RIGHT, WRONG), scale)
+    nodes = [Node(0, GAP, TALL, f"{total} {unit}", "start", 0)]
+    for name, y in leave.items():
         label = f"{SEEN[name]}: {by_seen[name]}"
-        nodes.append(Node(middle, top, by_seen[name] * scale, label, "middle", middle + NODE / 2))
-        top += by_seen[name] * scale + GAP
-    ends, bottom = {}, GAP
-    for good, label in ((True, "answer right"), (False, "answer wrong")):
-        if is_right[good]:
-            ends[good] = bottom
-            height = is_right[good] * scale
-            label = f"{label}: {is_right[good]}"
-            nodes.append(Node(right, bottom, height, label, "end", width))
-            bottom += height + GAP
-    start = GAP
-    for name in seen:
-        height = by_seen[name] * scale
+        nodes.append(Node(middle, y, by_seen[name] * scale, label, "middle", middle + NODE / 2))
+    for name, y in enter.items():
+        label = f"{of_answer}{name}: {by_answer[name]}"
+        nodes.append(Node(right, y, by_answer[name] * scale, label, "end", width))
+    ribbons, start = [], float(GAP)
+    for name, y in list(leave.items()):
         title = f"{by_seen[name]} of {total}: {SEEN[name]}"
+        height = by_seen[name] * scale
         ribbons.append(
-            _ribbon(NODE, start, middle, tops[name], height, STAGE[name], by_seen[name], title)
+            _ribbon((NODE, start), (middle, y), height, STAGE[name], by_seen[name], title)
         )
         start += height
-        for kind in ("right", *(k for k in KINDS if k != "right")):
-            count = counts[name, kind]
-            if count:
-                height, good = count * scale, kind == "right"
-                title = f"{count} {SEEN[name]}, answer {'right' if good else 'wrong'}: "
-                title += KINDS[kind][0]
-                ribbons.append(
-                    _ribbon(middle + NODE, tops[name], right, ends[good], height, kind, count, title)
-                )
-                tops[name] += height
-                ends[good] += height
-    return {"width": width, "height": max(top, bottom), "nodes": nodes, "ribbons": ribbons}
+        for kind in sorted(KINDS, key=lambda kind: kind != RIGHT):
+            if count := counts[name, kind]:
+                answer, height = _answer(kind), count * scale
+                title = f"{count} {SEEN[name]}, answer {answer}: {KINDS[kind][0]}"
+                ends = (middle + NODE, leave[name]), (right, enter[answer])
+                ribbons.append(_ribbon(*ends, height, kind, count, title))
+                leave[name] += height
+                enter[answer] += height
+    lowest = max(node.y + node.height for node in nodes)
+    return {"width": width, "height": lowest, "nodes": nodes, "ribbons": ribbons}
 
 
-def _ribbon(
-    x0: float, y0: float, x1: float, y1: float, height: float, kind: str, count: int, title: str
-) -> Ribbon:
+def _answer(kind: str) -> str:
+    return RIGHT if kind == RIGHT else WRONG
+
+
+def _tops(counts: Counter[str], order: Iterable[str], scale: float) -> dict[str, float]:
+    """Where each bar begins that is not empty, from the top down."""
+    tops, top = {}, float(GAP)
+    for name in order:
+        if counts[name]:
+            tops[name] = top
+            top += counts[name] * scale + GAP
+    return tops
+
+
+def _ribbon(start: Point, end: Point, height: float, kind: str, number: int, title: str) -> Ribbon:
+    (x0, y0), (x1, y1) = start, end
     middle = (x0 + x1) / 2
     path = (
         f"M{x0:.1f} {y0:.1f}C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
         f"v{height:.1f}C{middle:.1f} {y1 + height:.1f} {middle:.1f} {y0 + height:.1f} "
         f"{x0:.1f} {y0 + height:.1f}z"
     )
-    return Ribbon(path, kind, count, title, middle, (y0 + y1 + height) / 2, height)
+    return Ribbon(path, kind, number, title, middle, (y0 + y1 + height) / 2, height)
 
 
 WIDE, HIGH, LEFT = 320, 150, 38  # of a panel's plot, and the room for its scale

@@ -51,7 +51,7 @@ def verdict(result: Result) -> Verdict:
         return Verdict(first, TROUBLES[first], f"{said}.")
     return Verdict(
         "",
-        "What it fails in cannot be told",
+        "Its main trouble cannot be told",
         f"{said}, {next_most} have {KINDS[second][1]}: the 95% interval of the first's share of "
         f"the two, {_percent(split.low)} to {_percent(split.high)}, contains one half.",
     )
@@ -60,14 +60,15 @@ def verdict(result: Result) -> Verdict:
 def told(result: Result) -> str:
     """What knowing the right perception changes; nothing where that was not asked."""
     a, a_r = result.data["accuracies"]["a"], result.data["accuracies"].get("a_r")
-    if a_r is None or a_r["value"] is None or a["value"] is None:
+    if a_r is None or a_r["value"] is None or result.data["errors"]["right"] == len(result.trials):
         return ""
-    does = f"{_percent(a_r['value'])} of its answers are right, instead of {_percent(a['value'])}"
+    does = f"{_percent(a_r['value'])} of its answers are right, not {_percent(a['value'])}"
     if a_r["low"] > a["high"]:
         return f"Told what the picture shows, it does better: {does}."
     if a_r["high"] < a["low"]:
         return f"Told what the picture shows, it does worse: {does}."
-    return f"Told what the picture shows, {does}: the intervals overlap."
+    does = f"{_percent(a_r['value'])} of its answers are right, and {_percent(a['value'])} if not"
+    return f"Told what the picture shows, {does}: these intervals overlap."
 
 
 def seen(trial: Mapping[str, Any]) -> str:

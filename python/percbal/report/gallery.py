@@ -21,7 +21,9 @@ TEXTS = {
 def chosen(result: Result, most: int) -> list[Mapping[str, Any]]:
     """Up to ``most`` records, in turn one of each error in the order of ``ERRORS``, each error's
     in the order of the file; then sorted by error."""
-    by_error = {error: [r for r in result.data["records"] if r["error"] == error] for error in ERRORS}
+    by_error = {
+        error: [r for r in result.data["records"] if r["error"] == error] for error in ERRORS
+    }
     turns = (record for turn in zip_longest(*by_error.values()) for record in turn if record)
     return sorted(islice(turns, most), key=lambda record: ERRORS.index(record["error"]))
 

@@ -126,7 +126,9 @@ def checked(data: Any, path: str) -> Result:
         raise ValueError(
             f"{path} is a result of version {data['version']!r:.40}; this percbal reads {VERSION}"
         )
-    problem = _problem(data, RESULT, "") or _problem(data["accuracies"], Each(ACCURACY), "accuracies")
+    problem = _problem(data, RESULT, "") or _problem(
+        data["accuracies"], Each(ACCURACY), "accuracies"
+    )
     if problem:
         raise ValueError(f"{path} is damaged: {problem}")
     result = Result(data["model"] or Path(path).stem, data)

@@ -46,4 +46,6 @@ def _grid(table: Table) -> str:
 def _picture(instance: Instance) -> str:
     image = instance.image
     scale = max(1, 128 // image.width)
-    return png_url(image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST))
+    return png_url(
+        image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    )

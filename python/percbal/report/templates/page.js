@@ -61,10 +61,10 @@ if (find("gallery")) {
     small.alt = "";
     thumbs[i].firstElementChild.replaceChildren(small);
   }
-  for (const button of buttons)
-    button.addEventListener("click", () => {
-      filter = button.dataset.filter;
-      show(articles.find(fits) || null, true);
+  for (const chooser of document.querySelectorAll("[data-filter]"))
+    chooser.addEventListener("click", () => {
+      filter = chooser.dataset.filter;
+      show(articles.find(fits) || null, chooser.localName === "button");
     });
   find("previous").addEventListener("click", () => step(-1));
   find("next").addEventListener("click", () => step(1));
