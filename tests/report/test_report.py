@@ -26,6 +26,8 @@ from percbal.report.diagnosis import BUDGET, page
 from percbal.report.findings import flow, told, verdict
 from percbal.report.gallery import chosen
 from percbal.report.results import checked
+from percbal.tasks import get_task
+from percbal.tasks.preview import export_jsonl
 
 EVIL = "</script></pre><script>alert(1)</script><img src=http://x/ onerror='alert(2)'>"
 
@@ -61,6 +63,11 @@ def test_the_sentence_has_the_numbers():
         "83% of wrong answers (24 of 29) have a wrong perception and a right reasoning."
     )
     assert "contains one half" in verdict(made(NOBODY_KNOWS)).why
+    assert "too few to tell" in verdict(made({"right": 3, "both": 2})).why
+    assert (
+        verdict(made({"right": 90, "format": 10})).headline
+        == "When it fails, it fails in the format"
+    )
 
 
 def test_told_the_right_perception_only_a_model_that_reasons_does_better():
@@ -107,8 +114,8 @@ def test_every_count_of_the_page_is_that_of_the_result():
     for kind, count in found.data["errors"].items():
         assert f'<td id="n-{kind}">{count}</td>' in text
     seen = words(text)
-    assert "2 completions are not in the format (answer missing: 2)." in seen
-    assert "3 completions behind a_p were cut" in seen
+    assert "Not in the format: 2 (answer missing: 2)." in seen
+    assert "Cut at the limit of tokens: a 3 of 40, a_p 3 of 40, a_r 0 of 40." in seen
     for accuracy in found.data["accuracies"].values():
         low, high = (round(100 * accuracy[name]) for name in ("low", "high"))
         assert f"95% interval {low} to {high}%, n = 40" in seen
@@ -196,6 +203,22 @@ def test_a_picture_of_another_task_is_missing_with_its_reason():
     assert "--dataset says where it is" in words(page([checked(data, "x")]))
 
 
+def test_pictures_of_a_data_set_are_read_where_it_is(tmp_path):
+    export_jsonl(get_task("sudoku", size=4), "test", 5, tmp_path / "old")
+    data = result({"right": 3, "perception": 2})
+    data["source"] = {"dataset": str(tmp_path / "old" / "test.jsonl")}
+    for i, record in enumerate(data["records"]):
+        record["place"] = f"{tmp_path}/old/test.jsonl:{i + 1}"
+    assert page([checked(data, "x")]).count("<img src=") == 5
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert "<img src=" not in page([checked(data, "x")])
+    text = page([checked(data, "x")], dataset=str(tmp_path / "new" / "test.jsonl"))
+    assert text.count("<img src=") == 5
+    data["records"][0]["place"] = "test.jsonl:9"
+    text = page([checked(data, "x")], dataset=str(tmp_path / "new" / "test.jsonl"))
+    assert text.count("<img src=") == 4 and "another row there now" in text
+
+
 def test_the_largest_page_is_within_its_budget():
     data = result({"right": 100, "perception": 100})
     for record in data["records"]:
@@ -241,9 +264,11 @@ def broken(change):
         (broken(lambda d: d["records"][3].update(marked={"x": [[1]]})), "marked.x[0][0]"),
         (
             broken(lambda d: d["accuracies"]["a_r"].update(low=float("nan"))),
-            "a_r.low cannot be nan",
+            "accuracies.a_r cannot be {",
         ),
-        (broken(lambda d: d["accuracies"].update(a_r=3)), "accuracies.a_r is no object"),
+        (broken(lambda d: d["accuracies"]["a"].update(low=None)), "accuracies.a cannot be {"),
+        (broken(lambda d: d["accuracies"].pop("a_p")), "its accuracies lack a or a_p"),
+        (broken(lambda d: d["accuracies"].update(a_r=3)), "accuracies.a_r cannot be 3"),
     ],
 )
 def test_a_damaged_result_is_one_sentence(text, said, tmp_path, capsys):

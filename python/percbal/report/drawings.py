@@ -106,7 +106,8 @@ def _ribbon(start: Point, end: Point, height: float, kind: str, number: int, tit
         f"v{height:.1f}C{middle:.1f} {y1 + height:.1f} {middle:.1f} {y0 + height:.1f} "
         f"{x0:.1f} {y0 + height:.1f}z"
     )
-    return Ribbon(path, kind, number, title, middle, (y0 + y1 + height) / 2, height)
+    x, y = x0 + 0.3 * (x1 - x0), y0 + 0.16 * (y1 - y0)  # on its way, before others cross it
+    return Ribbon(path, kind, number, title, x, y + height / 2, height)
 
 
 WIDE, HIGH, LEFT = 320, 150, 38  # of a panel's plot, and the room for its scale

@@ -22,9 +22,11 @@ TROUBLES = {
     "perception": "It fails to see",
     "reasoning": "It fails to reason",
     "both": "It fails to see and to reason",
-    "format": "Its answers cannot be read",
+    "format": "It fails in the format",
     "unclear": "It fails to see, and its reasoning cannot be judged",
 }
+UNTOLD = "Its main trouble cannot be told"
+MOSTLY = 0.9  # right answers of a model that is not in trouble
 
 
 class Verdict(NamedTuple):
@@ -48,10 +50,15 @@ def verdict(result: Result) -> Verdict:
     split = wilson_interval(most / each, (most + next_most) / each)  # type: ignore[arg-type]
     said = f"{_percent(most / wrong)} of wrong answers ({most} of {wrong}) have {KINDS[first][1]}"
     if split.low > 0.5:
-        return Verdict(first, TROUBLES[first], f"{said}.")
+        headline = TROUBLES[first]
+        if errors["right"] >= MOSTLY * total:
+            headline = headline.replace("It", "When it fails, it")
+        return Verdict(first, headline, f"{said}.")
+    if not next_most:
+        return Verdict("", UNTOLD, f"{said}, but they are too few to tell a rule from chance.")
     return Verdict(
         "",
-        "Its main trouble cannot be told",
+        UNTOLD,
         f"{said}, {next_most} have {KINDS[second][1]}: the 95% interval of the first's share of "
         f"the two, {_percent(split.low)} to {_percent(split.high)}, contains one half.",
     )

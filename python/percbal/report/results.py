@@ -24,7 +24,7 @@ class Each:
 
 
 def _share(value: Any) -> bool:
-    return value is None or (_number(value) and 0 <= value <= 1)
+    return _number(value) and 0 <= value <= 1
 
 
 def _number(value: Any) -> bool:
@@ -43,11 +43,18 @@ def _error(value: Any) -> bool:
     return value in ERRORS
 
 
+def _accuracy(value: Any) -> bool:
+    """Of shares, or of none at all."""
+    if not isinstance(value, dict) or not _count(value.get("n")):
+        return False
+    parts = [value.get(name) for name in ("value", "low", "high")]
+    return all(map(_share, parts)) or parts == [None] * 3
+
+
 def _part(value: Any) -> bool:
     return isinstance(value, list) and [type(each) for each in value] == [str, bool]
 
 
-ACCURACY = {"value": _share, "low": _share, "high": _share, "n": _count}
 TRIAL = {
     "completion": str,
     "reasoned": TEXT,
@@ -82,15 +89,15 @@ RESULT = {
     "split": str,
     "seed": int,
     "options": {"samples": _count},
-    "accuracies": {"a": ACCURACY, "a_p": ACCURACY},
-    "pass_at_k": Each(Each(ACCURACY)),
+    "accuracies": Each(_accuracy),
+    "pass_at_k": Each(Each(_accuracy)),
     "errors": dict.fromkeys(ERRORS, _count),
     "right_in_spite": _count,
     "parse_failures": _count,
     "refusals": Each(_count),
     "cut": Each(_count),
     "difficulty": [
-        {"name": str, "values": [{"label": str, "n": _count, "accuracies": Each(ACCURACY)}]}
+        {"name": str, "values": [{"label": str, "n": _count, "accuracies": Each(_accuracy)}]}
     ],
     "records": [RECORD],
 }
@@ -126,11 +133,11 @@ def checked(data: Any, path: str) -> Result:
         raise ValueError(
             f"{path} is a result of version {data['version']!r:.40}; this percbal reads {VERSION}"
         )
-    problem = _problem(data, RESULT, "") or _problem(
-        data["accuracies"], Each(ACCURACY), "accuracies"
-    )
+    problem = _problem(data, RESULT, "")
     if problem:
         raise ValueError(f"{path} is damaged: {problem}")
+    if not {"a", "a_p"} <= {*data["accuracies"]}:
+        raise ValueError(f"{path} is damaged: its accuracies lack a or a_p")
     result = Result(data["model"] or Path(path).stem, data)
     counted = sum(data["errors"].values())
     if not data["records"] or len(data["records"]) != data["n"] or counted != len(result.trials):
