@@ -27,6 +27,7 @@ MEANING = {
     "a_r": "right, told what is shown",
     "a_r_text": "right from p* as text, without the picture",
     "reasoning": "reasons right from what it says it saw",
+    "a_p_exact": "probability of the right perception",
     "perception_f1": "share of the parts that it sees right",
 }
 
