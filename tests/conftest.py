@@ -30,9 +30,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # The optional packages of pyproject.toml and what they bring, as they are imported.
 OPTIONAL = """
-    PIL accelerate datasets expecttest flash_attn httpx2 hypothesis inspect_ai matplotlib num2words
-    openai pandas peft pyarrow pytest_benchmark rapidfuzz safetensors scipy tokenizers torchvision
-    tqdm transformers triton trl yaml
+    PIL accelerate datasets expecttest flash_attn httpx2 hypothesis inspect_ai jinja2 matplotlib
+    num2words openai pandas peft pyarrow pytest_benchmark rapidfuzz safetensors scipy tokenizers
+    torchvision tqdm transformers triton trl yaml
 """.split()
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
 

@@ -33,7 +33,7 @@ def test_an_endpoint_is_diagnosed(told, tmp_path, capsys, monkeypatch):
     with chat_server(RIGHT) as server:
         arguments = ["--endpoint", server.url, "--model", "m", "--api-key-env", "MY_KEY", *TASK]
         arguments += ["--told", told, "--price-in", 1, "--price-out", 1, "--out"]
-        diagnose(*arguments, tmp_path / "out.json")
+        diagnose(*arguments, tmp_path / "out.json", "--report", tmp_path / "page.html")
     said = capsys.readouterr()
     assert "a 1.000 " in said.out and "a_p 1.000 " in said.out and "a_r 1.000 " in said.out
     assert "a_r_text" in said.out  # asked without the picture
@@ -43,7 +43,9 @@ def test_an_endpoint_is_diagnosed(told, tmp_path, capsys, monkeypatch):
     written = (tmp_path / "out.json").read_text()
     notes = json.loads(written)["notes"]
     assert notes and said.out.splitlines()[1 : 1 + len(notes)] == notes
-    assert "sk-secret" not in written + said.out + said.err
+    page = (tmp_path / "page.html").read_text()
+    assert "r1c1=" in page  # what the picture shows
+    assert "sk-secret" not in written + page + said.out + said.err
 
 
 def test_an_endpoint_is_asked_about_a_data_set(tmp_path, capsys):
@@ -98,6 +100,7 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
         (["here", "--endpoint", "http://host/v1"], "got a model and --endpoint"),
         (["--endpoint", "http://host/v1"], "--endpoint needs --model"),
         (["here", "--model", "m"], "--model names a model behind --endpoint"),
+        (["here", "--report", "page.html"], "there is no --out"),
         (["here", "--write-pictures", "f"], "--write-pictures goes with --write-prompts"),
         (["--completions", "none.jsonl"], "there is no file none.jsonl"),
         (["--endpoint", "host", "--model", "m"], "url must begin with http"),

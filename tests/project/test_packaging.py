@@ -69,6 +69,7 @@ def sdist(tmp_path_factory) -> Path:
 def test_the_sdist_has_every_file_that_the_build_reads(sdist):
     wanted = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("percbal_ops/**/*.py")}
     wanted |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("python/**/*.py")}
+    wanted |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob("python/**/templates/*")}
     wanted |= {"setup.py", "pyproject.toml", "LICENSE", "README.md", "percbal_ops/py.typed"}
     wanted |= read_by_the_build()
     assert {"csrc/checks.h", "csrc/cuda/row.cuh", "csrc/cuda/coupling.cu"} <= wanted
@@ -95,6 +96,7 @@ def test_the_sdist_builds_a_small_wheel_for_this_python_alone(sdist, tmp_path):
     assert wheel.stat().st_size < 2_500_000
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
+    assert (tmp_path / "percbal" / "report" / "templates" / "page.css").is_file()
     libraries = sorted((tmp_path / "percbal_ops").glob("*.so"))
     assert [path.name.split(".")[0] for path in libraries] == ["_C", "_text"]
     assert libraries[0].name == "_C.abi3.so"

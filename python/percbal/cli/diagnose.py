@@ -86,6 +86,7 @@ def add(commands: Any) -> None:
         help="write everything, every completion too, as JSON; interrupted, the same command goes "
         "on from the answers kept beside it",
     )
+    parser.add_argument("--report", type=Path, help="with --out: also a page to look at, as HTML")
     parser.set_defaults(run=run)
 
 
@@ -98,6 +99,8 @@ def run(args: argparse.Namespace) -> None:
 
     asking = asking_of(args)
     check_out(args.out)
+    if args.report is not None and args.out is None:
+        raise ValueError("--report makes a page of what --out writes, and there is no --out")
     others = other_answers(args, asking)  # who cannot be asked is found before data are read
     source = _source(args)
     if args.write_prompts is not None:
@@ -115,6 +118,10 @@ def run(args: argparse.Namespace) -> None:
     if kept is not None:
         kept.remove()
     print("\n".join([result.summary(), *notes, "", result_text(result)]))
+    if args.report is not None:
+        from percbal.report.diagnosis import write_page
+
+        write_page([args.out], args.report)
 
 
 def about_of(args: argparse.Namespace) -> dict[str, Any]:

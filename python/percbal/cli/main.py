@@ -1,4 +1,5 @@
-"""The command line: ``percbal study | sft | grpo | diagnose | coupling | tasks | data``."""
+"""The command line: ``percbal study | sft | grpo | diagnose | report | coupling | tasks`` and
+``percbal data``."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from percbal.cli import coupling, data, diagnose, study, tasks
+from percbal.cli import coupling, data, diagnose, report, study, tasks
 
 TRAINERS = {  # command -> what it is for, and how
     "sft": (
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, (summary, method) in TRAINERS.items():
         _add_trainer(commands, name, summary, method)
     diagnose.add(commands)
+    report.add(commands)
     coupling.add(commands)
     tasks.add(commands)
     data.add(commands)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from typing import Any
 
 from PIL import Image
 
+from percbal.report.pictures import png_url
 from percbal.tasks import Instance, Task
 from percbal.tasks.base import Table
 
@@ -47,7 +46,6 @@ def _grid(table: Table) -> str:
 def _picture(instance: Instance) -> str:
     image = instance.image
     scale = max(1, 128 // image.width)
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return png_url(
+        image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    )

@@ -1,0 +1,37 @@
+"""`percbal report`: a page about results of `percbal diagnose --out`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="a page about what percbal diagnose measured",
+        description="Write one self-contained HTML file about a result of `percbal diagnose "
+        "--out`: where its errors come from, and pictures with what the model said. Several "
+        "results are compared with the first (docs/report.md).",
+    )
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="default: report.html"
+    )
+    parser.add_argument(
+        "--show", type=int, default=60, help="instances to show one by one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--dataset", help="where the data set of the result is now, to show its pictures"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from percbal.report.diagnosis import write_page
+
+    if args.show < 1:
+        raise ValueError(f"--show must be 1 or more, got {args.show}")
+    write_page(args.results, args.out, most=args.show, dataset=args.dataset)
+    print(args.out)

@@ -1,0 +1,114 @@
+"""One self-contained HTML file about what one model, or several, did in a diagnosis."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from percbal.report.comparison import METRICS, differences
+from percbal.report.downloads import LONGEST, address, figures_json, instances_csv
+from percbal.report.drawings import flow_drawing, panels, percent
+from percbal.report.findings import KINDS, flow, told, verdict
+from percbal.report.gallery import gallery
+from percbal.report.results import Result, read_result
+
+MOST = 60  # instances that are shown one by one
+BUDGET = 8_000_000  # bytes of a page
+MEANING = {
+    "a": "right, from the picture",
+    "a_p": "sees right",
+    "a_r": "right, told what is shown",
+    "a_r_text": "right from p* as text, without the picture",
+    "reasoning": "reasons right from what it says it saw",
+    "a_p_exact": "probability of the right perception",
+    "perception_f1": "share of the parts that it sees right",
+}
+
+
+def write_page(
+    paths: Sequence[Path], out: Path, *, most: int = MOST, dataset: str | None = None
+) -> None:
+    """Write a page about the result at one path, or about those at several."""
+    text = page([read_result(path) for path in paths], most=most, dataset=dataset)
+    out.write_text(text, encoding="utf-8")
+
+
+def page(results: Sequence[Result], *, most: int = MOST, dataset: str | None = None) -> str:
+    """The page of one result with up to ``most`` instances, or the page that compares several.
+
+    dataset: where the data set of the result is now. Raises ValueError beyond ``BUDGET``.
+    """
+    named = _told_apart(results)
+    table = instances_csv(named)
+    downloads = {"report.json": address(figures_json(named), "application/json")}
+    if len(table) <= LONGEST:
+        downloads["report.csv"] = address(table, "text/csv")
+    about: dict[str, Any] = {"downloads": downloads, "models": [_model(result) for result in named]}
+    if len(named) == 1:
+        about["gallery"] = gallery(named[0], most, dataset)
+        text = _render("one.html.j2", **about, **about["models"][0])
+    else:
+        pairs = [(other, differences(named[0], other)) for other in named[1:]]
+        text = _render("several.html.j2", **about, pairs=pairs, metrics=METRICS)
+    if len(text.encode()) > BUDGET:
+        raise ValueError(
+            f"the page would have {len(text.encode())} bytes, more than {BUDGET}; show fewer "
+            "instances (--show)"
+        )
+    return text
+
+
+def _told_apart(results: Sequence[Result]) -> list[Result]:
+    """Numbered where two have one name."""
+    names = [result.name for result in results]
+    return [
+        Result(f"{r.name} ({i + 1})" if names.count(r.name) > 1 else r.name, r.data)
+        for i, r in enumerate(results)
+    ]
+
+
+def _model(result: Result) -> dict[str, Any]:
+    """What the templates show of one result."""
+    counts, samples = flow(result), result.data["options"]["samples"]
+    unit, more = ("pictures", "") if samples == 1 else ("answers", f", {samples} a picture")
+    return {
+        "name": result.name,
+        "data": result.data,
+        "total": len(result.trials),
+        "verdict": verdict(result),
+        "told": told(result),
+        "wide": flow_drawing(counts, 680, unit + more, "answer "),
+        "narrow": flow_drawing(counts, 330, unit, ""),
+        "panels": panels(result.data),
+    }
+
+
+def _render(template: str, **values: Any) -> str:
+    """Scripts and styles are those of the page alone: their hashes are its security policy."""
+    folder = files("percbal.report") / "templates"
+    style, script = ((folder / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    environment = Environment(
+        loader=PackageLoader("percbal.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(KINDS=KINDS, MEANING=MEANING, percent=percent)
+    return environment.get_template(template).render(
+        style=Markup(style),
+        script=Markup(script),
+        hashes={"style": _hash(style), "script": _hash(script)},
+        **values,
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,65 @@
+"""Which instances a page shows one by one, and what it shows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice, zip_longest
+from typing import Any
+
+from percbal.report.pictures import pictures
+from percbal.report.results import ERRORS, Result
+
+LONGEST = 4000  # characters of a text
+MOST_PARTS = 400  # of a table of parts
+TEXTS = {
+    "completion": "From the image",
+    "reasoned": "After the right perception",
+    "text_completion": "From the right perception as text, without the image",
+}
+
+
+def chosen(result: Result, most: int) -> list[Mapping[str, Any]]:
+    """Up to ``most`` records, in turn one of each error in the order of ``ERRORS``, each error's
+    in the order of the file; then sorted by error."""
+    by_error = {
+        error: [r for r in result.data["records"] if r["error"] == error] for error in ERRORS
+    }
+    turns = (record for turn in zip_longest(*by_error.values()) for record in turn if record)
+    return sorted(islice(turns, most), key=lambda record: ERRORS.index(record["error"]))
+
+
+def gallery(result: Result, most: int, dataset: str | None) -> dict[str, Any]:
+    """Items, the number of each error among them, and a sentence about missing pictures."""
+    records = chosen(result, most)
+    urls, missing = pictures(result, records, dataset)
+    items = [
+        {
+            **record,
+            "url": urls.get(record["index"]),
+            "texts": [(title, _cut(record[key])) for key, title in TEXTS.items() if record[key]],
+            "tables": {name: _few(table) for name, table in record["marked"].items()},
+            "query": _cut(record["query"]),
+            "perception": _cut(record["perception"]),
+            "samples": [record["a"], *(trial["a"] for trial in record["further"])],
+        }
+        for record in records
+    ]
+    shown = {error: sum(record["error"] == error for record in records) for error in ERRORS}
+    return {"items": items, "shown": shown, "missing": missing}
+
+
+def _cut(text: str) -> str:
+    more = len(text) - LONGEST
+    return text if more <= 0 else f"{text[:LONGEST]} ... ({more} more characters in the JSON)"
+
+
+def _few(table: list[list[Any]]) -> dict[str, Any]:
+    """Rows of a table, or parts one after another where it has one column."""
+    wrong = sum(not right for row in table for _, right in row)
+    rows = table[: max(1, MOST_PARTS // max(map(len, table), default=1))]
+    return {
+        "rows": [row[:MOST_PARTS] for row in rows],
+        "list": all(len(row) == 1 for row in table),
+        "wrong": wrong,
+        "more": len(table) - len(rows),
+    }

@@ -1,0 +1,110 @@
+"""Pictures as data URLs, and those of a result: made again by its task, or read from its data."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from percbal.tasks import TASKS, get_task
+
+if TYPE_CHECKING:
+    from percbal.report.results import Result
+
+Record = Mapping[str, Any]
+
+BUDGET = 3_000_000  # characters of all pictures of a page
+SIDE = 448  # pixels of the longer side
+PNG_BYTES = 60_000  # a larger one is written as JPEG
+
+
+def png_url(image: Image.Image) -> str:
+    """The picture in an address."""
+    return _url(image, "PNG")
+
+
+def _url(image: Image.Image, form: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format=form)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def small_url(image: Image.Image) -> str:
+    """No larger than ``SIDE``; as PNG while that is small, else as JPEG."""
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE))
+    url = png_url(image)
+    return url if len(url) <= PNG_BYTES * 4 / 3 else _url(image, "JPEG")
+
+
+def pictures(
+    result: Result, records: Sequence[Record], dataset: str | None
+) -> tuple[dict[int, str], str]:
+    """Index -> address of the picture, and a sentence about those that are missing.
+
+    dataset: where the data set is now; else a task's own pictures, or those of a data set at a
+        path of this machine. A result is not trusted: it names no code and no address.
+    """
+    try:
+        opened = _opener(result, dataset)
+    except Exception as problem:  # the source is described by a file that others wrote
+        return {}, f"There are no pictures: {problem}."
+    found: dict[int, str] = {}
+    missing, room = "", BUDGET
+    for record in records:
+        try:
+            url = small_url(opened(record))
+        except Exception as problem:  # likewise
+            missing = missing or f"Some pictures are missing; {record['place']}: {problem}."
+            continue
+        if len(url) > room:
+            return found, f"Pictures end after {len(found)}: {BUDGET} characters are their limit."
+        found[record["index"]] = url
+        room -= len(url)
+    return found, missing
+
+
+def _opener(result: Result, dataset: str | None) -> Callable[[Record], Image.Image]:
+    source = result.data["source"]
+    if dataset is None and "task" in source:
+        return _of_task(result, source["task"], source.get("options") or {})
+    named = source.get("dataset") if dataset is None else dataset
+    if not isinstance(named, str):
+        raise ValueError("the result does not say where they come from")
+    if dataset is None and not Path(named).exists():
+        raise ValueError(f"there is no data set {named} here; --dataset says where it is")
+    return _of_dataset(named, result.data["split"])
+
+
+def _of_task(result: Result, name: Any, options: Any) -> Callable[[Record], Image.Image]:
+    if name not in TASKS:  # "module:Class" would be imported
+        raise ValueError(f"the task {name!r} is none of percbal's own")
+    task = get_task(name, **options)
+
+    def opened(record: Record) -> Image.Image:
+        made = task.generate(record["index"], result.data["split"], result.data["seed"])
+        if made.perception != record["perception"]:
+            raise ValueError("the task makes another picture now than when this was measured")
+        return made.image
+
+    return opened
+
+
+def _of_dataset(name: str, split: str) -> Callable[[Record], Image.Image]:
+    from percbal.data.reading import read_dataset
+    from percbal.data.rows import images_of, row_name
+
+    data = read_dataset(name, split, completions=None, on_bad_row="skip")
+
+    def opened(record: Record) -> Image.Image:
+        row = data[record["index"]]
+        place = row_name(row, f"row {record['index'] + 1}")
+        if Path(place).name != Path(record["place"]).name:  # the folder may have moved
+            raise ValueError("the data set has another row there now")
+        return images_of(row)[0]
+
+    return opened
