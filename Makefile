@@ -19,7 +19,7 @@ $(VENV)/ready: pyproject.toml setup.py csrc/sources.txt .ci/setup.sh .ci/torch_b
 
 # make test TESTS=sft runs the tests of one package, those in tests/sft/.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not families" tests/$(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not families" tests/$(TESTS)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -37,6 +37,24 @@ OPTIONAL = """
 Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
 
 
+# Whole files go to one of two processes. Those that take longest begin, so that both end together.
+LONGEST = """
+    study/test_study.py losses/test_operators.py sft/test_sft.py sft/test_fsdp.py
+    evaluate/test_callback.py extend/test_controller.py sft/test_sft_finite.py tasks/test_every_task.py
+    grpo/test_grpo.py
+""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = [f"/tests/{name}" for name in LONGEST]
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.as_posix()
+        return next((i for i, name in enumerate(names) if path.endswith(name)), len(names))
+
+    items.sort(key=place)
+
+
 def skip_if_missing(report: Report, call: pytest.CallInfo, path: object) -> Report:
     """A skip in place of a failure to import an optional package; under CI the failure stays, or
     an install step that is missing there would look like success."""

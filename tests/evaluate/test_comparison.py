@@ -146,7 +146,7 @@ def test_a_model_or_results_but_not_both(tmp_path, capsys):
     (file,) = written(tmp_path, a=result({0}))
     for arguments, sentence in (
         (["m", "--compare", file, file], "takes results and no model, got m"),
-        ([], "a model is needed, or --compare with results"),
+        ([], "or --compare; got none"),
     ):
         with pytest.raises(SystemExit):
             main(["diagnose", *arguments])
