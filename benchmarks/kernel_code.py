@@ -110,7 +110,8 @@ def signature(asked: dict) -> tuple:
     if kernel == "weighted sum":
         return scalar_passes.weighted_sum_kernel, types, work, {"BLOCK": 1024}, 8
     if kernel == "scale":
-        return scalar_passes.scale_kernel, types, work, {"BLOCK": 4096}, 8
+        constants = {"BLOCK": launch.SCALE_BLOCK}
+        return scalar_passes.scale_kernel, types, work, constants, launch.SCALE_WARPS
     if kernel in SMALL_KERNELS:
         names = "ids_ptr", "count_ptr", "masked_target_ptr", "masked_ids_ptr"
         types |= dict.fromkeys(names, "*i64") | {"inverse_ptr": "*fp64"}

@@ -156,7 +156,7 @@ def _(hidden: Tensor, head: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 @torch.library.register_fake("percbal::linear_token_logprob")
 def _(hidden: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     logprob = hidden.new_empty(hidden.shape[0], dtype=accumulate_dtype(hidden))
-    return logprob, torch.empty_like(logprob), logprob.new_empty(len(logprob), 5)
+    return logprob, torch.empty_like(logprob), logprob.new_empty(logprob.shape[0], 5)
 
 
 @torch.library.register_fake("percbal::linear_token_logprob_backward")

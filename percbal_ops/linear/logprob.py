@@ -41,7 +41,8 @@ def linear_token_logprob(
 
     without holding the logits. Both are float32 (float64 for float64 input) and differentiable:
     backward computes the logits again, four GEMMs in all, and skips tokens whose upstream
-    gradients are 0 (CPU). Differentiating twice raises RuntimeError.
+    gradients are 0 (on CUDA where that pays for the wait, docs/linear.md). Differentiating twice
+    raises RuntimeError.
 
     hidden: (..., D) float; head: (V, D) of the same dtype; bias: (V,); target: (...) int.
     A target of ignore_index gives log-probability 0 and entropy 0.

@@ -47,7 +47,8 @@ def linear_token_logprob_backward(
     options: LogprobOptions,
     needs: Needs,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """dX (N, D), dW (V, D), db (V,), or empty tensors; rows without upstream are dropped (CPU)."""
+    """dX (N, D), dW (V, D), db (V,), or empty tensors. Rows without upstream are dropped where the
+    device may be asked for them."""
     hidden, head, bias, target = inputs
     dtype = accumulate_dtype(hidden)
     dhidden = torch.zeros_like(hidden) if needs.hidden else hidden.new_empty(0)

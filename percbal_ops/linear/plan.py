@@ -12,8 +12,8 @@ from torch import Tensor
 CPU_ROWS = 224
 CPU_LOW_PRECISION_ROWS = 1024  # bf16 GEMMs run several times faster, dW is still summed in fp32
 CUDA_ROWS = 4096
-# On CUDA the host waits for the device to learn which rows count, where all rows' products (one of
-# them has so many multiplications) take milliseconds and the wait takes 0.1.
+# On CUDA the host waits for the device to learn which rows count, where the products of all rows,
+# each of so many multiplications, take about a millisecond or more; the wait takes 0.1.
 WORTH_ASKING = 10**11
 # A chunk has this many logits at least (16 MiB in fp32): with a small vocabulary a product of a few
 # hundred rows takes less time than it takes to call it.

@@ -134,15 +134,15 @@ def _(logits: Tensor, target: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 @torch.library.register_fake("percbal::split_segments")
 def _(target: Tensor, ids: Tensor, weights: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    counts = weights.new_empty(len(weights), dtype=torch.int64)
-    rows = counts.new_empty(len(target))
-    inverse = weights.new_empty(len(weights), dtype=torch.float64)
-    return counts, inverse, weights.new_empty(len(target)), rows, torch.empty_like(rows)
+    counts = weights.new_empty(weights.shape[0], dtype=torch.int64)
+    rows = counts.new_empty(target.shape[0])
+    inverse = weights.new_empty(weights.shape[0], dtype=torch.float64)
+    return counts, inverse, weights.new_empty(target.shape[0]), rows, torch.empty_like(rows)
 
 
 @torch.library.register_fake("percbal::segment_results")
 def _(loss: Tensor, square: Tensor, ids: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    mean = loss.new_empty(len(inverse))
+    mean = loss.new_empty(inverse.shape[0])
     return mean, torch.empty_like(mean)
 
 

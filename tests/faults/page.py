@@ -43,8 +43,10 @@ def table(rows: list[dict]) -> str:
 
 
 def main(folder: Path) -> None:
-    """What was not tried again keeps its counts."""
+    """What was not tried again keeps its counts; a disturbance that is gone has none."""
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    suite = (Path(__file__).with_name("suite.py")).read_text()
+    known = [row for row in known if f'"{row["disturbance"]}"' in suite]
     by_name = {(row["training"], row["disturbance"]): row for row in known + counted(folder)}
     rows = [by_name[name] for name in sorted(by_name)]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")

@@ -113,3 +113,18 @@ def test_logits_that_are_not_contiguous_are_not_overwritten():
     up, stats = torch.zeros(4, device=DEVICE), torch.zeros(4, 5, device=DEVICE)
     with pytest.raises(ValueError, match=r"contiguous.*shape \(4, 40\) with strides \(1, 4\)"):
         kernels.token_logprob_gradient_(logits, target.to(DEVICE), stats, up, up, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("vocab", [4096, 4101, 6145])
+@pytest.mark.parametrize("low", [-3e38, None])
+def test_whole_tiles_of_the_lowest_numbers_weigh_nothing(low, vocab, dtype):
+    """As a bias leaves them that masks classes: in front, at the end, everywhere but there."""
+    logits, _ = random_rows(vocab, dtype, rows=3)
+    low = torch.finfo(dtype).min if low is None else low
+    logits[0, :2100] = low
+    logits[1, -2100:] = low
+    logits[2, 5:-5] = low
+    target = torch.tensor([vocab - 1, 0, 2])
+    for options in (OPTIONS["plain"], OPTIONS["temperature"]):
+        check(logits, target, options)

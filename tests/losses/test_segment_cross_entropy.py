@@ -236,3 +236,19 @@ def test_the_operators_around_the_loss_pass_opcheck():
         )
     loss, inverse = torch.rand(4), torch.tensor([0.5, 1.0], dtype=torch.float64)
     torch.library.opcheck(torch.ops.percbal.segment_results.default, (loss, loss, ids, inverse))
+
+
+def test_other_numbers_of_rows_are_not_compiled_anew():
+    """The first time a size changes it becomes a symbol."""
+    frames = []
+
+    def backend(graph, _):
+        frames.append(1)
+        return graph.forward
+
+    torch._dynamo.reset()
+    call = torch.compile(lambda *args: segment_cross_entropy(*args).loss, backend=backend)
+    for n in (5, 6, 7, 9):
+        ids = torch.arange(n) % 2
+        call(torch.randn(n, 11), torch.randint(11, (n,)), ids, torch.tensor([0.5, 0.5]))
+    assert len(frames) <= 2

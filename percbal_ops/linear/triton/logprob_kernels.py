@@ -123,7 +123,7 @@ def add_tile(z, nontarget, excludes, max_logit, s1, s5, halving, softcap, CAPPED
     tile_max = tl.max(u, 0)
     if tile_max > max_logit:  # rare after the first tiles, and the same for the whole block
         # gaps of what was summed so far grow by how far the maximum rose
-        rise = tl.where(max_logit == LOWEST, 0.0, (tile_max - max_logit) * halving)
+        rise = tl.minimum((tile_max - max_logit) * halving, -FLOOR)  # finite: 0 * inf is NaN
         scale = tl.exp2(-rise)
         s5 = (s5 + s1 * rise) * scale
         s1 = s1 * scale
@@ -135,7 +135,7 @@ def add_tile(z, nontarget, excludes, max_logit, s1, s5, halving, softcap, CAPPED
     return max_logit, s1, s5
 
 
-@triton.jit(do_not_specialize=["target_stride", "up_stride"])
+@triton.jit(do_not_specialize=["target_stride"])
 def logprob_gradient_kernel(
     logits_ptr,  # (N, V) contiguous, overwritten
     target_ptr,  # (N,)
@@ -158,7 +158,7 @@ def logprob_gradient_kernel(
     start = (tl.program_id(0) % tiles) * BLOCK
     begin, first = row_begin(row, vocab, SHIFTED)
     last = first + vocab
-    z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first").to(dtype)
+    z = load_tile(logits_ptr + begin, start, first, last, BLOCK).to(dtype)
     y = tl.load(target_ptr + row * target_stride).to(tl.int32) + first
     saved = stats_ptr + row * 5
     a, b = tl.load(grad_logprob_ptr + row), tl.load(grad_entropy_ptr + row)

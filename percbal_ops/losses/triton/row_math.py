@@ -102,7 +102,7 @@ def row_begin(row, stride, SHIFTED: tl.constexpr):
 
 
 @triton.jit
-def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr, EVICT: tl.constexpr):
+def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr):
     """Columns [start, start + BLOCK) of a row that lives in [first, last); 0 outside it.
 
     An inner tile is loaded without a mask: a mask the compiler cannot reason about (an odd length)
@@ -110,10 +110,10 @@ def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr, EVICT: tl.conste
     """
     columns = start + tl.arange(0, BLOCK)
     if (start >= first) & (start + BLOCK <= last):
-        z = tl.load(row_ptr + columns, eviction_policy=EVICT)
+        z = tl.load(row_ptr + columns, eviction_policy="evict_first")
     else:
         inside = (columns >= first) & (columns < last)
-        z = tl.load(row_ptr + columns, mask=inside, other=0.0, eviction_policy=EVICT)
+        z = tl.load(row_ptr + columns, mask=inside, other=0.0, eviction_policy="evict_first")
     return z
 
 

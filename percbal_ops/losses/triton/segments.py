@@ -62,8 +62,8 @@ def segment_results(
         results_kernel[(1,)](
             loss.contiguous(),
             square.contiguous(),
-            ids,
-            inverse,
+            ids.contiguous(),
+            inverse.contiguous(),
             mean,
             norm,
             len(loss),

@@ -106,12 +106,12 @@ def write_gradient(
     """upstream times (M4) of a whole row, last tile first."""
     dtype: tl.constexpr = accumulate_dtype(row_ptr.dtype.element_ty)
     tiles = tl.cdiv(last, BLOCK)
-    ahead = load_tile(row_ptr, (tiles - 1) * BLOCK, first, last, BLOCK, "evict_first")
+    ahead = load_tile(row_ptr, (tiles - 1) * BLOCK, first, last, BLOCK)
     for i in range(tiles):
         start = (tiles - 1 - i) * BLOCK
         z = ahead
         # asked for now, needed after this tile's arithmetic; before the row there is nothing
-        ahead = load_tile(row_ptr, start - BLOCK, first, last, BLOCK, "evict_first")
+        ahead = load_tile(row_ptr, start - BLOCK, first, last, BLOCK)
         gradient_tile(
             z.to(dtype), out_ptr, weight_ptr, start, first, last, y,
             upstream, stats, share, softcap, SMOOTHED, CAPPED, BLOCK,
@@ -147,7 +147,7 @@ def nontarget_sums(
             z.to(dtype), columns, inside & (columns != y), True,
             max_logit, s1, s2, s3, s4, gaps, seen, weight_ptr, first, softcap, SMOOTHED, CAPPED,
         )  # fmt: skip
-    # more stages, through shared memory, take longer (H200)
+    # more stages, through shared memory, take longer at 8192 x 152064 (H200)
     for start in tl.range(lo, hi, BLOCK, num_stages=1):
         columns = start + tl.arange(0, BLOCK)
         z = tl.load(row_ptr + columns, eviction_policy=EVICT)
@@ -258,7 +258,7 @@ def gradient_kernel(
         zeros = tl.zeros([BLOCK], dlogits_ptr.dtype.element_ty)
         tl.store(dlogits_ptr + out + columns, zeros, mask=(columns >= first) & (columns < last))
         return
-    z = load_tile(logits_ptr + begin, start, first, last, BLOCK, "evict_first")
+    z = load_tile(logits_ptr + begin, start, first, last, BLOCK)
     known = (target >= 0) & (target < vocab)
     y = tl.where(known, target, -1).to(tl.int32) + first
     saved = stats_ptr + row * 4

@@ -80,7 +80,7 @@ def who(args: argparse.Namespace) -> dict[str, Any]:
     if args.completions is not None:
         return {"model": str(args.completions)}
     if args.endpoint is not None:
-        return {"model": f"{args.served} at {args.endpoint}, told by {args.told}"}
+        return {"model": f"{args.served} at {args.endpoint}"}
     return {"model": args.model}
 
 
@@ -96,6 +96,9 @@ def check_who(args: argparse.Namespace) -> None:
     if len(given) != 1:
         what = " and ".join(given) or "none"
         raise ValueError(f"it takes one of {', '.join(ways)} or --compare; got {what}")
+    asked = {"samples": args.samples != 1, "ways": args.ways, "out": args.out}
+    if args.write_prompts is not None and (here := [name for name in asked if asked[name]]):
+        raise ValueError(f"--write-prompts writes two requests an instance, without --{here[0]}")
     if args.exact and args.model is None:
         raise ValueError("--exact computes with a model here, and none is named")
     if args.completions is not None and args.samples != 1:
@@ -118,7 +121,7 @@ def write_prompts(args: argparse.Namespace, questions: Sequence[Question]) -> st
         model=args.served or "model",
         told=args.told,
         most=args.max_new_tokens,
-        body=_body(args),
+        body=_drawn(args) | body_of(args),
         pictures=args.write_pictures,
     )
     return f"wrote {n} requests of {len(questions)} instances to {args.write_prompts}"
@@ -152,7 +155,7 @@ def _endpoint(args: argparse.Namespace, asking: Asking) -> EndpointAnswers:
         concurrency=args.concurrency,
         retries=args.retries,
         most=args.max_new_tokens,
-        body=_drawn(args) | _body(args),
+        body=_drawn(args) | body_of(args),
         prices=None if args.price_in is None else (args.price_in, args.price_out),
     )
 
@@ -163,7 +166,7 @@ def _drawn(args: argparse.Namespace) -> dict[str, Any]:
     return {} if drawn.greedy else {"temperature": drawn.degree, "top_p": drawn.top_p}
 
 
-def _body(args: argparse.Namespace) -> dict[str, Any]:
+def body_of(args: argparse.Namespace) -> dict[str, Any]:
     try:
         body = json.loads(args.body or "{}")
     except ValueError as problem:

@@ -14,15 +14,20 @@ SHOWN = 12  # flipped instances on the terminal; the JSON has all of them
 
 def compare_files(args: argparse.Namespace) -> None:
     """Print the differences to the first file. Raises ValueError for other instances."""
-    from percbal.evaluate.comparison import compare, read_result
+    from percbal.evaluate.comparison import compare
     from percbal.evaluate.result_text import table
+    from percbal.report.results import read_result
 
     if args.model is not None:
         raise ValueError(f"--compare takes results and no model, got {args.model}")
+    for name in ("endpoint", "completions", "write_prompts", "report"):
+        if getattr(args, name) is not None:
+            said = name.replace("_", "-")
+            raise ValueError(f"--compare asks nobody and makes no page, got --{said}")
     if len(args.compare) < 2:
         raise ValueError("--compare needs two results or more")
     check_out(args.out)
-    results = {path: read_result(path) for path in args.compare}
+    results = {path: read_result(path).data for path in args.compare}
     first = args.compare[0]
     found = []
     for path in args.compare[1:]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from percbal.cli.answer_options import (
     add_answer_options,
+    body_of,
     check_who,
     other_answers,
     who,
@@ -58,7 +59,10 @@ def add(commands: Any) -> None:
         "--split", default="test", help="of the task, or of a data set with several (default: test)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the instances, or of their choice; and of samples"
+        "--seed",
+        type=int,
+        default=0,
+        help="of the instances, or of their choice; and of the samples of a model here",
     )
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument(
@@ -99,6 +103,9 @@ def run(args: argparse.Namespace) -> None:
 
     asking = asking_of(args)
     check_out(args.out)
+    check_out(args.report, "--report")
+    if "image" not in (args.ways or WAYS):
+        raise ValueError("--ways without image measures no a: name it, too")
     if args.report is not None and args.out is None:
         raise ValueError("--report makes a page of what --out writes, and there is no --out")
     others = other_answers(args, asking)  # who cannot be asked is found before data are read
@@ -137,10 +144,13 @@ def about_of(args: argparse.Namespace) -> dict[str, Any]:
             "perception_tags": args.perception_tags,
             "format_examples": args.format_examples,
             "chat_template_kwargs": args.chat_template_kwargs,
-            "dtype": args.dtype,
             "max_new_tokens": args.max_new_tokens,
-            "temperature": drawn.degree,
-            "top_p": drawn.top_p,
+            # of whom it says something
+            "dtype": args.dtype if args.model else None,
+            "temperature": None if args.completions else drawn.degree,
+            "top_p": None if args.completions else drawn.top_p,
+            "told": args.told if args.endpoint else None,
+            "body": body_of(args) if args.endpoint else None,
         },
     }
 
@@ -198,6 +208,9 @@ def _asked_elsewhere(
 
     questions = _questions(args, source, asking)
     answers = others(questions)
+    batch_size = args.batch_size
+    if args.endpoint is not None:  # what a request that fails takes along
+        batch_size = min(batch_size, args.concurrency)
     has = WAYS if args.completions is None else WAYS[: 1 + answers.tells]
     if lacking := set(args.ways or ()) - {*has}:
         raise ValueError(f"{args.completions} has no answers to --ways {', '.join(lacking)}")
@@ -207,7 +220,7 @@ def _asked_elsewhere(
         asking,
         split=args.split,
         seed=args.seed,
-        batch_size=args.batch_size,
+        batch_size=batch_size,
         progress=True,
         ways=args.ways or has,
         samples=args.samples,

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 WEIGHTS = (".safetensors", ".bin", ".pt")  # other files may be results
 
 
-def check_out(out: Path | None) -> None:
+def check_out(out: Path | None, option: str = "--out") -> None:
     """ValueError for a file that cannot be written."""
     if out is not None and not out.parent.is_dir():
-        raise ValueError(f"--out: there is no directory {out.parent}")
+        raise ValueError(f"{option}: there is no directory {out.parent}")
     if out is not None and out.is_dir():
-        raise ValueError(f"--out: {out} is a directory")
+        raise ValueError(f"{option}: {out} is a directory")
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator
     kept = AnswerFile(args.out.with_suffix(".answers.jsonl"), header)
     try:
         yield kept
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):
         print(f"answers are kept in {kept.path}; the same command goes on", file=sys.stderr)
         raise
 

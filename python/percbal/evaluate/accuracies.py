@@ -7,11 +7,8 @@ from math import comb
 from typing import NamedTuple
 
 from percbal.evaluate.intervals import Interval, mean_interval, wilson_interval
+from percbal.evaluate.names import ACCURACIES, EXACT, MEANS
 from percbal.evaluate.records import Record
-
-EXACT = "a_p_exact"  # of an instance, not of its trials
-ACCURACIES = ("a", "a_p", "a_r", "a_r_text", "reasoning", "perception_f1", EXACT)
-MEANS = ("perception_f1", EXACT)  # of numbers in [0, 1], not of right and wrong
 
 
 class Accuracy(NamedTuple):

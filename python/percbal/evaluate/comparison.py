@@ -1,37 +1,20 @@
 """Two diagnoses on the same instances: what changed, and whether that is more than chance.
 
-They are compared as `Diagnosis.to_dict` gives them, so the models need not be there.
+They are compared as `Diagnosis.to_dict` gives them: neither the models nor torch need be there.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from percbal.evaluate.accuracies import ACCURACIES, EXACT, MEANS
-from percbal.evaluate.diagnosis import VERSION
 from percbal.evaluate.intervals import paired_difference
+from percbal.evaluate.names import ACCURACIES, EXACT, MEANS
 
 Result = Mapping[str, Any]
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]  # records of one instance
 SAME = ("query", "perception", "truth")  # of the records of one instance
-
-
-def read_result(path: Path) -> dict[str, Any]:
-    """A result that `percbal diagnose --out` wrote. Raises ValueError for anything else."""
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as problem:
-        raise ValueError(f"{path} is no JSON: {problem}") from None
-    version = result.get("version") if isinstance(result, dict) else None
-    if version != VERSION or not isinstance(result.get("records"), list):
-        raise ValueError(
-            f"{path} is no result of `percbal diagnose --out` of version {VERSION}"
-            + (f", but of {version}" if isinstance(version, int) else "")
-        )
-    return result
 
 
 def compare(base: Result, other: Result) -> dict[str, Any]:

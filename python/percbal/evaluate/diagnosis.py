@@ -12,10 +12,9 @@ from percbal.evaluate.accuracies import Accuracy, measured, pass_at_k
 from percbal.evaluate.difficulty import curves
 from percbal.evaluate.errors import ERRORS, RIGHT
 from percbal.evaluate.intervals import Interval
+from percbal.evaluate.names import VERSION
 from percbal.evaluate.questions import IMAGE, TEXT, TOLD
 from percbal.evaluate.records import Record, Trial
-
-VERSION = 1  # of `Diagnosis.to_dict`
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ class SavedAnswers:
         return bool(self.told)
 
     def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
+        if not all(question.beginning for question in questions):
+            raise ValueError("saved completions have no answers to questions without the image")
         if not told:
             return [self.seen[question.index] for question in questions]
         chosen = self.asking.response_format

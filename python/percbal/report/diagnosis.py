@@ -12,13 +12,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from percbal.report.comparison import METRICS, differences
+from percbal.evaluate.comparison import compare
 from percbal.report.downloads import LONGEST, address, figures_json, instances_csv
 from percbal.report.drawings import flow_drawing, panels, percent
 from percbal.report.findings import KINDS, flow, told, verdict
 from percbal.report.gallery import gallery
 from percbal.report.results import Result, read_result
 
+METRICS = ("a", "a_p", "a_r")
 MOST = 60  # instances that are shown one by one
 BUDGET = 8_000_000  # bytes of a page
 MEANING = {
@@ -55,7 +56,7 @@ def page(results: Sequence[Result], *, most: int = MOST, dataset: str | None = N
         about["gallery"] = gallery(named[0], most, dataset)
         text = _render("one.html.j2", **about, **about["models"][0])
     else:
-        pairs = [(other, differences(named[0], other)) for other in named[1:]]
+        pairs = [(other, *_differences(named[0], other)) for other in named[1:]]
         text = _render("several.html.j2", **about, pairs=pairs, metrics=METRICS)
     if len(text.encode()) > BUDGET:
         raise ValueError(
@@ -63,6 +64,14 @@ def page(results: Sequence[Result], *, most: int = MOST, dataset: str | None = N
             "instances (--show)"
         )
     return text
+
+
+def _differences(base: Result, other: Result) -> tuple[dict[str, Any], str]:
+    """What `percbal diagnose --compare` finds; or why they cannot be compared."""
+    try:
+        return compare(base.data, other.data), ""
+    except ValueError as problem:
+        return {}, str(problem)
 
 
 def _told_apart(results: Sequence[Result]) -> list[Result]:

@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+from percbal.evaluate.names import VERSION
+
 ERRORS = ("perception", "reasoning", "both", "format", "unclear", "right")
 TEXT = (str, type(None))
 TRUTH = (bool, type(None))

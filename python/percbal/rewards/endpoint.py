@@ -194,5 +194,7 @@ def check_address(url: str, api_key: str | None) -> None:
         raise ValueError(f"url must begin with http:// or https:// and a host, got {url!r}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("url must not hold a password, which errors would show; use api_key")
+    if parts.query or parts.fragment:
+        raise ValueError("url must end with its path: what follows ? or # would show in errors")
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
         raise ValueError("api_key must be printable ASCII, on one line")
