@@ -11,8 +11,9 @@ from answerers import by, diagnosed, questions
 from scipy import stats
 
 from percbal.cli.main import main
-from percbal.evaluate.comparison import compare, mcnemar, read_result
+from percbal.evaluate.comparison import compare, mcnemar
 from percbal.evaluate.intervals import paired_difference
+from percbal.report.results import read_result
 
 SOURCE = {"task": "sudoku", "options": {}}
 
@@ -126,8 +127,8 @@ def test_long_lists_of_flips_are_cut_on_the_terminal(tmp_path, capsys):
         ("a", [], "--compare needs two results or more"),
         ("ab", ["--out", "/nowhere/x"], "no directory /nowhere"),
         ("az", [], "a.json and .*z.json cannot be compared: 6 of 6 instances are others: seed 0"),
-        ("ax", [], "x.json is no result of `percbal diagnose --out` of version 1"),
-        ("ay", [], "of version 1, but of 2"),
+        ("ax", [], "x.json is no result of percbal diagnose: it has no version"),
+        ("ay", [], "is a result of version 2; this percbal reads 1"),
         ("aw", [], "w.json is no JSON"),
         ("am", [], "No such file"),
     ],
@@ -156,4 +157,4 @@ def test_a_model_or_results_but_not_both(tmp_path, capsys):
 def test_a_result_is_read_as_it_was_written(tmp_path):
     ours = result({0})
     written(tmp_path, a=ours)
-    assert read_result(tmp_path / "a.json") == ours
+    assert read_result(tmp_path / "a.json").data == ours

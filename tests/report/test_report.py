@@ -231,14 +231,26 @@ def test_two_results_are_compared_on_the_same_instances():
     base, other = made(model="one"), made(SEES_BUT_CANNOT_THINK, model="two")
     seen = words(page([base, other]))
     assert "two minus one" in seen and "Paired" in seen
-    assert re.search(r"a_p \+65\.0 \+[\d.]+ to \+[\d.]+ 26 0 told apart from 0", seen)
+    assert re.search(r"a_p \+65\.0 \+[\d.]+ to \+[\d.]+ 26 0 [\d.e-]+ told apart from 0", seen)
     assert "24 of 40 0 of 40" in seen  # misread
 
 
+def test_a_few_flips_are_not_told_apart_whatever_the_interval():
+    """Five of twelve: the bootstrap's interval is above 0, and p is 0.0625."""
+    base, other = (made({"right": 7 + k, "reasoning": 5 - k}) for k in (0, 5))
+    seen = words(page([base, other]))
+    assert re.search(r"a \+41\.7 \+[\d.]+ to \+[\d.]+ 5 0 0\.062 not told apart", seen)
+
+
 def test_results_on_other_instances_have_no_paired_difference():
-    seen = words(page([made(), made({"right": 5})]))
-    assert "not asked the same instances" in seen and "Paired" not in seen
+    data = result({"right": 5})
+    for record in data["records"]:
+        record["query"] = "another"
+    seen = words(page([made(), checked(data, "x")]))
+    assert "cannot be compared instance by instance" in seen and "Paired" not in seen
     assert "a/model (1)" in seen and "a/model (2)" in seen
+    fewer = words(page([made(), made({"right": 5})]))
+    assert "40 and 5 instances, compared on the 5 of both" in fewer
 
 
 def broken(change):

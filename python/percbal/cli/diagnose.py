@@ -58,12 +58,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--split", default="test", help="of the task, or of a data set with several (default: test)"
     )
-    parser.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        help="of the instances, or of their choice; and of the samples of a model here",
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of instances, and of samples here")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument(
         "--max-new-tokens",

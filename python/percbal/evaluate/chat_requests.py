@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
-from percbal.evaluate.questions import Question
+from percbal.evaluate.questions import MOST_NEW_TOKENS, Question
 from percbal.responses.format_base import Format
 from percbal.responses.prompt import OPTIONS, content_text, without_options
 from percbal.responses.thoughts import response_start
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Told = Literal["prefix", "text"]
 TOLD: tuple[Told, ...] = ("prefix", "text")
-MOST_NEW_TOKENS = 1024  # where no true response says how long one may be
 CONTINUED = {"continue_final_message": True, "add_generation_prompt": False}
 PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")  # others become RGB
 

@@ -95,7 +95,7 @@ def _compared(name: str, pairs: Sequence[Pair]) -> dict[str, Any] | None:
 def _value(record: Mapping[str, Any], name: str) -> float | None:
     """Its mean over the samples; None where nobody can tell."""
     trials = [record] if name == EXACT else [record, *record["further"]]
-    values = [trial[name] for trial in trials if trial[name] is not None]
+    values = [trial[name] for trial in trials if trial.get(name) is not None]
     return sum(map(float, values)) / len(values) if values else None
 
 

@@ -16,7 +16,7 @@ from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import Question
 from percbal.responses.asking import Asking
 
-ENOUGH = 4  # responses that all begin anew: the endpoint does so, not the model
+ENOUGH = 4  # instances whose responses all begin anew: the endpoint does so, not the model
 LONGEST_PAUSE = 30.0  # seconds between two tries where the endpoint says nothing of it
 
 
@@ -87,7 +87,7 @@ class EndpointAnswers:
             and has_perception(text, chosen)
             for question, (text, _) in pairs
         ]
-        first = not self.counts.told and len(pairs) >= ENOUGH
+        first = not self.counts.told and len({q.index for q, _ in pairs}) >= ENOUGH
         if self.told == "prefix" and first and all(others):
             raise EndpointError(
                 f"{self.endpoint.url} did not continue the true perception: the first "

@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.questions import Question
+from percbal.evaluate.questions import MOST_NEW_TOKENS, Question
 from percbal.models.attention import uses_flash
 from percbal.models.inputs import model_inputs
 from percbal.responses.prompt import given_ids, prompt_ids, trained_turn
 from percbal.responses.thoughts import OPENING, opens_thoughts
 
-MOST_NEW_TOKENS = 1024  # where no true response says how long one may be
 # of a generation config: what is kept, or does not change which token comes next
 NO_DISTRIBUTION = (
     *("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"),

@@ -22,6 +22,7 @@ Messages = list[dict[str, Any]]
 
 IMAGE, TOLD, TEXT = "image", "told", "text"  # ways of asking a question
 WAYS = (IMAGE, TOLD, TEXT)
+MOST_NEW_TOKENS = 1024  # where no true response says how long one may be
 SHOWN = "The image is not given. This is what it shows:\n{}\n\n"  # the true perception
 
 
