@@ -68,6 +68,8 @@ def hide_what_torch_cannot(case: Case, options, dtype):
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_loss_gradient_and_norm_match_float64(ops, case, options, dtype):
+    if ops is triton_kernels and dtype == "fp16" and case.vocab > 1000:
+        pytest.skip("in Triton's interpreter bf16 takes the same way; test_triton_kernels has fp16")
     hide_what_torch_cannot(case, OPTIONS[options], DTYPES[dtype])
     logits, target = case.make(DTYPES[dtype])
     arguments = positional(OPTIONS[options], case.vocab)
