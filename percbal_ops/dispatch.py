@@ -6,11 +6,13 @@ Names alone: losses/library.py knows the modules behind them.
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -56,6 +58,18 @@ def _default() -> str:
 def cuda_backend() -> str:
     """One of CUDA_BACKENDS: what serves CUDA tensors now."""
     return _checked(_chosen) if _chosen else _default()
+
+
+def triton_or(plain: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
+    """Calls `name` of a module of Triton kernels, or `plain` where that is chosen. The module is
+    imported when first used: Triton takes a while."""
+
+    def run(*args: Any) -> Any:
+        if cuda_backend() == "reference":
+            return plain(*args)
+        return getattr(importlib.import_module(module), name)(*args)
+
+    return run
 
 
 def implementation(op: str, device: str) -> str:

@@ -7,7 +7,6 @@ those of log-probabilities for CUDA (triton/).
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -109,24 +108,13 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "token_logprob_gradient_": logprob_rows.token_logprob_gradient_,
     "advise_huge_pages_": lambda x: None,
 }
-
-
-def _on_cuda(name: str) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        if dispatch.cuda_backend() == "reference":
-            return PLAIN[name](*args)
-        # imported when first used: Triton takes a while
-        return getattr(importlib.import_module("percbal_ops.linear.triton.logprob"), name)(*args)
-
-    return run
-
-
 _library = torch.library.Library("percbal", "FRAGMENT")
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
     _library.impl(_name, PLAIN[_name], "CompositeExplicitAutograd")
 for _name in ("token_logprob_rows", "token_logprob_gradient_"):
-    _library.impl(_name, _on_cuda(_name), "CUDA")
+    _triton = dispatch.triton_or(PLAIN[_name], "percbal_ops.linear.triton.logprob", _name)
+    _library.impl(_name, _triton, "CUDA")
 
 
 @torch.library.register_fake("percbal::tiled_weighted_cross_entropy_")

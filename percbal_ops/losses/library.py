@@ -79,23 +79,16 @@ def _on_cuda(name: str) -> Callable[..., Any]:
     return run
 
 
-def _segments_on_cuda(name: str) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        if dispatch.cuda_backend() == "reference":
-            return PLAIN_SEGMENTS[name](*args)
-        return getattr(importlib.import_module("percbal_ops.losses.triton.segments"), name)(*args)
-
-    return run
-
-
 for _name, _schema in SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
     _library.impl(_name, getattr(reference, _name), "CompositeExplicitAutograd")
     _library.impl(_name, _on_cuda(_name), "CUDA")
 for _name, _schema in SEGMENT_SCHEMAS.items():
     _library.define(_name + _schema, tags=torch.Tag.pt2_compliant_tag)
-    _library.impl(_name, PLAIN_SEGMENTS[_name], "CompositeExplicitAutograd")
-    _library.impl(_name, _segments_on_cuda(_name), "CUDA")
+    _plain = PLAIN_SEGMENTS[_name]
+    _library.impl(_name, _plain, "CompositeExplicitAutograd")
+    _triton = dispatch.triton_or(_plain, "percbal_ops.losses.triton.segments", _name)
+    _library.impl(_name, _triton, "CUDA")
 
 _library.define(EMPTY_CACHE)
 _library.impl("empty_cache", lambda: 0, "CompositeExplicitAutograd")

@@ -22,6 +22,7 @@ from percbal_ops.losses.triton.row_math import (
     log,
     row_begin,
     shares,
+    store_tile,
 )
 
 # exp of it is 0 in float64; 0 * -2000 is 0 where 0 * -inf would be NaN
@@ -171,9 +172,4 @@ def logprob_gradient_kernel(
     columns = start + tl.arange(0, BLOCK)
     if (y >= start) & (y < start + BLOCK):
         grad = tl.where(columns == y, a * tl.load(saved + 2) + b * tl.load(saved + 4), grad)
-    grad = (grad * slope * inverse).to(logits_ptr.dtype.element_ty)
-    if (start >= first) & (start + BLOCK <= last):
-        tl.store(logits_ptr + begin + columns, grad, eviction_policy="evict_first")
-    else:
-        inside = (columns >= first) & (columns < last)
-        tl.store(logits_ptr + begin + columns, grad, mask=inside, eviction_policy="evict_first")
+    store_tile(logits_ptr + begin, grad * slope * inverse, start, first, last, BLOCK)

@@ -118,6 +118,18 @@ def load_tile(row_ptr, start, first, last, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def store_tile(row_ptr, values, start, first, last, BLOCK: tl.constexpr):
+    """Columns [start, start + BLOCK) of a row that lives in [first, last), in its dtype."""
+    columns = start + tl.arange(0, BLOCK)
+    values = values.to(row_ptr.dtype.element_ty)
+    if (start >= first) & (start + BLOCK <= last):
+        tl.store(row_ptr + columns, values, eviction_policy="evict_first")
+    else:
+        inside = (columns >= first) & (columns < last)
+        tl.store(row_ptr + columns, values, mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
 def inner_tiles(first, last, BLOCK: tl.constexpr):
     """[lo, hi): the tiles within [first, last), whose loads need no mask. Those that are left begin
     at k * hi for k in range(some, end)."""
@@ -227,8 +239,4 @@ def gradient_tile(
         grad -= upstream * share * load_weights(weight_ptr, columns - first, inside, z)
     if (y >= start) & (y < start + BLOCK):
         grad = tl.where(columns == y, upstream * at_target, grad)
-    grad = (slope * grad).to(out_ptr.dtype.element_ty)
-    if (start >= first) & (start + BLOCK <= last):
-        tl.store(out_ptr + columns, grad, eviction_policy="evict_first")
-    else:
-        tl.store(out_ptr + columns, grad, mask=inside, eviction_policy="evict_first")
+    store_tile(out_ptr, slope * grad, start, first, last, BLOCK)
