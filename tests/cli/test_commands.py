@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from percbal.cli.main import main
+from percbal.cli.main import _parser, main
 from percbal.models.tiny import build_tiny_vlm
 from percbal.tasks import get_task
 
@@ -121,3 +122,29 @@ def test_an_error_of_our_own_is_a_sentence():
     status, said = run_failing(body)
     assert status == 2 and said.startswith("percbal diagnose: all 1 requests to")
     assert said.count("\n") == 1
+
+
+WHOLE = {"show": ["sudoku"], "make": ["sudoku", "--split", "test=1", "--out", "never"]}
+
+
+def _parts():
+    """(command, one of its own options, a part of it)."""
+    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for name, parser in commands.choices.items():
+        for parts in parser._actions:
+            if isinstance(parts, argparse._SubParsersAction):
+                assert parts.dest == "part"  # by which `main` knows them
+                own = [a.option_strings[-1] for a in parser._actions if a.option_strings]
+                yield from ((name, o, part) for o in own if o != "--help" for part in parts.choices)
+
+
+@pytest.mark.parametrize("command, option, part", [*_parts()])
+def test_an_option_before_the_name_of_a_part_is_refused(command, option, part, capsys):
+    """Where the part's own option, or nothing at all, would take its place."""
+    with pytest.raises(SystemExit) as exit_:
+        main([command, option, "5", part, *WHOLE[part]])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert said == (
+        f"percbal {command}: options of {part} stand after its name, got {option} before it\n"
+    )

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if rest and not trains:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
+        _check_order(argv, known)
         known.run(rest) if trains else known.run(known)
     except (ValueError, OSError) as error:
         print(f"percbal {known.command}: {error}", file=sys.stderr)
@@ -48,6 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(_report(known.command, error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_order(argv: Sequence[str], known: argparse.Namespace) -> None:
+    """ValueError for options before the name of a command's part: its own have replaced them."""
+    part = getattr(known, "part", None)
+    first = argv[argv.index(known.command) + 1] if part else None
+    if first != part:
+        raise ValueError(f"options of {part} stand after its name, got {first} before it")
 
 
 def _report(command: str, error: RuntimeError) -> int:
