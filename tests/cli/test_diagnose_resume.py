@@ -129,7 +129,9 @@ def test_a_full_disk_at_the_end_leaves_the_old_result_and_the_answers(
         patch.setattr(os, "fsync", full)
         diagnose(model, out)
     assert end.value.code == 2
-    assert f"percbal diagnose: {out}: No space left on device" in capsys.readouterr().err
+    assert (
+        f"percbal diagnose: cannot write {out}: No space left on device" in capsys.readouterr().err
+    )
     assert json.loads(out.read_text()) == before
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"out.json", "out.answers.jsonl"}

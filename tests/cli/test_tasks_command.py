@@ -187,7 +187,7 @@ def test_a_task_of_a_user_s_own_goes_by_its_path(tmp_path, monkeypatch, capsys):
         (["show", "chart", "--size", "4"], "task 'chart' has no option 'size'; its options: level"),
         (["show", "sudoku", "--level", "x"], "level must be one of easy, medium, hard, got 'x'"),
         (["show", "sudoku", "--n", "0"], "instances must be 1 or more, got 0"),
-        (["make", "sudoku", "--split", "dev=3", "--out", "x"], "split must be one of train"),
+        (["make", "sudoku", "--split", "dev=3", "--out", "x"], "the split of a task is one of"),
         (["make", "sudoku", "--split", "train", "--out", "x"], "--split takes NAME=ROWS"),
         (["make", "sudoku", "--split", "test=1,test=2", "--out", "x"], "each name once"),
         (["make", "sudoku", "--split", "test=1", "--out", "/dev/null"], "is there already"),

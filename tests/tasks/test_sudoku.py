@@ -111,5 +111,7 @@ def test_bad_options_are_named(options, message):
 
 
 def test_a_bad_split_is_named():
-    with pytest.raises(ValueError, match="split must be one of train, test, .*, got 'dev'"):
+    with pytest.raises(
+        ValueError, match="the split of a task is one of train, test, .*, got 'dev'"
+    ):
         get_task("sudoku").generate(0, "dev", 0)

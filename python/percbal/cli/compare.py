@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from percbal.cli.diagnose_output import check_out, write_whole
+from percbal.cli.diagnose_output import check_out, write_result
 
 SHOWN = 12  # flipped instances on the terminal; the JSON has all of them
 
@@ -42,7 +42,7 @@ def compare_files(args: argparse.Namespace) -> None:
         print(_flips(compared["accuracies"]), end="\n\n")
     if args.out is not None:
         base = {"file": str(first), "model": results[first]["model"]}
-        write_whole(args.out, {"version": 1, "base": base, "others": found})
+        write_result(args.out, {"version": 1, "base": base, "others": found})
 
 
 def _name(path: Path, result: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from percbal.cli.answer_options import (
 )
 from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
-from percbal.cli.diagnose_output import answers_kept, check_out, write_whole
+from percbal.cli.diagnose_output import answers_kept, check_out, write_result
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import add_task_options, options_of, task_of
@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             result, notes = _asked_elsewhere(args, source, others, **given)
         if args.out is not None:
-            write_whole(args.out, result.to_dict() | {"notes": notes})
+            write_result(args.out, result.to_dict() | {"notes": notes})
     if kept is not None:
         kept.remove()
     print("\n".join([result.summary(), *notes, "", result_text(result)]))

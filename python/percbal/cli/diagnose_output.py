@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from percbal.tasks.files import write_whole
+
 if TYPE_CHECKING:
     from percbal.evaluate.answer_file import AnswerFile
 
@@ -54,15 +56,16 @@ def files_of(model: str) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
-def write_whole(path: Path, value: Any) -> None:
-    """As JSON, whole or not at all. OSError that names the file."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
+def write_result(path: Path, value: Any) -> None:
+    """As JSON, whole or not at all, and on the disk before the answers beside it go.
+
+    OSError that names the file.
+    """
+
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8") as file:
             json.dump(value, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as problem:
-        partial.unlink(missing_ok=True)
-        raise OSError(f"{path}: {problem.strerror}") from None
+
+    write_whole(path, write)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from percbal.tasks import Task
-from percbal.tasks.base import SPLITS
+from percbal.tasks.splits import check_split
 
 
 def tried_task(make: Callable[[], Task], split: str, called: str) -> Task:
@@ -14,8 +14,7 @@ def tried_task(make: Callable[[], Task], split: str, called: str) -> Task:
     called: the options, as the user knows them. Raises ValueError for a value of a wrong type and
     for a split that no task has.
     """
-    if split not in SPLITS:
-        raise ValueError(f"the split of a task is one of {', '.join(SPLITS)}, got {split!r}")
+    check_split(split)
     try:
         task = make()
         task.generate(0, split, 0)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from percbal.tasks.files import write_whole
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write whole or not at all: a reader, or a later run, never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value))
-    os.replace(partial, path)
+    write_whole(path, lambda part: part.write_text(json.dumps(value)))
 
 
 def read_json(path: Path) -> Any:

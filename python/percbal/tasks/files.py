@@ -26,7 +26,7 @@ def make_directory(directory: Path) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file so that its name never stands for half of it. ValueError if that fails."""
+    """Write a file so that its name never stands for half of it. OSError that names it if not."""
     part = path.with_name(path.name + ".tmp")
     try:
         write(part)
@@ -34,4 +34,4 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise ValueError(f"cannot write {path}: {error.strerror or error}") from None
+        raise OSError(f"cannot write {path}: {error.strerror or error}") from None

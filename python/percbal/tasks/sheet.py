@@ -25,7 +25,7 @@ def save_preview(
 ) -> Path:
     """Write one PNG with the first ``n`` instances of a split.
 
-    ValueError if ``n`` is not positive or the file cannot be written.
+    ValueError if ``n`` is not positive, OSError if the file cannot be written.
     """
     check_count(n)
     target = Path(path)

@@ -21,7 +21,7 @@ SPLITS = {  # "train" is "train_sft" and "train_rl" together
 def check_split(split: str) -> None:
     """ValueError that names the splits."""
     if split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        raise ValueError(f"the split of a task is one of {', '.join(SPLITS)}, got {split!r}")
 
 
 def in_split(key: str, split: str) -> bool:
