@@ -1,5 +1,6 @@
 """Facts about charts: tables, pictures, arithmetic, and the reader of tables."""
 
+import operator
 import random
 import re
 
@@ -8,6 +9,7 @@ import pytest
 
 from percbal.responses.reading import Refusal
 from percbal.tasks import get_task
+from percbal.tasks.chart_aloud import ratio_text
 from percbal.tasks.chart_table import QUESTIONS, Question, Table
 from percbal.tasks.picture_task import LEVELS
 from percbal.tasks.read_table import read_table
@@ -59,10 +61,10 @@ def test_a_ratio_may_be_rounded_to_two_decimals():
 @pytest.mark.parametrize("verbosity", [0, 1, 2, 3])
 def test_every_equation_of_the_reasoning_holds(asked, verbosity):
     task = get_task("chart", question=asked, verbosity=verbosity)
-    compute = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "/": lambda a, b: a / b}
+    compute = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
     for i in range(40):
         text, answer = task.solve(task.problem("train", random.Random(i)), random.Random(i))
-        steps = re.findall(r"(-?\d+) ([-+/]) (-?\d+) = (-?[\d.]+)", text)
+        steps = re.findall(r"(-?\d+) ([-+*/]) (-?\d+) = (-?[\d.]+)", text)
         for a, sign, b, result in steps:
             assert float(result) == pytest.approx(compute[sign](int(a), int(b)), abs=0.005)
         for a, b, found in re.findall(r"(\d+) > (\d+) = (yes|no)", text):
@@ -70,6 +72,47 @@ def test_every_equation_of_the_reasoning_holds(asked, verbosity):
         assert text.endswith(f"so {answer}") and (steps or verbosity == 0)
         assert not steps or steps[-1][3] == answer
         assert (" check " in text) == (verbosity == 3)
+
+
+@pytest.mark.parametrize("ticks", [10, 30])
+@pytest.mark.parametrize("asked", QUESTIONS)
+def test_the_longest_reasoning_checks_every_reading_and_its_place(asked, ticks):
+    task = get_task("chart", question=asked, verbosity=3, ticks=ticks, step=1, kind="bar")
+    for i in range(40):
+        shown = task.problem("train", random.Random(i))
+        values = shown.values
+        text, answer = task.solve(shown, random.Random(i))
+        for label, number in values.items():
+            count, over = divmod(number, ticks)
+            low = number - over
+            read = f"{label} {number} ticks {count} {count} * {ticks} = {low} "
+            high = f"next {low + ticks} {low + ticks} - {ticks - over} = {number} "
+            high = high if low + ticks <= 100 else ""  # the next one is not drawn
+            assert read + (f"{low} + {over} = {number} {high}" if over else "") in text
+        order = re.findall(rf"order ((?:[A-Za-z]+ \d+ ?){{{len(values)}}})", text)[-1].split()
+        assert [*map(int, order[1::2])] == sorted(values.values())
+        assert dict(zip(order[::2], map(int, order[1::2]), strict=True)) == values
+        by_size = text.partition(" by size ")[2]
+        assert bool(by_size) == (asked != "ratio")
+        if asked == "difference":  # the gaps on the way, which add up to it
+            sums = re.findall(r"(\d+) \+ \d+ = (\d+)", by_size.rpartition(" - ")[0])
+            assert not sums or int(sums[-1][1]) in (abs(int(answer)), *values.values())
+
+
+def test_a_ratio_is_divided_digit_by_digit_and_halves_go_up():
+    task = get_task("chart", question="ratio", verbosity=3, step=1)
+    for a, b, said in ((1, 8, "0.13"), (3, 8, "0.38"), (40, 7, "5.71"), (5, 40, "0.13")):
+        text, answer = task.solve(
+            Table("bar", {"Mon": a, "Tue": b}, Question("ratio", "Mon", "Tue", 1)), random.Random(0)
+        )
+        assert answer == said and f"{a} / {b} = {said}" in text
+    assert (
+        "3 * 10 = 30 3 * 8 = 24 30 - 24 = 6"
+        in task.solve(
+            Table("bar", {"Mon": 3, "Tue": 8}, Question("ratio", "Mon", "Tue", 1)), random.Random(0)
+        )[0]
+    )
+    assert ratio_text(70, 35) == "2" and ratio_text(1999, 1000) == "2.00"
 
 
 @pytest.mark.parametrize("kind", ["bar", "line", "scatter"])

@@ -11,13 +11,9 @@ from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
 from percbal.tasks import base
+from percbal.tasks.chart_aloud import STYLES, number_text, ratio_text
 from percbal.tasks.chart_image import Look, render
-from percbal.tasks.chart_reasoning import (
-    STYLES,
-    answer_aloud,
-    number_text,
-    reasoning_words,
-)
+from percbal.tasks.chart_reasoning import answer_aloud, reasoning_words
 from percbal.tasks.chart_table import (
     KINDS,
     LABELS,
@@ -131,7 +127,8 @@ class Chart(PictureTask):
         return "; ".join(f"{label}: {number}" for label, number in problem.values.items())
 
     def solve(self, problem: Table, rng: random.Random) -> tuple[str, str]:
-        return answer_aloud(problem, self.verbosity, self.style.choose(rng))
+        ticks = range(0, self.top + 1, self.look.ticks)
+        return answer_aloud(problem, ticks, self.verbosity, self.style.choose(rng))
 
     def facts(self, problem: Table) -> dict[str, Any]:
         return {
@@ -188,7 +185,7 @@ class Chart(PictureTask):
         values = range(self.step, self.top + 1, self.step)
         numbers = [str(value) for value in values]
         results = [str(n) for n in range(-self.top, MOST_ROWS * self.top + 1)]
-        results += [number_text(a / b) for a in values for b in values]
+        results += [ratio_text(a, b) for a in values for b in values]
         found = [word for kind in KINDS for word in QUERY.format(kind=kind).split()]
         fields = {"a": labels, "b": labels, "above": numbers}
         found += Phrases(QUESTIONS).words(fields)

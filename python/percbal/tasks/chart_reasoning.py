@@ -1,100 +1,97 @@
-"""Answers a question about a table, step by step, and checks what it found."""
+"""Answers a question about a table, step by step, and checks what was read and what was found."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from percbal.tasks.chart_aloud import Aloud, Row, number_text, ratio_text
+from percbal.tasks.chart_checks import check_readings, divide, in_order, split
 from percbal.tasks.chart_table import Table
 from percbal.tasks.phrases import Phrases
 
-STYLES = {
-    "terse": Phrases(
-        {
-            "take": "{label} {number}",
-            "step": "{left} {sign} {right} = {result}",
-            "keep": "{what} {number}",
-            "rows": "left {rows}",
-            "check": "check",
-            "so": "so {number}",
-        }
-    ),
-    "plain": Phrases(
-        {
-            "take": "The value of {label} is {number}.",
-            "step": "{left} {sign} {right} = {result}.",
-            "keep": "The {what} so far is {number}.",
-            "rows": "Still to come: {rows}.",
-            "check": "Now once more from the other end.",
-            "so": "So the answer is {number}.",
-        }
-    ),
-    "thinking": Phrases(
-        {
-            "take": "Next is {label}, I see {number}.",
-            "step": "That makes {left} {sign} {right} = {result}.",
-            "keep": "I keep the {what} {number}.",
-            "rows": "I still have {rows}.",
-            "check": "Wait, let me check that backwards.",
-            "so": "Good, it is {number}.",
-        }
-    ),
-}
 
-
-def number_text(value: float) -> str:
-    """Whole numbers without a point, others to two decimals."""
-    return str(int(value)) if value == int(value) else f"{value:.2f}"
-
-
-def answer_aloud(table: Table, verbosity: int, style: Phrases) -> tuple[str, str]:
+def answer_aloud(table: Table, ticks: range, verbosity: int, style: Phrases) -> tuple[str, str]:
     """A chain of thought, and the answer.
 
     verbosity 0: the last step alone
     verbosity 1: every value that is used, and every step
     verbosity 2: also the values that are still to come, at every step
-    verbosity 3: also a check: all again in the reverse order
+    verbosity 3: also every reading by the ticks, its neighbour and its place among the others;
+        arithmetic digit by digit; all again from right to left; and once more from the order of
+        sizes, where that is another way to the answer
+
+    ticks: the numbers on the axis.
     """
-    worker = _Worker(table, verbosity, style)
+    worker = _Worker(table, Aloud(verbosity, style))
     values = list(table.values.items())
-    answer = worker.work(values)
-    if verbosity >= 3:
-        worker.say(3, "check")
-        if worker.work(values[::-1]) != answer:
+    if verbosity < 3:
+        answer = worker.work(values)
+    else:
+        check_readings(worker.aloud, values, ticks)
+        by_size = in_order(worker.aloud, values)
+        answer = worker.work(values)
+        worker.aloud.say(3, "check")
+        again = worker.work(values[::-1])
+        if not answer == again == worker.work_by_size(by_size, again):
             raise RuntimeError(f"the check of {table} failed")
-    worker.say(0, "so", number=answer)
-    return " ".join(worker.said), answer
+    worker.aloud.say(0, "so", number=answer)
+    return worker.aloud.text(), answer
 
 
 class _Worker:
     """Goes through a table and writes down what it does."""
 
-    def __init__(self, table: Table, verbosity: int, style: Phrases) -> None:
-        self.table, self.verbosity, self.style = table, verbosity, style
-        self.said: list[str] = []
+    def __init__(self, table: Table, aloud: Aloud) -> None:
+        self.table, self.aloud = table, aloud
 
-    def say(self, verbosity: int, step: str, **fields: str) -> None:
-        """Add a phrase, from a verbosity on."""
-        if self.verbosity >= verbosity:
-            self.said.append(self.style.say(step, **fields))
-
-    def work(self, values: list[tuple[str, int]]) -> str:
+    def work(self, values: list[Row]) -> str:
         asked = self.table.question.kind
         if asked in ("difference", "ratio"):
-            return self._of_two(values, "-" if asked == "difference" else "/")
+            return self._of_two(values, asked)
         if asked == "range":
             return self._range(values)
         return self._total(values, asked)
 
-    def _of_two(self, values: list[tuple[str, int]], sign: str) -> str:
+    def work_by_size(self, order: list[Row], known: str) -> str:
+        """The answer from the rows in their order; ``known`` where that is no other way to it."""
+        asked = self.table.question.kind
+        if asked == "ratio":
+            return known
+        self.aloud.say(3, "sizes")
+        if asked == "range":
+            return self._range([order[-1], order[0]])
+        if asked == "difference":
+            return self._climb(order)
+        if asked == "sum":
+            return self._total(order, asked)
+        above = self.table.question.above
+        last = next((i for i, row in enumerate(order[::-1]) if row[1] <= above), len(order) - 1)
+        return self._total(order[::-1][: last + 1], asked)  # no smaller one is above it
+
+    def _climb(self, order: list[Row]) -> str:
+        """From the smaller value to the larger one by way of those between them."""
+        question, values = self.table.question, self.table.values
+        low, high = sorted((values[question.a], values[question.b]))
+        steps = [number for _, number in order if low <= number <= high]
+        total = 0
+        for before, number in zip(steps, steps[1:], strict=False):
+            self.aloud.step(number, "-", before, number - before)
+            self.aloud.step(total, "+", number - before, total + number - before)
+            total += number - before
+        return self._minus(values[question.a], values[question.b])
+
+    def _of_two(self, values: list[Row], asked: str) -> str:
         question = self.table.question
         for label, number in values:
             if label in (question.a, question.b):
                 self._take(values, label, number)
         first, second = self.table.values[question.a], self.table.values[question.b]
-        result = number_text(first - second if sign == "-" else first / second)
-        return self._step(str(first), sign, str(second), result)
+        if asked == "difference":
+            return self._minus(first, second)
+        divide(self.aloud, first, second)
+        return self.aloud.step(first, "/", second, ratio_text(first, second))
 
-    def _total(self, values: list[tuple[str, int]], asked: str) -> str:
+    def _total(self, values: list[Row], asked: str) -> str:
         """The sum, or the count of those above, with what it is after every row."""
         total, above = 0, self.table.question.above
         for label, number in values:
@@ -103,28 +100,31 @@ class _Worker:
                 added = number
             else:
                 added = int(number > above)
-                self._step(str(number), ">", str(above), "yes" if added else "no", at=1)
+                self.aloud.step(number, ">", above, "yes" if added else "no", at=1)
+            split(self.aloud, total, "+", added)
+            self.aloud.step(total, "+", added, total + added, at=1)
             total += added
-            self._step(str(total - added), "+", str(added), str(total), at=1)
         return str(total)
 
-    def _range(self, values: list[tuple[str, int]]) -> str:
+    def _range(self, values: list[Row]) -> str:
         most = least = values[0][1]
         for label, number in values:
             self._take(values, label, number)
             most, least = max(most, number), min(least, number)
-            self.say(1, "keep", what="largest", number=str(most))
-            self.say(1, "keep", what="smallest", number=str(least))
-        return self._step(str(most), "-", str(least), str(most - least))
+            self.aloud.say(1, "keep", what="largest", number=most)
+            self.aloud.say(1, "keep", what="smallest", number=least)
+        return self._minus(most, least)
 
-    def _take(self, values: list[tuple[str, int]], label: str, number: int) -> None:
-        self.say(1, "take", label=label, number=str(number))
+    def _minus(self, first: int, second: int) -> str:
+        """A difference; from verbosity 3 on also back again."""
+        split(self.aloud, first, "-", second)
+        self.aloud.step(first - second, "+", second, first, at=3)
+        return self.aloud.step(first, "-", second, number_text(first - second))
+
+    def _take(self, values: list[Row], label: str, number: int) -> None:
+        self.aloud.say(1, "take", label=label, number=number)
         rest = values[values.index((label, number)) + 1 :]
-        self.say(2, "rows", rows=" ".join(f"{a} {b}" for a, b in rest) or "none")
-
-    def _step(self, left: str, sign: str, right: str, result: str, at: int = 0) -> str:
-        self.say(at, "step", left=left, sign=sign, right=right, result=result)
-        return result
+        self.aloud.rows(2, "rows", rest)
 
 
 def reasoning_words(
@@ -133,6 +133,6 @@ def reasoning_words(
     """Every word that `answer_aloud` can have. results: numbers that are computed."""
     labels, numbers = list(labels), list(numbers)
     found = [*numbers, *results]
-    fields = {"label": labels, "number": found, "left": found, "right": found, "result": found}
+    fields = {"label": labels, "number": found, "left": found, "right": found, "count": found}
     fields |= {"rows": [*labels, *numbers, "none"], "what": ["largest", "smallest"]}
-    return style.words({**fields, "sign": list("+-/>"), "result": [*found, "yes", "no"]})
+    return style.words({**fields, "sign": list("+-*/>"), "result": [*found, "yes", "no"]})
