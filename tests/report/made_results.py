@@ -101,6 +101,7 @@ def _record(task: Any, index: int, kind: str) -> dict[str, Any]:
             name: [[list(cell) for cell in row] for row in table]
             for name, table in task.marked(completion, made.truth).items()
         },
+        "wrong_parts": [[*part] for part in task.wrong_parts(completion, made.truth)],
         "further": [],
     }
 

@@ -73,6 +73,22 @@ def test_one_steps_through_failures_by_keys_buttons_and_filters(page):
     assert page.value(kind) == "right"
 
 
+MARKS = "[...document.querySelectorAll('.marks')].filter(m => m.checkVisibility()).length"
+
+
+def test_marks_are_on_the_picture_until_a_key_or_the_button_takes_them_off(page):
+    box = "(s => { const b = document.querySelector('article:not([hidden]) ' + s)"
+    box += ".getBoundingClientRect(); return [b.x, b.y, b.width, b.height].map(Math.round) })"
+    drawn, below = page.value(f"{box}('svg.marks')"), page.value(f"{box}('img')")
+    assert all(abs(a - b) <= 2 for a, b in zip(drawn, below, strict=True))
+    assert page.value(MARKS) == 1
+    page.press("m")
+    assert page.value(MARKS) == 0
+    assert page.value("document.getElementById('marks').getAttribute('aria-pressed')") == "false"
+    page.value("document.getElementById('marks').click()")
+    assert page.value(MARKS) == 1
+
+
 def test_an_address_with_a_hash_shows_that_instance(page, address):
     page.open("about:blank")
     page.open(address + "#i7")

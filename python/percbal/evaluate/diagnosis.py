@@ -10,9 +10,8 @@ from typing import Any
 
 from percbal.evaluate.accuracies import Accuracy, measured, pass_at_k
 from percbal.evaluate.difficulty import curves
-from percbal.evaluate.errors import ERRORS, RIGHT
 from percbal.evaluate.intervals import Interval
-from percbal.evaluate.names import VERSION
+from percbal.evaluate.names import ERRORS, RIGHT, VERSION
 from percbal.evaluate.questions import IMAGE, TEXT, TOLD
 from percbal.evaluate.records import Record, Trial
 

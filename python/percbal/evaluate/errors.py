@@ -5,15 +5,12 @@ docs/diagnose.md states the rule.
 
 from __future__ import annotations
 
+from percbal.evaluate.names import BOTH, FORMAT, PERCEPTION, REASONING, RIGHT, UNCLEAR
 from percbal.tasks.base import Score, find_spans
-
-RIGHT, PERCEPTION, REASONING, BOTH = "right", "perception", "reasoning", "both"
-FORMAT, UNCLEAR = "format", "unclear"
-ERRORS = (RIGHT, PERCEPTION, REASONING, BOTH, FORMAT, UNCLEAR)
 
 
 def error_of(text: str, seen: Score, told: bool | None) -> str:
-    """The one of `ERRORS` that a response from the image has.
+    """The one of `percbal.evaluate.names.ERRORS` that a response from the image has.
 
     text, seen: the response in the default tags, and its score.
     told: whether the answer was right when the response began with the true perception; None where

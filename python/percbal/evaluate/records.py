@@ -10,7 +10,7 @@ from percbal.evaluate.errors import error_of
 from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import IMAGE, TEXT, TOLD, Question
 from percbal.responses.asking import Asking
-from percbal.tasks.base import Score, Table
+from percbal.tasks.base import Score, Table, WrongPart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,14 @@ class Trial:
     a_r_text: bool | None
     perception_f1: float
     reasoning: bool | None  # right for what it says it perceived; None where nobody can tell
-    error: str  # one of `percbal.evaluate.errors.ERRORS`
+    error: str  # one of `percbal.evaluate.names.ERRORS`
     parsed: bool
     reason: str  # why the completion from the image could not be read, if so
     cut: bool  # it ended at the limit of tokens, not by itself
     cut_reasoned: bool  # so did the second
     cut_text: bool  # and the third
     marked: dict[str, Table]  # what it saw and answered, part by part: (text, is it right)
+    wrong_parts: list[WrongPart]  # of the picture, that it saw wrong; empty where nobody can tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
     scores: dict[str, Score] = {way: judge.score(text, truth) for way, text in read.items()}
     seen = scores[IMAGE]
     right = {way: score.answer is True for way, score in scores.items()}
-    marked = getattr(judge, "marked", None)
+    marked, wrong_parts = (getattr(judge, name, None) for name in ("marked", "wrong_parts"))
     return {
         "completion": texts[IMAGE],
         "reasoned": texts.get(TOLD),
@@ -102,6 +103,7 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
         "cut_reasoned": TOLD in answers and answers[TOLD].cut,
         "cut_text": TEXT in answers and answers[TEXT].cut,
         "marked": {} if marked is None else marked(read[IMAGE], truth),
+        "wrong_parts": [] if wrong_parts is None else wrong_parts(read[IMAGE], truth),
     }
 
 

@@ -6,22 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from percbal.evaluate.diagnosis import Diagnosis
-
-MEANINGS = {
-    "a": "right answers from the image",
-    "a_p": "right perceptions",
-    "a_r": "right answers after the true perception",
-    "a_r_text": "right answers from the true perception as text, without the image",
-    "reasoning": "answers right for what the response says it perceived",
-    "perception_f1": "share of the perception's parts that are right",
-    "a_p_exact": "probability of the true perception, word for word",
-}
+from percbal.evaluate.names import MEANING
 
 
 def result_text(result: Diagnosis) -> str:
     """The accuracies, the errors, and the accuracies by difficulty."""
     rows = [
-        [name, *cells(accuracy._asdict()), str(accuracy.n), MEANINGS[name]]
+        [name, *cells(accuracy._asdict()), str(accuracy.n), MEANING[name]]
         for name, accuracy in result.accuracies.items()
     ]
     parts = [table([["", "value", "95% interval", "n", ""], *rows])]
@@ -40,7 +31,7 @@ def result_text(result: Diagnosis) -> str:
 
 
 def _by_difficulty(field: dict[str, Any]) -> str:
-    names = [name for name in MEANINGS if name in field["values"][0]["accuracies"]]
+    names = [name for name in MEANING if name in field["values"][0]["accuracies"]]
     rows = [
         [value["label"], str(value["n"])]
         + [" ".join(cells(value["accuracies"].get(name, {}))) for name in names]

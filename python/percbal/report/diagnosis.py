@@ -13,24 +13,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from percbal.evaluate.comparison import compare
+from percbal.evaluate.names import MEANING
 from percbal.report.downloads import LONGEST, address, figures_json, instances_csv
 from percbal.report.drawings import flow_drawing, panels, percent
 from percbal.report.findings import KINDS, flow, told, verdict
 from percbal.report.gallery import gallery
+from percbal.report.marks import KINDS as MARKS
 from percbal.report.results import Result, read_result
 
 METRICS = ("a", "a_p", "a_r")
 MOST = 60  # instances that are shown one by one
 BUDGET = 8_000_000  # bytes of a page
-MEANING = {
-    "a": "right, from the picture",
-    "a_p": "sees right",
-    "a_r": "right, told what is shown",
-    "a_r_text": "right from p* as text, without the picture",
-    "reasoning": "reasons right from what it says it saw",
-    "a_p_exact": "probability of the right perception",
-    "perception_f1": "share of the parts that it sees right",
-}
 
 
 def write_page(
@@ -110,7 +103,7 @@ def _render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(KINDS=KINDS, MEANING=MEANING, percent=percent)
+    environment.globals.update(KINDS=KINDS, MARKS=MARKS, MEANING=MEANING, percent=percent)
     return environment.get_template(template).render(
         style=Markup(style),
         script=Markup(script),

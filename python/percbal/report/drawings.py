@@ -143,11 +143,11 @@ def panel(name: str, levels: Sequence[tuple[str, int, Mapping[str, Any]]]) -> di
 
 
 def panels(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Over every field of difficulty, and pass@k over k."""
+    """Over every field of difficulty that has several values, and pass@k over k."""
     found = [
         panel(field["name"], [(v["label"], v["n"], v["accuracies"]) for v in field["values"]])
         for field in data["difficulty"]
-        if field["values"]
+        if len(field["values"]) > 1
     ]
     ks = list(dict.fromkeys(k for by_k in data["pass_at_k"].values() for k in by_k))
     if ks:

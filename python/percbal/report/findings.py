@@ -10,7 +10,7 @@ from percbal.evaluate.intervals import wilson_interval
 from percbal.report.results import Result
 
 RIGHT, WRONG, UNREADABLE = "right", "wrong", "unreadable"
-KINDS = {  # of an answer -> its short name, and what it means
+KINDS = {  # of an answer, errors first -> its short name, and what it means
     "perception": ("misread", "a wrong perception and a right reasoning"),
     "reasoning": ("misreasoned", "a right perception and a wrong reasoning"),
     "both": ("both wrong", "a wrong perception and a wrong reasoning"),
@@ -74,8 +74,9 @@ def told(result: Result) -> str:
         return f"Told what the picture shows, it does better: {does}."
     if a_r["high"] < a["low"]:
         return f"Told what the picture shows, it does worse: {does}."
-    does = f"{_percent(a_r['value'])} of its answers are right, and {_percent(a['value'])} if not"
-    return f"Told what the picture shows, {does}: these intervals overlap."
+    does = f"{_percent(a_r['value'])} of its answers are right then, {_percent(a['value'])} if not"
+    begins = "Told what the picture shows, it does not clearly do better"
+    return f"{begins}: {does}, and the 95% intervals overlap."
 
 
 def seen(trial: Mapping[str, Any]) -> str:

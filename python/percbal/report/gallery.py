@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from itertools import islice, zip_longest
 from typing import Any
 
+from percbal.report.findings import KINDS
+from percbal.report.marks import marks
 from percbal.report.pictures import pictures
-from percbal.report.results import ERRORS, Result
+from percbal.report.results import Result
 
 LONGEST = 4000  # characters of a text
 MOST_PARTS = 400  # of a table of parts
@@ -19,23 +21,23 @@ TEXTS = {
 
 
 def chosen(result: Result, most: int) -> list[Mapping[str, Any]]:
-    """Up to ``most`` records, in turn one of each error in the order of ``ERRORS``, each error's
+    """Up to ``most`` records, in turn one of each error in the order of ``KINDS``, each error's
     in the order of the file; then sorted by error."""
-    by_error = {
-        error: [r for r in result.data["records"] if r["error"] == error] for error in ERRORS
-    }
+    by_error = {e: [r for r in result.data["records"] if r["error"] == e] for e in KINDS}
     turns = (record for turn in zip_longest(*by_error.values()) for record in turn if record)
-    return sorted(islice(turns, most), key=lambda record: ERRORS.index(record["error"]))
+    return sorted(islice(turns, most), key=lambda record: [*KINDS].index(record["error"]))
 
 
 def gallery(result: Result, most: int, dataset: str | None) -> dict[str, Any]:
-    """Items, the number of each error among them, and a sentence about missing pictures."""
+    """Items, the number of each error among them, a sentence about missing pictures, and whether
+    any picture is marked."""
     records = chosen(result, most)
-    urls, missing = pictures(result, records, dataset)
+    shown, missing = pictures(result, records, dataset)
     items = [
         {
             **record,
-            "url": urls.get(record["index"]),
+            "picture": shown.get(record["index"]),
+            "marks": marks(record.get("wrong_parts", []), shown.get(record["index"])),
             "texts": [(title, _cut(record[key])) for key, title in TEXTS.items() if record[key]],
             "tables": {name: _few(table) for name, table in record["marked"].items()},
             "query": _cut(record["query"]),
@@ -44,8 +46,9 @@ def gallery(result: Result, most: int, dataset: str | None) -> dict[str, Any]:
         }
         for record in records
     ]
-    shown = {error: sum(record["error"] == error for record in records) for error in ERRORS}
-    return {"items": items, "shown": shown, "missing": missing}
+    counts = {error: sum(record["error"] == error for record in records) for error in KINDS}
+    marked = any(item["marks"]["drawn"] for item in items)
+    return {"items": items, "shown": counts, "missing": missing, "marked": marked}
 
 
 def _cut(text: str) -> str:

@@ -6,20 +6,30 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from percbal.tasks import TASKS, get_task
+from percbal.tasks import TASKS, Instance, get_task
+from percbal.tasks.base import Place
 
 if TYPE_CHECKING:
     from percbal.report.results import Result
 
 Record = Mapping[str, Any]
+Places = Mapping[str, Place]
 
 BUDGET = 3_000_000  # characters of all pictures of a page
 SIDE = 448  # pixels of the longer side
 PNG_BYTES = 60_000  # a larger one is written as JPEG
+
+
+class Shown(NamedTuple):
+    """A picture: its address, its height over its width, and where its parts are, by name."""
+
+    url: str
+    tall: float
+    places: Places
 
 
 def png_url(image: Image.Image) -> str:
@@ -43,8 +53,8 @@ def small_url(image: Image.Image) -> str:
 
 def pictures(
     result: Result, records: Sequence[Record], dataset: str | None
-) -> tuple[dict[int, str], str]:
-    """Index -> address of the picture, and a sentence about those that are missing.
+) -> tuple[dict[int, Shown], str]:
+    """Index -> the picture, and a sentence about those that are missing.
 
     dataset: where the data set is now; else a task's own pictures, or those of a data set at a
         path of this machine. A result is not trusted: it names no code and no address.
@@ -53,22 +63,26 @@ def pictures(
         opened = _opener(result, dataset)
     except Exception as problem:  # the source is described by a file that others wrote
         return {}, f"There are no pictures: {problem}."
-    found: dict[int, str] = {}
+    found: dict[int, Shown] = {}
     missing, room = "", BUDGET
     for record in records:
         try:
-            url = small_url(opened(record))
+            image, places = opened(record)
+            url = small_url(image)
         except Exception as problem:  # likewise
             missing = missing or f"Some pictures are missing; {record['place']}: {problem}."
             continue
         if len(url) > room:
             return found, f"Pictures end after {len(found)}: {BUDGET} characters are their limit."
-        found[record["index"]] = url
+        found[record["index"]] = Shown(url, image.height / image.width, places)
         room -= len(url)
     return found, missing
 
 
-def _opener(result: Result, dataset: str | None) -> Callable[[Record], Image.Image]:
+Opener = Callable[[Record], tuple[Image.Image, Places]]
+
+
+def _opener(result: Result, dataset: str | None) -> Opener:
     source = result.data["source"]
     if dataset is None and "task" in source:
         return _of_task(result, source["task"], source.get("options") or {})
@@ -80,31 +94,32 @@ def _opener(result: Result, dataset: str | None) -> Callable[[Record], Image.Ima
     return _of_dataset(named, result.data["split"])
 
 
-def _of_task(result: Result, name: Any, options: Any) -> Callable[[Record], Image.Image]:
+def _of_task(result: Result, name: Any, options: Any) -> Opener:
     if name not in TASKS:  # "module:Class" would be imported
         raise ValueError(f"the task {name!r} is none of percbal's own")
     task = get_task(name, **options)
+    places: Callable[[Instance], Places] = getattr(task, "places", lambda _: {})
 
-    def opened(record: Record) -> Image.Image:
+    def opened(record: Record) -> tuple[Image.Image, Places]:
         made = task.generate(record["index"], result.data["split"], result.data["seed"])
         if made.perception != record["perception"]:
             raise ValueError("the task makes another picture now than when this was measured")
-        return made.image
+        return made.image, places(made)
 
     return opened
 
 
-def _of_dataset(name: str, split: str) -> Callable[[Record], Image.Image]:
+def _of_dataset(name: str, split: str) -> Opener:
     from percbal.data.reading import read_dataset
     from percbal.data.rows import images_of, row_name
 
     data = read_dataset(name, split, completions=None, on_bad_row="skip")
 
-    def opened(record: Record) -> Image.Image:
+    def opened(record: Record) -> tuple[Image.Image, Places]:
         row = data[record["index"]]
         place = row_name(row, f"row {record['index'] + 1}")
         if Path(place).name != Path(record["place"]).name:  # the folder may have moved
             raise ValueError("the data set has another row there now")
-        return images_of(row)[0]
+        return images_of(row)[0], {}
 
     return opened

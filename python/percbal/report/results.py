@@ -10,11 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from percbal.evaluate.names import VERSION
+from percbal.evaluate.names import ERRORS, VERSION
 
-ERRORS = ("perception", "reasoning", "both", "format", "unclear", "right")
 TEXT = (str, type(None))
 TRUTH = (bool, type(None))
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """The shape of what older results lack."""
+
+    shape: Any
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,12 @@ def _accuracy(value: Any) -> bool:
     return all(map(_share, parts)) or parts == [None] * 3
 
 
+def _wrong_part(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+        return False
+    return value[1] != value[2] and all(isinstance(each, TEXT) for each in value[1:])
+
+
 def _part(value: Any) -> bool:
     return isinstance(value, list) and [type(each) for each in value] == [str, bool]
 
@@ -73,6 +85,7 @@ TRIAL = {
     "cut_reasoned": bool,
     "cut_text": bool,
     "marked": Each([[_part]]),
+    "wrong_parts": Maybe([_wrong_part]),
 }
 RECORD = {
     **TRIAL,
@@ -158,10 +171,15 @@ def _problem(value: Any, shape: Any, where: str) -> str:
     elif isinstance(shape, dict):
         if not isinstance(value, dict):
             return f"{where or 'it'} is no object"
-        missing = [name for name in shape if name not in value]
+        wanted = {
+            name: of.shape if isinstance(of, Maybe) else of
+            for name, of in shape.items()
+            if name in value or not isinstance(of, Maybe)
+        }
+        missing = [name for name in wanted if name not in value]
         if missing:
             return f"{where or 'it'} has no {missing[0]}"
-        pairs = [(f"{where}.{name}".lstrip("."), value[name], shape[name]) for name in shape]
+        pairs = [(f"{where}.{name}".lstrip("."), value[name], of) for name, of in wanted.items()]
     elif isinstance(shape, list):
         if not isinstance(value, list):
             return f"{where} is no list"

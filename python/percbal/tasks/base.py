@@ -23,6 +23,11 @@ SPAN_TAGS = DEFAULT_TAGS.pairs()
 TAG_WORDS = DEFAULT_TAGS.words()
 
 Table = list[list[tuple[str, bool]]]  # rows of (text, is it right)
+Place = tuple[tuple[float, float], ...]
+"""Points in shares of a picture's width and height, from its left upper corner: one is a point, two
+are a line, more an outline."""
+WrongPart = tuple[str, str | None, str | None]
+"""Its name, what the picture shows there, and what was seen; None for nothing."""
 
 
 def tagged(name: str, text: str) -> str:

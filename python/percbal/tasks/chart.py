@@ -12,7 +12,7 @@ from PIL.Image import Image
 from percbal.responses.reading import Refusal
 from percbal.tasks import base
 from percbal.tasks.chart_aloud import STYLES, number_text, ratio_text
-from percbal.tasks.chart_image import Look, render
+from percbal.tasks.chart_image import Look, points, render
 from percbal.tasks.chart_reasoning import answer_aloud, reasoning_words
 from percbal.tasks.chart_table import (
     KINDS,
@@ -170,14 +170,23 @@ class Chart(PictureTask):
         """A row for each label that was seen, and for each that was not; the answer."""
         true, tables = self.problem_in(truth), {}
         if isinstance(seen, dict):
-            rows = [(label, seen.get(label)) for label in {**true, **seen}]
+            rows, shown = [(label, seen.get(label)) for label in {**true, **seen}], self.parts(seen)
             tables["perceived"] = [
-                [(label, label in true), (str(number), number == true.get(label))]
+                [(label, label in true), (shown.get(label, ""), number == true.get(label))]
                 for label, number in rows
             ]
         if isinstance(said, float):
             tables["answer"] = [[(number_text(said), self.right(said, true, truth))]]
         return tables
+
+    def parts(self, seen: dict[str, float]) -> dict[str, str]:
+        return {label: f"{number:g}" for label, number in seen.items()}
+
+    def places(self, instance: base.Instance) -> dict[str, base.Place]:
+        """The end of each bar, or the point of each value."""
+        truth = instance.truth
+        table = Table(truth["kind"], truth["values"], Question(**truth["question"]))
+        return {label.casefold(): (at,) for label, at in points(table, self.top).items()}
 
     def words(self) -> list[str]:
         xs = [str(x) for x in range(1, LARGEST_X + 1)]

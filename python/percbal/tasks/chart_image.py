@@ -56,7 +56,7 @@ def render(table: Table, top: int, look: Look, rng: random.Random) -> Image.Imag
 
     figure = Figure(figsize=(look.pixels / DPI,) * 2, dpi=DPI)
     canvas = FigureCanvasAgg(figure)
-    xs = _places(table)
+    xs = _across(table)
     color, family = rng.choice(COLORS), rng.choice(FAMILIES)
     _frame(figure, table, xs, top, look, family)
     ys = [_height(number, top) for number in table.values.values()]
@@ -66,7 +66,13 @@ def render(table: Table, top: int, look: Look, rng: random.Random) -> Image.Imag
     return with_noise(Image.fromarray(pixels), look.noise, rng)
 
 
-def _places(table: Table) -> list[float]:
+def points(table: Table, top: int) -> dict[str, tuple[float, float]]:
+    """Label -> where its value is marked, in shares of the picture from its left upper corner."""
+    rows = zip(_across(table), table.values.items(), strict=True)
+    return {label: (x, 1 - _height(number, top)) for x, (label, number) in rows}
+
+
+def _across(table: Table) -> list[float]:
     """Where the labels stand from left to right: a scatter plot's at their numbers."""
     n = len(table.values)
     shares = [(i + 0.5) / n for i in range(n)]

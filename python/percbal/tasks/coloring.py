@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import Table
+from percbal.tasks.base import Instance, Place, Table
 from percbal.tasks.coloring_graph import (
     Edges,
     chromatic_number,
@@ -19,7 +19,7 @@ from percbal.tasks.coloring_graph import (
     random_graph,
     symmetry_key,
 )
-from percbal.tasks.coloring_image import Look, fits, render
+from percbal.tasks.coloring_image import Look, between, fits, render, standing
 from percbal.tasks.coloring_reasoning import (
     COLORS,
     STYLES,
@@ -27,6 +27,7 @@ from percbal.tasks.coloring_reasoning import (
     reasoning_words,
 )
 from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.parts import color_table, edge_parts, edge_table
 from percbal.tasks.phrases import Styles, list_words
 from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.pictures import FONTS
@@ -201,16 +202,19 @@ class Coloring(PictureTask):
         marked where a true edge joins it with its own."""
         edges, tables = self.problem_in(truth), {}
         if isinstance(seen, frozenset):
-            shown = [(f"{a}-{b}", (a, b) in edges) for a, b in sorted(seen)]
-            missed = [(f"no {a}-{b}", False) for a, b in sorted(edges - seen)]
-            tables["perceived"] = [[part] for part in shown + missed]
+            tables["perceived"] = edge_table(seen, edges)
         if isinstance(said, dict):
-            clash = {v for edge in edges for v in edge if len({said.get(e) for e in edge}) == 1}
-            tables["answer"] = [
-                [(f"{v}={color}", v not in clash and v < truth["v"])]
-                for v, color in sorted(said.items())
-            ]
+            tables["answer"] = color_table(said, edges, truth["v"])
         return tables
+
+    def parts(self, seen: Edges) -> dict[str, str]:
+        return edge_parts(seen)
+
+    def places(self, instance: Instance) -> dict[str, Place]:
+        """Between any two vertices, joined or not."""
+        n, rng = instance.truth["v"], self.look_of(instance.truth)
+        found = standing(n, self.problem_in(instance.truth), self.look, rng)
+        return {f"{a}-{b}": between(found, a, b, self.look) for b in range(n) for a in range(b)}
 
     def words(self) -> list[str]:
         n = self.vertices[1]

@@ -12,10 +12,12 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from percbal.tasks.base import Place
 from percbal.tasks.coloring_graph import Edge
 from percbal.tasks.pictures import check_look, digit_font, with_noise
 
@@ -68,17 +70,38 @@ def fits(vertices: int, pixels: int, radius: int) -> bool:
 
 def render(vertices: int, edges: Collection[Edge], look: Look, rng: random.Random) -> Image.Image:
     """A grey ("L") picture of the graph."""
-    pixels = rng.randint(*look.pixels)
-    radius = look.radius(pixels)
-    pairs = np.array(sorted(edges), dtype=int).reshape(-1, 2)
-    places = layout(vertices, pairs, pixels, look, rng)
+    pixels, pairs, places = standing(vertices, edges, look, rng)
     large = Image.new("L", (pixels * OVERSAMPLING,) * 2, PAPER)
     draw = ImageDraw.Draw(large)
     for a, b in pairs:
         ends = [*(places[a] * OVERSAMPLING), *(places[b] * OVERSAMPLING)]
         draw.line(ends, fill=INK, width=OVERSAMPLING * (1 + pixels // 300))
-    _draw_vertices(draw, places, radius, look, rng)
+    _draw_vertices(draw, places, look.radius(pixels), look, rng)
     return with_noise(large.reduce(OVERSAMPLING), look.noise, rng)
+
+
+class Standing(NamedTuple):
+    """pixels: width and height. pairs: (edges, 2) vertices. places: of the vertices."""
+
+    pixels: int
+    pairs: np.ndarray
+    places: Points
+
+
+def standing(vertices: int, edges: Collection[Edge], look: Look, rng: random.Random) -> Standing:
+    """Where the vertices of a picture are, the first that it draws by chance."""
+    pixels = rng.randint(*look.pixels)
+    pairs = np.array(sorted(edges), dtype=int).reshape(-1, 2)
+    return Standing(pixels, pairs, layout(vertices, pairs, pixels, look, rng))
+
+
+def between(found: Standing, a: int, b: int, look: Look) -> Place:
+    """The line that joins two vertices, from rim to rim."""
+    start, end = found.places[a], found.places[b]
+    along = (end - start) / np.linalg.norm(end - start)
+    rim = along * look.reach(look.radius(found.pixels))
+    ends = ((start + rim) / found.pixels).tolist(), ((end - rim) / found.pixels).tolist()
+    return tuple((x, y) for x, y in ends)
 
 
 def layout(vertices: int, pairs: np.ndarray, pixels: int, look: Look, rng: random.Random) -> Points:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from percbal.responses.reading import Refusal
 from percbal.responses.spans import find_spans
-from percbal.tasks.base import Score
+from percbal.tasks.base import Score, WrongPart
 
 Reader = Callable[[str], Any]  # what a span's text says, or a Refusal
 
@@ -45,3 +45,9 @@ def judge(
         parsed=spans.complete and not refused,
         reason="; ".join([*spans.problems, *refused]),
     )
+
+
+def wrong_parts(seen: Mapping[str, str], true: Mapping[str, str]) -> list[WrongPart]:
+    """Of parts by their names: those that differ in the order of the true ones, then the others."""
+    names = [name for name in {**true, **seen} if seen.get(name) != true.get(name)]
+    return [(name, true.get(name), seen.get(name)) for name in names]

@@ -14,8 +14,17 @@ from typing import Any, ClassVar
 from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import TAG_WORDS, Instance, Score, Table, find_spans, tagged
-from percbal.tasks.judging import judge
+from percbal.tasks.base import (
+    TAG_WORDS,
+    Instance,
+    Place,
+    Score,
+    Table,
+    WrongPart,
+    find_spans,
+    tagged,
+)
+from percbal.tasks.judging import judge, wrong_parts
 from percbal.tasks.splits import check_split
 
 LEVELS = ("easy", "medium", "hard")
@@ -94,6 +103,14 @@ class PictureTask(ABC):
             tables["answer"] = [[(str(said), self.right(said, true, truth) is True)]]
         return tables
 
+    def parts(self, seen: Any) -> dict[str, str]:
+        """What a perceived problem shows, part by part, by the part's name: here, nothing."""
+        return {}
+
+    def places(self, instance: Instance) -> dict[str, Place]:
+        """Where in its picture each part is, or would be, that `parts` can name."""
+        return {}
+
     def difficulty(self, truth: dict[str, Any]) -> dict[str, float | int | str]:
         """What makes an instance hard, by name: a diagnosis shows the accuracies by each."""
         return {}
@@ -105,6 +122,11 @@ class PictureTask(ABC):
     def stream(self, split: str, seed: int, index: int) -> str:
         """What the instance's random numbers are drawn from."""
         return f"{self.name} {split} {seed} {index}"
+
+    def look_of(self, truth: dict[str, Any]) -> random.Random:
+        """What the picture of an instance is drawn with, anew."""
+        stream = self.stream(truth["split"], truth["seed"], truth["index"])
+        return random.Random(f"look {stream}")
 
     def generate(self, index: int, split: str, seed: int) -> Instance:
         """The instance at ``index``: a function of the arguments and the options.
@@ -119,7 +141,7 @@ class PictureTask(ABC):
         made = Instance(
             task=self.name,
             index=index,
-            image=self.draw(problem, random.Random(f"look {stream}")),
+            image=self.draw(problem, self.look_of(truth)),
             query=self.query(problem),
             perception=self.write(problem),
             reasoning=reasoning,
@@ -148,6 +170,14 @@ class PictureTask(ABC):
         seen = None if spans.perception is None else self.perceived(spans.perception, truth)
         said = None if spans.answer is None else self.said(spans.answer, truth)
         return self.tables(seen, said, truth)
+
+    def wrong_parts(self, completion: str, truth: dict[str, Any]) -> list[WrongPart]:
+        """The parts of the picture that were seen wrong; none where nothing can be read."""
+        text = find_spans(completion).perception
+        seen = None if text is None else self.perceived(text, truth)
+        if seen is None or isinstance(seen, Refusal):
+            return []
+        return wrong_parts(self.parts(seen), self.parts(self.problem_in(truth)))
 
     def oracle_prefix(self, instance: Instance) -> str:
         """The right perception between its tags, for a model to reason on from."""

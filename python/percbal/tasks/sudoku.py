@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import Table
+from percbal.tasks.base import Instance, Place, Table
 from percbal.tasks.options import as_pair, one_of
+from percbal.tasks.parts import clue_parts, grid_table
 from percbal.tasks.phrases import Styles, list_words
 from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.pictures import FONTS
@@ -24,7 +25,7 @@ from percbal.tasks.sudoku_grid import (
     is_solution,
     share_right,
 )
-from percbal.tasks.sudoku_image import Look, render
+from percbal.tasks.sudoku_image import Look, corner, render
 from percbal.tasks.sudoku_reasoning import (
     KEYWORDS,
     STYLES,
@@ -211,13 +212,25 @@ class Sudoku(PictureTask):
         """The perceived grid against the clues, the answer against the solution."""
         sides = (("perceived", seen, truth["clues"]), ("answer", said, truth["solution"]))
         return {
-            name: [
-                [(str(d or ""), d == r) for d, r in zip(row, right, strict=True)]
-                for row, right in zip(by_row(grid), rows, strict=True)
-            ]
-            for name, grid, rows in sides
+            name: grid_table(grid, [digit for row in right for digit in row])
+            for name, grid, right in sides
             if isinstance(grid, list)
         }
+
+    def parts(self, seen: Grid) -> dict[str, str]:
+        return clue_parts(seen)
+
+    def places(self, instance: Instance) -> dict[str, Place]:
+        """Every cell's square."""
+        cell, whole = self.look.cell_size(self.size), self.look.pixels
+        left, top = corner(self.size, self.look, self.look_of(instance.truth))
+        found: dict[str, Place] = {}
+        for index, name in enumerate(cell_names(self.size)):
+            row, column = divmod(index, self.size)
+            x, y = (left + column * cell) / whole, (top + row * cell) / whole
+            far_x, far_y = x + cell / whole, y + cell / whole
+            found[name] = (x, y), (far_x, y), (far_x, far_y), (x, far_y)
+        return found
 
     def words(self) -> list[str]:
         digits = [str(digit) for digit in range(1, self.size + 1)]

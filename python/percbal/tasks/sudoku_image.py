@@ -57,9 +57,7 @@ def render(grid: Sequence[int], size: int, look: Look, rng: random.Random) -> Im
     """A grey ("L") picture of the grid, pixels x pixels pixels."""
     cell = look.cell_size(size)
     image = Image.new("L", (look.pixels, look.pixels), PAPER)
-    margin = (look.pixels - cell * size) // 2
-    left = margin + rng.randint(-look.grid_shift, look.grid_shift)
-    top = margin + rng.randint(-look.grid_shift, look.grid_shift)
+    left, top = corner(size, look, rng)
     _draw_lines(image, size, cell, left, top)
     for index, digit in enumerate(grid):
         if not digit:
@@ -74,6 +72,13 @@ def render(grid: Sequence[int], size: int, look: Look, rng: random.Random) -> Im
         y += rng.randint(-look.cell_jitter, look.cell_jitter)
         image.paste(INK, (x, y), glyph)
     return with_noise(image, look.noise, rng)
+
+
+def corner(size: int, look: Look, rng: random.Random) -> tuple[int, int]:
+    """The grid's left upper corner in pixels, the first that a picture draws by chance."""
+    margin = (look.pixels - look.cell_size(size) * size) // 2
+    left = margin + rng.randint(-look.grid_shift, look.grid_shift)
+    return left, margin + rng.randint(-look.grid_shift, look.grid_shift)
 
 
 def _draw_lines(image: Image.Image, size: int, cell: int, left: int, top: int) -> None:

@@ -69,10 +69,18 @@ if (find("gallery")) {
   find("previous").addEventListener("click", () => step(-1));
   find("next").addEventListener("click", () => step(1));
   addEventListener("hashchange", fromHash);
+  const marks = find("marks");  // missing where no picture has any
+  function toggleMarks() {
+    const off = root.dataset.marks !== "off";
+    root.dataset.marks = off ? "off" : "on";
+    marks.setAttribute("aria-pressed", String(!off));
+  }
+  if (marks) marks.addEventListener("click", toggleMarks);
   addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (event.key === "ArrowLeft") step(-1);
     else if (event.key === "ArrowRight") step(1);
+    else if (event.key === "m" && marks) toggleMarks();
   });
   find("filters").hidden = find("steps").hidden = false;
   if (!fromHash()) show(articles.find(fits) || null, false);

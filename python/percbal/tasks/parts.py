@@ -1,0 +1,59 @@
+"""Grids, graphs and colourings part by part, each part with its name, for people to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from math import isqrt
+
+from percbal.tasks.base import Table
+from percbal.tasks.coloring_graph import Edge, Edges
+from percbal.tasks.sudoku_grid import Grid, geometry
+from percbal.tasks.sudoku_text import cell_names
+
+
+def clue_parts(grid: Grid) -> dict[str, str]:
+    """The cells that are not empty."""
+    names = cell_names(isqrt(len(grid)))
+    return {name: str(digit) for name, digit in zip(names, grid, strict=True) if digit}
+
+
+def edge_parts(edges: Edges) -> dict[str, str]:
+    """An edge shows nothing but itself."""
+    return {f"{a}-{b}": "" for a, b in sorted(edges)}
+
+
+def grid_table(grid: Grid, right: Grid) -> Table:
+    """Cell by cell."""
+    return _rows(grid, [digit == r for digit, r in zip(grid, right, strict=True)])
+
+
+def solution_table(grid: Grid, clues: Grid) -> Table:
+    """Cell by cell, by the rules. Wrong is a cell that is empty or has another digit than its clue,
+    and one without a clue that has the digit of another one of its row, column or box."""
+    peers = geometry(isqrt(len(grid))).peers
+    right = [
+        digit == clue if clue else bool(digit) and all(grid[p] != digit for p in peers[cell])
+        for cell, (digit, clue) in enumerate(zip(grid, clues, strict=True))
+    ]
+    return _rows(grid, right)
+
+
+def _rows(grid: Grid, right: Sequence[bool]) -> Table:
+    cells = [(str(digit or ""), ok) for digit, ok in zip(grid, right, strict=True)]
+    size = isqrt(len(cells))
+    return [cells[start : start + size] for start in range(0, len(cells), size)]
+
+
+def edge_table(seen: Edges, true: Edges) -> Table:
+    """The edges that were seen, and those that were missed."""
+    shown = [(f"{a}-{b}", (a, b) in true) for a, b in sorted(seen)]
+    missed = [(f"no {a}-{b}", False) for a, b in sorted(true - seen)]
+    return [[part] for part in shown + missed]
+
+
+def color_table(colors: Mapping[int, str], true: Collection[Edge], vertices: int) -> Table:
+    """Each vertex's colour, marked where a true edge joins it with its own."""
+    clash = {v for edge in true for v in edge if len({colors.get(e) for e in edge}) == 1}
+    return [
+        [(f"{v}={color}", v not in clash and v < vertices)] for v, color in sorted(colors.items())
+    ]
