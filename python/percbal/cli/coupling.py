@@ -6,25 +6,25 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from percbal.cli.format_options import add_format_options, asking_of
-from percbal.evaluate.rollout_files import Columns, RolloutTable, column_names, read_rollouts
-from percbal.evaluate.rollout_scores import RolloutScores
-from percbal_ops import RewardCoupling, reward_coupling
-from percbal_ops.coupling import Correlation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from percbal.evaluate.rollout_files import RolloutTable
+    from percbal.evaluate.rollout_scores import RolloutScores
+    from percbal_ops import RewardCoupling
+    from percbal_ops.coupling import Correlation
 
 SHOWN_BAD_ROWS = 20  # on the terminal; the JSON has all of them
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "coupling",
-        help="measure what saved rewards tell a policy about its perception",
-        description="Correlations of a reward with perception and reasoning over saved rollouts, "
-        "as GRPO sees them: within groups. docs/coupling.md says how to read them.",
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Correlations of a reward with perception and reasoning over saved rollouts, "
+        "as GRPO sees them: within groups. docs/coupling.md says how to read them."
     )
     add_arguments(parser)
     parser.set_defaults(run=lambda args: sys.exit(run(args)))
@@ -103,6 +103,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardCoupling]:
+    from percbal.evaluate.rollout_files import (
+        Columns,
+        column_names,
+        read_rollouts,
+    )  # not for --help
+    from percbal_ops import reward_coupling
+
     names = args.outcome or ["outcome"]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -129,7 +136,11 @@ def _scores(args: argparse.Namespace) -> RolloutScores | None:
     asking = asking_of(args)
     if not args.score and not asking.plain:
         raise ValueError("only --score reads completions; without it there is no format to name")
-    return RolloutScores(asking) if args.score else None
+    if not args.score:
+        return None
+    from percbal.evaluate.rollout_scores import RolloutScores
+
+    return RolloutScores(asking)
 
 
 def _report_bad_rows(bad: list[str]) -> None:

@@ -14,8 +14,7 @@ from percbal.cli.format_options import add_format_options, asking_of
 TARGETS = ("trl", "llama-factory", "verl", "paper")
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser("data", help="check a data set, or write it in another form")
+def add(parser: argparse.ArgumentParser) -> None:
     parts = parser.add_subparsers(dest="part", required=True, metavar="check | convert")
     _add_check(parts)
     _add_convert(parts)

@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 WAYS = ("image", "told", "text")  # of percbal.evaluate.questions, which imports torch
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "diagnose",
-        help="measure a, a_p and a_r of a model on a task or a data set",
-        description="End-to-end (a), perception (a_p) and reasoning accuracy given the true "
-        "perception (a_r), on a held-out split of a task or of a data set.",
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "End-to-end (a), perception (a_p) and reasoning accuracy given the true "
+        "perception (a_r), on a held-out split of a task or of a data set."
     )
     add_answer_options(parser)
     parser.add_argument(

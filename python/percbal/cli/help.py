@@ -27,9 +27,11 @@ GROUPS = (  # in the order in which they are shown
 OTHERS = "TRL and transformers"
 
 
-def help_text(command: str, classes: Sequence[type], *, everything: bool) -> str:
+Options = dict[str, list[list[str]]]  # group -> [name, what is said of it] of each option
+
+
+def help_text(command: str, groups: Options, *, everything: bool) -> str:
     """Our own options by group, and with ``everything`` those of TRL and transformers."""
-    groups = grouped(classes)
     shown = [name for name in (*GROUPS, *([OTHERS] if everything else [])) if name in groups]
     usage = (
         f"usage: percbal {command} [--config FILE.yaml] [--OPTION VALUE ...]\n\n"
@@ -48,20 +50,17 @@ def help_text(command: str, classes: Sequence[type], *, everything: bool) -> str
     return "\n\n".join(parts if everything else [*parts, _wrapped(rest)])
 
 
-Option = tuple[dataclasses.Field[Any], bool]  # and whether TRL has it, with another default
-
-
-def grouped(classes: Sequence[type]) -> dict[str, list[Option]]:
+def grouped(classes: Sequence[type]) -> Options:
     """Every option of these dataclasses, by the group that its class names.
 
     What is only a default of ours for an option of TRL belongs to the run.
     """
-    groups: dict[str, list[Option]] = {OTHERS: []}
+    groups: Options = {OTHERS: []}
     for option, owners in _options(classes):
         ours = [owner for owner in owners if owner.__module__.split(".")[0] == "percbal"]
         changed = 0 < len(ours) < len(owners)
         name = "run" if changed else ours[0].HELP_GROUP if ours else OTHERS  # type: ignore[attr-defined]
-        groups.setdefault(name, []).append((option, changed))
+        groups.setdefault(name, []).append([option.name, _said(option, changed)])
     return groups
 
 
@@ -74,14 +73,18 @@ def _options(classes: Sequence[type]) -> Iterator[tuple[dataclasses.Field[Any], 
                 yield option, [owner for owner, names in declared if option.name in names]
 
 
-def _entry(option: dataclasses.Field[Any], changed: bool) -> str:
+def _said(option: dataclasses.Field[Any], changed: bool) -> str:
+    """changed: TRL has it, too, with another default."""
     said = " ".join(str(option.metadata.get("help", "")).replace("%%", "%").split())
     choices = _choices(option.type)
     said += f" One of {', '.join(choices)}." if choices else ""
     default = _default(option)
     note = "required" if default is None else f"default: {default}"
-    text = f"{said} ({note}{', unlike TRL' if changed else ''})".strip()
-    return f"  --{option.name}\n{_wrapped(text, indent=6)}"
+    return f"{said} ({note}{', unlike TRL' if changed else ''})".strip()
+
+
+def _entry(name: str, said: str) -> str:
+    return f"  --{name}\n{_wrapped(said, indent=6)}"
 
 
 def _default(option: dataclasses.Field[Any]) -> str | None:

@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from percbal.cli import coupling, data, diagnose, report, study, tasks
+from percbal.cli.kept_help import kept_help
 
-TRAINERS = {  # command -> what it is for, and how
-    "sft": (
-        "fine-tune a VLM with perception and reasoning weighed apart",
-        "Supervised fine-tuning",
-    ),
-    "grpo": ("reinforce a VLM with perception and reasoning credited apart", "GRPO"),
+COMMANDS = {  # as they are listed; the module percbal.cli.COMMAND is imported for its own alone
+    "study": "train a tiny VLM with and without balancing, measure both, write a report",
+    "sft": "fine-tune a VLM with perception and reasoning weighed apart",
+    "grpo": "reinforce a VLM with perception and reasoning credited apart",
+    "diagnose": "measure a, a_p and a_r of a model on a task or a data set",
+    "report": "a page about what percbal diagnose measured",
+    "coupling": "measure what saved rewards tell a policy about its perception",
+    "tasks": "list the diagnostic tasks, show one, or make data sets of it",
+    "data": "check a data set, or write it in another form",
 }
+TRAINERS = ("sft", "grpo")  # their options are parsed with TRL's
 # what torch says of a full disk, which it does not name
 UNWRITTEN = ("unexpected pos", "PytorchStreamWriter", "No space left on device")
 
@@ -33,15 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGTERM, _interrupt)
-    parser = _parser()
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(argv)
     known, rest = parser.parse_known_args(argv)
-    trains = known.command in TRAINERS  # their options are parsed with TRL's
+    trains = known.command in TRAINERS
     if rest and not trains:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         _check_order(argv, known)
-        known.run(rest) if trains else known.run(known)
+        _train(known.command, rest) if trains else known.run(known)
     except (ValueError, OSError) as error:
         print(f"percbal {known.command}: {error}", file=sys.stderr)
         sys.exit(2)
@@ -77,33 +81,24 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """With the options of the command that argv names, and only the names of the others."""
     parser = argparse.ArgumentParser(
         prog="percbal",
         description="Find and fix the perception-reasoning imbalance of vision-language models.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    study.add(commands)
-    for name, (summary, method) in TRAINERS.items():
-        _add_trainer(commands, name, summary, method)
-    diagnose.add(commands)
-    report.add(commands)
-    coupling.add(commands)
-    tasks.add(commands)
-    data.add(commands)
+    named = next((argument for argument in argv if not argument.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        trains = name in TRAINERS
+        command = commands.add_parser(name, help=summary, add_help=not trains)
+        if name == named and not trains:
+            import_module(f"percbal.cli.{name}").add(command)
     return parser
 
 
-def _add_trainer(commands: Any, name: str, summary: str, method: str) -> None:
-    """A command whose options TRL parses, so that its module is imported when it runs."""
-    kind = name.upper()
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{method} by Balanced{kind}Trainer. Options are those of TRL's "
-        f"{kind} and of Balanced{kind}Config, on the command line or in a YAML file "
-        f"(--config). On several GPUs: accelerate launch -m percbal {name} --config x.yaml. "
-        f"`percbal {name} --help` explains ours, `--help-all` lists all.",
-        add_help=False,
-    )
-    parser.set_defaults(run=lambda rest: import_module(f"percbal.cli.{name}").run(rest))
+def _train(command: str, arguments: list[str]) -> None:
+    if (said := kept_help(command, arguments)) is not None:
+        print(said)
+        sys.exit(0)
+    import_module(f"percbal.cli.{command}").run(arguments)

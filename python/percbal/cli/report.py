@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "report",
-        help="a page about what percbal diagnose measured",
-        description="Write one self-contained HTML file about a result of `percbal diagnose "
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write one self-contained HTML file about a result of `percbal diagnose "
         "--out`: where its errors come from, and pictures with what the model said. Several "
-        "results are compared with the first (docs/report.md).",
+        "results are compared with the first (docs/report.md)."
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
     parser.add_argument(

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 RUNS = Path("runs")
 
 
-def add(commands: Any) -> None:
+def add(parser: argparse.ArgumentParser) -> None:
     from percbal.study.presets import PRESETS
 
-    parser = commands.add_parser(
-        "study",
-        help="train a tiny VLM with and without balancing, measure both, write a report",
-        description="Train a tiny vision-language model from scratch by every arm of a preset, "
+    parser.description = (
+        "Train a tiny vision-language model from scratch by every arm of a preset, "
         "from the same weights on the same batches, and measure seeing and reasoning apart. "
-        "Started again, it goes on where it stopped.",
-        epilog="presets: " + "; ".join(f"{p.name}: {p.about}" for p in PRESETS.values()),
+        "Started again, it goes on where it stopped."
     )
+    parser.epilog = "presets: " + "; ".join(f"{p.name}: {p.about}" for p in PRESETS.values())
     parser.add_argument("--preset", choices=list(PRESETS), default="quick")
     parser.add_argument("--name", help="directory below --out (default: the preset's name)")
     parser.add_argument("--out", type=Path, default=RUNS, help="default: %(default)s")

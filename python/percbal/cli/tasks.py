@@ -12,12 +12,10 @@ from percbal.tasks import TASKS, get_task, task_class
 EXPORTS = {"trl": "trl", "llamafactory": "llama-factory", "verl": "verl"}
 
 
-def add(commands: Any) -> None:
-    parser = commands.add_parser(
-        "tasks",
-        help="list the diagnostic tasks, show one, or make data sets of it",
-        description="Alone: the tasks and what their options do. --preview and --export FILE do "
-        "what `show` and `make` do, for one split and as JSON lines.",
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Alone: the tasks and what their options do. --preview and --export FILE do "
+        "what `show` and `make` do, for one split and as JSON lines."
     )
     add_task_options(parser)
     parser.add_argument("--preview", type=Path, metavar="FILE.png", help="write a contact sheet")

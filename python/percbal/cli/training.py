@@ -13,7 +13,8 @@ import yaml
 from trl import TrlParser
 
 from percbal.cli.diagnosis_options import DiagnosisArguments
-from percbal.cli.help import HELP, help_text
+from percbal.cli.help import HELP, grouped, help_text
+from percbal.cli.kept_help import keep_help
 from percbal.cli.legend import legend
 from percbal.cli.training_data import TrainingData, end_dry_run
 from percbal.data.limits import MAX_PIXELS
@@ -118,7 +119,9 @@ def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple
     Asked for help it says that instead, and exits.
     """
     if asked := HELP.intersection(arguments):
-        print(help_text(command, [own, LoRAArguments, options], everything="--help-all" in asked))
+        said = grouped([own, LoRAArguments, options])
+        keep_help(command, said)
+        print(help_text(command, said, everything="--help-all" in asked))
         sys.exit(0)
     ignore_upstream_warnings()
     parser = TrlParser([own, LoRAArguments, options], prog=f"percbal {command}")  # type: ignore[list-item]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x1f\x8b": "compressed"}
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors begin UTF-8 with it
@@ -21,14 +21,35 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     Raises ValueError, one sentence, for a file that is no UTF-8 text.
     """
     with open(path, "rb") as file:
-        start = file.read(4096)
-        kind = OTHER_ENCODINGS.get(start[:2], "no text" if b"\0" in start else None)
-        if kind is not None:
-            raise ValueError(f"{path} is {kind}; it must be text in UTF-8, one JSON object a line")
-        file.seek(len(BYTE_ORDER_MARK) if start.startswith(BYTE_ORDER_MARK) else 0)
-        for line, content in enumerate(file, 1):
-            if content.strip():
-                yield line, content
+        _skip_mark(path, file)
+        yield from filled_lines(file, 1)
+
+
+def filled_lines(lines: Iterable[bytes], first: int) -> Iterator[tuple[int, bytes]]:
+    """(number, content) of those that are not blank; first: the number of the first."""
+    return ((line, content) for line, content in enumerate(lines, first) if content.strip())
+
+
+def read_blocks(path: Path, size: int) -> Iterator[tuple[int, bytes]]:
+    """(line from 1 that it begins with, content) of blocks of whole lines, of some ``size`` bytes.
+
+    Raises ValueError as `read_lines` does.
+    """
+    line = 1
+    with open(path, "rb") as file:
+        _skip_mark(path, file)
+        while block := file.read(size):
+            block += file.readline()
+            yield line, block
+            line += block.count(b"\n")
+
+
+def _skip_mark(path: Path, file: BinaryIO) -> None:
+    start = file.read(4096)
+    kind = OTHER_ENCODINGS.get(start[:2], "no text" if b"\0" in start else None)
+    if kind is not None:
+        raise ValueError(f"{path} is {kind}; it must be text in UTF-8, one JSON object a line")
+    file.seek(len(BYTE_ORDER_MARK) if start.startswith(BYTE_ORDER_MARK) else 0)
 
 
 def json_object(content: bytes) -> dict[str, Any]:

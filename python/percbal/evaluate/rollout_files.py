@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from percbal.data.lines import BadRow, json_object, read_lines
-from percbal.evaluate.rollout_scores import RolloutScores
+from percbal.data.lines import BadRow, filled_lines, json_object, read_blocks
+from percbal.evaluate.rollout_tables import Block, groups, json_block, numbers
+
+if TYPE_CHECKING:
+    from percbal.evaluate.rollout_scores import RolloutScores
+
+BLOCK = 1 << 24  # bytes of lines at a time
 
 
 @dataclass
@@ -47,85 +55,144 @@ class RolloutTable:
     bad_rows: list[str] = field(default_factory=list)  # "file:line: what is wrong"
 
 
+Rows = Iterator[tuple[int, Any]]  # (line or row from 1, bytes or dictionary or BadRow)
+
+
 def read_rollouts(paths: list[Path], columns: Columns) -> RolloutTable:
     """Rows of all files, in order; unusable rows and files are left out and named.
 
     Raises ValueError where no row is usable, for files given twice, and for an unreadable line
     between rows that are to be counted into groups.
     """
-    values: list[list[float]] = []
-    groups: list[int] = []
-    numbers: dict[str, int] = {}
-    bad: list[str] = []
-    names = [*columns.outcomes, columns.perception]
-    names += [columns.reasoning] if columns.reasoning else []
-    counts: dict[Path, int] = {}  # readable rows of each file
-    broken: dict[Path, str] = {}  # a place in it that is none
-    for path, line, row in _rows(paths, columns.names()):
-        place = f"{path}:{line}" if line else str(path)
-        try:
-            record = _record(row)
-        except BadRow as problem:
-            broken[path] = place
-            bad.append(f"{place}: {problem}")
-            continue
-        position = counts.get(path, 0)
-        counts[path] = position + 1
-        if columns.group_size is not None and path in broken:
-            raise ValueError(
-                f"{broken[path]} cannot be read, so --group-size cannot tell which of the rows "
-                "after it share a prompt; mend or remove it, or name the groups by --group"
-            )
-        try:
-            if columns.group_size is None:
-                key = _group_key(record, columns.group)
-            else:
-                key = f"{path}:{position // columns.group_size}"
-            if columns.scores is not None:
-                record |= columns.scores(record)
-            values.append([_number(record, name) for name in names])
-            groups.append(numbers.setdefault(key, len(numbers)))
-        except BadRow as problem:
-            bad.append(f"{place}: {problem}")
-    if not values:
-        shown = "".join(f"\n  {row}" for row in bad[:5])
-        raise ValueError(f"no usable rollout in {len(paths)} files, {len(bad)} bad rows{shown}")
-    table = torch.tensor(values, dtype=torch.float64)
-    c = len(columns.outcomes)
-    return RolloutTable(
-        outcomes=table[:, :c],
-        perception=table[:, c],
-        reasoning=table[:, c + 1] if columns.reasoning else None,
-        group=torch.tensor(groups),
-        bad_rows=bad,
-    )
+    rollouts = _Rollouts(columns)
+    for path in _files(paths):
+        for block, rows in _blocks(path, columns.names()):
+            if block is None or not rollouts.add_block(path, block):
+                rollouts.add_rows(path, rows())
+    return rollouts.table(len(paths))
 
 
 def column_names(paths: list[Path]) -> list[str]:
     """The columns of the first readable row."""
-    for _, _, row in _rows(paths, None):
-        try:
-            return list(_record(row))
-        except BadRow:
-            continue
+    for path in _files(paths):
+        for _, rows in _blocks(path, None):
+            for _, row in rows():
+                try:
+                    return list(_record(row))
+                except BadRow:
+                    continue
     return []
 
 
-def _rows(paths: list[Path], wanted: list[str] | None) -> Iterator[tuple[Path, int, Any]]:
-    """(file, line or row from 1, bytes or dictionary) of every row; blank lines are no rows.
+class _Rollouts:
+    """What has been read so far: blocks of rows at once where nothing is odd, else row by row."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.names = [*columns.outcomes, columns.perception]
+        self.names += [columns.reasoning] if columns.reasoning else []
+        self.values: list[np.ndarray] = []  # (R, C) float64 each
+        self.groups: list[np.ndarray] = []  # (R,) int64 each
+        self.numbers: dict[str, int] = {}  # group's key -> its number
+        self.bad: list[str] = []
+        self.counts: dict[Path, int] = {}  # readable rows of each file
+        self.broken: dict[Path, str] = {}  # a place in it that is none
+
+    def add_block(self, path: Path, block: Block) -> bool:
+        """Whether it was added; else its rows are to be added one by one, and say what is odd."""
+        if self.columns.scores is not None or path in self.broken:
+            return False
+        found = [numbers(block, name) for name in self.names]
+        position, n_rows = self.counts.get(path, 0), block.table.num_rows
+        if self.columns.group_size is None:
+            grouped = groups(block, self.columns.group)
+        else:
+            nth = np.arange(position, position + n_rows) // self.columns.group_size
+            own, code = np.unique(nth, return_inverse=True)
+            grouped = code, [f"{path}:{n}" for n in own]
+        values = [column for column in found if column is not None]
+        if grouped is None or len(values) < len(found):
+            return False
+        code, keys = grouped
+        self.counts[path] = position + n_rows
+        self.values.append(np.stack(values, 1))
+        self.groups.append(np.array([self._number(key) for key in keys], np.int64)[code])
+        return True
+
+    def add_rows(self, path: Path, rows: Rows) -> None:
+        """One by one; what is no row is named."""
+        values: list[list[float]] = []
+        grouped: list[int] = []
+        for line, row in rows:
+            place = f"{path}:{line}" if line else str(path)
+            try:
+                key, numbers = self._row(path, place, row)
+                values.append(numbers)
+                grouped.append(self._number(key))
+            except BadRow as problem:
+                self.bad.append(f"{place}: {problem}")
+        if values:
+            self.values.append(np.array(values))
+            self.groups.append(np.array(grouped))
+
+    def _row(self, path: Path, place: str, row: Any) -> tuple[str, list[float]]:
+        """The key of its group, and its numbers."""
+        size, scores = self.columns.group_size, self.columns.scores
+        try:
+            record = _record(row)
+        except BadRow:
+            self.broken[path] = place
+            raise
+        position = self.counts.get(path, 0)
+        self.counts[path] = position + 1
+        if size is not None and path in self.broken:
+            raise ValueError(
+                f"{self.broken[path]} cannot be read, so --group-size cannot tell which of the "
+                "rows after it share a prompt; mend or remove it, or name the groups by --group"
+            )
+        key = f"{path}:{position // size}" if size else _group_key(record, self.columns.group)
+        if scores is not None:
+            record |= scores(record)
+        return key, [_number(record, name) for name in self.names]
+
+    def _number(self, key: str) -> int:
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    def table(self, n_files: int) -> RolloutTable:
+        if not self.values:
+            shown = "".join(f"\n  {row}" for row in self.bad[:5])
+            raise ValueError(
+                f"no usable rollout in {n_files} files, {len(self.bad)} bad rows{shown}"
+            )
+        table = torch.from_numpy(np.concatenate(self.values))
+        c = len(self.columns.outcomes)
+        return RolloutTable(
+            outcomes=table[:, :c],
+            perception=table[:, c],
+            reasoning=table[:, c + 1] if self.columns.reasoning else None,
+            group=torch.from_numpy(np.concatenate(self.groups)),
+            bad_rows=self.bad,
+        )
+
+
+def _blocks(
+    path: Path, wanted: list[str] | None
+) -> Iterator[tuple[Block | None, Callable[[], Rows]]]:
+    """A file's rows, some at a time: as columns, where nothing is odd, and one by one.
 
     What cannot be read is a BadRow in its place, with line 0 for a whole file.
     wanted: the columns of a Parquet file to read, those that it has; None: all.
     """
-    for path in _files(paths):
-        try:
-            if path.suffix == ".parquet":
-                yield from _parquet_rows(path, wanted)
-            else:
-                yield from ((path, line, content) for line, content in read_lines(path))
-        except ValueError as problem:
-            why = str(problem).removeprefix(f"{path} ")
-            yield path, 0, BadRow(why)
+    try:
+        if path.suffix == ".parquet":
+            yield from _parquet_blocks(path, wanted)
+        else:
+            for first, lines in read_blocks(path, BLOCK):
+                rows = partial(filled_lines, io.BytesIO(lines), first)
+                yield None if wanted is None else json_block(lines), rows
+    except ValueError as problem:
+        why = BadRow(str(problem).removeprefix(f"{path} "))
+        yield None, lambda: iter([(0, why)])
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:
@@ -153,7 +220,9 @@ def _named_files(paths: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def _parquet_rows(path: Path, wanted: list[str] | None) -> Iterator[tuple[Path, int, Any]]:
+def _parquet_blocks(
+    path: Path, wanted: list[str] | None
+) -> Iterator[tuple[Block | None, Callable[[], Rows]]]:
     """Raises ValueError where the file cannot be read, or not to its end."""
     import pyarrow.parquet
 
@@ -167,12 +236,16 @@ def _parquet_rows(path: Path, wanted: list[str] | None) -> Iterator[tuple[Path, 
             # completions and images may be large, and nothing here looks at them
             names = present if wanted is None else [name for name in present if name in wanted]
             for batch in file.iter_batches(columns=names):
-                for row in batch.to_pylist():
-                    line += 1
-                    yield path, line, row
+                table = pyarrow.Table.from_batches([batch])
+                yield Block(table), partial(_dictionaries, table, line + 1)
+                line += batch.num_rows
     except (pyarrow.ArrowException, OSError) as problem:
         what = f"cannot be read after row {line}" if line else "is not a Parquet file"
         raise ValueError(f"{what}: {problem}") from None
+
+
+def _dictionaries(table: Any, first: int) -> Rows:
+    return enumerate(table.to_pylist(), first)
 
 
 def _record(row: Any) -> dict[str, Any]:
