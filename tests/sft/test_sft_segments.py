@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
 
+from percbal.models.checkpoint import refuse_other_segments
 from percbal.models.loading import load_vlm
 from percbal.segments.names import OTHER, Segments
 from percbal.segments.tagged import SegmentError
@@ -28,7 +30,7 @@ def llava(tmp_path_factory):
 
 def fit(llava, data, out, **options) -> BalancedSFTTrainer:
     model, processor = llava
-    args = vlm.config(out, balance="fixed", **({"segments": WEIGHTS} | options))
+    args = vlm.config(out, **({"segments": WEIGHTS} | options))
     return vlm.train(copy.deepcopy(model), processor, data, args)
 
 
@@ -141,3 +143,70 @@ def test_encoded_data_keeps_its_names_and_refuses_others(llava, tmp_path):
             processing_class=processor,
             data_collator=SegmentCollator(processor),
         )
+
+
+# --- resume and refusals -------------------------------------------------------------------------
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_and_other_segments_are_refused(llava, tmp_path):
+    options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2, "segments": WEIGHTS}
+    data = three(llava[1])
+
+    def made(out, data=data, **more):
+        args = vlm.config(out, **(options | more))
+        model = copy.deepcopy(llava[0])
+        return BalancedSFTTrainer(model, args, train_dataset=data, processing_class=llava[1])
+
+    whole, rest = made(tmp_path / "whole"), made(tmp_path / "rest")
+    whole.train()
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "rest" / "checkpoint-2")
+    plain = made(tmp_path / "rest", vlm.encoded(llava[1], EXAMPLES), segments=None)
+    with pytest.raises(
+        ValueError, match="has the segments perception, answer, reasoning, this run"
+    ):
+        plain.train(resume_from_checkpoint=True)
+    assert vlm.largest_difference(plain.model, llava[0]) == 0.0
+    rest.train(resume_from_checkpoint=True)
+    assert rest.state.global_step == 4
+    assert vlm.largest_difference(whole.model, rest.model) == 0.0
+    assert vlm.history(whole, "loss_answer") == vlm.history(rest, "loss_answer")
+
+
+def test_a_checkpoint_of_an_older_version_has_the_two(tmp_path):
+    refuse_other_segments("here", {"log_odds": None}, ("perception", "reasoning"))
+    refuse_other_segments("here", None, ("perception", "answer"))
+    with pytest.raises(ValueError, match="here cannot be gone on from: it has the segments percep"):
+        refuse_other_segments("here", {"log_odds": None}, ("perception", "answer"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"segments": "perception,answer=0.2,reasoning"}, "gives none to perception, reasoning;"),
+        ({"segments": WEIGHTS, "balance": "token_mean"}, "weighs every token alike, got the weigh"),
+    ],
+)
+def test_weights_that_do_not_fit_the_balance_are_refused(options, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        vlm.config(tmp_path, **options).make_balance()
+
+
+def test_every_segment_is_a_share_of_the_tokens_under_token_mean(llava, tmp_path):
+    plain = fit(
+        llava, vlm.encoded(llava[1], EXAMPLES), tmp_path, segments=None, balance="token_mean"
+    )
+    options = {"segments": "perception,answer,reasoning", "balance": "token_mean"}
+    named = fit(llava, three(llava[1]), tmp_path, **options)
+    assert vlm.largest_difference(plain.model, named.model) < 1e-6
+    for name in ("perception", "answer", "reasoning"):
+        shares = [vlm.history(named, f"{kind}_{name}") for kind in ("weight", "token_share")]
+        assert shares[0] == pytest.approx(shares[1], rel=1e-6)
+
+
+def test_a_segment_that_the_data_never_mark_is_named(llava, tmp_path, caplog):
+    options = {"segments": {"perception": 0.5, "action": 0.2, "reasoning": 0.3}, "max_steps": 2}
+    trainer = fit(llava, vlm.dataset(EXAMPLES), tmp_path, **options)
+    said = [message for message in caplog.messages if "no token of the first batch" in message]
+    assert len(said) == 1 and said[0].startswith("no token of the first batch is action: ")
+    assert vlm.history(trainer, "n_action") == [0.0, 0.0]
+    assert not vlm.history(trainer, "loss_action")

@@ -59,8 +59,8 @@ def spans_from_format(
         raise SegmentError(
             f"{name} has a part of no segment, {problem}: {_excerpt(text)}"
         ) from None
-    for segment, problem in found.problems.items():
-        raise SegmentError(f"{name} has no {segment} that counts, {problem}: {_excerpt(text)}")
+    for segment, why in found.problems.items():
+        raise SegmentError(f"{name} has no {segment} that counts, {why}: {_excerpt(text)}")
     spans = [(0, len(text), named.rest), *found.spans]
     if tag_tokens == "other":
         spans += [(*area, OTHER) for area in (*response_format.marks(text), *found.tags)]

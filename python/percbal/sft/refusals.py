@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from trl import SFTConfig, SFTTrainer
@@ -10,6 +11,8 @@ from percbal.objective.balance import Balance
 from percbal.sft.collate import SegmentCollator
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset
+
+log = logging.getLogger(__name__)
 
 
 def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:
@@ -55,6 +58,17 @@ def refuse_other_segments(names: tuple[str, ...], *sources: Any) -> None:
                 f"the {type(source).__name__} has the segments {', '.join(theirs)}, the options "
                 f"{', '.join(names)}"
             )
+
+
+def warn_of_empty(names: tuple[str, ...], counts: list[int]) -> None:
+    """Say which segments have no token in the first batch: they may be marked otherwise."""
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        log.warning(
+            "no token of the first batch is %s: without tokens a segment's weight is lost (percbal "
+            "data check --segments counts them)",
+            " or ".join(empty),
+        )
 
 
 def _refuse_for_ngdiff(args: SFTConfig) -> None:

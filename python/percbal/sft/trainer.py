@@ -35,6 +35,7 @@ from percbal.sft.refusals import (
     refuse_other_segments,
     refuse_unsupported,
     refuse_unsupported_setup,
+    warn_of_empty,
 )
 from percbal.sft.segment_head import SegmentLosses, use_segment_losses
 from percbal.sft.two_gradients import make_two_gradients
@@ -156,6 +157,8 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             raise ValueError(
                 nothing_to_train_on("all rows of the first batch", self.args.max_length)
             )
+        if first and self.segments.names != TWO.names:
+            warn_of_empty(self.segments.names, self._counts.tolist())
         # a count, where the model class gives none, keeps the Trainer from dividing again
         return batches, self._counts.sum() if items is None else items
 
