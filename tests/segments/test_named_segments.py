@@ -154,6 +154,51 @@ def test_a_segment_that_is_marked_wrongly_is_refused_if_it_is_named(rest, senten
     assert spans_from_format(text, TAGS, named=TWO)
 
 
+@pytest.mark.parametrize(
+    ("spec", "text", "wanted"),
+    [
+        (
+            "json:seen,why,answer,action",
+            '{"seen": "s", "why": "t", "action": "u", "answer": "a"}',
+            {"p": ['"seen": "s"'], "x": ['"action": "u"'], "a": ['"answer": "a"']},
+        ),
+        (
+            r"regex:SEEN:(?P<perception>.*)PLAN:(?P<reasoning>.*)MOVE:(?P<action>.*)",
+            "SEEN: s PLAN: t MOVE: u",
+            {"p": ["SEEN: s PLAN:"], "x": [" u"], "r": [" t MOVE:"]},
+        ),
+    ],
+)
+def test_formats_may_mark_further_parts(spec, text, wanted):
+    chosen = make_format(spec)
+    found = areas(text, drawn(text, spans_from_format(text, chosen, named=ALL)))
+    assert {letter: found[letter] for letter in wanted} == wanted
+    two = drawn(text, spans_from_format(text, chosen), TWO, "pr")
+    assert areas(text, two)["p"] == wanted["p"]  # a part that is not named is reasoning
+    assert chosen.read(text).text("action").strip() == "u"
+    cut = segment_completions(BYTES, [BYTES(text)["input_ids"]], chosen, named=ALL)
+    assert set(cut.segments[0]) == {LETTERS.index(letter) for letter in found}
+    twice = spec.startswith("regex") and text.replace("MOVE", "MOVE: MOVE")
+    with pytest.raises(SegmentError, match="no action that counts, "):
+        spans_from_format(
+            twice or text.replace('"action"', '"action": 1, "action"'), chosen, named=ALL
+        )
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("json:a,b", "json:KEYS takes three keys or more"),
+        ("json:a,b,c,perception", "further ones of other names, got a, b, c, perception"),
+        (r"regex:(?P<action>.*)A(?P<perception>.*)B", "must have the group perception, then"),
+        (r"regex:(?P<perception>.*)A(?P<x>.*)B(?P<x>.*)", "each once, got perception, x, x"),
+    ],
+)
+def test_formats_with_parts_of_no_sense_are_refused(spec, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make_format(spec)
+
+
 def test_columns_may_name_any_segment():
     parts = [
         ("perception", "ab"),

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from percbal.responses.reading import Area, Reading, Refusal
-from percbal.segments.names import Segments
+from percbal.segments.names import PARTS, Segments
 
 Span = tuple[int, int, int]  # start and end character (end excluded), segment
 
@@ -26,7 +26,8 @@ def marked(reading: Reading, segments: Segments, thoughts: int) -> Marked:
     Raises ValueError for a part that no segment is for.
     """
     found = [("think", (0, thoughts))] if thoughts else []
-    found += [(name, part.outer) for name, part in reading.parts.items()]
+    known = (*PARTS, *segments.names)
+    found += [(name, part.outer) for name, part in reading.parts.items() if name in known]
     problems = {
         name: refusal.problem
         for name, refusal in reading.refusals.items()

@@ -95,17 +95,10 @@ def segment_completions(
     borders = _Borders(tokenizer, ids, chosen, named)
     segments = []
     for row, reading, thinks in zip(ids, readings, unfinished, strict=True):
-        nothing = named.id_of("think") if thinks else named.rest
-        segment, words = np.full(len(row), nothing, dtype=np.int64), reading.source  # (T_i,)
-        seen = named.id_of("perception")
-        for start, end, found in marked(reading, named, response_start(words)).spans:
-            if found == seen:
-                segment[borders.closed(row, words, start, end)] = seen
-            elif found != named.rest:
-                segment[borders.of(row, words, start, end)] = found
+        segment = borders.segments(row, reading, named.id_of("think") if thinks else named.rest)
         if "perception" not in reading.parts and unclosed == "perception":
-            if area := chosen.unclosed(words):
-                segment[borders.of(row, words, *area)] = seen
+            if area := chosen.unclosed(reading.source):
+                segment[borders.of(row, reading.source, *area)] = named.id_of("perception")
         segments.append(segment)
     perception = [reading.perception for reading in readings]
     failed = np.array([said is None for said in perception], dtype=bool)
@@ -124,6 +117,18 @@ class _Borders:
             _ids_of_tags(tokenizer, chosen.tags) if isinstance(chosen, TagFormat) else None
         )
         self.byte_lengths = _byte_lengths(tokenizer, ids)
+        self.named = named
+
+    def segments(self, row: list[int], reading: Reading, rest: int) -> np.ndarray:
+        """(T,) int64: the segments that count, and ``rest`` where nothing is marked."""
+        segments, text = np.full(len(row), rest, dtype=np.int64), reading.source
+        perception = self.named.id_of("perception")
+        for start, end, found in marked(reading, self.named, response_start(text)).spans:
+            if found == perception:
+                segments[self.closed(row, text, start, end)] = found
+            elif found != self.named.rest:
+                segments[self.of(row, text, start, end)] = found
+        return segments
 
     def closed(self, row: list[int], text: str, start: int, end: int) -> slice:
         """The perception of ``text``, which counts."""
