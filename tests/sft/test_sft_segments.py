@@ -47,7 +47,8 @@ def losses_of(model, batch, n: int) -> torch.Tensor:
     return torch.stack([nll[batch["segment_ids"][:, 1:] == s].mean() for s in range(n)])
 
 
-def test_three_segments_equal_a_float64_reference_under_accumulation(llava, tmp_path):
+@pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
+def test_three_segments_equal_a_float64_reference_under_accumulation(llava, chunked, tmp_path):
     model, processor = llava
     data = three(processor)
     trainer = fit(
@@ -56,6 +57,7 @@ def test_three_segments_equal_a_float64_reference_under_accumulation(llava, tmp_
         tmp_path,
         per_device_train_batch_size=2,
         gradient_accumulation_steps=4,
+        chunked_logits=chunked,
         max_steps=1,
     )
     truth = copy.deepcopy(model).double()

@@ -197,8 +197,11 @@ def nothing_to_train_on(which: str, max_length: int | None) -> str:
 
 def untrained_ids(processor: Any) -> set[int]:
     """Tokens of a prompt that nobody is to write: special ones, and those of images and videos."""
-    named = (getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video"))
-    return {i for i in (*named, *processor.tokenizer.all_special_ids) if i is not None}
+    tokenizer = processor.tokenizer
+    named = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
+    named |= {*(getattr(processor, "image_token_ids", None) or ()), *tokenizer.all_special_ids}
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {i for i in named | added if i is not None}
 
 
 def trained_rows(labels: Tensor) -> Tensor:
