@@ -6,6 +6,7 @@ import pytest
 import torch
 import zoo
 
+from percbal.segments.names import Segments
 from percbal.segments.tagged import OTHER, PERCEPTION, REASONING
 from percbal.sft.collate import SegmentCollator
 
@@ -37,10 +38,16 @@ def test_perception_tokens_spell_the_perception_with_its_tags(family, kind, vlm_
 
 
 @zoo.EACH
-def test_no_image_token_is_trained_on(family, vlm_of):
+@pytest.mark.parametrize("names", [None, "prompt,perception,reasoning"], ids=["two", "prompts"])
+def test_no_image_token_is_trained_on(family, names, vlm_of):
     model, processor = vlm_of
-    batch = SegmentCollator(processor)(zoo.mixed_rows())
+    named = Segments.parse(names)
+    batch = SegmentCollator(processor, segments=named)(zoo.mixed_rows())
     trained = batch["input_ids"][batch["labels"] != -100]
     images = torch.as_tensor([model.config.image_token_id, *processor.image_token_ids])
     assert not torch.isin(trained, images).any()
     assert (batch["input_ids"] == model.config.image_token_id).any(1).all()
+    rows = zip(batch["input_ids"], batch["segment_ids"], strict=True)
+    for ids, segments in rows if named.prompt is not None else []:
+        asked = processor.tokenizer.decode(ids[segments == named.prompt])
+        assert zoo.QUERY in asked and "<|" not in asked

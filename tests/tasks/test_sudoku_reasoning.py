@@ -194,7 +194,7 @@ SHARES = [
 @pytest.mark.parametrize("size, verbosity, share", SHARES)
 def test_share_of_perception_words_is_as_documented(size, verbosity, share):
     task = get_task("sudoku", size=size, verbosity=verbosity)
-    words = np.zeros(2)
+    words = np.zeros(3)
     for index in range(200 if size == 4 else 60):
         parts = task.generate(index, "train", seed=3).segments
         words += [len(part["text"].split()) for part in parts]

@@ -70,7 +70,8 @@ def test_response_is_its_segments_and_scores_full_marks(name):
     for index in range(20):
         instance = task.generate(index, "test", seed=3)
         assert "".join(part["text"] for part in instance.segments) == instance.response
-        assert [part["type"] for part in instance.segments] == ["perception", "reasoning"]
+        types = [part["type"] for part in instance.segments]
+        assert types == ["perception", "reasoning", "answer"]
         assert instance.response == " ".join(instance.response.split())
         prefix = task.oracle_prefix(instance)
         assert prefix == instance.segments[0]["text"] and prefix.endswith("</perception>")

@@ -39,6 +39,7 @@ def _add_check(parts: Any) -> None:
     parser.add_argument("--max-length", type=int, help="as for percbal sft")
     add_format_options(parser)
     parser.add_argument("--tag-tokens", default="segment", help="likewise")
+    parser.add_argument("--segments", help="their names, as for percbal sft")
     parser.add_argument("--workers", type=int, help="processes (default: up to 8)")
     parser.add_argument("--show", type=int, default=2, help="rows to show (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="name every row that fails, not 20")
@@ -71,6 +72,7 @@ def run_check(args: argparse.Namespace) -> None:
     from percbal.data.check import Check, TriedRow
     from percbal.data.reading import BadRows, read_rows
     from percbal.models.loading import load_processor
+    from percbal.segments.names import Segments
     from percbal.sft.check import encode_prompts, tried_rows
     from percbal.sft.collate import SegmentCollator
 
@@ -81,7 +83,12 @@ def run_check(args: argparse.Namespace) -> None:
     sft = args.trainer == "sft"
     asking = asking_of(args)
     encode: Any = (
-        SegmentCollator(processor, tag_tokens=args.tag_tokens, asking=asking)
+        SegmentCollator(
+            processor,
+            tag_tokens=args.tag_tokens,
+            asking=asking,
+            segments=Segments.parse(args.segments),
+        )
         if sft
         else encode_prompts(processor, asking)
     )

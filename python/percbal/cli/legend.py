@@ -22,6 +22,10 @@ SFT: tuple[Row, ...] = (
     ),
     (("grad_norm_p", "grad_norm_r"), "norm over all parameters (`ngdiff` only)"),
     (("loss", "mean_token_accuracy", "num_tokens"), "as in TRL"),
+    (
+        ("loss_<name>", "weight_<name>", "token_share_<name>"),
+        "with the option `segments`: the same of each, `n_<name>` and so on",
+    ),
 )
 GRPO: tuple[Row, ...] = (
     (
@@ -46,6 +50,7 @@ GRPO: tuple[Row, ...] = (
         ("segments/perception_share",),
         "share of tokens, where segments are treated apart",
     ),
+    (("segments/<name>_share",), "with the option `segments`: the same of each"),
     (("segments/parse_fail",), "share of rollouts without a well-formed perception span"),
     (("unreadable/<part>_<reason>",), "share of rollouts with a part that does not count, and why"),
     (("alpha",), "of the batch"),

@@ -46,7 +46,7 @@ def card(task: Task, splits: dict[str, int], seed: int) -> str:
 
 
 def _shares(task: Task, split: str, seed: int) -> str:
-    words = [0, 0]
+    words = [0, 0, 0]
     for index in range(SHOWN):
         for part, segment in enumerate(task.generate(index, split, seed).segments):
             words[part] += len(segment["text"].split())

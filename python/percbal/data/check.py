@@ -11,7 +11,7 @@ from typing import Any
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 FEW = 20  # failures that are named
-Pieces = list[tuple[str, str]]  # (prompt, perception, reasoning or other; its text)
+Pieces = list[tuple[str, str]]  # (a segment, prompt or other; its text)
 
 
 @dataclass
@@ -21,9 +21,8 @@ class TriedRow:
     place: str
     problem: str | None = None
     tokens: int = 0  # of the whole row, images expanded
-    perception: int = 0  # of these, trained on; none for a row that is only a prompt
-    reasoning: int = 0
-    trained: int | None = None  # of the last two, before max_length
+    segments: dict[str, int] = field(default_factory=dict)  # of these, trained on
+    trained: int | None = None  # of the segments, before max_length; None of a row without response
     images: list[tuple[int, int]] = field(default_factory=list)  # width, height
     pieces: Pieces = field(default_factory=list)  # of rows that are shown
 
@@ -41,8 +40,7 @@ class Check:
     failed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[str, str]] = field(default_factory=list)  # place, why
-    perception: int = 0
-    reasoning: int = 0
+    segments: Counter[str] = field(default_factory=Counter)  # tokens of each, in all rows
     cut: int = 0  # rows longer than max_length
     untrained: int = 0  # rows without a token to train on, by max_length or by themselves
     images: int = 0
@@ -58,16 +56,14 @@ class Check:
             if self.keep is None or len(self.failures) < self.keep:
                 self.failures.append((row.place, row.problem))
             return
-        self.perception += row.perception
-        self.reasoning += row.reasoning
+        self.segments.update(row.segments)
         self.cut += self.max_length is not None and row.tokens > self.max_length
         self.untrained += row.trained == 0
         self.images += len(row.images)
         self.without_image += not row.images
         self._measure("tokens", row.tokens)
-        if row.trained is not None:
-            self._measure("perception tokens", row.perception)
-            self._measure("reasoning tokens", row.reasoning)
+        for name, tokens in row.segments.items():
+            self._measure(f"{name} tokens", tokens)
         for width, height in row.images:
             self._measure("image width", width)
             self._measure("image height", height)
@@ -83,16 +79,14 @@ class Check:
 
     def summary(self) -> list[str]:
         """Lines for people, but for the failures."""
-        trained = self.perception + self.reasoning
+        trained = sum(self.segments.values())
         lines = [
             f"{self.rows} rows, {self.failed} of them cannot be used",
             f"{self.images} images, {self.without_image} rows without one",
         ]
         if trained:
-            share = self.perception / trained
-            lines.append(
-                f"{trained} tokens to train on: {share:.1%} perception, {1 - share:.1%} reasoning"
-            )
+            shares = (f"{n / trained:.1%} {name}" for name, n in self.segments.items())
+            lines.append(f"{trained} tokens to train on: {', '.join(shares)}")
         if self.max_length is not None:
             lines.append(f"{self.cut} rows are longer than max_length={self.max_length} and cut")
         if self.untrained:
@@ -114,9 +108,11 @@ class Check:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        names = ("rows", "failed", "perception", "reasoning", "cut", "untrained", "images")
+        names = ("rows", "failed", "cut", "untrained", "images", "without_image", "max_length")
         return {
-            **{name: getattr(self, name) for name in (*names, "without_image", "max_length")},
+            **{name: getattr(self, name) for name in names},
+            **{name: self.segments[name] for name in ("perception", "reasoning")},
+            "segments": dict(self.segments),
             "quantiles": {
                 name: dict(zip(map(_percent, QUANTILES), values, strict=True))
                 for name, values in self.quantiles().items()

@@ -19,7 +19,6 @@ from trl.trainer.utils import pad
 from percbal.models.inputs import PER_TOKEN, model_inputs
 from percbal.rewards import blind_messages, masked_kl
 from percbal.segments.sampled import GeneratedSegments
-from percbal.segments.tagged import PERCEPTION
 
 Ids = list[int]
 
@@ -65,7 +64,9 @@ def blind_answers(
         ]
     else:
         messages = [_with_grey_images(prompts[i]) for i in rollouts]
-        prefixes = [_through_perception(completion_ids[i], segmented.segments[i]) for i in rollouts]
+        prefixes = [
+            _through_perception(completion_ids[i], segmented.is_perception[i]) for i in rollouts
+        ]
     texts = _generate(trainer, messages, prefixes)
     answers = {
         key: texts[position * samples : (position + 1) * samples]
@@ -145,9 +146,9 @@ def _refuse_tiles(fields: dict[str, Tensor], counts: list[int] | None) -> None:
         )
 
 
-def _through_perception(ids: Ids, segments: np.ndarray) -> Ids:
+def _through_perception(ids: Ids, is_perception: np.ndarray) -> Ids:
     """The tokens up to the end of the perception, none without one."""
-    inside = np.flatnonzero(segments == PERCEPTION)
+    inside = np.flatnonzero(is_perception)
     return list(ids[: int(inside[-1]) + 1]) if len(inside) else []
 
 

@@ -13,6 +13,7 @@ from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Fixed, TokenMean
 from percbal.objective.credit import CREDITS
 from percbal.responses.options import ResponseFormatArguments
+from percbal.segments.names import Segments
 
 
 @dataclass
@@ -70,11 +71,20 @@ class BalancedGRPOConfig(
         default=None,
         metadata={
             "help": "token_mean (TRL's average over all tokens) or fixed (lam). Default: fixed for "
-            "credit segment and same_perception, else token_mean."
+            "credit segment and same_perception and for weights in segments, else token_mean."
         },
     )
     lam: float = field(
         default=0.5, metadata={"help": "Weight of perception's mean policy loss under fixed."}
+    )
+    segments: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the segments, each with the weight of its mean policy loss: "
+            '{"perception": 0.5, "answer": 0.2, "reasoning": 0.3}, or '
+            "perception=0.5,answer=0.2,reasoning=0.3; under token_mean without weights. None: "
+            "perception and reasoning, by lam."
+        },
     )
     blind_samples: int = field(
         default=1, metadata={"help": "Blind answers per perception, for the reward blind_reanswer."}
@@ -141,11 +151,26 @@ class BalancedGRPOConfig(
             self.alpha, target=self.alpha_target, low=self.alpha_min, high=self.alpha_max
         )
 
+    def make_segments(self) -> Segments:
+        """The segments that the options name. ValueError where credit has no use for them."""
+        segments = Segments.parse(self.segments)
+        missing = {"perception", "reasoning"}.difference(segments.names)
+        if missing or segments.prompt is not None:
+            raise ValueError(
+                "segments of GRPO must name perception and reasoning and not prompt, which is not "
+                f"sampled, got {', '.join(segments.names)}"
+            )
+        return segments
+
     def make_balance(self) -> TokenMean | Fixed:
         """The weights of the segments' mean policy losses."""
-        by_segment = self.credit in ("segment", "same_perception")
+        segments = self.make_segments()
+        by_segment = self.credit in ("segment", "same_perception") or any(segments.weights)
         name = self.balance or ("fixed" if by_segment else "token_mean")
-        return Fixed(self.lam) if name == "fixed" else TokenMean()
+        if name == "token_mean":
+            segments.refuse_weights("balance token_mean averages over all tokens")
+            return TokenMean()
+        return Fixed(self.lam if self.segments is None else segments.fixed_weights())
 
     def roles(self) -> dict[str, Any]:
         """The named reward functions, by what they are for."""

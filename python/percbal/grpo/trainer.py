@@ -1,4 +1,4 @@
-"""GRPO with separate advantages for perception tokens and reasoning tokens.
+"""GRPO with separate advantages for perception tokens and all others.
 
 ``BalancedGRPOTrainer`` is TRL's ``GRPOTrainer`` with other advantages: (B, T) instead of (B,),
 from an outcome and a perception reward, by ``percbal.objective.credit``. Sampling, clipping, the
@@ -52,8 +52,8 @@ from percbal.objective.credit import (
 )
 from percbal.responses.formats import count_reasons
 from percbal.rewards import EndpointReanswer
+from percbal.segments.names import TWO
 from percbal.segments.sampled import GeneratedSegments, segment_completions
-from percbal.segments.tagged import N_SEGMENTS, PERCEPTION, REASONING
 
 
 class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer):
@@ -103,7 +103,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             **kwargs,
         )
         self.alpha = args.make_alpha()
-        self.balance = args.make_balance()
+        self.segments, self.balance = args.make_segments(), args.make_balance()
         self._set_up_prompts(args.asking())
         if self.use_vllm:
             self.vllm_generation = VLLMPrompts(self.vllm_generation, processing_class)
@@ -160,6 +160,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             completion_ids_list,
             self.asking.response_format,
             thinking=self._thinking,
+            named=self.segments,
         )
         readable = self._as_rewards_read(completions)
         columns = self._label_free_columns(prompts, completion_ids_list)
@@ -259,22 +260,25 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         if whole and not balanced:
             return advantages.perception
         segments = [torch.as_tensor(s) for s in self._segmented.segments]
-        width = batch["completion_ids"].shape[1]
-        ids = pad_sequence(segments, batch_first=True, padding_value=REASONING)
-        ids = nn.functional.pad(ids, (0, width - ids.shape[1]), value=REASONING)
+        width, rest = batch["completion_ids"].shape[1], self.segments.rest
+        ids = pad_sequence(segments, batch_first=True, padding_value=rest)
+        ids = nn.functional.pad(ids, (0, width - ids.shape[1]), value=rest)
         ids = ids.to(batch["completion_ids"].device)
         mask = batch["completion_mask"].bool()
-        counts = torch.stack([(mask & (ids == s)).sum(-1) for s in range(N_SEGMENTS)], -1)  # (B, S)
+        each = range(len(self.segments))
+        counts = torch.stack([(mask & (ids == s)).sum(-1) for s in each], -1)  # (B, S)
         of_all = self.accelerator.reduce(counts.sum(0), "sum")  # (S,) of all ranks
-        self._metrics[mode]["segments/perception_share"].append(
-            float(of_all[PERCEPTION] / of_all.sum().clamp(min=1))
-        )
+        shares = (of_all / of_all.sum().clamp(min=1)).tolist()
+        for name, share in zip(self.segments.names, shares, strict=True):
+            if len(shares) > len(TWO) or name == "perception":
+                self._metrics[mode][f"segments/{name}_share"].append(share)
+        seen = self.segments.id_of("perception")
         if not balanced:
-            return token_advantages(advantages, ids)
+            return token_advantages(advantages, ids, perception=seen)
         if self.args.loss_type not in ("grpo", "sapo"):  # these average each rollout first
             counts = of_all
         weights = self.balance.weights(counts)
-        return token_advantages(advantages, ids, segment_scale(weights, counts))
+        return token_advantages(advantages, ids, segment_scale(weights, counts), seen)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         if self.model.training:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 BALANCE_FILE = "balance_state.json"
 ALPHA_FILE = "alpha_state.json"
+SEGMENTS = "segment_names"  # beside a controller's state
 # below the output directory: what is being written, or deleted; "_" keeps it from uploads to a hub
 ASIDE = "_checkpoint.partial"
 
@@ -42,12 +43,27 @@ def load_state(directory: str | Path, name: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
+def refuse_other_segments(
+    directory: str, state: dict[str, Any] | None, names: tuple[str, ...]
+) -> None:
+    """Ids are positions among the names: other ones would mean something else."""
+    if state is None:
+        return
+    theirs = state.get(SEGMENTS, ["perception", "reasoning"])  # the only ones of older versions
+    if tuple(theirs) != names:
+        raise ValueError(
+            f"{directory} cannot be gone on from: it has the segments {', '.join(theirs)}, this "
+            f"run has {', '.join(names)}"
+        )
+
+
 class VLMCheckpoints:
     """For a Trainer, listed before it: checkpoints that are whole, and whose weights are found.
 
-    A subclass names its controller, whose state is kept beside the weights.
+    A subclass names its controller, whose state is kept beside the weights, and its segments.
     """
 
+    segments: Any  # a `percbal.segments.names.Segments`
     _aside: Path | None = None  # where a checkpoint is being written
     _saved_step = -1  # of the last checkpoint that this run wrote or began from
 
@@ -70,7 +86,8 @@ class VLMCheckpoints:
         try:
             if trainer.args.should_save:
                 controller, file = self._controller()
-                save_state(controller.state_dict(), aside / name, file)
+                state = {**controller.state_dict(), SEGMENTS: self.segments.names}
+                save_state(state, aside / name, file)
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
         finally:
             self._aside = None
@@ -157,7 +174,9 @@ class VLMCheckpoints:
             if problem := incomplete(Path(found)):
                 raise ValueError(f"{found} cannot be gone on from: {problem}")
         if found is not None:
-            refuse_part(found, self._controller()[1])
+            file = self._controller()[1]
+            refuse_part(found, file)
+            refuse_other_segments(found, load_state(found, file), self.segments.names)
         return found
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -166,6 +185,7 @@ class VLMCheckpoints:
         controller, file = self._controller()
         state = None if checkpoint is None else load_state(checkpoint, file)
         if state is not None:
+            state.pop(SEGMENTS, None)
             controller.load_state_dict(state)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:

@@ -13,6 +13,7 @@ move its lambda on such a batch.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -77,22 +78,25 @@ class TokenMean:
 
 
 class Fixed:
-    """A constant lambda."""
+    """Constant weights: lambda for two segments, or one weight for each of any number."""
 
     needs_gradient_norms = False
 
-    def __init__(self, lam: float) -> None:
-        _check_unit("lam", lam)
+    def __init__(self, lam: float | Sequence[float]) -> None:
+        if isinstance(lam, float | int):
+            _check_unit("lam", lam)
         self.lam = lam
 
     def weights(self, counts: Tensor) -> Tensor:
-        return lambda_weights(self.lam, counts.device)
+        if isinstance(self.lam, float | int):
+            return lambda_weights(self.lam, counts.device)
+        return torch.tensor(self.lam, dtype=torch.float32, device=counts.device)
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        del state  # lambda is the configuration's
+        del state  # the weights are the configuration's
 
 
 class NGDiff:

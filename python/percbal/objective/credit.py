@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from percbal.segments.tagged import PERCEPTION, REASONING
+from percbal.segments.names import PERCEPTION
 
 Credit = Literal["scalar", "normalized", "segment", "same_perception"]
 CREDITS = ("scalar", "normalized", "segment", "same_perception")
@@ -151,22 +151,25 @@ def assign_credit(
 
 
 def token_advantages(
-    advantages: Advantages, segment_ids: Tensor, segment_scale: Tensor | None = None
+    advantages: Advantages,
+    segment_ids: Tensor,
+    segment_scale: Tensor | None = None,
+    perception: int = PERCEPTION,
 ) -> Tensor:
     """(B, T): each token has its segment's advantage, times the segment's scale if given.
 
-    advantages: (B,) each; segment_ids: (B, T); segment_scale: (S,) or (B, S).
+    Every segment but the perception has the reasoning's advantage.
+
+    advantages: (B,) each; segment_ids: (B, T) int64 in [0, S); segment_scale: (S,) or (B, S).
+    perception: its id.
     """
-    is_perception = segment_ids == PERCEPTION
+    is_perception = segment_ids == perception
     per_token = torch.where(
         is_perception, advantages.perception[:, None], advantages.reasoning[:, None]
     )
     if segment_scale is None:
         return per_token
-    scale = segment_scale.expand(len(segment_ids), -1)
-    return per_token * torch.where(
-        is_perception, scale[:, PERCEPTION, None], scale[:, REASONING, None]
-    )
+    return per_token * segment_scale.expand(len(segment_ids), -1).gather(1, segment_ids)
 
 
 def segment_scale(weights: Tensor, counts: Tensor) -> Tensor:

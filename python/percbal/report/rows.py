@@ -9,6 +9,7 @@ from pathlib import Path
 from percbal.data.check import Check, TriedRow
 
 COLOURS = {"prompt": "2", "perception": "36", "reasoning": "33", "other": "9"}  # of a terminal
+FURTHER = "35"  # of segments with other names
 LONGEST = 2000  # characters of a prompt that are shown
 
 STYLE = """
@@ -16,6 +17,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding
 pre{background:#f6f6f6;padding:.8em;overflow-x:auto}
 .row{white-space:pre-wrap;border-bottom:1px solid #ddd;padding:1em 0}
 .prompt{color:#777} .perception{background:#cdeef5} .reasoning{background:#fcefc7}
+[title]{background:#e3d7f4}
 .other{text-decoration:line-through;color:#777} table{border-collapse:collapse}
 td{border-bottom:1px solid #eee;padding:.2em .8em;vertical-align:top}
 """
@@ -26,7 +28,9 @@ def coloured(row: TriedRow, *, colour: bool) -> str:
     text = f"--- {row.place}\n"
     for kind, piece in row.pieces:
         shown = _short(kind, _printable(piece))
-        text += f"\x1b[{COLOURS[kind]}m{shown}\x1b[0m" if colour else f"[{kind}] {shown}\n"
+        text += (
+            f"\x1b[{COLOURS.get(kind, FURTHER)}m{shown}\x1b[0m" if colour else f"[{kind}] {shown}\n"
+        )
     return text.rstrip("\n")
 
 
@@ -43,7 +47,7 @@ def _short(kind: str, text: str) -> str:
 
 def write_page(check: Check, title: str, path: Path) -> None:
     """The numbers of a check, its failures and the rows that it kept, as one HTML file."""
-    legend = " ".join(f"<span class={kind}>{kind}</span>" for kind in COLOURS)
+    legend = " ".join(_span(kind, kind) for kind in dict.fromkeys((*COLOURS, *check.segments)))
     body = [
         f"<h1>{html.escape(title)}</h1>",
         f"<pre>{html.escape(chr(10).join(check.summary()))}</pre>",
@@ -64,8 +68,14 @@ def _table(failures: Sequence[tuple[str, str]]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
+def _span(kind: str, text: str) -> str:
+    """A segment's text; one of another name shows it under the pointer."""
+    named = f"class={kind}" if kind in COLOURS else f"title={kind}"
+    return f"<span {named}>{html.escape(text)}</span>"
+
+
 def _row(row: TriedRow) -> str:
-    pieces = (f"<span class={kind}>{html.escape(text)}</span>" for kind, text in row.pieces)
+    pieces = (_span(kind, text) for kind, text in row.pieces)
     sizes = ", ".join(f"{width} x {height}" for width, height in row.images)
     head = f"<b>{html.escape(row.place)}</b> {row.tokens} tokens; images: {sizes or 'none'}"
     return f"<div class=row>{head}\n{''.join(pieces)}</div>"

@@ -11,14 +11,20 @@ from percbal.responses.spans import NAMES
 
 
 class JsonFormat(Format):
-    """An object with a key for each part; ``json:seen,thought,answer`` names others."""
+    """An object with a key for each part; ``json:seen,thought,answer`` names others.
+
+    Further keys are further parts, each of its own name.
+    """
 
     name = "json"
 
-    def __init__(self, keys: tuple[str, str, str] = ("perception", "reasoning", "answer")) -> None:
-        if len(set(keys)) != 3 or not all(keys):
-            raise ValueError(f"json needs three different keys, got {', '.join(keys)}")
-        self.keys = dict(zip(NAMES, keys, strict=True))
+    def __init__(self, keys: tuple[str, ...] = NAMES) -> None:
+        if len(set(keys)) != len(keys) or not all(keys) or {*keys[3:]} & {*NAMES}:
+            raise ValueError(
+                f"json needs three different keys, and further ones of other names, got "
+                f"{', '.join(keys)}"
+            )
+        self.keys = dict(zip((*NAMES, *keys[3:]), keys, strict=True))
         self.spec = "json" if keys == NAMES else f"json:{','.join(keys)}"
 
     def _read(self, text: str) -> Reading:
@@ -28,17 +34,17 @@ class JsonFormat(Format):
         cut = [found.cut] if found.cut is not None and self._is_ours(found.cut) else []
         if len(whole) + len(broken) + len(cut) > 1:
             why = Refusal("two_objects", "there is more than one JSON object with such keys")
-            return make_reading(text, dict.fromkeys(NAMES, why))
+            return make_reading(text, dict.fromkeys(self.keys, why))
         if broken:
             why = Refusal("broken", "the JSON object is not valid JSON")
-            return make_reading(text, dict.fromkeys(NAMES, why))
+            return make_reading(text, dict.fromkeys(self.keys, why))
         if not whole and not cut:
             why = Refusal(
                 "no_object", f"there is no JSON object with the key {self.keys[NAMES[0]]}"
             )
-            return make_reading(text, dict.fromkeys(NAMES, why))
+            return make_reading(text, dict.fromkeys(self.keys, why))
         (value,) = whole or cut
-        return make_reading(text, {name: self._part(text, value, name) for name in NAMES})
+        return make_reading(text, {name: self._part(text, value, name) for name in self.keys})
 
     def _is_ours(self, value: Value) -> bool:
         keys = self.keys.values()
@@ -63,14 +69,15 @@ class JsonFormat(Format):
         return Part(value.text(text), (start, value.end), inner)
 
     def write(self, perception: str, reasoning: str, answer: str) -> str:
-        texts = zip(self.keys.values(), (perception, reasoning, answer), strict=True)
+        keys = [self.keys[name] for name in NAMES]
+        texts = zip(keys, (perception, reasoning, answer), strict=True)
         return json.dumps(dict(texts), ensure_ascii=False)
 
     def beginning(self, perception: str) -> str:
         return json.dumps({self.keys["perception"]: perception}, ensure_ascii=False)[:-1]
 
     def instruction(self) -> str:
-        p, r, a = self.keys.values()
+        p, r, a, *_ = self.keys.values()
         return (
             f'Answer with one JSON object with the keys "{p}" (what the image shows), "{r}" (your '
             f'reasoning) and "{a}" (the final answer), in this order.'

@@ -1,10 +1,11 @@
 r"""The format that a regular expression describes, in time linear in the text.
 
 The pattern is cut at its groups, as in ``Seen:(?P<perception>.*)Why:(?P<reasoning>.*)``. A group is
-free text; what stands before, between and after the groups are the marks. Each mark must occur
-exactly once in the whole text and is searched for by itself, so no group is ever tried again.
-Inside a mark a repeat takes all it can, at most 100 times, and gives nothing back, no group can be
-repeated, and there are few choices: a pattern that takes more than linear time cannot be written.
+free text, and a part of its name; what stands before, between and after the groups are the marks.
+Each mark must occur exactly once in the whole text and is searched for by itself, so no group is
+ever tried again. Inside a mark a repeat takes all it can, at most 100 times, and gives nothing
+back, no group can be repeated, and there are few choices: a pattern that takes more than linear
+time cannot be written.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class RegexFormat(Format):
         known = [place for place in places if not isinstance(place, Refusal)]
         if any(a[1] > b[0] for a, b in zip(known, known[1:], strict=False)):
             why = Refusal("disordered", "the marks are not in the pattern's order")
-            return make_reading(text, dict.fromkeys(NAMES, why))
+            return make_reading(text, dict.fromkeys((*NAMES, *self.names), why))
         found: dict[str, Part | Refusal | None] = {}
         for name, before, after in zip(self.names, places, places[1:], strict=False):
             if isinstance(before, Refusal):
@@ -82,7 +83,9 @@ class RegexFormat(Format):
     def write(self, perception: str, reasoning: str, answer: str) -> str:
         texts = dict(zip(NAMES, (perception, reasoning, answer), strict=True))
         marks = [_plain(source, i) for i, source in enumerate(self.sources)]
-        rest = [texts[name] + mark for name, mark in zip(self.names, marks[1:], strict=True)]
+        rest = [
+            texts.get(name, "") + mark for name, mark in zip(self.names, marks[1:], strict=True)
+        ]
         return marks[0] + "".join(rest)
 
     def beginning(self, perception: str) -> str:
@@ -107,9 +110,16 @@ def _cut(pattern: str) -> tuple[list[str], list[str]]:
         sources.append(pattern[at : group.start()])
         at = end + 1
     sources.append(pattern[at:])
-    if not names or names != [name for name in NAMES if name in names] or names[0] != NAMES[0]:
+    known = [name for name in names if name in NAMES]
+    if (
+        not names
+        or names[0] != NAMES[0]
+        or len({*names}) < len(names)
+        or known != [name for name in NAMES if name in names]
+    ):
         raise ValueError(
-            "the pattern must have the group perception, then, if at all, reasoning and answer, "
+            "the pattern must have the group perception, then, if at all, reasoning and answer and "
+            "others between or behind, each once, "
             f"got {', '.join(names) or 'none'}"
         )
     if not all(sources[1:-1]):

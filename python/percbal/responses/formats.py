@@ -39,8 +39,10 @@ def _json(rest: str) -> JsonFormat:
     if not rest:
         return JsonFormat()
     keys = tuple(key.strip() for key in rest.split(","))
-    if len(keys) != 3:
-        raise ValueError(f"json:KEYS takes three keys, such as json:seen,why,answer, got {rest!r}")
+    if len(keys) < 3:
+        raise ValueError(
+            f"json:KEYS takes three keys or more, such as json:seen,why,answer, got {rest!r}"
+        )
     return JsonFormat(keys)
 
 

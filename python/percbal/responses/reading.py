@@ -33,7 +33,10 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """One response as its format reads it; each of the three names is in one of the two."""
+    """One response as its format reads it; each of the three names is in one of the two.
+
+    So is any further part that the format has.
+    """
 
     source: str
     parts: Mapping[str, Part]
@@ -81,14 +84,14 @@ class Reading:
 
 def make_reading(source: str, found: Mapping[str, Part | Refusal | None]) -> Reading:
     """The reading of what a format found; None, or no entry, is a part that is not there."""
-    judged = {name: _judged(name, found.get(name)) for name in NAMES}
+    judged = {name: _judged(name, found.get(name)) for name in dict.fromkeys((*NAMES, *found))}
     parts = {name: part for name, part in judged.items() if isinstance(part, Part)}
-    starts = [part.outer[0] for part in parts.values()]
-    if starts != sorted(starts):
-        order = ", ".join(sorted(parts, key=lambda name: parts[name].outer[0]))
-        why = Refusal("disordered", f"the parts are in the order {order}")
-        judged.update(dict.fromkeys(parts, why))
-        parts = {}
+    three = [name for name in NAMES if name in parts]
+    in_order = sorted(three, key=lambda name: parts[name].outer[0])
+    if in_order != three:
+        why = Refusal("disordered", f"the parts are in the order {', '.join(in_order)}")
+        judged.update(dict.fromkeys(three, why))
+        parts = {name: part for name, part in parts.items() if name not in three}
     refusals = {name: why for name, why in judged.items() if isinstance(why, Refusal)}
     return Reading(source, parts, refusals)
 

@@ -3,13 +3,8 @@
 May import: responses, numpy, tokenizers. Never: trainers, tasks, rewards.
 """
 
+from percbal.segments.names import OTHER, PERCEPTION, REASONING, TWO, Segments
 from percbal.segments.tagged import (
-    N_SEGMENTS,
-    OTHER,
-    PERCEPTION,
-    REASONING,
-    SEGMENT_NAMES,
-    SEGMENT_OF_TYPE,
     SegmentError,
     Tags,
     spans_from_characters,
@@ -20,13 +15,12 @@ from percbal.segments.tagged import (
 )
 
 __all__ = [
-    "N_SEGMENTS",
     "OTHER",
     "PERCEPTION",
     "REASONING",
-    "SEGMENT_NAMES",
-    "SEGMENT_OF_TYPE",
+    "TWO",
     "SegmentError",
+    "Segments",
     "Tags",
     "spans_from_characters",
     "spans_from_format",

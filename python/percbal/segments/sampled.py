@@ -1,7 +1,7 @@
-"""Which tokens of a generated completion are perception, from the ids that were sampled.
+"""Which tokens of a generated completion are in which segment, from the ids that were sampled.
 
 A model may sample any of the many id sequences that decode to one text, so the text is never
-tokenised again: the span is found in the decoded text, and its borders are carried back to the
+tokenised again: the spans are found in the decoded text, and their borders are carried back to the
 ids. (`tagged.py` does the same for text that is tokenised for fine-tuning.)
 """
 
@@ -20,8 +20,9 @@ from percbal.responses.format_tags import TagFormat
 from percbal.responses.formats import Format
 from percbal.responses.reading import Reading
 from percbal.responses.spans import DEFAULT_TAGS, Tags
-from percbal.responses.thoughts import CLOSING
-from percbal.segments.tagged import PERCEPTION, REASONING
+from percbal.responses.thoughts import CLOSING, response_start
+from percbal.segments.names import TWO, Segments
+from percbal.segments.parts import marked
 
 BYTE_ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())  # one character for each byte
 
@@ -30,13 +31,19 @@ BYTE_ALPHABET = frozenset(pre_tokenizers.ByteLevel.alphabet())  # one character 
 class GeneratedSegments:
     """One entry per completion, in order."""
 
-    segments: list[np.ndarray]  # (T_i,) int64 of PERCEPTION and REASONING, never OTHER
+    segments: list[np.ndarray]  # (T_i,) int64 of the segments' ids, never OTHER
     text: list[str]  # decoded without special tokens
     perception: list[str | None]  # what it says, None where ``failed``
     failed: np.ndarray  # (B,) bool: no perception that counts
     readings: list[Reading] = field(
         default_factory=list
     )  # what else the format finds, and why parts do not count
+    named: Segments = TWO
+
+    @property
+    def is_perception(self) -> list[np.ndarray]:
+        """(T_i,) bool"""
+        return [segments == self.named.id_of("perception") for segments in self.segments]
 
 
 def segment_completions(
@@ -46,16 +53,18 @@ def segment_completions(
     *,
     unclosed: Literal["reasoning", "perception"] = "reasoning",
     thinking: Sequence[bool] | None = None,
+    named: Segments = TWO,
 ) -> GeneratedSegments:
-    """Cut sampled completions into perception, its marks included, and reasoning.
+    """Cut sampled completions into segments, their marks included: perception, the rest reasoning.
 
     The perception counts by the rule of its format (`percbal.responses.formats`). Where it does
-    not, every token is reasoning and ``failed`` is set, so that no rule has to guess which of two
-    candidates was meant. Other parts need not be there, and a completion that the length limit cut
-    after its perception is well formed.
+    not, its tokens are reasoning and ``failed`` is set, so that no rule has to guess which of two
+    candidates was meant; the same goes for other segments. Other parts need not be there, and a
+    completion that the length limit cut after its perception is well formed.
 
-    A token that straddles a border of the span is perception. A token without characters (a special
-    token, or the first bytes of a character) is perception strictly inside the span.
+    A token that straddles a border of the span is perception (of other spans: by
+    `Segments.strongest_first`). A token without characters (a special token, or the first bytes of
+    a character) is perception strictly inside the span.
 
     Args:
         tokenizer: fast or slow; marks of fixed text, such as tags, must not be special tokens of
@@ -67,6 +76,7 @@ def segment_completions(
             either way. Formats without tags leave them to the reasoning.
         thinking: of each completion, whether its prompt opens a block of thoughts; one that does
             not close it is all thought.
+        named: the segments, perception and reasoning among them.
 
     Raises ValueError for an unknown ``unclosed``, or marks that are special tokens or unusable.
     """
@@ -76,34 +86,49 @@ def segment_completions(
     ids = [[int(i) for i in row] for row in completion_ids]
     text = tokenizer.batch_decode(ids, skip_special_tokens=True) if ids else []
     inside = thinking or [False] * len(text)
-    readings = [
-        chosen.read("" if within and CLOSING not in words else words)
-        for words, within in zip(text, inside, strict=True)
+    unfinished = [
+        within and CLOSING not in words for within, words in zip(inside, text, strict=True)
     ]
-    borders = _Borders(tokenizer, ids, chosen)
+    readings = [
+        chosen.read("" if thinks else words) for thinks, words in zip(unfinished, text, strict=True)
+    ]
+    borders = _Borders(tokenizer, ids, chosen, named)
     segments = []
-    for row, reading in zip(ids, readings, strict=True):
-        segment, words = np.full(len(row), REASONING, dtype=np.int64), reading.source  # (T_i,)
-        if "perception" in reading.parts:
-            segment[borders.closed(row, words, *reading.parts["perception"].outer)] = PERCEPTION
-        elif unclosed == "perception" and (area := chosen.unclosed(words)):
-            segment[borders.of(row, words, *area)] = PERCEPTION
+    for row, reading, thinks in zip(ids, readings, unfinished, strict=True):
+        segment = borders.segments(row, reading, named.id_of("think") if thinks else named.rest)
+        if "perception" not in reading.parts and unclosed == "perception":
+            if area := chosen.unclosed(reading.source):
+                segment[borders.of(row, reading.source, *area)] = named.id_of("perception")
         segments.append(segment)
     perception = [reading.perception for reading in readings]
     failed = np.array([said is None for said in perception], dtype=bool)
-    return GeneratedSegments(segments, text, perception, failed, readings)
+    return GeneratedSegments(segments, text, perception, failed, readings, named)
 
 
 class _Borders:
     """The tokens of one batch that cover some characters, by the fastest way that is exact."""
 
-    def __init__(self, tokenizer: Any, ids: list[list[int]], chosen: Format) -> None:
+    def __init__(
+        self, tokenizer: Any, ids: list[list[int]], chosen: Format, named: Segments
+    ) -> None:
         self.tokenizer = tokenizer
-        _check_marks(tokenizer, chosen)
+        _check_marks(tokenizer, {*chosen.fixed, *chain.from_iterable(named.tags.values())})
         self.tag_ids = (
             _ids_of_tags(tokenizer, chosen.tags) if isinstance(chosen, TagFormat) else None
         )
         self.byte_lengths = _byte_lengths(tokenizer, ids)
+        self.named = named
+
+    def segments(self, row: list[int], reading: Reading, rest: int) -> np.ndarray:
+        """(T,) int64: the segments that count, and ``rest`` where nothing is marked."""
+        segments, text = np.full(len(row), rest, dtype=np.int64), reading.source
+        perception = self.named.id_of("perception")
+        for start, end, found in marked(reading, self.named, response_start(text)).spans:
+            if found == perception:
+                segments[self.closed(row, text, start, end)] = found
+            elif found != self.named.rest:
+                segments[self.of(row, text, start, end)] = found
+        return segments
 
     def closed(self, row: list[int], text: str, start: int, end: int) -> slice:
         """The perception of ``text``, which counts."""
@@ -140,8 +165,8 @@ class _Borders:
         return bisect_left(range(len(row)), True, key=reached)
 
 
-def _check_marks(tokenizer: Any, chosen: Format) -> None:
-    special = set(chosen.fixed).intersection(
+def _check_marks(tokenizer: Any, fixed: set[str]) -> None:
+    special = fixed.intersection(
         str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
     )
     if special:

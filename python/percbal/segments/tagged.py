@@ -1,9 +1,10 @@
-"""Which tokens of a response are perception and which are reasoning.
+"""Which tokens of a response are in which segment: by default, perception and reasoning.
 
 A response is cut on its characters, then each token takes the segment of the characters that it
-covers. The cut comes from the response's format, from a list of texts, or from character spans. The
-answer counts as reasoning, and so does everything else in the response that is not perception:
-the two segments together are exactly the tokens that plain supervised fine-tuning trains on.
+covers. The cut comes from the response's format, from a list of texts, or from character spans.
+Unless it is a segment of its own, the answer counts as reasoning, and so does everything that
+nothing marks: the segments together are exactly the tokens that plain supervised fine-tuning
+trains on.
 """
 
 from __future__ import annotations
@@ -16,22 +17,14 @@ import numpy as np
 from percbal.responses.format_tags import TagFormat
 from percbal.responses.formats import Format
 from percbal.responses.spans import Tags
-
-PERCEPTION = 0
-REASONING = 1
-OTHER = -1  # in no segment: prompt, image, padding, and tags where they are not trained on
-SEGMENT_NAMES = ("perception", "reasoning")
-N_SEGMENTS = len(SEGMENT_NAMES)
+from percbal.responses.thoughts import response_start
+from percbal.segments.names import OTHER as OTHER
+from percbal.segments.names import PERCEPTION as PERCEPTION
+from percbal.segments.names import REASONING as REASONING
+from percbal.segments.names import TWO, Segments
+from percbal.segments.parts import Span, marked
 
 TagTokens = Literal["segment", "other"]
-Span = tuple[int, int, int]  # start and end character (end excluded), segment
-
-SEGMENT_OF_TYPE = {
-    "perception": PERCEPTION,
-    "reasoning": REASONING,
-    "answer": REASONING,
-    "other": OTHER,
-}
 
 
 class SegmentError(ValueError):
@@ -42,27 +35,35 @@ def spans_from_format(
     text: str,
     response_format: Format,
     *,
+    named: Segments = TWO,
     tag_tokens: TagTokens = "segment",
     name: str = "the response",
 ) -> list[Span]:
-    """Cut a response as its format reads it: the perception with its marks, and the rest.
+    """Cut a response as its format reads it: each segment with its marks, and the rest.
 
     The perception must count (`percbal.responses.formats`), so that nothing is trained on as
-    perception that scoring calls none. The other two parts need not be there.
+    perception that scoring calls none. Other segments need not be there, but if they are they must
+    count, too. A segment that is no part of the format stands between tags of its name, as often as
+    there are.
 
     tag_tokens: "segment" gives each mark to the part that it encloses; "other" puts all marks in
         no segment, so that they are not trained on.
     name: what to call the response in an error, such as "example 17".
     Returns spans that cover the text from end to end; where they overlap, the later one holds.
-    Raises SegmentError where the perception does not count; it says why.
+    Raises SegmentError where a segment does not count; it says why.
     """
     reading = response_format.read(text)
-    if problem := reading.problem("perception"):
-        raise SegmentError(f"{name} has no perception that counts, {problem}: {_excerpt(text)}")
-    start, end = reading.parts["perception"].outer
-    spans = [(0, start, REASONING), (start, end, PERCEPTION), (end, len(text), REASONING)]
+    try:
+        found = marked(reading, named, response_start(text))
+    except ValueError as problem:
+        raise SegmentError(
+            f"{name} has a part of no segment, {problem}: {_excerpt(text)}"
+        ) from None
+    for segment, why in found.problems.items():
+        raise SegmentError(f"{name} has no {segment} that counts, {why}: {_excerpt(text)}")
+    spans = [(0, len(text), named.rest), *found.spans]
     if tag_tokens == "other":
-        spans += [(*area, OTHER) for area in response_format.marks(text)]
+        spans += [(*area, OTHER) for area in (*response_format.marks(text), *found.tags)]
     return spans
 
 
@@ -74,12 +75,17 @@ def spans_from_tags(
 
 
 def spans_from_segments(
-    text: str, segments: Sequence[Mapping[str, str]], *, name: str = "the response"
+    text: str,
+    segments: Sequence[Mapping[str, str]],
+    *,
+    named: Segments = TWO,
+    name: str = "the response",
 ) -> list[Span]:
     """Cut a response by a list of ``{"type": .., "text": ..}`` whose texts make it up.
 
-    type: "perception", "reasoning", "answer" (reasoning) or "other" (no segment). Characters of
-    ``text`` around the listed texts, as a chat template adds them, are reasoning.
+    type: the name of a segment, or "other" (no segment); "answer" and "think" are reasoning unless
+        they are named. Characters of ``text`` around the listed texts, as a chat template adds
+        them, are the rest (`Segments.rest`).
     Raises SegmentError for an unknown type, or where the texts are not in ``text``.
     """
     whole = "".join(segment["text"] for segment in segments)
@@ -88,15 +94,11 @@ def spans_from_segments(
         start = text.find(whole.strip()) - (len(whole) - len(whole.lstrip()))
         if whole.strip() not in text:
             raise SegmentError(f"{name} is not made up of its segments' texts: {_excerpt(whole)}")
-    spans: list[Span] = [(0, len(text), REASONING)]
+    spans: list[Span] = [(0, len(text), named.rest)]
     for segment in segments:
-        if segment["type"] not in SEGMENT_OF_TYPE:
-            raise SegmentError(
-                f"{name} has a segment of type {segment['type']!r}; the types are "
-                f"{', '.join(SEGMENT_OF_TYPE)}"
-            )
+        number = _id_of(segment["type"], named, f"{name} has a segment")
         end = start + len(segment["text"])
-        spans.append((max(start, 0), max(end, 0), SEGMENT_OF_TYPE[segment["type"]]))
+        spans.append((max(start, 0), max(end, 0), number))
         start = end
     return spans
 
@@ -106,11 +108,12 @@ def spans_from_characters(
     spans: Sequence[Mapping[str, Any]],
     response: str | None = None,
     *,
+    named: Segments = TWO,
     name: str = "the response",
 ) -> list[Span]:
     """Cut a response by a list of ``{"type": .., "start": .., "end": ..}``, in characters.
 
-    type: as in ``spans_from_segments``. Characters that no span holds are reasoning.
+    type: as in ``spans_from_segments``. Characters that no span holds are the rest.
     response: the text that start and end count in, where ``text`` has more around it, as a chat
         template adds; without the space around it, if need be, as some templates strip it.
     Raises SegmentError for an unknown type, for places that are not in the response, and for two
@@ -122,15 +125,24 @@ def spans_from_characters(
         shift = text.find(response.strip()) - (len(response) - len(response.lstrip()))
         if response.strip() not in text:
             raise SegmentError(f"{name} is not in its own text: {_excerpt(response)}")
-    out: list[Span] = [(0, len(text), REASONING)]
+    out: list[Span] = [(0, len(text), named.rest)]
     last = 0
     for number, span in sorted(enumerate(spans), key=lambda item: _start_of(item[1])):
-        start, end = _place(span, len(response), f"{name} has in spans the entry {number}")
+        who = f"{name} has in spans the entry {number}"
+        segment = _id_of(span.get("type"), named, who)
+        start, end = _place(span, len(response), who)
         if start < last:
             raise SegmentError(f"{name} has two spans over character {start}, see entry {number}")
         last = end
-        out.append((max(start + shift, 0), max(end + shift, 0), SEGMENT_OF_TYPE[span["type"]]))
+        out.append((max(start + shift, 0), max(end + shift, 0), segment))
     return out
+
+
+def _id_of(kind: Any, named: Segments, who: str) -> int:
+    try:
+        return named.id_of(str(kind))
+    except ValueError as problem:
+        raise SegmentError(f"{who} of type {kind!r}; {problem}") from None
 
 
 def _start_of(span: Mapping[str, Any]) -> int:
@@ -139,10 +151,6 @@ def _start_of(span: Mapping[str, Any]) -> int:
 
 
 def _place(span: Mapping[str, Any], length: int, who: str) -> tuple[int, int]:
-    if str(span.get("type")) not in SEGMENT_OF_TYPE:
-        raise SegmentError(
-            f"{who} of type {span.get('type')!r}; the types are {', '.join(SEGMENT_OF_TYPE)}"
-        )
     start, end = span.get("start"), span.get("end")
     if isinstance(start, int) and isinstance(end, int) and 0 <= start <= end <= length:
         return start, end
@@ -152,16 +160,19 @@ def _place(span: Mapping[str, Any], length: int, who: str) -> tuple[int, int]:
     )
 
 
-def token_segments(text: str, spans: Sequence[Span], offsets: np.ndarray) -> np.ndarray:
+def token_segments(
+    text: str, spans: Sequence[Span], offsets: np.ndarray, named: Segments = TWO
+) -> np.ndarray:
     """Segment of each token from the characters it covers.
 
-    A token that touches several segments goes to perception if it touches perception at all,
-    else to reasoning, else to none: the rare token that straddles a border is counted with the
-    short segment. A token without characters takes the segment of the character that follows.
+    A token that touches several segments goes to the first of `Segments.strongest_first`, to
+    perception if it touches perception at all, to none only if it touches no segment: the rare
+    token that straddles a border is counted with the short segment. A token without characters
+    takes the segment of the character that follows.
     Where spans overlap, the later span holds.
 
     text: the text that was tokenised. offsets: (T, 2) int, first and last (excluded) character.
-    Returns (T,) int64 of PERCEPTION, REASONING, OTHER.
+    Returns (T,) int64 of the segments' ids and OTHER.
     """
     characters = np.full(len(text) + 1, OTHER, dtype=np.int64)
     for start, end, segment in spans:
@@ -170,7 +181,7 @@ def token_segments(text: str, spans: Sequence[Span], offsets: np.ndarray) -> np.
         characters[-1] = characters[-2]  # for a token without characters at the very end
     first, last = offsets[:, 0], np.maximum(offsets[:, 1], offsets[:, 0] + 1)
     segments = np.full(len(offsets), OTHER, dtype=np.int64)
-    for segment in (REASONING, PERCEPTION):  # perception last: it wins
+    for segment in reversed(named.strongest_first):  # the last one wins
         seen = np.concatenate(([0], np.cumsum(characters == segment)))
         segments[seen[last] > seen[first]] = segment
     return segments

@@ -17,7 +17,7 @@ from percbal.data.check import Pieces, TriedRow
 from percbal.data.rows import PLACE
 from percbal.responses.asking import Asking
 from percbal.responses.prompt import OPTIONS, prompt_ids
-from percbal.segments.tagged import PERCEPTION, REASONING
+from percbal.segments.names import TWO, Segments
 from percbal.sft.collate import IGNORE_INDEX
 
 Batch = Mapping[str, torch.Tensor]
@@ -86,6 +86,7 @@ class _Rows(Dataset):
     ) -> None:
         self.data, self.encode, self.processor = data, encode, processor
         self.max_length, self.every = max_length, every
+        self.named = getattr(encode, "segments", TWO)
         known = PLACE in data.column_names  # asked without opening a picture
         self.places = data.with_format(None).select_columns([PLACE]) if known else None
 
@@ -112,20 +113,22 @@ class _Rows(Dataset):
         if "segment_ids" in batch:
             segments = batch["segment_ids"][0][: len(ids)]
             labels = batch["labels"][0][: len(ids)] != IGNORE_INDEX
-            row.perception = int((labels & (segments == PERCEPTION)).sum())
-            row.reasoning = int((labels & (segments == REASONING)).sum())
+            for number, name in enumerate(self.named.names):
+                row.segments[name] = int((labels & (segments == number)).sum())
             row.trained = int(labels[1 : self.max_length].sum())
-            kinds = _kinds(segments.tolist(), labels.tolist())
+            kinds = _kinds(segments.tolist(), self.named)
         if shown:
             row.pieces = _pieces(self.processor.tokenizer, ids.tolist(), kinds)
         return row
 
 
-def _kinds(segments: list[int], labels: list[bool]) -> list[str]:
-    names = {PERCEPTION: "perception", REASONING: "reasoning"}
-    begin = labels.index(True) if True in labels else len(labels)
+def _kinds(segments: list[int], named: Segments) -> list[str]:
+    """The segment of each token; of those in none, whether they stand before the response."""
+    of_response = (i for i, s in enumerate(segments) if s >= 0 and s != named.prompt)
+    begin = next(of_response, len(segments))
     return [
-        "prompt" if i < begin else names.get(segment, "other") for i, segment in enumerate(segments)
+        named.names[s] if s >= 0 else "prompt" if i < begin else "other"
+        for i, s in enumerate(segments)
     ]
 
 

@@ -24,8 +24,8 @@ from percbal.responses.asking import Asking
 from percbal.responses.format_tags import TagFormat
 from percbal.responses.prompt import OPTIONS, Begin, content_text, images_in, trained_turn
 from percbal.responses.spans import Tags
+from percbal.segments.names import OTHER, TWO, Segments
 from percbal.segments.tagged import (
-    OTHER,
     SegmentError,
     TagTokens,
     spans_from_characters,
@@ -55,8 +55,9 @@ class SegmentCollator:
     Takes examples with ``prompt``, ``completion`` and ``image`` or ``images``, if any. The
     completion's segments come from a column ``segments`` (a list of ``{"type", "text"}``) or
     ``spans`` (a list of ``{"type", "start", "end"}``) where there is one, else from the response's
-    format. Returns TRL's batch with ``segment_ids`` (B, T) int64 beside ``labels``: PERCEPTION or
-    REASONING at trained tokens, OTHER elsewhere. Only completions are trained on.
+    format. Returns TRL's batch with ``segment_ids`` (B, T) int64 beside ``labels``: the id of a
+    segment at trained tokens, OTHER elsewhere. Only completions are trained on, and prompts where
+    there is a segment ``prompt``, but for their special tokens and those of images.
 
     tags: of the format ``tags``, if ``asking`` is not given.
     tag_tokens: see ``segments.spans_from_format``. Tokens in no segment get the label -100 too.
@@ -64,6 +65,7 @@ class SegmentCollator:
     begin: where the completion begins, see ``responses.prompt.trained_turn``.
     asking: the format of responses, and how prompts are rendered. An example's column
         ``chat_template_kwargs`` goes before its options of the chat template.
+    segments: their names; the default is perception and reasoning.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class SegmentCollator:
         max_length: int | None = None,
         begin: Begin = "generation",
         asking: Asking | None = None,
+        segments: Segments = TWO,
     ) -> None:
         if not processor.tokenizer.is_fast:
             raise ValueError(
@@ -86,6 +89,7 @@ class SegmentCollator:
         self.tag_tokens = tag_tokens
         self.max_length = max_length
         self.begin = begin
+        self.segments = segments
         self.warns = True
         self.stock = DataCollatorForVisionLanguageModeling(
             processor=processor, max_length=max_length, completion_only_loss=True
@@ -106,10 +110,21 @@ class SegmentCollator:
         completions = [example["completion"] for example in rendered]
         batch = dict(self.stock(rendered))
         segment_ids = self._segment_ids(examples, completions, batch)
+        if self.segments.prompt is not None:
+            self._add_prompts(batch, segment_ids, self.segments.prompt)
         batch["segment_ids"] = segment_ids
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
         self._warn_of_untrained(batch["labels"])
         return batch
+
+    def _add_prompts(self, batch: Batch, segment_ids: Tensor, prompt: int) -> None:
+        """Labels and segments (B, T) of the prompts' words, in place."""
+        ids = batch["input_ids"]
+        never = torch.tensor(sorted(untrained_ids(self.processor)), device=ids.device)
+        here = (batch["labels"] == IGNORE_INDEX) & batch["attention_mask"].bool()
+        here &= ~torch.isin(ids, never)
+        batch["labels"] = torch.where(here, ids, batch["labels"])
+        segment_ids[here] = prompt
 
     def _warn_of_untrained(self, labels: Tensor) -> None:
         """Once, of rows that change nothing: labels (B, T)."""
@@ -159,24 +174,34 @@ class SegmentCollator:
                     "processor, so its tokens cannot be told apart"
                 )
             offsets = np.asarray(encoded["offset_mapping"][row]).reshape(-1, 2)
-            segments = token_segments(text, self._spans(example, text, row), offsets)
+            spans = self._spans(example, text, row)
+            segments = token_segments(text, spans, offsets, self.segments)
             segment_ids[row, where] = torch.from_numpy(segments[: len(where)])
         return segment_ids
 
     def _spans(self, example: Example, text: str, row: int) -> list[tuple[int, int, int]]:
-        name = _name_of(example, row)
+        how: Any = {"named": self.segments, "name": _name_of(example, row)}
         if example.get("segments"):
-            return spans_from_segments(text, example["segments"], name=name)
+            return spans_from_segments(text, example["segments"], **how)
         if example.get("spans"):
-            return spans_from_characters(text, example["spans"], _response(example), name=name)
+            return spans_from_characters(text, example["spans"], _response(example), **how)
         chosen = self.asking.response_format
-        return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, name=name)
+        return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, **how)
 
 
 def nothing_to_train_on(which: str, max_length: int | None) -> str:
     """The sentence for rows whose labels are all cut off."""
     cause = "" if max_length is None else f": max_length={max_length} ends before their completions"
     return f"{which} have no token to train on{cause}"
+
+
+def untrained_ids(processor: Any) -> set[int]:
+    """Tokens of a prompt that nobody is to write: special ones, and those of images and videos."""
+    tokenizer = processor.tokenizer
+    named = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
+    named |= {*(getattr(processor, "image_token_ids", None) or ()), *tokenizer.all_special_ids}
+    added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return {i for i in named | added if i is not None}
 
 
 def trained_rows(labels: Tensor) -> Tensor:

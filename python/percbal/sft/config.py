@@ -11,6 +11,7 @@ from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
 from percbal.responses.options import ResponseFormatArguments
+from percbal.segments.names import TWO, Segments
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -51,6 +52,14 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
         default=0.5,
         metadata={"help": "Weight of perception's mean loss; ngdiff starts from it."},
     )
+    segments: dict[str, Any] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the segments, each with a fixed weight or a share of the balance: "
+            '{"perception": "balance", "answer": 0.2, "reasoning": "balance"}, or '
+            "perception,answer=0.2,reasoning. None: perception and reasoning, by lam."
+        },
+    )
     ngdiff_decay: float = field(
         default=0.0,
         metadata={"help": "Exponential mean of ngdiff's log-odds over steps; 0 is none."},
@@ -79,14 +88,23 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
             raise ValueError(
                 f"train_prompt must be generation or conversation, got {self.train_prompt!r}"
             )
+        self.make_segments()
+
+    def make_segments(self) -> Segments:
+        """The segments that the options name."""
+        return Segments.parse(self.segments)
 
     def make_balance(self) -> Balance:
         """The controller that the options name."""
+        segments = self.make_segments()
         if self.balance == "token_mean":
+            segments.refuse_weights("balance token_mean weighs every token alike")
             return TokenMean()
         if self.balance == "fixed":
-            return Fixed(self.lam)
+            return Fixed(self.lam if self.segments is None else segments.fixed_weights())
         if self.balance == "ngdiff":
+            if segments != TWO:
+                raise ValueError(f"ngdiff has two segments, got {', '.join(segments.names)}")
             return NGDiff(
                 lam=self.lam,
                 decay=self.ngdiff_decay,
@@ -107,4 +125,5 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
             max_length=self.max_length,
             begin=self.train_prompt,  # type: ignore[arg-type]
             asking=self.asking(self.chat_template_kwargs),
+            segments=self.make_segments(),
         )

@@ -12,6 +12,7 @@ from datasets import Dataset as HFDataset
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from percbal.segments.names import TWO
 from percbal.sft.collate import (
     TOKEN_KEYS,
     Batch,
@@ -32,6 +33,7 @@ class EncodedDataset(Dataset):
     columns: key -> the examples' tensors, one after the other along dimension 0.
     offsets: key -> (n + 1,) int64, where each example starts and the last one ends.
     grey: pixel_values keep one channel, to be repeated.
+    segments: the names of the segments, in the order of their ids.
     """
 
     def __init__(
@@ -41,9 +43,10 @@ class EncodedDataset(Dataset):
         *,
         grey: bool,
         pad_token_id: int,
+        segments: tuple[str, ...] = TWO.names,
     ) -> None:
         self.columns, self.offsets = columns, offsets
-        self.grey, self.pad_token_id = grey, pad_token_id
+        self.grey, self.pad_token_id, self.segments = grey, pad_token_id, segments
         self._bounds = {key: value.tolist() for key, value in offsets.items()}  # fast to index
 
     def __len__(self) -> int:
@@ -66,7 +69,7 @@ class EncodedDataset(Dataset):
 
     def save(self, path: str | Path) -> None:
         """Write one file, which several processes can map at once."""
-        names = ("columns", "offsets", "grey", "pad_token_id")
+        names = ("columns", "offsets", "grey", "pad_token_id", "segments")
         torch.save({name: getattr(self, name) for name in names}, path)
 
     @classmethod
@@ -77,7 +80,9 @@ class EncodedDataset(Dataset):
     @classmethod
     def concatenate(cls, parts: Sequence[EncodedDataset]) -> EncodedDataset:
         """All examples of the parts, in order. ValueError if they were encoded differently."""
-        kinds = {(part.grey, part.pad_token_id, *sorted(part.columns)) for part in parts}
+        kinds = {
+            (part.grey, part.pad_token_id, part.segments, *sorted(part.columns)) for part in parts
+        }
         if len(kinds) != 1:
             raise ValueError(f"cannot join datasets that were encoded differently: {kinds}")
         keys = parts[0].columns
@@ -89,6 +94,7 @@ class EncodedDataset(Dataset):
             },
             grey=parts[0].grey,
             pad_token_id=parts[0].pad_token_id,
+            segments=parts[0].segments,
         )
 
     @staticmethod
@@ -135,6 +141,7 @@ def encode_examples(
         {key: _offsets([len(value) for value in values]) for key, values in columns.items()},
         grey=grey,
         pad_token_id=collator.processor.tokenizer.pad_token_id,
+        segments=collator.segments.names,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from percbal.segments.tagged import N_SEGMENTS
+from percbal.segments.names import TWO
 from percbal_ops import SegmentOutput
 
 
@@ -19,8 +20,10 @@ class SegmentMetrics:
     logged mean is a mean over tokens and not a mean of means.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, names: tuple[str, ...] = TWO.names) -> None:
         self.accelerator = accelerator
+        self.two = names == TWO.names
+        self.names = ("p", "r") if self.two else names  # as they stand in the log
         # mode -> name -> sum; those of tokens are this rank's, those of steps are all ranks'
         self._token_sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
         self._step_sums: dict[str, Tensor] = {}
@@ -45,7 +48,7 @@ class SegmentMetrics:
     def add_top_one(self, mode: str, logits: Tensor, target: Tensor, segment_ids: Tensor) -> None:
         """Its tokens whose most likely value is right: logits (B, T, V), the others (B, T)."""
         right = logits.argmax(-1) == target
-        segments = torch.arange(N_SEGMENTS, device=target.device)[:, None, None]
+        segments = torch.arange(len(self.names), device=target.device)[:, None, None]
         _add(
             self._token_sums[mode],
             {"right": ((segment_ids == segments) & right).sum((1, 2)).float()},
@@ -73,10 +76,25 @@ class SegmentMetrics:
             steps = self._read(self._step_sums, reduce=False)
             self._step_sums = {}
             self._tokens_seen += tokens["seen"][0]
-        logs = _token_means(tokens)
+        logs = _token_means(tokens, self.names)
         logs["num_tokens"] = self._tokens_seen
         if steps:
-            logs |= _step_means(steps, tokens, logs)
+            logs |= _step_means(steps, tokens, self.names)
+            logs |= self._shares(steps, logs)
+        return logs
+
+    def _shares(self, steps: dict[str, list[float]], means: dict[str, float]) -> dict[str, float]:
+        """Each segment's weight and shares; of two, the first one's."""
+        weights = [weight / steps["steps"][0] for weight in steps["weights"]]
+        trained = sum(means[f"n_{name}"] for name in self.names)
+        parts = [w * means.get(f"loss_{n}", 0.0) for n, w in zip(self.names, weights, strict=True)]
+        known = all(f"loss_{name}" in means for name in self.names)
+        logs = {}
+        for i, name in enumerate(self.names[:1] if self.two else self.names):
+            logs["lambda" if self.two else f"weight_{name}"] = weights[i]
+            logs[f"token_share_{name}"] = means[f"n_{name}"] / max(trained, 1.0)
+            if known:
+                logs[f"loss_share_{name}"] = parts[i] / max(sum(parts), 1e-30)
         return logs
 
     def forget(self, mode: str) -> None:
@@ -92,12 +110,12 @@ class SegmentMetrics:
         return {name: part.tolist() for name, part in zip(sums, parts, strict=True)}
 
 
-def _token_means(tokens: dict[str, list[float]]) -> dict[str, float]:
+def _token_means(tokens: dict[str, list[float]], names: Sequence[str]) -> dict[str, float]:
     logs = {}
     right = tokens.get("right")  # None: the logits were not there to look at
     if right is not None:
         logs["mean_token_accuracy"] = sum(right) / max(sum(tokens["tokens"]), 1.0)
-    for i, name in enumerate("pr"):
+    for i, name in enumerate(names):
         if tokens["tokens"][i] > 0:
             logs[f"loss_{name}"] = tokens["nll"][i] / tokens["tokens"][i]
             if right is not None:
@@ -106,20 +124,14 @@ def _token_means(tokens: dict[str, list[float]]) -> dict[str, float]:
 
 
 def _step_means(
-    steps: dict[str, list[float]], tokens: dict[str, list[float]], means: dict[str, float]
+    steps: dict[str, list[float]], tokens: dict[str, list[float]], names: Sequence[str]
 ) -> dict[str, float]:
-    n = steps["steps"][0]
-    weights = [weight / n for weight in steps["weights"]]
-    logs = {"lambda": weights[0]}
-    for i, name in enumerate("pr"):
+    n, logs = steps["steps"][0], {}
+    for i, name in enumerate(names):
         logs[f"n_{name}"] = steps["counts"][i] / n
         logs[f"grad_norm_logits_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
         if "norms" in steps:
             logs[f"grad_norm_{name}"] = steps["norms"][i] / n
-    logs["token_share_p"] = logs["n_p"] / max(logs["n_p"] + logs["n_r"], 1.0)
-    if "loss_p" in means and "loss_r" in means:
-        parts = [weights[0] * means["loss_p"], weights[1] * means["loss_r"]]
-        logs["loss_share_p"] = parts[0] / max(sum(parts), 1e-30)
     return logs
 
 

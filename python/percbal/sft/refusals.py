@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from trl import SFTConfig, SFTTrainer
 
 from percbal.objective.balance import Balance
+from percbal.sft.collate import SegmentCollator
 from percbal.sft.config import BalancedSFTConfig
+from percbal.sft.encoded import EncodedDataset
+
+log = logging.getLogger(__name__)
 
 
 def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:
@@ -37,6 +42,33 @@ def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[s
             raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")
     if balance.needs_gradient_norms:
         _refuse_for_ngdiff(args)
+
+
+def refuse_other_segments(names: tuple[str, ...], *sources: Any) -> None:
+    """Raise one sentence for a collator, or encoded data, with other segments than the options'."""
+    for source in sources:
+        if isinstance(source, SegmentCollator):
+            theirs = source.segments.names
+        elif isinstance(source, EncodedDataset):
+            theirs = source.segments
+        else:
+            continue
+        if theirs != names:
+            raise ValueError(
+                f"the {type(source).__name__} has the segments {', '.join(theirs)}, the options "
+                f"{', '.join(names)}"
+            )
+
+
+def warn_of_empty(names: tuple[str, ...], counts: list[int]) -> None:
+    """Say which segments have no token in the first batch: they may be marked otherwise."""
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if empty:
+        log.warning(
+            "no token of the first batch is %s: without tokens a segment's weight is lost (percbal "
+            "data check --segments counts them)",
+            " or ".join(empty),
+        )
 
 
 def _refuse_for_ngdiff(args: SFTConfig) -> None:

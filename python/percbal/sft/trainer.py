@@ -25,13 +25,18 @@ from percbal.models.finite import FiniteSteps, bad_inputs
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import check_arguments
 from percbal.objective.balance import NGDiff
-from percbal.segments.tagged import N_SEGMENTS
+from percbal.segments.names import TWO
 from percbal.sft.collate import IGNORE_INDEX, nothing_to_train_on
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset, PaddingCollator
 from percbal.sft.metrics import SegmentMetrics
 from percbal.sft.order import LengthGroupedSampler
-from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup
+from percbal.sft.refusals import (
+    refuse_other_segments,
+    refuse_unsupported,
+    refuse_unsupported_setup,
+    warn_of_empty,
+)
 from percbal.sft.segment_head import SegmentLosses, use_segment_losses
 from percbal.sft.two_gradients import make_two_gradients
 from percbal_ops import SegmentOutput
@@ -81,14 +86,17 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         **kwargs: Any,
     ) -> None:
         check_arguments(args, BalancedSFTConfig, model, processing_class, kwargs.get("peft_config"))
-        self.balance = args.make_balance()
+        self.segments, self.balance = args.make_segments(), args.make_balance()
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
+        refuse_other_segments(self.segments.names, data_collator)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
         several = isinstance(eval_dataset, dict)
-        for held_out in eval_dataset.values() if several else [eval_dataset]:
+        held_out_sets = list(eval_dataset.values()) if several else [eval_dataset]
+        refuse_other_segments(self.segments.names, train_dataset, *held_out_sets)
+        for held_out in held_out_sets:
             if held_out is not None and isinstance(held_out, EncodedDataset) != encoded:
                 raise ValueError(
                     "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
@@ -108,7 +116,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if args.chunked_logits:
             self._use_segment_losses()
         self._claim_scaled_loss()
-        self._segment_metrics = SegmentMetrics(self.accelerator)
+        self._segment_metrics = SegmentMetrics(self.accelerator, self.segments.names)
         self._two_gradients = make_two_gradients(self.accelerator)
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
 
@@ -140,17 +148,22 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self, epoch_iterator: Any, num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        counts = torch.zeros(N_SEGMENTS, dtype=torch.int64, device=device)
+        counts = torch.zeros(len(self.segments), dtype=torch.int64, device=device)
         for batch in batches:
-            counts += segment_counts(batch["labels"], batch["segment_ids"]).to(device)
+            counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
         self._counts = self.accelerator.reduce(counts, "sum")
         if first and batches and not self._counts.any():
             raise ValueError(
                 nothing_to_train_on("all rows of the first batch", self.args.max_length)
             )
+        if first and self.segments.names != TWO.names:
+            warn_of_empty(self.segments.names, self._counts.tolist())
         # a count, where the model class gives none, keeps the Trainer from dividing again
         return batches, self._counts.sum() if items is None else items
+
+    def _counts_of(self, batch: dict[str, Any]) -> Tensor:
+        return segment_counts(batch["labels"], batch["segment_ids"], len(self.segments))
 
     # --- loss ----------------------------------------------------------------------------------
 
@@ -166,7 +179,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             self._remember(inputs)
         counts = self._counts if training else None
         if counts is None:
-            counts = segment_counts(inputs["labels"], inputs["segment_ids"])
+            counts = self._counts_of(inputs)
         weights = self.balance.weights(counts)
         target, segment_ids = _shifted(inputs)
         passed = self._forward(
@@ -230,7 +243,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self._remember(inputs)
         counts = self._counts
         target, segment_ids = _shifted(inputs)
-        alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids))
+        alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids, len(counts)))
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             passed, results = self._two_gradients.backward(
                 model,
@@ -291,22 +304,22 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         return self.balance, BALANCE_FILE
 
 
-def segment_counts(labels: Tensor, segment_ids: Tensor) -> Tensor:
-    """Tokens that each segment is trained on: (S,) int64 from labels and segment_ids (B, T).
+def segment_counts(labels: Tensor, segment_ids: Tensor, n: int = len(TWO)) -> Tensor:
+    """Tokens that each of n segments is trained on: (n,) int64, labels and segment_ids (B, T).
 
     The first token of a sequence is predicted by nothing and does not count.
     """
     trained = (labels[:, 1:] != IGNORE_INDEX) & (segment_ids[:, 1:] >= 0)
-    ids = torch.where(trained, segment_ids[:, 1:], N_SEGMENTS).reshape(-1)
-    return torch.stack([(ids == segment).sum() for segment in range(N_SEGMENTS)])
+    ids = torch.where(trained, segment_ids[:, 1:], n).reshape(-1)
+    return torch.stack([(ids == segment).sum() for segment in range(n)])
 
 
-def _each_alone(target: Tensor, segment_ids: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Targets (B, T) and weights (S,) of the mean loss of each segment without the others."""
-    weights = torch.eye(N_SEGMENTS, device=target.device)
+def _each_alone(target: Tensor, segment_ids: Tensor, n: int) -> list[tuple[Tensor, Tensor]]:
+    """Targets (B, T) and weights (n,) of the mean loss of each segment without the others."""
+    weights = torch.eye(n, device=target.device)
     return [
         (target.masked_fill(segment_ids != segment, IGNORE_INDEX), weights[segment])
-        for segment in range(N_SEGMENTS)
+        for segment in range(n)
     ]
 
 

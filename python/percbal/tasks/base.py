@@ -51,14 +51,15 @@ class Instance:
 
     @property
     def segments(self) -> list[dict[str, str]]:
-        """The response cut in two, ``{"type": "perception" | "reasoning", "text": ..}`` each.
+        """The response cut in three, ``{"type": .., "text": ..}`` each, the types as in the data.
 
-        The answer belongs to the reasoning. The texts concatenate to ``response``.
+        Trained on two segments, the answer belongs to the reasoning. The texts concatenate to
+        ``response``.
         """
-        rest = f" {tagged('reasoning', self.reasoning)} {tagged('answer', self.answer)}"
         return [
             {"type": "perception", "text": tagged("perception", self.perception)},
-            {"type": "reasoning", "text": rest},
+            {"type": "reasoning", "text": f" {tagged('reasoning', self.reasoning)}"},
+            {"type": "answer", "text": f" {tagged('answer', self.answer)}"},
         ]
 
     @property

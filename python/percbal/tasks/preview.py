@@ -22,8 +22,8 @@ def export_jsonl(
 
     Each line is a JSON object: ``messages`` (a user turn with an image and a text part, an
     assistant turn with the response), ``prompt`` (the user turn alone), ``images`` (paths relative
-    to ``out_dir``), ``segments`` (the response cut into perception and reasoning), ``task`` (its
-    name), ``perception`` (p*), ``answer`` (one right answer), ``truth`` (for ``Task.score``).
+    to ``out_dir``), ``segments`` (the response cut into perception, reasoning and answer), ``task``
+    (its name), ``perception`` (p*), ``answer`` (one right answer), ``truth`` (for ``Task.score``).
 
     The lines grow in ``<split>.jsonl.part``, which takes its final name when all are there. Call
     again after an interruption, or with a larger ``n``, and it goes on after the last whole line.
