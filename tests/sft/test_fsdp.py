@@ -15,7 +15,7 @@ from two_processes import two_processes
 
 from percbal.models.checkpoint import VLMCheckpoints
 from percbal.models.loading import load_vlm
-from percbal.sft.two_gradients import WholeTwoGradients, make_two_gradients
+from percbal.sft.segment_gradients import WholeGradients, make_segment_gradients
 
 HERE = Path(__file__).parent
 RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
@@ -91,5 +91,5 @@ def test_a_checkpoint_of_the_other_engine_is_refused(trained, kind, tmp_path):
 
 
 def test_unsharded_training_takes_one_forward_pass():
-    assert isinstance(make_two_gradients(Accelerator(cpu=True)), WholeTwoGradients)
+    assert isinstance(make_segment_gradients(Accelerator(cpu=True), 2), WholeGradients)
     assert not torch.distributed.is_initialized()

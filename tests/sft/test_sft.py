@@ -15,7 +15,8 @@ from trl import SFTConfig, SFTTrainer
 from two_processes import two_processes
 
 from percbal.models.loading import load_vlm
-from percbal.objective.balance import Fixed, NGDiff
+from percbal.objective.balance import Fixed
+from percbal.objective.ngdiff import NGDiff
 from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sft.trainer import BalancedSFTTrainer, segment_counts
 

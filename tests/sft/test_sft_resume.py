@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from percbal.models.checkpoint import BALANCE_FILE, load_state
 from percbal.models.resume import last_checkpoint
 from percbal.models.weights import load_weights
-from percbal.objective.balance import NGDiff
+from percbal.objective.ngdiff import NGDiff
 from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]

@@ -10,7 +10,8 @@ from trl import GRPOConfig
 from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
-from percbal.objective.balance import Fixed, TokenMean
+from percbal.objective.balance import Balance
+from percbal.objective.controllers import make_controller
 from percbal.objective.credit import CREDITS
 from percbal.responses.options import ResponseFormatArguments
 
@@ -69,8 +70,8 @@ class BalancedGRPOConfig(
     balance: str | None = field(
         default=None,
         metadata={
-            "help": "token_mean (TRL's average over all tokens) or fixed (lam). Default: fixed for "
-            "credit segment and same_perception, else token_mean."
+            "help": "token_mean (TRL's average over all tokens), fixed (lam), or module:Class. "
+            "Default: fixed for credit segment and same_perception, else token_mean."
         },
     )
     lam: float = field(
@@ -109,7 +110,6 @@ class BalancedGRPOConfig(
         choices = {
             "credit": CREDITS,
             "alpha_rule": ("fixed", "coupling"),
-            "balance": (None, "token_mean", "fixed"),
             "blind_from": ("text", "continue"),
             "logprobs": ("percbal", "trl"),
             "on_reward_error": ("raise", "skip"),
@@ -141,11 +141,11 @@ class BalancedGRPOConfig(
             self.alpha, target=self.alpha_target, low=self.alpha_min, high=self.alpha_max
         )
 
-    def make_balance(self) -> TokenMean | Fixed:
+    def make_balance(self) -> Balance:
         """The weights of the segments' mean policy losses."""
         by_segment = self.credit in ("segment", "same_perception")
         name = self.balance or ("fixed" if by_segment else "token_mean")
-        return Fixed(self.lam) if name == "fixed" else TokenMean()
+        return make_controller(name, self, counts_alone=True)
 
     def roles(self) -> dict[str, Any]:
         """The named reward functions, by what they are for."""

@@ -9,7 +9,8 @@ from trl import SFTConfig
 
 from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
-from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
+from percbal.objective.balance import Balance
+from percbal.objective.controllers import make_controller
 from percbal.responses.options import ResponseFormatArguments
 
 if TYPE_CHECKING:
@@ -45,18 +46,37 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
 
     balance: str = field(
         default="fixed",
-        metadata={"help": "token_mean (plain fine-tuning), fixed (lam), or ngdiff (dynamic)."},
+        metadata={
+            "help": "token_mean (plain fine-tuning), fixed (lam), ngdiff (dynamic: equal gradient "
+            "norms), calibrated or head (ngdiff in less time; docs/balance.md), or module:Class."
+        },
     )
     lam: float = field(
         default=0.5,
-        metadata={"help": "Weight of perception's mean loss; ngdiff starts from it."},
+        metadata={"help": "Weight of perception's mean loss; dynamic balances start from it."},
     )
     ngdiff_decay: float = field(
         default=0.0,
-        metadata={"help": "Exponential mean of ngdiff's log-odds over steps; 0 is none."},
+        metadata={
+            "help": "Exponential mean of every dynamic balance's log-odds over steps; 0 is none."
+        },
     )
-    ngdiff_min: float = field(default=0.0, metadata={"help": "Least lambda of ngdiff."})
-    ngdiff_max: float = field(default=1.0, metadata={"help": "Largest lambda of ngdiff."})
+    ngdiff_min: float = field(
+        default=0.0, metadata={"help": "Least lambda of every dynamic balance."}
+    )
+    ngdiff_max: float = field(
+        default=1.0, metadata={"help": "Largest lambda of every dynamic balance."}
+    )
+    calibrated_every: int = field(
+        default=32, metadata={"help": "Most steps between two exact measurements of calibrated."}
+    )
+    calibrated_tolerance: float = field(
+        default=0.3,
+        metadata={
+            "help": "An exact measurement of calibrated that is off by more, in log-odds, halves "
+            "the steps to the next; any other doubles them."
+        },
+    )
     tag_tokens: str = field(
         default="segment",
         metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
@@ -80,20 +100,13 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
                 f"train_prompt must be generation or conversation, got {self.train_prompt!r}"
             )
 
-    def make_balance(self) -> Balance:
-        """The controller that the options name."""
-        if self.balance == "token_mean":
-            return TokenMean()
-        if self.balance == "fixed":
-            return Fixed(self.lam)
-        if self.balance == "ngdiff":
-            return NGDiff(
-                lam=self.lam,
-                decay=self.ngdiff_decay,
-                lam_min=self.ngdiff_min,
-                lam_max=self.ngdiff_max,
-            )
-        raise ValueError(f"balance must be token_mean, fixed or ngdiff, got {self.balance!r}")
+    def make_balance(self, name: str | None = None) -> Balance:
+        """The controller that the options name, or another one with the same options."""
+        return make_controller(name or self.balance, self)
+
+    def segment_shares(self) -> tuple[float | None, ...]:
+        """Of each segment its fixed weight, or None where the balance finds it."""
+        return (None, None)
 
     def make_collator(self, processor: ProcessorMixin) -> SegmentCollator:
         """The collator for raw examples."""

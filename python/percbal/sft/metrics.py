@@ -57,8 +57,8 @@ class SegmentMetrics:
         _add(self._step_sums, sums)
 
     def add_gradient_norms(self, norms: Tensor) -> None:
-        """Norms (S,) over all parameters, of an optimizer step."""
-        _add(self._step_sums, {"norms": norms})
+        """Norms (S,) over all parameters, of an optimizer step that took them."""
+        _add(self._step_sums, {"norms": norms, "measured": norms.new_ones(1)})
 
     def drain(self, mode: str) -> dict[str, float]:
         """Means since the last call, over all ranks; empty if there was no batch since.
@@ -115,7 +115,7 @@ def _step_means(
         logs[f"n_{name}"] = steps["counts"][i] / n
         logs[f"grad_norm_logits_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
         if "norms" in steps:
-            logs[f"grad_norm_{name}"] = steps["norms"][i] / n
+            logs[f"grad_norm_{name}"] = steps["norms"][i] / steps["measured"][0]
     logs["token_share_p"] = logs["n_p"] / max(logs["n_p"] + logs["n_r"], 1.0)
     if "loss_p" in means and "loss_r" in means:
         parts = [weights[0] * means["loss_p"], weights[1] * means["loss_r"]]
