@@ -254,7 +254,7 @@ def test_logs_cover_every_step_since_the_last_log(llava, tmp_path):
         ({"completion_only_loss": False}, "does not support completion_only_loss=False"),
         ({"label_smoothing_factor": 0.1}, "does not support label_smoothing_factor"),
         ({"loss_type": "dft"}, "does not support loss_type='dft'"),
-        ({"balance": "half"}, "must be token_mean, fixed or ngdiff, got 'half'"),
+        ({"balance": "half"}, "balance must be token_mean, .*, head or module:Class, got 'half'"),
         ({"lam": 2.0}, r"lam must be in \[0, 1\], got 2.0"),
         ({"perception_tags": ["<p>"]}, r"must be two strings, got \['<p>'\]"),
         ({"tag_tokens": "both"}, "tag_tokens must be segment or other, got 'both'"),

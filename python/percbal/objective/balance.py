@@ -26,7 +26,7 @@ class Seen(NamedTuple):
     step: int  # optimizer steps before it
     counts: Tensor  # int64, trained tokens
     losses: Tensor  # mean loss of each segment
-    stand_in: Tensor  # norms that cost nothing, (M16); 0 for an empty segment
+    stand_in: Tensor  # norms that cost nothing, of logits or head, (M16); 0 for an empty segment
     gradient: Tensor | None = None  # norms over all parameters, in the steps that `due` asked for
 
 
@@ -36,10 +36,13 @@ class Balance:
     needs_gradient_norms: whether some steps take the gradient of every segment alone.
     observes: whether ``observe`` is to be called. Without it a controller knows counts alone, and
         serves GRPO, too.
+    stand_in: which norms it takes for those over all parameters: "any", "head" for the gradient of
+        the output head alone, or None.
     """
 
     needs_gradient_norms = False
     observes = False
+    stand_in: str | None = None
 
     @classmethod
     def from_options(cls, options: Any) -> Balance:

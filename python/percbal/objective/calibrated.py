@@ -11,11 +11,14 @@ from torch import Tensor
 from percbal.objective.balance import Seen
 from percbal.objective.ngdiff import NGDiff, Ratios, options_of
 
-DECAY = 0.7  # of the exponential mean of exact / stand-in, over exact measurements
+DECAY = 0.5  # of the exponential mean of exact / stand-in, over exact measurements
 
 
 class Calibrated(NGDiff):
     """Exact norms in some steps; between them stand-ins times a running mean of exact / stand-in.
+
+    The stand-in is the geometric mean of a norm that costs nothing and of the segment's loss, which
+    err in different ways: together they follow a batch better than either.
 
     every: the most steps from one exact measurement to the next. It begins with 1, doubles when a
         measurement is as the stand-ins predicted, and halves when it is not.
@@ -23,9 +26,10 @@ class Calibrated(NGDiff):
     Other arguments are those of ``NGDiff``.
     """
 
+    stand_in = "any"
     name = "calibrated"
 
-    def __init__(self, *, every: int = 32, tolerance: float = 0.3, **options: Any) -> None:
+    def __init__(self, *, every: int = 24, tolerance: float = 0.3, **options: Any) -> None:
         super().__init__(**options)
         if every < 1:
             raise ValueError(f"calibrated_every must be at least 1, got {every}")
@@ -48,7 +52,7 @@ class Calibrated(NGDiff):
         return self._left == 0
 
     def observe(self, seen: Seen) -> None:
-        stand_in = self._logs(seen.stand_in)
+        stand_in = (self._logs(seen.stand_in) + self._logs(seen.losses)) / 2
         if seen.gradient is None:
             factors = self._factors.value.to(stand_in.device)
             self._move(stand_in + torch.cat((factors, factors.new_zeros(1))))

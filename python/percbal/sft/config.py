@@ -68,7 +68,7 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
         default=1.0, metadata={"help": "Largest lambda of every dynamic balance."}
     )
     calibrated_every: int = field(
-        default=32, metadata={"help": "Most steps between two exact measurements of calibrated."}
+        default=24, metadata={"help": "Most steps between two exact measurements of calibrated."}
     )
     calibrated_tolerance: float = field(
         default=0.3,

@@ -19,8 +19,9 @@ class SegmentMetrics:
     logged mean is a mean over tokens and not a mean of means.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, level: str = "logits") -> None:
+        """level: what the norms of the results are the gradients with respect to."""
+        self.accelerator, self.level = accelerator, level
         # mode -> name -> sum; those of tokens are this rank's, those of steps are all ranks'
         self._token_sums: dict[str, dict[str, Tensor]] = defaultdict(dict)
         self._step_sums: dict[str, Tensor] = {}
@@ -76,7 +77,7 @@ class SegmentMetrics:
         logs = _token_means(tokens)
         logs["num_tokens"] = self._tokens_seen
         if steps:
-            logs |= _step_means(steps, tokens, logs)
+            logs |= _step_means(steps, tokens, logs, self.level)
         return logs
 
     def forget(self, mode: str) -> None:
@@ -106,14 +107,17 @@ def _token_means(tokens: dict[str, list[float]]) -> dict[str, float]:
 
 
 def _step_means(
-    steps: dict[str, list[float]], tokens: dict[str, list[float]], means: dict[str, float]
+    steps: dict[str, list[float]],
+    tokens: dict[str, list[float]],
+    means: dict[str, float],
+    level: str,
 ) -> dict[str, float]:
     n = steps["steps"][0]
     weights = [weight / n for weight in steps["weights"]]
     logs = {"lambda": weights[0]}
     for i, name in enumerate("pr"):
         logs[f"n_{name}"] = steps["counts"][i] / n
-        logs[f"grad_norm_logits_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
+        logs[f"grad_norm_{level}_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
         if "norms" in steps:
             logs[f"grad_norm_{name}"] = steps["norms"][i] / steps["measured"][0]
     logs["token_share_p"] = logs["n_p"] / max(logs["n_p"] + logs["n_r"], 1.0)

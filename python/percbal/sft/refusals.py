@@ -35,6 +35,11 @@ def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[s
     for name, (asked_for, why) in refusals.items():
         if asked_for:
             raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")
+    if balance.stand_in == "head" and not args.chunked_logits:
+        raise ValueError(
+            f"{_name(balance)} needs chunked_logits, where each segment's gradient of the output "
+            "head is seen alone"
+        )
     if balance.needs_gradient_norms:
         _refuse_for_norms(args, _name(balance))
 

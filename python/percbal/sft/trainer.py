@@ -84,8 +84,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         **kwargs: Any,
     ) -> None:
         check_arguments(args, BalancedSFTConfig, model, processing_class, kwargs.get("peft_config"))
-        given = isinstance(balance, Balance)
-        self.balance: Balance = balance if given else args.make_balance(balance)
+        self.balance = balance if isinstance(balance, Balance) else args.make_balance(balance)
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
@@ -112,9 +111,10 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if args.chunked_logits:
             self._use_segment_losses()
         self._claim_scaled_loss()
-        self._segment_metrics = SegmentMetrics(self.accelerator)
+        self._level = self._norm_level()
+        self._segment_metrics = SegmentMetrics(self.accelerator, self._level)
         self._gradients = make_segment_gradients(self.accelerator, N_SEGMENTS)
-        self._step_sums = StepSums(self.accelerator, "logits")
+        self._step_sums = StepSums(self.accelerator, self._level)
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
         self._parts_of_step = 0  # of the accumulated batch
         self._exact = False  # whether its gradients are kept apart
@@ -124,6 +124,14 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if (reason := unsupported_head(model)) is not None:
             raise ValueError(f"chunked_logits=True is not possible: {reason}")
         use_segment_losses(model)
+
+    def _norm_level(self) -> str:
+        """What the norms that cost nothing are the gradients with respect to."""
+        wanted = self.balance.stand_in
+        if not self.args.chunked_logits or wanted is None:
+            return "logits"
+        head = inner_model(self.accelerator, self.model).get_output_embeddings()
+        return "head" if wanted == "head" or head.weight.requires_grad else "logits"
 
     def _claim_scaled_loss(self) -> None:
         """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
@@ -176,7 +184,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if counts is None:
             counts = segment_counts(inputs["labels"], inputs["segment_ids"])
         target, segment_ids = _shifted(inputs)
-        losses = SegmentLosses(segment_ids, counts, [])
+        losses = SegmentLosses(segment_ids, counts, [], self._level)
         if training and self.balance.observes and self._parts_of_step == 1:
             passed, result, weights = self._weighed_by_itself(model, inputs, target, losses)
         else:
@@ -277,7 +285,8 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self._remember(inputs)
         counts = self._counts
         target, segment_ids = _shifted(inputs)
-        alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids))
+        asked = _each_alone(target, segment_ids)
+        alone = SegmentLosses(segment_ids, counts, asked, self._level)
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             passed, results = self._gradients.backward(
                 model,
