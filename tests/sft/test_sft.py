@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
+from ddp_worker import MIXED
 from trl import SFTConfig, SFTTrainer
 from two_processes import two_processes
 
@@ -99,12 +100,12 @@ def test_two_processes_equal_one(llava, tmp_path):
     model, processor = llava
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    runs = ("fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
+    runs = ("fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked", "calibrated+at_once")
     two_processes(Path(__file__).with_name("ddp_worker.py"), tmp_path, "ddp", *runs)
     data = vlm.encoded(processor, EXAMPLES)
     for run in runs:
         balance = run.partition("+")[0]
-        whole = fit(model, processor, data, tmp_path, balance=balance)
+        whole = fit(model, processor, data, tmp_path, balance=balance, **MIXED.get(balance, {}))
         both = type(model).from_pretrained(tmp_path / run)
         assert vlm.largest_difference(whole.model, both) < 1e-6
         logs = json.loads((tmp_path / f"{run}.json").read_text())
