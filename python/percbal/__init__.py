@@ -14,7 +14,7 @@ _HOME = {  # public name -> the module that defines it; imported on first use
     "BalancedSFTTrainer": "sft.trainer",
     "Diagnosis": "evaluate.diagnose",
     "EncodedDataset": "sft.encoded",
-    "NGDiff": "objective.balance",
+    "NGDiff": "objective.ngdiff",
     "SegmentCollator": "sft.collate",
     "Tags": "responses.spans",
     "build_tiny_vlm": "models.tiny",

@@ -30,6 +30,9 @@ SFT = {
     "token_mean": {"balance": "token_mean"},
     "fixed": {"balance": "fixed"},
     "ngdiff": {"balance": "ngdiff", "ngdiff_decay": 0.9},
+    # of its exact steps the first three are steps 1, 2 and 4: checkpoints lie between them
+    "calibrated": {"balance": "calibrated", "calibrated_tolerance": 9.0, "ngdiff_decay": 0.9},
+    "head": {"balance": "head", "chunked_logits": True, "ngdiff_decay": 0.9},
     "adapters": {"balance": "ngdiff", "ngdiff_decay": 0.9},
 }
 GRPO: dict[str, dict[str, Any]] = {

@@ -7,7 +7,8 @@ import json
 import pytest
 import torch
 
-from percbal.objective.balance import Fixed, NGDiff, TokenMean
+from percbal.objective.balance import Fixed, TokenMean
+from percbal.objective.ngdiff import NGDiff
 
 COUNTS = torch.tensor([3, 9])
 

@@ -2,7 +2,7 @@
 
 python -m torch.distributed.run --nproc-per-node=2 ddp_worker.py DIRECTORY ENGINE BALANCE...
 
-A balance may end in "+chunked": its losses then come from hidden states.
+Behind a balance, "+chunked": its losses come from hidden states; "+at_once": one micro-batch.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ class ShardedTrainer(ShardedOnCPU, BalancedSFTTrainer):
     pass
 
 
+# exact steps before and behind one that is not
+MIXED = {"calibrated": {"max_steps": 4, "calibrated_tolerance": 9.0}}
 ENGINES = {
     "ddp": (BalancedSFTTrainer, {"ddp_backend": "gloo"}),
     "fsdp2": (ShardedTrainer, OPTIONS),
@@ -32,13 +34,14 @@ ENGINES = {
 def train_each(directory: Path, engine: str, runs: list[str]) -> None:
     trainer_class, engine_options = ENGINES[engine]
     for name in runs:
-        balance, _, chunked = name.partition("+")
+        balance, *how = name.split("+")
         model, processor = load_vlm(directory / "model")
         examples = [vlm.example_at(i) for i in range(16)]
         options = {
-            "per_device_train_batch_size": 2,
-            "gradient_accumulation_steps": 2,
-            "chunked_logits": bool(chunked),
+            "per_device_train_batch_size": 4 if "at_once" in how else 2,
+            "gradient_accumulation_steps": 1 if "at_once" in how else 2,
+            "chunked_logits": "chunked" in how,
+            **MIXED.get(balance, {}),
         }
         args = vlm.config(directory, balance=balance, **engine_options, **options)
         data = vlm.encoded(processor, examples)

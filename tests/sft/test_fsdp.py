@@ -11,14 +11,15 @@ import pytest
 import torch
 import vlm_fixtures as vlm
 from accelerate import Accelerator
+from ddp_worker import MIXED
 from two_processes import two_processes
 
 from percbal.models.checkpoint import VLMCheckpoints
 from percbal.models.loading import load_vlm
-from percbal.sft.two_gradients import WholeTwoGradients, make_two_gradients
+from percbal.sft.segment_gradients import WholeGradients, make_segment_gradients
 
 HERE = Path(__file__).parent
-RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
+RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked", "calibrated")
 STATE_DICTS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
 
 
@@ -42,7 +43,10 @@ def test_two_sharded_processes_equal_one(trained, run, tmp_path):
     directory, model, processor = trained
     balance = run.partition("+")[0]
     data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
-    args = vlm.config(tmp_path, balance=balance)
+    mixed = MIXED.get(balance)
+    # with several micro-batches its weights are those of the step before, so here they are several
+    split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4} if mixed else {}
+    args = vlm.config(tmp_path, balance=balance, **split, **(mixed or {}))
     whole = vlm.train(copy.deepcopy(model), processor, data, args)
     whole.evaluate(data)
     sharded = type(model).from_pretrained(directory / run)
@@ -91,5 +95,5 @@ def test_a_checkpoint_of_the_other_engine_is_refused(trained, kind, tmp_path):
 
 
 def test_unsharded_training_takes_one_forward_pass():
-    assert isinstance(make_two_gradients(Accelerator(cpu=True)), WholeTwoGradients)
+    assert isinstance(make_segment_gradients(Accelerator(cpu=True), 2), WholeGradients)
     assert not torch.distributed.is_initialized()

@@ -11,11 +11,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
+from ddp_worker import MIXED
 from trl import SFTConfig, SFTTrainer
 from two_processes import two_processes
 
 from percbal.models.loading import load_vlm
-from percbal.objective.balance import Fixed, NGDiff
+from percbal.objective.balance import Fixed
+from percbal.objective.ngdiff import NGDiff
 from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sft.trainer import BalancedSFTTrainer, segment_counts
 
@@ -98,12 +100,12 @@ def test_two_processes_equal_one(llava, tmp_path):
     model, processor = llava
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    runs = ("fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked")
+    runs = ("fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked", "calibrated+at_once")
     two_processes(Path(__file__).with_name("ddp_worker.py"), tmp_path, "ddp", *runs)
     data = vlm.encoded(processor, EXAMPLES)
     for run in runs:
         balance = run.partition("+")[0]
-        whole = fit(model, processor, data, tmp_path, balance=balance)
+        whole = fit(model, processor, data, tmp_path, balance=balance, **MIXED.get(balance, {}))
         both = type(model).from_pretrained(tmp_path / run)
         assert vlm.largest_difference(whole.model, both) < 1e-6
         logs = json.loads((tmp_path / f"{run}.json").read_text())
@@ -253,7 +255,7 @@ def test_logs_cover_every_step_since_the_last_log(llava, tmp_path):
         ({"completion_only_loss": False}, "does not support completion_only_loss=False"),
         ({"label_smoothing_factor": 0.1}, "does not support label_smoothing_factor"),
         ({"loss_type": "dft"}, "does not support loss_type='dft'"),
-        ({"balance": "half"}, "must be token_mean, fixed or ngdiff, got 'half'"),
+        ({"balance": "half"}, "balance must be token_mean, .*, head or module:Class, got 'half'"),
         ({"lam": 2.0}, r"lam must be in \[0, 1\], got 2.0"),
         ({"perception_tags": ["<p>"]}, r"must be two strings, got \['<p>'\]"),
         ({"tag_tokens": "both"}, "tag_tokens must be segment or other, got 'both'"),

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from percbal.models.checkpoint import BALANCE_FILE, load_state
 from percbal.models.resume import last_checkpoint
 from percbal.models.weights import load_weights
-from percbal.objective.balance import NGDiff
+from percbal.objective.ngdiff import NGDiff
 from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
@@ -39,7 +39,14 @@ def make(vlm_and_data, out, **options) -> BalancedSFTTrainer:
 
 
 @pytest.mark.parametrize(
-    "options", [{"balance": "fixed"}, {"balance": "ngdiff", "ngdiff_decay": 0.9}]
+    "options",
+    [
+        {"balance": "fixed"},
+        {"balance": "ngdiff", "ngdiff_decay": 0.9},
+        # the checkpoint at step 2 is between two exact steps
+        {"balance": "calibrated", "calibrated_tolerance": 9.0},
+        {"balance": "head", "chunked_logits": True, "ngdiff_decay": 0.9},
+    ],
 )
 def test_resumed_run_equals_the_uninterrupted_one(vlm_and_data, options, tmp_path):
     whole = make(vlm_and_data, tmp_path / "whole", **options)

@@ -10,7 +10,8 @@ from trl import GRPOConfig
 from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
-from percbal.objective.balance import Fixed, TokenMean
+from percbal.objective.balance import Balance
+from percbal.objective.controllers import make_controller
 from percbal.objective.credit import CREDITS
 from percbal.responses.options import ResponseFormatArguments
 from percbal.segments.names import Segments
@@ -70,8 +71,9 @@ class BalancedGRPOConfig(
     balance: str | None = field(
         default=None,
         metadata={
-            "help": "token_mean (TRL's average over all tokens) or fixed (lam). Default: fixed for "
-            "credit segment and same_perception and for weights in segments, else token_mean."
+            "help": "token_mean (TRL's average over all tokens), fixed (lam), or module:Class. "
+            "Default: fixed for credit segment and same_perception and for weights in segments, "
+            "else token_mean."
         },
     )
     lam: float = field(
@@ -119,7 +121,6 @@ class BalancedGRPOConfig(
         choices = {
             "credit": CREDITS,
             "alpha_rule": ("fixed", "coupling"),
-            "balance": (None, "token_mean", "fixed"),
             "blind_from": ("text", "continue"),
             "logprobs": ("percbal", "trl"),
             "on_reward_error": ("raise", "skip"),
@@ -162,15 +163,12 @@ class BalancedGRPOConfig(
             )
         return segments
 
-    def make_balance(self) -> TokenMean | Fixed:
+    def make_balance(self) -> Balance:
         """The weights of the segments' mean policy losses."""
         segments = self.make_segments()
         by_segment = self.credit in ("segment", "same_perception") or any(segments.weights)
         name = self.balance or ("fixed" if by_segment else "token_mean")
-        if name == "token_mean":
-            segments.refuse_weights("balance token_mean averages over all tokens")
-            return TokenMean()
-        return Fixed(self.lam if self.segments is None else segments.fixed_weights())
+        return make_controller(name, self, counts_alone=True)
 
     def roles(self) -> dict[str, Any]:
         """The named reward functions, by what they are for."""

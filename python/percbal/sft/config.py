@@ -9,9 +9,10 @@ from trl import SFTConfig
 
 from percbal.models.checkpointing import CheckpointingNames
 from percbal.models.finite import NonFiniteArguments
-from percbal.objective.balance import Balance, Fixed, NGDiff, TokenMean
+from percbal.objective.balance import Balance
+from percbal.objective.controllers import make_controller
 from percbal.responses.options import ResponseFormatArguments
-from percbal.segments.names import TWO, Segments
+from percbal.segments.names import Segments
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -46,11 +47,14 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
 
     balance: str = field(
         default="fixed",
-        metadata={"help": "token_mean (plain fine-tuning), fixed (lam), or ngdiff (dynamic)."},
+        metadata={
+            "help": "token_mean (plain fine-tuning), fixed (lam), ngdiff (dynamic: equal gradient "
+            "norms), calibrated or head (ngdiff in less time; docs/balance.md), or module:Class."
+        },
     )
     lam: float = field(
         default=0.5,
-        metadata={"help": "Weight of perception's mean loss; ngdiff starts from it."},
+        metadata={"help": "Weight of perception's mean loss; dynamic balances start from it."},
     )
     segments: dict[str, Any] | str | None = field(
         default=None,
@@ -62,10 +66,26 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
     )
     ngdiff_decay: float = field(
         default=0.0,
-        metadata={"help": "Exponential mean of ngdiff's log-odds over steps; 0 is none."},
+        metadata={
+            "help": "Exponential mean of every dynamic balance's log-odds over steps; 0 is none."
+        },
     )
-    ngdiff_min: float = field(default=0.0, metadata={"help": "Least lambda of ngdiff."})
-    ngdiff_max: float = field(default=1.0, metadata={"help": "Largest lambda of ngdiff."})
+    ngdiff_min: float = field(
+        default=0.0, metadata={"help": "Least lambda of every dynamic balance."}
+    )
+    ngdiff_max: float = field(
+        default=1.0, metadata={"help": "Largest lambda of every dynamic balance."}
+    )
+    calibrated_every: int = field(
+        default=24, metadata={"help": "Most steps between two exact measurements of calibrated."}
+    )
+    calibrated_tolerance: float = field(
+        default=0.3,
+        metadata={
+            "help": "An exact measurement of calibrated that is off by more, in log-odds, halves "
+            "the steps to the next; any other doubles them."
+        },
+    )
     tag_tokens: str = field(
         default="segment",
         metadata={"help": "segment: tags count with the part they enclose; other: not trained on."},
@@ -94,24 +114,9 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
         """The segments that the options name."""
         return Segments.parse(self.segments)
 
-    def make_balance(self) -> Balance:
-        """The controller that the options name."""
-        segments = self.make_segments()
-        if self.balance == "token_mean":
-            segments.refuse_weights("balance token_mean weighs every token alike")
-            return TokenMean()
-        if self.balance == "fixed":
-            return Fixed(self.lam if self.segments is None else segments.fixed_weights())
-        if self.balance == "ngdiff":
-            if segments != TWO:
-                raise ValueError(f"ngdiff has two segments, got {', '.join(segments.names)}")
-            return NGDiff(
-                lam=self.lam,
-                decay=self.ngdiff_decay,
-                lam_min=self.ngdiff_min,
-                lam_max=self.ngdiff_max,
-            )
-        raise ValueError(f"balance must be token_mean, fixed or ngdiff, got {self.balance!r}")
+    def make_balance(self, name: str | None = None) -> Balance:
+        """The controller that the options name, or another one with the same options."""
+        return make_controller(name or self.balance, self)
 
     def make_collator(self, processor: ProcessorMixin) -> SegmentCollator:
         """The collator for raw examples."""

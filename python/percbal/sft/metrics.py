@@ -20,8 +20,14 @@ class SegmentMetrics:
     logged mean is a mean over tokens and not a mean of means.
     """
 
-    def __init__(self, accelerator: Accelerator, names: tuple[str, ...] = TWO.names) -> None:
-        self.accelerator = accelerator
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        names: tuple[str, ...] = TWO.names,
+        level: str = "logits",
+    ) -> None:
+        """level: what the norms of the results are the gradients with respect to."""
+        self.accelerator, self.level = accelerator, level
         self.two = names == TWO.names
         self.names = ("p", "r") if self.two else names  # as they stand in the log
         # mode -> name -> sum; those of tokens are this rank's, those of steps are all ranks'
@@ -60,8 +66,8 @@ class SegmentMetrics:
         _add(self._step_sums, sums)
 
     def add_gradient_norms(self, norms: Tensor) -> None:
-        """Norms (S,) over all parameters, of an optimizer step."""
-        _add(self._step_sums, {"norms": norms})
+        """Norms (S,) over all parameters, of an optimizer step that took them."""
+        _add(self._step_sums, {"norms": norms, "measured": norms.new_ones(1)})
 
     def drain(self, mode: str) -> dict[str, float]:
         """Means since the last call, over all ranks; empty if there was no batch since.
@@ -79,7 +85,7 @@ class SegmentMetrics:
         logs = _token_means(tokens, self.names)
         logs["num_tokens"] = self._tokens_seen
         if steps:
-            logs |= _step_means(steps, tokens, self.names)
+            logs |= _step_means(steps, tokens, self.names, self.level)
             logs |= self._shares(steps, logs)
         return logs
 
@@ -124,14 +130,17 @@ def _token_means(tokens: dict[str, list[float]], names: Sequence[str]) -> dict[s
 
 
 def _step_means(
-    steps: dict[str, list[float]], tokens: dict[str, list[float]], names: Sequence[str]
+    steps: dict[str, list[float]],
+    tokens: dict[str, list[float]],
+    names: Sequence[str],
+    level: str,
 ) -> dict[str, float]:
     n, logs = steps["steps"][0], {}
     for i, name in enumerate(names):
         logs[f"n_{name}"] = steps["counts"][i] / n
-        logs[f"grad_norm_logits_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
+        logs[f"grad_norm_{level}_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
         if "norms" in steps:
-            logs[f"grad_norm_{name}"] = steps["norms"][i] / n
+            logs[f"grad_norm_{name}"] = steps["norms"][i] / steps["measured"][0]
     return logs
 
 

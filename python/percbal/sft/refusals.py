@@ -40,8 +40,13 @@ def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[s
     for name, (asked_for, why) in refusals.items():
         if asked_for:
             raise ValueError(f"BalancedSFTTrainer does not support {name}: {why}")
+    if balance.stand_in == "head" and not args.chunked_logits:
+        raise ValueError(
+            f"{_name(balance)} needs chunked_logits, where each segment's gradient of the output "
+            "head is seen alone"
+        )
     if balance.needs_gradient_norms:
-        _refuse_for_ngdiff(args)
+        _refuse_for_norms(args, _name(balance))
 
 
 def refuse_other_segments(names: tuple[str, ...], *sources: Any) -> None:
@@ -71,10 +76,14 @@ def warn_of_empty(names: tuple[str, ...], counts: list[int]) -> None:
         )
 
 
-def _refuse_for_ngdiff(args: SFTConfig) -> None:
+def _name(balance: Balance) -> str:
+    return f"balance={getattr(balance, 'name', type(balance).__name__)!r}"
+
+
+def _refuse_for_norms(args: SFTConfig, name: str) -> None:
     if args.fp16:
         raise ValueError(
-            "balance='ngdiff' does not support fp16: its loss scaler sees one gradient; use bf16"
+            f"{name} does not support fp16: its loss scaler sees one gradient; use bf16"
         )
     checkpointing = args.gradient_checkpointing_kwargs
     if (
@@ -83,8 +92,8 @@ def _refuse_for_ngdiff(args: SFTConfig) -> None:
         and checkpointing.get("use_reentrant")
     ):
         raise ValueError(
-            "balance='ngdiff' does not support reentrant gradient checkpointing: it allows one "
-            "backward pass; set use_reentrant to false"
+            f"{name} does not support reentrant gradient checkpointing: it allows one backward "
+            "pass; set use_reentrant to false"
         )
 
 
@@ -106,11 +115,11 @@ def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
         return
     if trainer.is_deepspeed_enabled:
         raise ValueError(
-            "balance='ngdiff' does not support DeepSpeed, which keeps only one gradient; use FSDP2 "
-            "or DDP, or balance='fixed'"
+            f"{_name(balance)} does not support DeepSpeed, which keeps only one gradient; use "
+            "FSDP2 or DDP, or balance='fixed'"
         )
     if trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2:
         raise ValueError(
-            "balance='ngdiff' does not support FSDP 1: a second backward pass through its flat "
+            f"{_name(balance)} does not support FSDP 1: a second backward pass through its flat "
             "parameters is wrong; set fsdp_version to 2"
         )

@@ -25,12 +25,17 @@ class SegmentLosses:
     segment_ids: (B, T), shifted like the targets.
     counts: (S,) tokens of each segment in the whole batch.
     asked: for each loss its targets (B, T) and weights (S,).
+    level: from hidden states, what the norms are the gradients with respect to.
     """
 
     def __init__(
-        self, segment_ids: Tensor, counts: Tensor, asked: list[tuple[Tensor, Tensor]]
+        self,
+        segment_ids: Tensor,
+        counts: Tensor,
+        asked: list[tuple[Tensor, Tensor]],
+        level: str = "logits",
     ) -> None:
-        self.segment_ids, self.counts, self.asked = segment_ids, counts, asked
+        self.segment_ids, self.counts, self.asked, self.level = segment_ids, counts, asked, level
         self.results: list[SegmentOutput] = []  # in float32, also where the model returns less
 
     def of_logits(self, logits: Tensor, i: int) -> SegmentOutput:
@@ -53,6 +58,7 @@ class SegmentLosses:
                 self.segment_ids.to(device),
                 weights.to(device),
                 bias=bias,
+                grad_norm=self.level,
                 segment_counts=self.counts.to(device),
                 softcap=softcap,
             )

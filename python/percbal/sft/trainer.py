@@ -24,12 +24,13 @@ from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps, bad_inputs
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import check_arguments
-from percbal.objective.balance import NGDiff
+from percbal.objective.balance import Balance
 from percbal.segments.names import TWO
-from percbal.sft.collate import IGNORE_INDEX, nothing_to_train_on
+from percbal.sft.collate import nothing_to_train_on
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset, PaddingCollator
 from percbal.sft.metrics import SegmentMetrics
+from percbal.sft.observed import StepSums
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.refusals import (
     refuse_other_segments,
@@ -37,8 +38,9 @@ from percbal.sft.refusals import (
     refuse_unsupported_setup,
     warn_of_empty,
 )
+from percbal.sft.segment_gradients import make_segment_gradients
 from percbal.sft.segment_head import SegmentLosses, use_segment_losses
-from percbal.sft.two_gradients import make_two_gradients
+from percbal.sft.segment_losses import each_alone, joined, segment_counts, shifted
 from percbal_ops import SegmentOutput
 
 
@@ -64,6 +66,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
         or ``images``, and optionally ``segments``; or an ``EncodedDataset``. For evaluation also
         several by name, whose metrics are ``eval_<name>_loss_p`` and so on.
+    balance: a controller, or ``module:Class`` of one, in place of ``args.balance``.
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/train.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
@@ -83,10 +86,12 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         eval_dataset: Any = None,
         processing_class: ProcessorMixin,
         data_collator: Any = None,
+        balance: Balance | str | None = None,
         **kwargs: Any,
     ) -> None:
         check_arguments(args, BalancedSFTConfig, model, processing_class, kwargs.get("peft_config"))
-        self.segments, self.balance = args.make_segments(), args.make_balance()
+        self.segments = args.make_segments()
+        self.balance = balance if isinstance(balance, Balance) else args.make_balance(balance)
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
@@ -116,15 +121,27 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if args.chunked_logits:
             self._use_segment_losses()
         self._claim_scaled_loss()
-        self._segment_metrics = SegmentMetrics(self.accelerator, self.segments.names)
-        self._two_gradients = make_two_gradients(self.accelerator)
+        self._level = self._norm_level()
+        self._segment_metrics = SegmentMetrics(self.accelerator, self.segments.names, self._level)
+        self._gradients = make_segment_gradients(self.accelerator, len(self.segments))
+        self._step_sums = StepSums(self.accelerator, self._level)
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
+        self._parts_of_step = 0  # of the accumulated batch
+        self._exact = False  # whether its gradients are kept apart
 
     def _use_segment_losses(self) -> None:
         model = inner_model(self.accelerator, self.model)
         if (reason := unsupported_head(model)) is not None:
             raise ValueError(f"chunked_logits=True is not possible: {reason}")
         use_segment_losses(model)
+
+    def _norm_level(self) -> str:
+        """What the norms that cost nothing are the gradients with respect to."""
+        wanted = self.balance.stand_in
+        if not self.args.chunked_logits or wanted is None:
+            return "logits"
+        head = inner_model(self.accelerator, self.model).get_output_embeddings()
+        return "head" if wanted == "head" or head.weight.requires_grad else "logits"
 
     def _claim_scaled_loss(self) -> None:
         """Tell the Trainer not to divide by the accumulation steps: our counts cover them."""
@@ -153,6 +170,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
         self._counts = self.accelerator.reduce(counts, "sum")
+        self._parts_of_step, self._exact = len(batches), self.balance.due()
         if first and batches and not self._counts.any():
             raise ValueError(
                 nothing_to_train_on("all rows of the first batch", self.args.max_length)
@@ -180,12 +198,17 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         counts = self._counts if training else None
         if counts is None:
             counts = self._counts_of(inputs)
-        weights = self.balance.weights(counts)
-        target, segment_ids = _shifted(inputs)
-        passed = self._forward(
-            model, inputs, SegmentLosses(segment_ids, counts, [(target, weights)])
-        )
-        result = passed.loss(0)
+        target, segment_ids = shifted(inputs)
+        losses = SegmentLosses(segment_ids, counts, [], self._level)
+        if training and self.balance.observes and self._parts_of_step == 1:
+            passed, result, weights = self._weighed_by_itself(model, inputs, target, losses)
+        else:
+            weights = self.balance.weights(counts)
+            losses.asked = [(target, weights)]
+            passed = self._forward(model, inputs, losses)
+            result = passed.loss(0)
+            if training and self.balance.observes:
+                self._observe(result)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         # ranks' gradients are averaged, and the counts already run over all ranks
         loss = result.loss * self.accelerator.num_processes if training else result.loss
@@ -230,35 +253,70 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         loss_only = prediction_loss_only or self.args.chunked_logits  # there are no logits
         return super().prediction_step(model, inputs, loss_only, ignore_keys)
 
-    # --- NGDiff: two gradients, kept apart until their norms are known --------------------------
+    # --- controllers that learn from steps -------------------------------------------------------
 
+    def _observe(self, result: SegmentOutput, gradient: Tensor | None = None) -> None:
+        """A micro-batch; after the last one the controller is shown the step."""
+        assert self._counts is not None
+        self._step_sums.add(result)
+        if self.accelerator.sync_gradients:
+            step = self.state.global_step
+            self.balance.observe(self._step_sums.seen(step, self._counts, gradient))
+
+    def _weighed_by_itself(
+        self, model: nn.Module, inputs: dict[str, Any], target: Tensor, losses: SegmentLosses
+    ) -> tuple[ForwardPass, SegmentOutput, Tensor]:
+        """The loss of a step of one micro-batch, which the controller sees before it weighs it.
+
+        Whole logits are looked at once more for that, without a gradient. In chunks each
+        segment's loss is computed alone, and its gradient scaled as it goes back.
+        """
+        counts = losses.counts
+        alone = self.args.chunked_logits
+        losses.asked = each_alone(target, losses.segment_ids, len(counts))
+        if not alone:
+            losses.asked = [(target, torch.ones_like(counts, dtype=torch.float32))]
+        passed = self._forward(model, inputs, losses)
+        if alone:
+            result = joined([passed.loss(i) for i in range(len(counts))])
+            self._observe(result)
+            weights = self.balance.weights(counts)
+            return passed, result._replace(loss=(weights * result.loss).sum()), weights
+        with torch.no_grad():
+            self._observe(passed.loss(0))
+        weights = self.balance.weights(counts)
+        losses.asked = [(target, weights)]
+        return passed, passed.loss(0), weights
+
+    # gradients that are kept apart until their norms are known
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> Tensor:
-        if not self.balance.needs_gradient_norms:
+        if not self._exact:
             return super().training_step(model, inputs, num_items_in_batch)
-        assert isinstance(self.balance, NGDiff) and self._counts is not None
+        assert self._counts is not None
         model.train()
         inputs = self._prepare_inputs(inputs)
         self._remember(inputs)
         counts = self._counts
-        target, segment_ids = _shifted(inputs)
-        alone = SegmentLosses(segment_ids, counts, _each_alone(target, segment_ids, len(counts)))
+        target, segment_ids = shifted(inputs)
+        asked = each_alone(target, segment_ids, len(counts))
+        alone = SegmentLosses(segment_ids, counts, asked, self._level)
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
-            passed, results = self._two_gradients.backward(
+            passed, results = self._gradients.backward(
                 model,
                 lambda: self._forward(model, inputs, alone),
                 lambda passed, segment: passed.loss(segment),
             )
+        result, norms = joined(results), None
         if self.accelerator.sync_gradients:
-            norms = self._two_gradients.reduce()
-            self.balance.update(norms)
+            norms = self._gradients.reduce()
             self._segment_metrics.add_gradient_norms(norms)
+        self._observe(result, norms)
         weights = self.balance.weights(counts)
-        result = _joined(results, weights)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         if self.accelerator.sync_gradients:
-            losses = self._two_gradients.combine(weights)
+            losses = self._gradients.combine(weights)
             return (weights * losses).sum() * self.accelerator.num_processes
         return torch.zeros((), device=counts.device)  # the last micro-batch reports for all
 
@@ -304,48 +362,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         return self.balance, BALANCE_FILE
 
 
-def segment_counts(labels: Tensor, segment_ids: Tensor, n: int = len(TWO)) -> Tensor:
-    """Tokens that each of n segments is trained on: (n,) int64, labels and segment_ids (B, T).
-
-    The first token of a sequence is predicted by nothing and does not count.
-    """
-    trained = (labels[:, 1:] != IGNORE_INDEX) & (segment_ids[:, 1:] >= 0)
-    ids = torch.where(trained, segment_ids[:, 1:], n).reshape(-1)
-    return torch.stack([(ids == segment).sum() for segment in range(n)])
-
-
-def _each_alone(target: Tensor, segment_ids: Tensor, n: int) -> list[tuple[Tensor, Tensor]]:
-    """Targets (B, T) and weights (n,) of the mean loss of each segment without the others."""
-    weights = torch.eye(n, device=target.device)
-    return [
-        (target.masked_fill(segment_ids != segment, IGNORE_INDEX), weights[segment])
-        for segment in range(n)
-    ]
-
-
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
     if isinstance(dataset, EncodedDataset):
         return PaddingCollator(dataset.pad_token_id)
     return args.make_collator(processor)
-
-
-def _shifted(inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Next-token targets and their segments, (B, T) both.
-
-    The targets are shifted, not the logits: a slice of the logits would be a copy.
-    """
-    return _shift_left(inputs["labels"], IGNORE_INDEX), _shift_left(inputs["segment_ids"], -1)
-
-
-def _shift_left(values: Tensor, last: int) -> Tensor:
-    """(B, T) moved one token to the left; ``last`` fills the end."""
-    return torch.cat((values[:, 1:], values.new_full((len(values), 1), last)), dim=1)
-
-
-def _joined(results: list[SegmentOutput], weights: Tensor) -> SegmentOutput:
-    """One output from those of each segment alone, whose other entries are zero."""
-    loss, count, norm = (
-        torch.stack([getattr(result, name)[i] for i, result in enumerate(results)])
-        for name in ("segment_loss", "segment_count", "segment_grad_norm")
-    )
-    return SegmentOutput((weights * loss).sum(), loss, count, norm)

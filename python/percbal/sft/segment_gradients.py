@@ -1,7 +1,7 @@
-"""The gradients of two losses, kept apart until their weights are known.
+"""The gradients of the segments' losses, kept apart until their weights are known.
 
-Norms do not add up, gradients do. So both gradients are first summed over all micro-batches and
-ranks, then their norms are taken, and then ``w_p g_p + w_r g_r`` goes to ``.grad``.
+Norms do not add up, gradients do. So all gradients are first summed over all micro-batches and
+ranks, then their norms are taken, and then ``sum_s w_s g_s`` goes to ``.grad``.
 """
 
 from __future__ import annotations
@@ -20,117 +20,121 @@ from percbal_ops import SegmentOutput
 
 Forward = Callable[[], Any]  # one forward pass
 SegmentLoss = Callable[[Any, int], SegmentOutput]  # its result and a segment -> that segment's loss
-N_LOSSES = 2
 
 
-class TwoGradients(Protocol):
-    """What NGDiff asks of an engine. The losses are sums over this rank's tokens."""
+class SegmentGradients(Protocol):
+    """What exact norms ask of an engine. The losses are sums over this rank's tokens."""
 
     def backward(
         self, model: nn.Module, forward: Forward, loss: SegmentLoss
     ) -> tuple[Any, list[SegmentOutput]]:
-        """Add a micro-batch to both gradients; returns the forward pass and both losses."""
+        """Add a micro-batch to all gradients; returns the forward pass and the losses."""
         ...
 
     def reduce(self) -> Tensor:
-        """Sum both gradients over ranks; returns their norms (2,), g_p's first."""
+        """Sum all gradients over ranks; returns their norms (S,)."""
         ...
 
     def combine(self, weights: Tensor) -> Tensor:
-        """Write the weighted sum to ``.grad``; returns the losses (2,) of this rank's tokens."""
+        """Write the weighted sum to ``.grad``; returns the losses (S,) of this rank's tokens."""
         ...
 
 
-def make_two_gradients(accelerator: Accelerator) -> TwoGradients:
+def make_segment_gradients(accelerator: Accelerator, segments: int) -> SegmentGradients:
     """The way that fits how the accelerator keeps the parameters."""
-    return (ShardedTwoGradients if accelerator.is_fsdp2 else WholeTwoGradients)(accelerator)
+    kind = ShardedGradients if accelerator.is_fsdp2 else WholeGradients
+    return kind(accelerator, segments)
 
 
-class WholeTwoGradients:
-    """For parameters that every rank holds whole: one forward pass and two backward passes.
+class WholeGradients:
+    """For parameters that every rank holds whole: one forward pass and S backward passes.
 
-    g_r accumulates in ``.grad`` itself, g_p beside it: one more copy of the gradients in memory,
-    one more backward pass in time, no more forward passes.
+    The last gradient accumulates in ``.grad`` itself, the others beside it: S - 1 more copies of
+    the gradients in memory, S - 1 more backward passes in time, no more forward passes.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, segments: int) -> None:
+        self.accelerator, self.segments = accelerator, segments
         self._parameters: list[nn.Parameter] = []
-        self._first: list[Tensor] = []  # g_p, one tensor per parameter
-        self._losses: list[Tensor] = []  # (2,) of each micro-batch
+        self._kept: list[list[Tensor]] = []  # all but the last; one tensor per parameter
+        self._losses: list[Tensor] = []  # (S,) of each micro-batch
 
     def backward(
         self, model: nn.Module, forward: Forward, loss: SegmentLoss
     ) -> tuple[Any, list[SegmentOutput]]:
-        if not self._first:
+        if not self._losses:
             self._parameters = _trained(model)
-        # DistributedDataParallel must not reduce: `reduce` does it for both gradients
+        # DistributedDataParallel must not reduce: `reduce` does it for all gradients
         with self.accelerator.no_sync(model):
             passed = forward()
-            results = [loss(passed, segment) for segment in range(N_LOSSES)]
-            gradients = torch.autograd.grad(
-                results[0].loss, self._parameters, retain_graph=True, allow_unused=True
-            )
-            results[1].loss.backward()
-        filled = _filled(self._parameters, gradients)
-        if self._first:
-            torch._foreach_add_(self._first, filled)
-        else:
-            self._first = filled
+            results = [loss(passed, segment) for segment in range(self.segments)]
+            for segment, result in enumerate(results[:-1]):
+                gradients = torch.autograd.grad(
+                    result.loss, self._parameters, retain_graph=True, allow_unused=True
+                )
+                self._add(segment, _filled(self._parameters, gradients))
+            results[-1].loss.backward()
         self._losses.append(_stacked(results))
         return passed, results
 
     def reduce(self) -> Tensor:
-        second = self._second()
+        gradients = [*self._kept, self._last()]
         if self.accelerator.num_processes > 1:
-            for gradients in (self._first, second):
-                _sum_over_ranks(gradients)
-        return torch.stack([_norm(self._first), _norm(second)])
+            for of_segment in gradients:
+                _sum_over_ranks(of_segment)
+        return torch.stack([_norm(of_segment) for of_segment in gradients])
 
     def combine(self, weights: Tensor) -> Tensor:
-        _weigh(self._first, self._second(), weights)
+        _weigh([*self._kept, self._last()], weights)
         losses = torch.stack(self._losses).sum(0)
-        self._first, self._losses = [], []
+        self._kept, self._losses = [], []
         return losses
 
-    def _second(self) -> list[Tensor]:
-        """g_r: the parameters' own ``.grad``, zero where the loss does not reach."""
+    def _add(self, segment: int, gradients: list[Tensor]) -> None:
+        if segment == len(self._kept):
+            self._kept.append(gradients)
+        else:
+            torch._foreach_add_(self._kept[segment], gradients)
+
+    def _last(self) -> list[Tensor]:
+        """The parameters' own ``.grad``, zero where the loss does not reach."""
         gradients = _filled(self._parameters, [p.grad for p in self._parameters])
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         return gradients
 
 
-class ShardedTwoGradients:
+class ShardedGradients:
     """For FSDP2: a forward and a backward pass for each gradient.
 
     FSDP2 prepares one backward pass per forward pass. A second one over the same graph raises
     nothing and gives a wrong gradient. Each backward pass reduces its gradient at once, also before
-    the last micro-batch, as unreduced gradients of both losses would be added together. One more
-    copy of the sharded gradients in memory; the losses' graphs are never alive together.
+    the last micro-batch, as unreduced gradients of several losses would be added together. S - 1
+    more copies of the sharded gradients in memory; no two losses' graphs are alive together.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator, segments: int) -> None:
+        self.accelerator, self.segments = accelerator, segments
         self._parameters: list[nn.Parameter] = []
-        self._gradients: list[list[Tensor | None]] = []  # g_p, g_r; shards, one per parameter
-        self._losses: list[Tensor] = []  # (2,) of each micro-batch
+        self._gradients: list[list[Tensor | None]] = []  # (S) shards, one per parameter
+        self._losses: list[Tensor] = []  # (S,) of each micro-batch
 
     def backward(
         self, model: nn.Module, forward: Forward, loss: SegmentLoss
     ) -> tuple[Any, list[SegmentOutput]]:
         if not self._gradients:
             self._parameters = _trained(model)
-            self._gradients = [[None] * len(self._parameters) for _ in range(N_LOSSES)]
+            self._gradients = [[None] * len(self._parameters) for _ in range(self.segments)]
         # the Trainer turns this off for all micro-batches but the last
         model.set_requires_gradient_sync(True)  # type: ignore[operator]
         results = []
         passed = None
-        for segment in range(N_LOSSES):
+        for segment in range(self.segments):
             passed = None  # free the last pass's logits before this one's
             self._point_to(segment)
-            # both passes draw the same dropout; the last one leaves the generators moved on
-            with nullcontext() if segment == N_LOSSES - 1 else _kept_generators(self.accelerator):
+            # all passes draw the same dropout; the last one leaves the generators moved on
+            last = segment == self.segments - 1
+            with nullcontext() if last else _kept_generators(self.accelerator):
                 passed = forward()
                 result = loss(passed, segment)
                 # FSDP2 averages over ranks, and a sum is wanted
@@ -141,19 +145,19 @@ class ShardedTwoGradients:
         return passed, results
 
     def reduce(self) -> Tensor:
-        """The norms (2,); the backward passes have summed over ranks already."""
+        """The norms (S,); the backward passes have summed over ranks already."""
         for segment, gradients in enumerate(self._gradients):
             self._gradients[segment] = list(_filled(self._parameters, gradients))
-        return torch.stack([_norm(self._filled_gradients(s)) for s in range(N_LOSSES)])
+        return torch.stack([_norm(self._filled_gradients(s)) for s in range(self.segments)])
 
     @torch.no_grad()
     def combine(self, weights: Tensor) -> Tensor:
-        self._point_to(1)
-        first, second = (
+        self._point_to(self.segments - 1)
+        shards = [
             [g.to_local() if isinstance(g, DTensor) else g for g in self._filled_gradients(s)]
-            for s in range(N_LOSSES)
-        )
-        _weigh(first, second, weights)  # in place: the shards are those of `.grad`
+            for s in range(self.segments)
+        ]
+        _weigh(shards, weights)  # in place: the last shards are those of `.grad`
         losses = torch.stack(self._losses).sum(0)
         self._gradients, self._losses = [], []
         return losses
@@ -178,15 +182,16 @@ def _filled(parameters: list[nn.Parameter], gradients: Any) -> list[Tensor]:
 
 
 def _stacked(results: list[SegmentOutput]) -> Tensor:
-    """(2,): each result has one segment alone."""
+    """(S,): each result has one segment alone."""
     return torch.stack([result.segment_loss[i].detach() for i, result in enumerate(results)])
 
 
-def _weigh(first: list[Tensor], second: list[Tensor], weights: Tensor) -> None:
-    """``second = weights[0] * first + weights[1] * second``, in place; ``first`` is spent."""
-    torch._foreach_mul_(second, weights[1])
-    torch._foreach_mul_(first, weights[0])
-    torch._foreach_add_(second, first)  # type: ignore[arg-type]
+def _weigh(gradients: list[list[Tensor]], weights: Tensor) -> None:
+    """The last one becomes ``sum_s weights[s] * gradients[s]``, in place; the others are spent."""
+    torch._foreach_mul_(gradients[-1], weights[-1])
+    for gradient, weight in zip(gradients[:-1], weights[:-1], strict=True):
+        torch._foreach_mul_(gradient, weight)
+        torch._foreach_add_(gradients[-1], gradient)  # type: ignore[arg-type]
 
 
 def _norm(tensors: list[Tensor]) -> Tensor:

@@ -1,0 +1,92 @@
+"""Seconds per step of each controller over those of a fixed lambda, taken in turns in one process.
+
+``balance_tracking.py --time`` calls it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+from percbal.models.loading import load_vlm
+from percbal.sft.config import BalancedSFTConfig
+from percbal.sft.encoded import EncodedDataset
+from percbal.sft.trainer import BalancedSFTTrainer
+from percbal.study import files
+from percbal.study.training import common_options
+
+STEPS = 24  # of a turn: as many as calibrated takes from one exact step to the next
+WAYS = [
+    (balance, chunked)
+    for chunked in (False, True)
+    for balance in ("fixed", "calibrated", "ngdiff", "head")
+    if chunked or balance != "head"
+]
+
+
+class Clock(TrainerCallback):
+    """Seconds of every step, the optimizer's part included."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.steps.append(time.perf_counter() - self.began)
+
+
+def in_turns(root: Path, seed: int, rounds: int) -> list[dict[str, Any]]:
+    """A line for each way: the median over rounds of its turn's time over that of fixed."""
+    start, processor = load_vlm(files.base_directory(root, seed) / files.MODEL)
+    data = EncodedDataset.load(root / files.DATA)
+    controllers: dict[Any, Any] = {}
+    seconds: dict[Any, list[float]] = {way: [] for way in WAYS}
+    for turn in range(rounds + 2):  # calibrated reaches its longest interval in the first two
+        for way in WAYS:
+            balance, chunked = way
+            args = BalancedSFTConfig(
+                **common_options(root / "time", seed),
+                balance=balance,
+                chunked_logits=chunked,
+                max_steps=STEPS,
+                per_device_train_batch_size=32,
+                learning_rate=1e-4,
+                train_sampling_strategy="group_by_length",
+                save_strategy="no",
+                logging_steps=STEPS,
+            )
+            clock = Clock()
+            trainer = BalancedSFTTrainer(
+                copy.deepcopy(start),
+                args,
+                train_dataset=data,
+                processing_class=processor,
+                balance=controllers.setdefault(way, args.make_balance()),
+                callbacks=[clock],
+            )
+            trainer.train()
+            if turn >= 2:
+                seconds[way].append(sum(clock.steps))
+    lines = []
+    for balance, chunked in WAYS:
+        ratio = np.array(seconds[balance, chunked]) / np.array(seconds["fixed", chunked])
+        lines.append(
+            {
+                "balance": balance,
+                "chunked_logits": chunked,
+                "rounds": rounds,
+                "steps_of_a_round": STEPS,
+                "over_fixed": round(float(np.median(ratio)), 3),
+                "least": round(float(ratio.min()), 3),
+                "most": round(float(ratio.max()), 3),
+                "ms_per_step": round(1e3 * float(np.median(seconds[balance, chunked])) / STEPS, 1),
+            }
+        )
+    return lines

@@ -1,0 +1,200 @@
+"""When `calibrated` takes exact norms, and what it makes of stand-ins between them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from percbal.objective.balance import Balance, Fixed, Seen, TokenMean
+from percbal.objective.calibrated import DECAY, Calibrated
+from percbal.objective.controllers import CONTROLLERS, make_controller
+from percbal.objective.ngdiff import Head
+from percbal.sft.config import BalancedSFTConfig
+
+COUNTS = torch.tensor([3, 9])
+
+
+def seen(stand_in, exact=None, losses=(1.0, 1.0), step=0) -> Seen:
+    gradient = None if exact is None else torch.tensor(exact)
+    return Seen(step, COUNTS, torch.tensor(losses), torch.tensor(stand_in), gradient)
+
+
+def lam(balance: Balance) -> float:
+    return float(balance.weights(COUNTS)[0])
+
+
+def steps_to_exact(balance: Calibrated, stand_in, exact) -> int:
+    """Cheap steps until the next exact one, which then shows these norms."""
+    cheap = 0
+    while not balance.due():
+        balance.observe(seen(stand_in))
+        cheap += 1
+    balance.observe(seen(stand_in, exact))
+    return cheap
+
+
+def test_an_exact_step_has_the_weights_of_ngdiff():
+    balance = Calibrated()
+    assert balance.due()
+    balance.observe(seen([1.0, 1.0], [6.0, 2.0]))
+    assert lam(balance) == pytest.approx(2 / 8)
+
+
+def test_between_exact_steps_stand_ins_are_set_right():
+    """The factor that was measured, 2 for perception, holds for what the stand-ins show next."""
+    balance = Calibrated()
+    for _ in range(2):
+        balance.observe(seen([1.0, 1.0], [2.0, 1.0]))
+    assert not balance.due()
+    # twice the norm and twice the loss are a stand-in twice as large
+    balance.observe(seen([2.0, 1.0], losses=(2.0, 1.0)))
+    assert lam(balance) == pytest.approx(1 / (1 + 2 * 2))
+
+
+def test_the_interval_doubles_while_predictions_hold_and_halves_when_one_does_not():
+    balance = Calibrated(every=8)
+    intervals = [steps_to_exact(balance, [1.0, 1.0], [2.0, 1.0]) + 1 for _ in range(6)]
+    assert intervals == [1, 1, 2, 4, 8, 8]
+    balance = Calibrated(every=8, tolerance=0.3)
+    for _ in range(5):
+        steps_to_exact(balance, [1.0, 1.0], [2.0, 1.0])
+    assert steps_to_exact(balance, [1.0, 1.0], [2.0 * math.exp(0.31), 1.0]) + 1 == 8
+    assert steps_to_exact(balance, [1.0, 1.0], [2.0 * math.exp(3.0), 1.0]) + 1 == 4
+    assert steps_to_exact(balance, [1.0, 1.0], [2.0 * math.exp(-3.0), 1.0]) + 1 == 2
+
+
+def test_the_factor_is_a_running_mean_of_logs():
+    balance = Calibrated()
+    balance.observe(seen([1.0, 1.0], [1.0, 1.0]))
+    balance.observe(seen([1.0, 1.0], [4.0, 1.0]))
+    balance.observe(seen([1.0, 1.0]))
+    assert lam(balance) == pytest.approx(1 / (1 + 4 ** (1 - DECAY)))
+
+
+def test_a_batch_without_a_segment_changes_nothing_and_is_waited_for():
+    balance = Calibrated(lam=0.3)
+    balance.observe(seen([0.0, 1.0], [0.0, 1.0], losses=(0.0, 1.0)))
+    assert balance.due() and lam(balance) == pytest.approx(0.3)
+    for _ in range(2):
+        balance.observe(seen([1.0, 1.0], [2.0, 1.0]))
+    before = lam(balance)
+    balance.observe(seen([0.0, 1.0], losses=(0.0, 1.0)))
+    assert lam(balance) == before
+
+
+def test_it_goes_on_in_the_middle_of_its_schedule():
+    generator = torch.Generator().manual_seed(0)
+
+    def step(balance: Calibrated, i: int) -> tuple[bool, float]:
+        values = torch.randn(3, 2, generator=generator.manual_seed(i)).mul(0.2).exp().tolist()
+        due = balance.due()
+        balance.observe(seen(values[0], values[1] if due else None, values[2], i))
+        return due, lam(balance)
+
+    whole = Calibrated(decay=0.5)
+    told = [step(whole, i) for i in range(40)]
+    assert 4 < sum(due for due, _ in told) < 32
+    for stop in range(0, 20):
+        first, rest = Calibrated(decay=0.5), Calibrated(decay=0.5)
+        for i in range(stop):
+            step(first, i)
+        rest.load_state_dict(json.loads(json.dumps(first.state_dict())))
+        assert [step(rest, i) for i in range(stop, 40)] == told[stop:]
+
+
+def test_the_checkpoint_of_another_balance_is_refused():
+    with pytest.raises(ValueError, match="was not trained with calibrated: it holds no factors"):
+        Calibrated().load_state_dict({"log_odds": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": 0}, "calibrated_every must be at least 1, got 0"),
+        ({"tolerance": 0.0}, "calibrated_tolerance must be positive, got 0.0"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Calibrated(**options)
+
+
+def test_head_takes_the_stand_in_as_it_is():
+    balance = Head()
+    balance.observe(seen([6.0, 2.0]))
+    assert not balance.due() and lam(balance) == pytest.approx(2 / 8)
+
+
+# --- names -----------------------------------------------------------------------------------
+
+
+class Halves(Balance):
+    """A user's own, of the counts alone."""
+
+    def weights(self, counts: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(counts),), 1 / len(counts))
+
+
+class Falling(Balance):
+    """A user's own, which follows the step."""
+
+    observes = True
+    lam = 0.9
+
+    def observe(self, seen: Seen) -> None:
+        self.lam = 0.9 / (1 + seen.step)
+
+    def weights(self, counts: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([self.lam, 1 - self.lam])
+
+
+def config(tmp_path, **options) -> BalancedSFTConfig:
+    return BalancedSFTConfig(str(tmp_path), use_cpu=True, bf16=False, report_to="none", **options)
+
+
+@pytest.mark.parametrize("name", CONTROLLERS)
+def test_a_configuration_makes_every_controller(name, tmp_path):
+    made = config(tmp_path, balance=name).make_balance()
+    assert type(made) is CONTROLLERS[name]
+    again = type(made).from_options(config(tmp_path))
+    again.load_state_dict(json.loads(json.dumps(made.state_dict())))
+
+
+def test_options_reach_the_controller(tmp_path):
+    options = {"calibrated_every": 7, "calibrated_tolerance": 0.2, "ngdiff_decay": 0.5}
+    made = config(tmp_path, balance="calibrated", ngdiff_max=0.8, lam=0.4, **options).make_balance()
+    assert isinstance(made, Calibrated)
+    assert (made.every, made.tolerance, made.decay, made.lam_max) == (7, 0.2, 0.5, 0.8)
+    assert lam(made) == pytest.approx(0.4)
+
+
+def test_a_class_of_the_users_own_is_found_by_its_name(tmp_path):
+    assert type(make_controller(f"{__name__}:Halves", config(tmp_path))) is Halves
+    name = f"{__name__}:Falling"
+    assert type(make_controller(name, config(tmp_path))) is Falling
+    with pytest.raises(ValueError, match="Falling' learns from steps, and only counts are known"):
+        make_controller(name, config(tmp_path), counts_alone=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("half", "got 'half'$"),
+        ("nowhere:Half", "got 'nowhere:Half': No module named 'nowhere'"),
+        (f"{__name__}:Half", "has no attribute 'Half'"),
+        (f"{__name__}:COUNTS", "is no percbal.objective.balance.Balance"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_known_ones(name, why, tmp_path):
+    with pytest.raises(ValueError, match="balance must be token_mean, fixed, ngdiff, .*" + why):
+        make_controller(name, config(tmp_path))
+
+
+def test_grpo_knows_those_of_counts_alone(tmp_path):
+    assert type(make_controller("fixed", config(tmp_path), counts_alone=True)) is Fixed
+    assert type(make_controller("token_mean", config(tmp_path), counts_alone=True)) is TokenMean
+    with pytest.raises(ValueError, match="must be token_mean, fixed or module:Class, got 'ngdiff'"):
+        make_controller("ngdiff", config(tmp_path), counts_alone=True)
