@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose, evaluating
+from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import LocalModel
 from percbal.evaluate.questions import task_questions
 from percbal.responses.asking import Asking
@@ -31,6 +32,7 @@ class Evaluation:
 
     diagnosis: Diagnosis  # by greedy decoding
     sampled: Scores
+    exact: list[float]  # (n,) probability of the true perception, where it was asked for
 
     def right(self) -> dict[str, dict[str, str]]:
         """As it is kept: of each instance one digit, how many of its completions were right.
@@ -77,8 +79,12 @@ def evaluate(
     instance_seed: int,
     sample_seed: int = 0,
     batch_size: int = 256,
+    exact: bool = False,
 ) -> Evaluation:
-    """Evaluate on instances ``0 .. n - 1`` of a split; the same model gives the same samples."""
+    """Evaluate on instances ``0 .. n - 1`` of a split; the same model gives the same samples.
+
+    exact: also the exact probability of each true perception.
+    """
     diagnosis = diagnose(
         model,
         processor,
@@ -106,7 +112,9 @@ def evaluate(
                 told_score = task.score(from_truth.text, question.truth)
                 scores["a_r"].append(float(told_score.answer is True))
     sampled = {k: np.reshape(values, (n, samples)).tolist() for k, values in scores.items()}
-    return Evaluation(diagnosis, sampled)
+    with evaluating(model):
+        chances = perception_probabilities(model, processor, questions) if exact else []
+    return Evaluation(diagnosis, sampled, chances)
 
 
 def _digits(rows: list[list[float]]) -> str:

@@ -8,6 +8,7 @@ from percbal.rewards.agreement import group_agreement
 from percbal.rewards.blind import blind_messages, blind_reanswer
 from percbal.rewards.by_task import TaskRewards, from_task
 from percbal.rewards.endpoint import EndpointReanswer
+from percbal.rewards.flipped import flipped
 from percbal.rewards.image_kl import masked_image_kl, masked_kl
 from percbal.rewards.labelled import format, outcome, perception, perception_f1
 
@@ -16,6 +17,7 @@ __all__ = [
     "TaskRewards",
     "blind_messages",
     "blind_reanswer",
+    "flipped",
     "format",
     "from_task",
     "group_agreement",

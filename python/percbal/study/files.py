@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
-from percbal.study.plan import Run, Start, folder
+from percbal.study.plan import Run, Start, Study, folder
 
 STUDY, RESULTS = "study.json", "results.json"
+LINES = "lines.jsonl"  # one of each run, unless they are kept elsewhere
+REPEATS = "repeats"  # of runs that are made twice, laid out as the study is
 BASE_DATA, DATA = Path("data/base.pt"), Path("data/train.pt")  # perceptions alone; full responses
 MODEL = "model"  # of a training's directory: to load like any other
 HISTORY = "history.json"  # what its trainer logged
 EVALUATION = "evaluation.json"  # of a run: all that the results are made from
+OUTCOME = "outcome.json"  # of a base or a start: whether it may be used
 DIAGNOSIS = "diagnosis.json"  # of a run: every greedy completion on the test's own pictures
 
 
@@ -33,4 +39,19 @@ def start_directory(root: Path, start: Start) -> Path:
 
 def run_directory(root: Path, run: Run) -> Path:
     """Of an arm's training from a start, and of what was measured."""
-    return root / "runs" / folder(run.start) / folder(run.arm) / f"seed{run.seed}"
+    rate = f"_rate{run.rate}" if run.tuning else ""
+    return root / "runs" / folder(run.start) / folder(run.arm) / f"seed{run.seed}{rate}"
+
+
+def identity(root: Path, study: Study, run: Run) -> dict[str, str]:
+    """What a run is of: the hash of its settings, and of its start's weights."""
+    weights = start_directory(root, study.start(run.start)) / MODEL / "model.safetensors"
+    found = digest(weights.read_bytes()) if weights.exists() else ""  # a start may have failed
+    return {"plan": digest(study.settings(run)), "weights": found}
+
+
+def digest(content: Any) -> str:
+    """The first 16 digits of the SHA-256 of bytes, or of a value's JSON."""
+    if not isinstance(content, bytes):
+        content = json.dumps(content, sort_keys=True).encode()
+    return hashlib.sha256(content).hexdigest()[:16]

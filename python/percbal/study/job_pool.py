@@ -6,10 +6,12 @@ failed job does not stop the others; an interrupt ends all of them.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,12 @@ class Job:
     arguments: list[str]
     directory: Path
     result: Path  # there when the job is done
+    needs: Path | None = None  # there when it can begin
     process: subprocess.Popen[bytes] | None = None
+
+    def ready(self) -> bool:
+        """Whether it can begin."""
+        return self.needs is None or self.needs.exists()
 
     def start(self, threads: int) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -67,9 +74,18 @@ class Job:
         return "\n".join(log.splitlines()[-lines:])
 
 
-def run_jobs(jobs: list[Job], *, at_once: int, what: str) -> None:
-    """Run the jobs whose result is not there, ``at_once`` at a time.
+def run_jobs(
+    jobs: list[Job],
+    *,
+    at_once: int,
+    what: str,
+    minutes: float | None = None,
+    finished: Callable[[Job], None] = lambda job: None,
+) -> None:
+    """Run the jobs whose result is not there, ``at_once`` at a time, in order as far as they can
+    begin.
 
+    minutes: after so many none begins any more. finished: called for each that has ended well.
     Raises RuntimeError naming the jobs that failed, once the others are done.
     """
     waiting = [job for job in jobs if not job.result.exists()]
@@ -78,18 +94,26 @@ def run_jobs(jobs: list[Job], *, at_once: int, what: str) -> None:
     done = len(jobs) - len(waiting)
     running: list[Job] = []
     failed: list[Job] = []
+    until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     bar = progress_bar(total=len(jobs), initial=done, desc=what, unit="run", bar_format=BAR)
     try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                running.append(waiting.pop(0))
-                running[-1].start(_threads(at_once))
+        while True:
+            while len(running) < at_once and time.monotonic() < until:
+                job = next((job for job in waiting if job.ready()), None)
+                if job is None:
+                    break
+                waiting.remove(job)
+                running.append(job)
+                job.start(_threads(at_once))
+            if not running:
+                break
             time.sleep(0.5)
             for job in [job for job in running if job.returncode() is not None]:
                 running.remove(job)
                 job.close()
                 if job.returncode() == 0:
                     done += 1
+                    finished(job)
                     bar.write(f"finished: {job.label}")
                 else:
                     failed.append(job)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from percbal.study.json_files import write_json
+from percbal.study.recipes import GRPO as GRPO
+from percbal.study.recipes import SFT as SFT
+from percbal.study.recipes import Arm as Arm
+from percbal.study.recipes import Stop, Tuning, said
 
 START = "start"  # in place of an arm: the start itself, measured and not trained
+TUNING = "tuning"  # the population of the starts that rates are tuned from
 KINDS = ("sft", "grpo")
 TEST_SEED = 20_000  # of the test instances, the same for every run
 # Pictures that no training drew: of solution grids of the test's own, and of those that training
@@ -24,63 +29,18 @@ SPLITS = {KNOWN: "train", NEW: "test"}
 
 
 @dataclass(frozen=True)
-class SFT:
-    """A fine-tuning: AdamW, cosine decay after a fiftieth of warm-up, batches of like lengths."""
-
-    steps: int
-    batch_size: int = 32
-    instances: int | None = None  # seen again and again; None: every batch has fresh ones
-    learning_rate: float = 3e-3
-
-
-@dataclass(frozen=True)
-class GRPO:
-    """A reinforcement: an update takes ``prompts * group`` rollouts at temperature 1, once, without
-    a KL term."""
-
-    updates: int = 45
-    prompts: int = 32
-    group: int = 16
-    learning_rate: float = 2e-4
-    warmup: int = 3
-    max_tokens: int = 104
-
-    def as_fine_tuning(self, like: SFT) -> SFT:
-        """Fine-tuning on fresh instances for as much compute as the updates.
-
-        A rollout's token costs a forward pass to sample and three to train on (one forward, one
-        backward of twice its cost), a fine-tuning token three.
-        """
-        steps = round(4 / 3 * self.updates * self.prompts * self.group / like.batch_size)
-        return SFT(steps, like.batch_size, None, like.learning_rate)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way to go on from a start.
-
-    options: over the study's own, those of ``BalancedSFTConfig`` or ``BalancedGRPOConfig``.
-    oracle: prompts go on with the true perception, so that only reasoning is left to the policy
-        (GRPO).
-    """
-
-    name: str
-    kind: str = "sft"
-    options: dict[str, Any] = field(default_factory=dict)
-    oracle: bool = False
-
-
-@dataclass(frozen=True)
 class Start:
     """A model that arms go on from: the base of ``seed``, or what ``arm`` made of it.
 
     population: starts of one population are repetitions of one another, and share a row.
+    stop: ends the arm's fine-tuning in place of a number of steps; bases stop by the study's.
     """
 
     name: str
     seed: int
     arm: Arm | None = None
     population: str = ""  # default: the name, a start on its own
+    stop: Stop | None = None
 
     def of(self) -> str:
         """Its population."""
@@ -89,11 +49,17 @@ class Start:
 
 @dataclass(frozen=True)
 class Run:
-    """An arm from a start, by their names, with a seed, which draws batches, prompts, rollouts."""
+    """An arm from a start, by their names, with a seed, which draws batches, prompts, rollouts.
+
+    rate: the learning rate; None: the recipe's.
+    tuning: it tunes the rate, and is no result.
+    """
 
     start: str
     arm: str
     seed: int
+    rate: float | None = None
+    tuning: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +87,9 @@ class Study:
     samples: int = 0  # of each test instance at temperature 1, 0 to 9; greedy decoding always
     known: bool = False  # test also on as many new pictures of what training draws its own from
     measure_starts: bool = False  # rows are then changes against the start
+    exact: bool = False  # also the exact probability of each true perception
+    tuning: Tuning | None = None
+    registered: str = ""  # the file of docs/studies that says beforehand what is expected
 
     def __post_init__(self) -> None:
         self._check_names("starts", [start.name for start in self.starts], ())
@@ -132,6 +101,8 @@ class Study:
             raise ValueError(f"samples must be 0 to 9, one digit, got {self.samples}")
         if self.sft.instances is None or self.base.instances is None:
             raise ValueError("bases and starts need a number of instances, which they share")
+        if {s.seed for s in self.starts} & {s.seed for s in self.tuning_starts()}:
+            raise ValueError("rates are tuned on seeds of their own, not on those of the starts")
         unknown = {name for pair in self.compared for name in pair} - {a.name for a in self.arms}
         if unknown:
             raise ValueError(f"there is no arm {', '.join(sorted(unknown))} to compare")
@@ -150,7 +121,27 @@ class Study:
 
     def start(self, name: str) -> Start:
         """The start called ``name``; ValueError names the known ones."""
-        return self._named("start", self.starts, name)
+        return self._named("start", (*self.starts, *self.tuning_starts()), name)
+
+    def tuning_starts(self) -> tuple[Start, ...]:
+        """Bases that rates are tuned from."""
+        seeds = self.tuning.seeds if self.tunes() and self.tuning else ()
+        return tuple(Start(f"tuning {seed}", seed, population=TUNING) for seed in seeds)
+
+    def tunes(self) -> bool:
+        """Whether it tunes its rates itself."""
+        return self.tuning is not None and self.tuning.study == self.name
+
+    def tuning_runs(self) -> list[Run]:
+        """Seed by seed, every arm that has a rate of its own at every rate."""
+        assert self.tuning is not None
+        return [
+            Run(start.name, arm.name, start.seed, rate, tuning=True)
+            for start in self.tuning_starts()
+            for rate in self.tuning.grid
+            for arm in self.arms
+            if arm.rate_of in ("", arm.name)
+        ]
 
     def _named(self, what: str, among: tuple[Any, ...], name: str) -> Any:
         for one in among:
@@ -159,16 +150,38 @@ class Study:
         known = ", ".join(one.name for one in among)
         raise ValueError(f"study {self.name!r} has no {what} {name!r}; it has: {known}")
 
-    def recipe(self, start: Start, arm: Arm) -> SFT | GRPO:
+    def recipe(self, start: Start, arm: Arm, rate: float | None = None) -> SFT | GRPO:
         """How an arm is trained from a start."""
-        if arm.kind == "grpo":
-            return self.grpo
-        # what has seen full responses goes on with fresh ones
-        return self.sft if start.arm is None else self.grpo.as_fine_tuning(self.sft)
+        recipe: SFT | GRPO = self.grpo
+        if arm.kind == "sft":  # what has seen full responses goes on with fresh ones
+            recipe = self.sft if start.arm is None else self.grpo.as_fine_tuning(self.sft)
+        return recipe if rate is None else replace(recipe, learning_rate=rate)
+
+    def start_recipe(self, start: Start) -> SFT:
+        """How a start is fine-tuned from its base; a base's own for one that has no arm."""
+        return self.base if start.arm is None else replace(self.sft, stop=start.stop)
+
+    def settings(self, run: Run) -> dict[str, Any]:
+        """All that a run depends on but the versions of the software: what its hash is of."""
+        start = self.start(run.start)
+        arm = None if run.arm == START else self.arm(run.arm)
+        return {
+            "task": [self.task, self.task_options, self.model_options],
+            "base": [said(self.base), start.seed],
+            "start": [said(start), said(self.start_recipe(start))],
+            "arm": arm and [said(arm), said(self.recipe(start, arm, run.rate)), run.seed],
+            "measured": [self.test_instances, self.samples, self.known, self.exact, run.tuning],
+        }
+
+    def extends(self, old: Study) -> bool:
+        """Whether it is the other one with further starts, arms and comparisons."""
+        grown = {name: getattr(self, name) for name in ("about", "starts", "arms", "compared")}
+        more = {*map(repr, (*self.starts, *self.arms))}
+        return replace(old, **grown) == self and more >= {*map(repr, (*old.starts, *old.arms))}
 
     def base_seeds(self) -> list[int]:
         """Of all bases."""
-        return sorted({start.seed for start in self.starts})
+        return sorted({start.seed for start in (*self.starts, *self.tuning_starts())})
 
     def populations(self) -> list[str]:
         """In the order of the starts."""
@@ -214,26 +227,40 @@ class Study:
         except ValueError as error:
             raise ValueError(f"{path} cannot be read ({error}); choose another --name") from error
 
-        def arm(values: dict[str, Any] | None) -> Arm | None:
-            return Arm(**values) if values else None
-
         try:
             return cls(
                 **fields
                 | {
-                    "starts": tuple(Start(**s | {"arm": arm(s["arm"])}) for s in fields["starts"]),
+                    "starts": tuple(map(_start, fields["starts"])),
                     "arms": tuple(Arm(**values) for values in fields["arms"]),
-                    "base": SFT(**fields["base"]),
-                    "sft": SFT(**fields["sft"]),
+                    "base": _sft(fields["base"]),
+                    "sft": _sft(fields["sft"]),
                     "grpo": GRPO(**fields["grpo"]),
                     "seeds": tuple(fields["seeds"]),
                     "compared": tuple((one, minus) for one, minus in fields["compared"]),
+                    "tuning": _of(Tuning, fields["tuning"]),
                 }
             )
         except (KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} was written by another version ({error}); choose another --name"
             ) from error
+
+
+def _of(kind: Any, values: dict[str, Any] | None) -> Any:
+    """Lists as tuples; None for none."""
+    if values is None:
+        return None
+    return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+
+
+def _sft(values: dict[str, Any]) -> SFT:
+    return SFT(**values | {"stop": _of(Stop, values["stop"])})
+
+
+def _start(values: dict[str, Any]) -> Start:
+    arm = Arm(**values["arm"]) if values["arm"] else None
+    return Start(**values | {"arm": arm, "stop": _of(Stop, values["stop"])})
 
 
 def folder(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from percbal.study import evidence
 from percbal.study.plan import GRPO, SFT, Arm, Start, Study
 
 TOKEN_MEAN = Arm("token-mean", options={"balance": "token_mean"})
@@ -38,23 +39,6 @@ QUICK = Study(
     compared=_against(TOKEN_MEAN, FIXED, NGDIFF),
     task_options=PICTURES,
     sft=SFT(1200, 32, 14_000),
-)
-
-RATES = (
-    Arm("token-mean, lr/2", options={"balance": "token_mean", "learning_rate": 1.5e-3}),
-    Arm("token-mean, 2 lr", options={"balance": "token_mean", "learning_rate": 6e-3}),
-)
-FULL_ARMS = (*RATES, _fixed(0.3), FIXED, _fixed(0.7), NGDIFF)
-FULL = Study(
-    name="full",
-    about="the same trained longer: token-mean at three learning rates, three lambdas, four seeds; "
-    "two to three hours on two cores",
-    starts=bases(11, 12, 13, 14),
-    arms=(TOKEN_MEAN, *FULL_ARMS),
-    compared=_against(TOKEN_MEAN, *FULL_ARMS),
-    task_options=PICTURES,
-    sft=SFT(2000, 32, 30_000),
-    test_instances=1024,
 )
 
 SMOKE = Study(
@@ -163,4 +147,6 @@ RL_SMOKE = replace(
     test_instances=8,
 )
 
-PRESETS = {study.name: study for study in (QUICK, FULL, SMOKE, RL, RL_CHECKS, RL_SMOKE)}
+PRESETS = {
+    study.name: study for study in (QUICK, SMOKE, RL, RL_CHECKS, RL_SMOKE, *evidence.STUDIES)
+}

@@ -148,8 +148,9 @@ def collect(study: Study, root: Path) -> Results:
 
 
 def _read(root: Path, runs: Iterable[Run]) -> Evaluations:
+    """Of those that are there; a run whose start failed has no numbers."""
     found = {run: read_json(files.run_directory(root, run) / files.EVALUATION) for run in runs}
-    return {run: evaluation for run, evaluation in found.items() if evaluation is not None}
+    return {run: each for run, each in found.items() if each is not None and "right" in each}
 
 
 def _row(

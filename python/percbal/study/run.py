@@ -1,6 +1,6 @@
 """One training of a study in a process of its own, and for an arm what it is worth.
 
-``python -m percbal.study.job DIRECTORY base SEED | start NAME | arm START ARM SEED``
+``python -m percbal.study.job DIRECTORY base SEED | start NAME | arm START ARM SEED RATE FOR PLACE``
 
 It leaves in its directory ``progress.json`` while it works, checkpoints to go on from, and at the
 end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluation.json``.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,31 @@ from percbal.evaluate.sampled import Evaluation, Scores, coupling, evaluate
 from percbal.models.loading import load_vlm
 from percbal.sft.encoded import EncodedDataset
 from percbal.study import files
+from percbal.study.competence import Outcome
 from percbal.study.data import encoded, fresh
 from percbal.study.job_pool import TRAINED, write_progress
-from percbal.study.json_files import write_json
-from percbal.study.plan import GRPO, NEW, SPLITS, START, TEST_SEED, Arm, Run, Study
-from percbal.study.training import History, fine_tune, reinforce
+from percbal.study.json_files import read_json, write_json
+from percbal.study.plan import (
+    GRPO,
+    KNOWN,
+    NEW,
+    SPLITS,
+    START,
+    TEST_SEED,
+    TUNING,
+    Arm,
+    Run,
+    Study,
+)
+from percbal.study.recipes import NO_START, REACHED
+from percbal.study.training import History, Trained, fine_tune, reinforce
 from percbal.tasks import get_task
 
-SIGNALS = ("outcome", "group_agreement", "blind_reanswer")  # rewards whose coupling is followed
+TUNING_SEED = 41_000  # of the instances that rates are tuned on
+SIGNALS = (  # rewards whose coupling is followed
+    *("outcome", "group_agreement", "blind_reanswer"),
+    *("perception_f1", "flipped_perception"),
+)
 
 
 def run_base(root: Path, seed: int) -> None:
@@ -37,7 +55,10 @@ def run_base(root: Path, seed: int) -> None:
     model, processor = load_vlm(files.untrained(root, seed))
     data, out = EncodedDataset.load(root / files.BASE_DATA), files.base_directory(root, seed)
     arm = Arm("base", options={"balance": "token_mean"})
-    _keep(model, processor, fine_tune(model, processor, data, study.base, arm, seed, out), out)
+    task = get_task(study.task, **study.task_options)
+    _keep(
+        model, processor, fine_tune(model, processor, data, study.base, arm, seed, out, task), out
+    )
 
 
 def run_start(root: Path, name: str) -> None:
@@ -45,41 +66,63 @@ def run_start(root: Path, name: str) -> None:
     study = Study.load(root / files.STUDY)
     start = study.start(name)
     assert start.arm is not None, "a base is its own start"
-    model, processor = load_vlm(files.base_directory(root, start.seed) / files.MODEL)
-    data, out = EncodedDataset.load(root / files.DATA), files.start_directory(root, start)
-    history = fine_tune(model, processor, data, study.sft, start.arm, start.seed, out)
-    _keep(model, processor, history, out)
+    base, out = files.base_directory(root, start.seed), files.start_directory(root, start)
+    outcome = read_json(base / files.OUTCOME)
+    if outcome["verdict"] != REACHED:  # as its base, it is none
+        write_json(out / files.OUTCOME, outcome)
+        return
+    model, processor = load_vlm(base / files.MODEL)
+    data = EncodedDataset.load(root / files.DATA)
+    task, recipe = get_task(study.task, **study.task_options), study.start_recipe(start)
+    trained = fine_tune(model, processor, data, recipe, start.arm, start.seed, out, task)
+    _keep(model, processor, trained, out)
 
 
-def run_arm(root: Path, start_name: str, arm_name: str, seed: int) -> None:
-    """Train an arm, or take the start itself, and measure it."""
+def run_arm(root: Path, run: Run, out: Path) -> None:
+    """Train an arm, or take the start itself, and measure it.
+
+    Of a start that missed its competence there is nothing to train, which is a result.
+    """
     study = Study.load(root / files.STUDY)
-    start = study.start(start_name)
-    run = Run(start_name, arm_name, seed)
-    out = files.run_directory(root, run)
-    model, processor = load_vlm(files.start_directory(root, start) / files.MODEL)
+    failed = _failed(root, study, run)
+    if failed:
+        write_json(out / files.EVALUATION, {"status": failed, **files.identity(root, study, run)})
+        return
+    model, processor = load_vlm(files.start_directory(root, study.start(run.start)) / files.MODEL)
     began = time.monotonic()
-    history: History = []
-    if arm_name != START:
-        history = _train(study, run, model, processor, root, out)
-        _keep(model, processor, history, out)
-    trained = time.monotonic() - began
+    trained = Trained([])
+    if run.arm != START:
+        trained = _train(study, run, model, processor, root, out)
+        _keep(model, processor, trained, out)
+    seconds = {"train": round(time.monotonic() - began, 1)}
     write_progress(out, TRAINED)
-    found = measure(study, model, processor)
-    write_json(out / files.DIAGNOSIS, found[NEW].diagnosis.to_dict())
-    seconds = {"train": round(trained, 1), "evaluate": round(time.monotonic() - began - trained, 1)}
+    began = time.monotonic()
+    found = measure(study, model, processor, tuning=run.tuning)
+    seconds["evaluate"] = round(time.monotonic() - began, 1)
+    write_json(out / files.DIAGNOSIS, next(iter(found.values())).diagnosis.to_dict())
+    joined = _joined(found)
     write_json(
         out / files.EVALUATION,
         {
-            "samples": study.samples,
+            "status": trained.status,
+            **files.identity(root, study, run),
+            "samples": len(joined["a"][0]),
             "right": {name: result.right() for name, result in found.items()},
-            "perception_f1": found[NEW].diagnosis.perception_f1,
+            "exact_p": [chance for result in found.values() for chance in result.exact],
+            "perception_f1": next(iter(found.values())).diagnosis.perception_f1,
             "unreadable": sum(result.diagnosis.parse_failures for result in found.values()),
-            "coupling": coupling(_joined(found)) if study.samples else {},
-            "signal": signals(history),
+            "coupling": coupling(joined) if joined["a"][0] else {},
+            "signal": signals(trained.history),
+            "logged": thirds(trained.history),
             "seconds": seconds,
         },
     )
+
+
+def _failed(root: Path, study: Study, run: Run) -> str:
+    """Why nothing can be trained from the run's start; nothing where something can."""
+    outcome = read_json(files.start_directory(root, study.start(run.start)) / files.OUTCOME)
+    return "" if outcome["verdict"] == REACHED else f"{NO_START}: {outcome['verdict']}"
 
 
 def _train(
@@ -89,9 +132,9 @@ def _train(
     processor: ProcessorMixin,
     root: Path,
     out: Path,
-) -> History:
+) -> Trained:
     arm = study.arm(run.arm)
-    recipe = study.recipe(study.start(run.start), arm)
+    recipe = study.recipe(study.start(run.start), arm, run.rate)
     task = get_task(study.task, **study.task_options)
     if isinstance(recipe, GRPO):
         return reinforce(model, processor, task, recipe, arm, run.seed, out)
@@ -103,21 +146,25 @@ def _train(
 
 
 def measure(
-    study: Study, model: PreTrainedModel, processor: ProcessorMixin
+    study: Study, model: PreTrainedModel, processor: ProcessorMixin, *, tuning: bool = False
 ) -> dict[str, Evaluation]:
-    """On the test's own pictures, and on those of known grids where the study asks for them."""
+    """On the test's own pictures, and on those of known grids where the study asks for them.
+
+    tuning: on other pictures of known grids, which no result uses.
+    """
+    wanted = {n: split for n, split in SPLITS.items() if study.known or n == NEW}
     return {
         name: evaluate(
             model,
             processor,
             get_task(study.task, **study.task_options),
             n=study.test_instances,
-            samples=study.samples,
+            samples=min(study.samples, 2) if tuning else study.samples,
             split=split,
-            instance_seed=TEST_SEED,
+            instance_seed=TUNING_SEED if tuning else TEST_SEED,
+            exact=study.exact,
         )
-        for name, split in SPLITS.items()
-        if study.known or name == NEW
+        for name, split in ({KNOWN: SPLITS[KNOWN]} if tuning else wanted).items()
     }
 
 
@@ -138,24 +185,40 @@ def signals(history: History) -> dict[str, list[float]]:
     return found
 
 
-def _keep(model: PreTrainedModel, processor: ProcessorMixin, history: History, out: Path) -> None:
-    """History, then model and processor, to load like any other; whole or not at all."""
-    write_json(out / files.HISTORY, history)
-    if (out / files.MODEL).exists():
-        return
-    partial = out / f"{files.MODEL}.partial"
-    model.save_pretrained(partial)
-    processor.save_pretrained(partial)
-    os.replace(partial, out / files.MODEL)
+def thirds(history: History) -> dict[str, list[float]]:
+    """Mean logged shares of perception in each third of a fine-tuning."""
+    found = {}
+    for key in ("loss_share_p", "token_share_p", "lambda"):
+        series = [float(entry[key]) for entry in history if key in entry]
+        if len(series) >= 3:
+            found[key] = [float(np.mean(part)) for part in np.array_split(series, 3)]
+    return found
+
+
+def _keep(model: PreTrainedModel, processor: ProcessorMixin, trained: Trained, out: Path) -> None:
+    """History, then model and processor, to load like any other, whole or not at all; then how it
+    ended."""
+    write_json(out / files.HISTORY, trained.history)
+    if not (out / files.MODEL).exists():
+        partial = out / f"{files.MODEL}.partial"
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        os.replace(partial, out / files.MODEL)
+    write_json(out / files.OUTCOME, asdict(trained.outcome or Outcome(REACHED)))
 
 
 def main(directory: str, stage: str, *names: str) -> None:
     """What the module's docstring says."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     root = Path(directory)
+
+    def arm(start: str, name: str, seed: str, rate: str, tuning: str, out: str) -> None:
+        run = Run(start, name, int(seed), float(rate) if rate else None, tuning == TUNING)
+        run_arm(root, run, Path(out))
+
     stages: dict[str, Any] = {
         "base": lambda seed: run_base(root, int(seed)),
         "start": lambda name: run_start(root, name),
-        "arm": lambda start, arm, seed: run_arm(root, start, arm, int(seed)),
+        "arm": arm,
     }
     stages[stage](*names)

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
 from percbal.study import files
 from percbal.study.data import make_data
 from percbal.study.job_pool import Job, run_jobs
-from percbal.study.json_files import write_json
+from percbal.study.json_files import read_json, write_json
+from percbal.study.ledger import Ledger
 from percbal.study.limits import limits
-from percbal.study.plan import Run, Study
+from percbal.study.plan import START, TUNING, Run, Start, Study
 from percbal.study.results import Results, collect
 from percbal.study.tables import note, table
 from percbal.tasks import get_task
@@ -26,33 +30,121 @@ from percbal.tasks import get_task
 MODULE = "percbal.study.job"
 
 
-def run_study(study: Study, root: Path, *, jobs: int | None = None) -> Results:
+@dataclass(frozen=True)
+class Part:
+    """What of a study is run now, and where its lines are.
+
+    arms, seeds: of the runs, also of those that tune; (): all.
+    tuning: the tuning alone. minutes: after so many no run begins any more.
+    lines: a file that other directories and machines share. A run that has a line there is not made
+    again, and one in twenty is made twice. Default: ``lines.jsonl`` in the study's directory.
+    registered: the hash of what was said beforehand.
+    """
+
+    arms: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    tuning: bool = False
+    minutes: float | None = None
+    lines: Path | None = None
+    registered: str = ""
+
+    def of(self, runs: list[Run]) -> list[Run]:
+        """The runs that are asked for."""
+        return [
+            run
+            for run in runs
+            if (not self.arms or run.arm in self.arms)
+            and (not self.seeds or run.seed in self.seeds)
+        ]
+
+
+def run_study(
+    study: Study, root: Path, *, jobs: int | None = None, part: Part | None = None
+) -> Results:
     """Run what is missing of a study in ``root``; return its results, also in ``results.json``.
 
-    jobs: processes at once, one thread each; default one per core. Raises RuntimeError naming the
-    runs that failed, once the others are done; ValueError if ``root`` holds another study, or if
-    another process works on it.
+    jobs: processes at once, one thread each; default one per core. part: default all of it. Raises
+    RuntimeError naming the runs that failed, once the others are done; ValueError if ``root`` holds
+    another study, or if another process works on it.
     """
     jobs = jobs or os.cpu_count() or 1
+    part = part or Part()
+    for name in part.arms:
+        study.arm(name)
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
-        return _run(study, root, jobs)
+        return _run(study, root, jobs, part)
 
 
-def _run(study: Study, root: Path, jobs: int) -> Results:
+def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
     _claim(study, root)
-    _make_untrained_models(study, root)
-    make_data(study, root, jobs)
-    bases = [_base(root, seed) for seed in study.base_seeds()]
-    run_jobs(bases, at_once=jobs, what="teaching to see a little")
-    starts = [_start(root, study, start.name) for start in study.starts if start.arm]
-    run_jobs(starts, at_once=jobs, what="fine-tuning the starts")
+    ledger = Ledger(study, part.lines or root / files.LINES, part.registered)
+    began = time.monotonic()
+
+    def missing(runs: list[Run], kind: str) -> list[Run]:
+        return ledger.without(part.of(runs), kind) if part.lines else part.of(runs)
+
+    def make(runs: list[Run], what: str, again: bool = False) -> None:
+        left = part.minutes and part.minutes - (time.monotonic() - began) / 60
+        if left is None or left > 0:
+            _make(study, root, runs, ledger, again, at_once=jobs, what=what, minutes=left)
+
     try:
-        runs = [_arm(root, run) for run in study.runs()]
-        run_jobs(runs, at_once=jobs, what="training and measuring")
+        if study.tunes():
+            make(missing(study.tuning_runs(), "tuning"), "tuning the rates")
+            ledger.choose_rates()
+        if not part.tuning:
+            runs = _with_rates(study, study.runs(), ledger)
+            make(missing(runs, "run"), "training and measuring")
+            if part.lines:
+                again = ledger.to_repeat(part.of(runs))
+                make(again, "repeating one in twenty", again=True)
     finally:
         results = write_results(study, root)
     return results
+
+
+def _with_rates(study: Study, runs: list[Run], ledger: Ledger) -> list[Run]:
+    """At their arm's tuned rate, where rates are tuned; arms without one must wait."""
+    if study.tuning is None:
+        return runs
+    rates = ledger.rates()
+    if not rates:
+        raise ValueError(
+            f"{ledger.path} has no tuned rate; first run percbal study --preset "
+            f"{study.tuning.study} --only tuning --lines {ledger.path}"
+        )
+    rated = [replace(run, rate=rates.get(run.arm)) for run in runs]
+    return [run for run in rated if run.rate is not None or run.arm == START]
+
+
+def _make(
+    study: Study, root: Path, runs: list[Run], ledger: Ledger, again: bool, **how: Any
+) -> None:
+    """Bases, starts and runs, each when what it needs is there, and a line of each run."""
+    if not runs:
+        return
+    _make_untrained_models(study, root, runs)
+    make_data(study, root, how["at_once"])
+    jobs: dict[Path, Job] = {}
+    made: dict[Path, Run] = {}
+    for run in runs:
+        start = study.start(run.start)
+        for job in (_base(root, start.seed), _start(root, start)):
+            jobs.setdefault(job.directory, job)
+        job = _arm(root, study, run, again)
+        jobs[job.directory] = job
+        made[job.directory] = run
+
+    def ended(job: Job) -> None:
+        if job.directory in made:
+            add = ledger.add_repeat if again else ledger.add
+            add(made[job.directory], read_json(job.result))
+
+    for job in jobs.values():
+        if job.result.exists():  # by an interrupted process
+            ended(job)
+    run_jobs(list(jobs.values()), finished=ended, **how)
 
 
 def write_results(study: Study, root: Path) -> Results:
@@ -79,41 +171,57 @@ def _claim(study: Study, root: Path) -> None:
     path = root / files.STUDY
     if not path.exists():
         study.save(path)
-    elif Study.load(path) != study:
+        return
+    old = Study.load(path)
+    if study.extends(old):
+        study.save(path)
+    else:
         raise ValueError(f"{root} holds a study with other settings; choose another --name")
 
 
-def _make_untrained_models(study: Study, root: Path) -> None:
+def _make_untrained_models(study: Study, root: Path, runs: list[Run]) -> None:
     """Random weights, with pixels standardised by training images."""
+    seeds = {study.base_seeds()[0], *(study.start(run.start).seed for run in runs)}
+    missing = [seed for seed in sorted(seeds) if not files.untrained(root, seed).exists()]
+    if not missing:
+        return
     task = get_task(study.task, **study.task_options)
     images = [task.generate(index, "train", 0).image for index in range(64)]
-    for seed in study.base_seeds():
+    for seed in missing:
         path = files.untrained(root, seed)
-        if not path.exists():
-            partial = path.with_suffix(".partial")
-            build_tiny_vlm(
-                partial,
-                task.vocabulary(),
-                pixel_stats=pixel_statistics(images),
-                seed=seed,
-                **{"image_size": images[0].width, **study.model_options},
-            )
-            os.replace(partial, path)
+        partial = path.with_suffix(".partial")
+        build_tiny_vlm(
+            partial,
+            task.vocabulary(),
+            pixel_stats=pixel_statistics(images),
+            seed=seed,
+            **{"image_size": images[0].width, **study.model_options},
+        )
+        os.replace(partial, path)
 
 
 def _base(root: Path, seed: int) -> Job:
     out = files.base_directory(root, seed)
     command = ["-m", MODULE, str(root), "base", str(seed)]
-    return Job(f"base {seed}", command, out, out / files.MODEL)
+    return Job(f"base {seed}", command, out, out / files.OUTCOME)
 
 
-def _start(root: Path, study: Study, name: str) -> Job:
-    out = files.start_directory(root, study.start(name))
-    return Job(name, ["-m", MODULE, str(root), "start", name], out, out / files.MODEL)
+def _start(root: Path, start: Start) -> Job:
+    """A base's own job for one that has no arm."""
+    if start.arm is None:
+        return _base(root, start.seed)
+    out = files.start_directory(root, start)
+    base = files.base_directory(root, start.seed) / files.OUTCOME
+    command = ["-m", MODULE, str(root), "start", start.name]
+    return Job(start.name, command, out, out / files.OUTCOME, needs=base)
 
 
-def _arm(root: Path, run: Run) -> Job:
-    out = files.run_directory(root, run)
-    command = ["-m", MODULE, str(root), "arm", run.start, run.arm, str(run.seed)]
-    label = f"{run.arm} from {run.start}, seed {run.seed}"
-    return Job(label, command, out, out / files.EVALUATION)
+def _arm(root: Path, study: Study, run: Run, again: bool) -> Job:
+    out = files.run_directory(root / files.REPEATS if again else root, run)
+    rate = "" if run.rate is None else str(run.rate)
+    kind = TUNING if run.tuning else "result"
+    names = [run.start, run.arm, str(run.seed), rate, kind, str(out)]
+    label = f"{run.arm} from {run.start}, seed {run.seed}" + (f", rate {rate}" if rate else "")
+    needs = files.start_directory(root, study.start(run.start)) / files.OUTCOME
+    command = ["-m", MODULE, str(root), "arm", *names]
+    return Job(label, command, out, out / files.EVALUATION, needs=needs)

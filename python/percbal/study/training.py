@@ -1,11 +1,13 @@
 """The two kinds of training that a study has.
 
-They go on from their last checkpoint if there is one, and return what their trainer logged.
+They go on from their last checkpoint if there is one, and return what their trainer logged and
+how they ended: a training that diverged is kept as it was before the step that it could not take.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,30 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from percbal import rewards
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.trainer import BalancedGRPOTrainer
+from percbal.models.finite import NonFiniteError
 from percbal.models.resume import checkpoints
 from percbal.sft.encoded import EncodedDataset
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
+from percbal.study.competence import Competence, Outcome
 from percbal.study.data import fresh, prompt_row
 from percbal.study.job_pool import TRAINED, write_progress
 from percbal.study.plan import GRPO, SFT, Arm
 from percbal.tasks import Task
 
 History = list[dict[str, Any]]
+DONE, DIVERGED, FLOOR = "done", "diverged", "below the floor"
+FIRST = "first"  # the directory of the training before an arm's own
+FIRST_SEED = 10_000  # of its batches, plus the run's seed
+FLOOR_OVER = 10  # updates whose mean may not fall below the floor
+
+
+@dataclass
+class Trained:
+    """How a training ended. outcome: of its stop rule, if it has one."""
+
+    history: History
+    status: str = DONE
+    outcome: Outcome | None = None
 
 
 class Progress(TrainerCallback):
@@ -61,14 +78,43 @@ def fine_tune(
     arm: Arm,
     seed: int,
     out: Path,
-) -> History:
-    """Train ``model`` in place."""
-    options = {
+    task: Task | None = None,
+) -> Trained:
+    """Train ``model`` in place.
+
+    task: what to measure a stop rule by; needed where the recipe has one.
+    """
+    if arm.first:
+        steps = round(arm.first_share * recipe.steps)
+        before = replace(arm, options=arm.first, first={})
+        first = replace(recipe, steps=steps)
+        fine_tune(model, processor, data, first, before, seed + FIRST_SEED, out / FIRST)
+        recipe = replace(recipe, steps=recipe.steps - steps)
+    callbacks: list[TrainerCallback] = [Progress(out)]
+    rule = None
+    if recipe.stop is not None:
+        assert task is not None, "a stop rule is measured on a task"
+        rule = Competence(recipe.stop, task, processor)
+        callbacks.append(rule)
+    trainer = BalancedSFTTrainer(
+        model,
+        BalancedSFTConfig(**common_options(out, seed), **sft_options(recipe, arm, seed)),
+        train_dataset=data,
+        processing_class=processor,
+        callbacks=callbacks,
+    )
+    status = _train(trainer, out)
+    return Trained(trainer.state.log_history, status, rule.outcome if rule else None)
+
+
+def sft_options(recipe: SFT, arm: Arm, seed: int) -> dict[str, Any]:
+    """Of ``BalancedSFTConfig``."""
+    return {
         "max_steps": recipe.steps,
         "per_device_train_batch_size": recipe.batch_size,
         "learning_rate": recipe.learning_rate,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": recipe.steps // 50,
+        "lr_scheduler_type": "constant_with_warmup" if recipe.stop else "cosine",
+        "warmup_steps": 20 if recipe.stop else recipe.steps // 50,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         # batches of like lengths: a third of a random batch would be padding
@@ -79,15 +125,15 @@ def fine_tune(
         "save_steps": max(1, recipe.steps // 3),
         **arm.options,
     }
-    trainer = BalancedSFTTrainer(
-        model,
-        BalancedSFTConfig(**common_options(out, seed), **options),
-        train_dataset=data,
-        processing_class=processor,
-        callbacks=[Progress(out)],
-    )
-    trainer.train(resume_from_checkpoint=bool(checkpoints(out / "checkpoints")))
-    return trainer.state.log_history
+
+
+def _train(trainer: Any, out: Path) -> str:
+    """How it ended."""
+    try:
+        trainer.train(resume_from_checkpoint=bool(checkpoints(out / "checkpoints")))
+    except NonFiniteError:
+        return DIVERGED
+    return DONE
 
 
 def reinforce(
@@ -98,21 +144,39 @@ def reinforce(
     arm: Arm,
     seed: int,
     out: Path,
-) -> History:
+) -> Trained:
     """Train ``model`` in place, on fresh prompts."""
     instances = fresh(task, recipe.prompts * recipe.updates, seed)
+    floor = Floor(recipe.readable)
     trainer = BalancedGRPOTrainer(
         model,
-        reward_functions(task, arm),
+        reward_functions(task, arm, seed),
         BalancedGRPOConfig(**common_options(out, seed), **grpo_options(recipe, arm)),
         train_dataset=Dataset.from_list(
             [prompt_row(task, i, task.oracle_prefix(i) if arm.oracle else "") for i in instances]
         ),
         processing_class=processor,
-        callbacks=[Progress(out)],
+        callbacks=[Progress(out), floor],
     )
-    trainer.train(resume_from_checkpoint=bool(checkpoints(out / "checkpoints")))
-    return trainer.state.log_history
+    status = _train(trainer, out)
+    return Trained(trainer.state.log_history, FLOOR if floor.reached else status)
+
+
+class Floor(TrainerCallback):
+    """Ends a reinforcement whose rollouts cannot be read any more."""
+
+    def __init__(self, readable: float) -> None:
+        self.readable, self.reached = readable, False
+        self.shares: list[float] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        failed = (kwargs.get("logs") or {}).get("segments/parse_fail")
+        if failed is None:
+            return
+        self.shares = [*self.shares, 1 - float(failed)][-FLOOR_OVER:]
+        mean = sum(self.shares) / len(self.shares)
+        if len(self.shares) == FLOOR_OVER and mean < self.readable:
+            self.reached = control.should_training_stop = True
 
 
 def grpo_options(recipe: GRPO, arm: Arm) -> dict[str, Any]:
@@ -145,10 +209,13 @@ def grpo_options(recipe: GRPO, arm: Arm) -> dict[str, Any]:
     }
 
 
-def reward_functions(task: Task, arm: Arm) -> list[Any]:
+def reward_functions(task: Task, arm: Arm, seed: int) -> list[Any]:
     """The truth for all arms, agreement to be followed by all, and what the arm is trained on."""
     truth = rewards.from_task(task)
     functions = [truth.outcome, truth.perception, truth.reasoning, rewards.group_agreement]
-    if arm.options.get("perception_reward") == "blind_reanswer":
-        functions.append(truth.blind_reanswer)
-    return functions
+    trained_on = {
+        "blind_reanswer": truth.blind_reanswer,
+        "perception_f1": truth.perception_f1,
+        "flipped_perception": rewards.flipped(truth.perception, arm.flips, seed),
+    }.get(arm.options.get("perception_reward", ""))
+    return functions if trained_on is None else [*functions, trained_on]

@@ -1,0 +1,170 @@
+"""What a registered study's lines say of each contrast: effect, interval, correction, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from percbal.evaluate.intervals import Interval, t_interval
+from percbal.study.lines import Line
+from percbal.study.registration import Contrast, Registration
+
+REPRODUCED = "reproduced"
+DIRECTION = "direction only"
+NOT = "not reproduced"
+CANNOT = "cannot be tested here"
+NOT_YET = "not run yet"
+OWN = "no finding of the paper"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Of one contrast.
+
+    values: one difference for each start. p: two-sided, of t; None for fewer than two starts.
+    holm: corrected over the primary contrasts, of which there are some without a p yet.
+    failed: starts without the competence. planned: starts.
+    moved: pairs whose two runs began from other weights, made on two machines.
+    """
+
+    contrast: Contrast
+    values: tuple[float, ...]
+    failed: int
+    planned: int
+    moved: int = 0
+    p: float | None = None
+    holm: float | None = None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's t; None for fewer than two starts."""
+        return t_interval(self.values) if len(self.values) > 1 else None
+
+    @property
+    def mean(self) -> float | None:
+        """Of the differences; None without any."""
+        return sum(self.values) / len(self.values) if self.values else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned start has its runs, or has failed."""
+        return len(self.values) + self.failed >= self.planned > 0
+
+    def sign(self) -> str:
+        """``+`` or ``-`` where it is significant, ``0`` within the margin, else ``?``."""
+        if self.p is None or self.interval is None:
+            return "?"
+        p = self.p if self.holm is None else self.holm
+        if p < 0.05:
+            return "+" if self.interval.value > 0 else "-"
+        margin = self.contrast.margin
+        return "0" if -margin < self.interval.low and self.interval.high < margin else "?"
+
+    def verdict(self) -> str:
+        """On the paper's finding, by rule; given when all that was planned is there."""
+        if self.contrast.reason:
+            return CANNOT
+        if not self.complete or self.mean is None:
+            return NOT_YET
+        if not self.contrast.finding or self.contrast.paper == "?":
+            return OWN
+        if self.sign() == self.contrast.paper:
+            return REPRODUCED
+        same = (self.mean > 0) == (self.contrast.paper == "+")
+        return DIRECTION if same and self.sign() not in "+-" else NOT
+
+    def foretold(self) -> str:
+        """Whether the sign is the one that was predicted: yes, no, or open."""
+        if not self.complete or self.contrast.predicted == "?":
+            return "open"
+        return "yes" if self.sign() == self.contrast.predicted else "no"
+
+
+def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
+    """Of every contrast, in order; ValueError for a line of another registration."""
+    for line in lines:
+        if line["registered"] != said.hash:
+            raise ValueError(
+                f"a line of {line['study']} was run under {line['registered'] or 'nothing said'}, "
+                f"not under {said.name}, {said.hash}"
+            )
+    runs = [line for line in lines if line["kind"] == "run"]
+    found = [_effect(contrast, said, runs) for contrast in said.contrasts]
+    return _corrected(found)
+
+
+def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Effect:
+    ours, theirs = (
+        {
+            (line["start"], line["seed"]): line
+            for line in runs
+            if line["study"] == contrast.study and line["arm"] == arm
+        }
+        for arm in (contrast.arm, contrast.minus)
+    )
+    values, failed, moved = [], 0, 0
+    for start, line in ours.items():
+        if not line["figures"]:
+            failed += 1
+            continue
+        other = theirs.get(start) if contrast.minus else line
+        if other is None or not other["figures"]:
+            continue
+        moved += other["weights"] != line["weights"]
+        value = _difference(contrast, line["figures"], other["figures"])
+        if value is not None:
+            values.append(value)
+    planned = said.planned.get(contrast.study, {}).get("starts", 0)
+    p = _p(values) if len(values) > 1 else None
+    return Effect(contrast, tuple(values), failed, planned, moved, p)
+
+
+def _difference(
+    contrast: Contrast, ours: dict[str, float], theirs: dict[str, float]
+) -> float | None:
+    """None where a figure is not there, such as a correlation of what does not vary."""
+    value = ours.get(contrast.figure)
+    base: float | None
+    if contrast.minus:
+        base = theirs.get(contrast.figure)
+    elif isinstance(contrast.against, str):
+        base = ours.get(contrast.against)
+    else:
+        base = contrast.against
+    return None if value is None or base is None else value - base
+
+
+def _p(values: Sequence[float]) -> float:
+    """Two-sided, of Student's t against 0; 1 where all are 0, 0 where all are equal and not 0."""
+    from scipy import stats
+
+    if len(set(values)) == 1:
+        return float(values[0] == 0)
+    return float(stats.ttest_1samp(values, 0.0).pvalue)
+
+
+def _corrected(found: list[Effect]) -> list[Effect]:
+    """With Holm's p of the primary contrasts; one that was not run yet takes its place as 1."""
+    primary = [effect for effect in found if effect.contrast.primary]
+    corrected = dict(
+        zip(
+            (effect.contrast.name for effect in primary),
+            holm([1.0 if effect.p is None else effect.p for effect in primary]),
+            strict=True,
+        )
+    )
+    return [
+        replace(effect, holm=None if effect.p is None else corrected.get(effect.contrast.name))
+        for effect in found
+    ]
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's corrected p values, in the order of ``ps``: the smallest times n, the next times
+    n - 1, .., none smaller than the one before (S. Holm, Scand. J. Statist. 6, 1979, 65-70)."""
+    order = sorted(range(len(ps)), key=lambda i: ps[i])
+    out, least = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[i]))
+        out[i] = least
+    return out

@@ -1,0 +1,87 @@
+"""Dose and response: how well a reward correlates with true perception, and what it teaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from percbal.evaluate.intervals import Interval, t_interval
+from percbal.study.lines import Line
+from percbal.study.plan import START
+
+STUDY = "dose"
+SIGNALS = {"agreement": "group_agreement", "blind": "blind_reanswer", "dense": "perception_f1"}
+NOISY = ("truth", "flipped")  # how the names of the arms on the curve begin
+
+
+@dataclass(frozen=True)
+class Dose:
+    """One arm. r: mean within-group correlation of its reward with true perception, of each start,
+    over the training; gain: in the log-odds of exact a_p against the start, of each start."""
+
+    arm: str
+    r: tuple[float, ...]
+    gain: tuple[float, ...]
+
+    @property
+    def on_curve(self) -> bool:
+        """Whether its reward is the truth with flipped verdicts."""
+        return self.arm.startswith(NOISY)
+
+    def mean_r(self) -> float:
+        return sum(self.r) / len(self.r)
+
+    def interval(self) -> Interval | None:
+        """Of the gain, t over starts; None for one."""
+        return t_interval(self.gain) if len(self.gain) > 1 else None
+
+
+def doses(lines: Sequence[Line]) -> list[Dose]:
+    """Every arm that pays perception, from the smallest correlation to the largest."""
+    runs = [line for line in lines if line["kind"] == "run" and line["study"] == STUDY]
+    before = {line["start"]: line["figures"] for line in runs if line["arm"] == START}
+    found: dict[str, list[tuple[float, float]]] = {}
+    for line in runs:
+        base, figures = before.get(line["start"]), line["figures"]
+        r = correlation(line)
+        if base and figures and r is not None:
+            gain = log_odds(figures["exact_p"]) - log_odds(base["exact_p"])
+            found.setdefault(line["arm"], []).append((r, gain))
+    each = [
+        Dose(arm, *(tuple(values) for values in zip(*pairs, strict=True)))
+        for arm, pairs in found.items()
+    ]
+    return sorted(each, key=lambda dose: dose.mean_r())
+
+
+def correlation(line: Line) -> float | None:
+    """Of the reward for perception tokens with true perception within a group, mean of the thirds
+    of the training; None for an arm that pays none, or where nothing varied."""
+    arm = line["arm"]
+    if arm == "truth":
+        return 1.0
+    name = "flipped_perception" if arm.startswith("flipped") else SIGNALS.get(arm)
+    values = [line["figures"].get(f"signal_{name}.{third}") for third in (1, 2, 3)]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def log_odds(p: float) -> float:
+    """Kept from infinity."""
+    p = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(p / (1 - p))
+
+
+def dose_table(found: Sequence[Dose]) -> str:
+    """Markdown; nothing without any."""
+    if not found:
+        return ""
+    rows = ["| reward of the perception tokens | starts | r with truth | gain in log-odds of a_p |"]
+    rows.append("|---|---|---|---|")
+    for dose in found:
+        interval = dose.interval()
+        half = "" if interval is None else f" ±{interval.high - interval.value:.2f}"
+        gain = sum(dose.gain) / len(dose.gain)
+        rows.append(f"| {dose.arm} | {len(dose.gain)} | {dose.mean_r():.2f} | {gain:+.2f}{half} |")
+    return "\n".join(rows)

@@ -1,0 +1,134 @@
+"""A study's results, one line of JSON for each run, so that it grows over days and machines.
+
+Kinds: ``run``; ``tuning``, a run that tunes a learning rate; ``choice``, the rate of an arm;
+``repeat``, a run that was made again to see whether its figures are equal bit for bit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from percbal.evaluate.diagnose import METRICS
+from percbal.study.plan import Run, Study
+
+Line = dict[str, Any]
+KINDS = ("run", "tuning", "choice", "repeat")
+REPEATED = 20  # one run in so many is made twice
+KEY = ("study", "start", "arm", "seed", "rate")
+
+
+def read_lines(path: Path) -> list[Line]:
+    """All lines; none where there is no file. ValueError names a damaged one."""
+    if not path.exists():
+        return []
+    found = []
+    for number, text in enumerate(path.read_text().splitlines(), 1):
+        try:
+            line = json.loads(text)
+        except ValueError as problem:
+            raise ValueError(f"{path}:{number} is no JSON: {problem}") from None
+        if not isinstance(line, dict) or line.get("kind") not in KINDS:
+            raise ValueError(f"{path}:{number} is no line of a study: {text[:40]!r}")
+        found.append(line)
+    return found
+
+
+def append_line(path: Path, line: Line) -> None:
+    """Whole or not at all, whoever else appends; what a crash left of a line is taken away."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+        file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def key(study: Study, run: Run) -> Line:
+    """What names a run in its line."""
+    return {
+        "study": study.name,
+        "start": run.start,
+        "arm": run.arm,
+        "seed": run.seed,
+        "rate": run.rate,
+    }
+
+
+def name_of(line: Line) -> str:
+    """For people, and for what is chosen by chance."""
+    return " / ".join(str(line[part]) for part in KEY)
+
+
+def is_repeated(line: Line) -> bool:
+    """Whether the run is one of those that are made twice: by the hash of its name alone."""
+    draw = hashlib.sha256(name_of(line).encode()).digest()
+    return int.from_bytes(draw[:8], "big") % REPEATED == 0
+
+
+def figures(evaluation: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a run's evaluation, those that exist; {} where nothing was trained.
+
+    a, a_p, a_r: over samples where there are any, else greedy; exact_p: mean exact probability of
+    the true perception; the rest as ``percbal.study.run`` keeps it, series as ``name.1`` to
+    ``name.3`` for the thirds of the training.
+    """
+    if "right" not in evaluation:
+        return {}
+    found: dict[str, float] = {}
+    kinds = evaluation["right"].values()
+    samples = evaluation["samples"]
+    for metric in METRICS:
+        greedy = "".join(kind["greedy"][metric] for kind in kinds)
+        found[f"greedy_{metric}"] = _mean(greedy, 1)
+        found[metric] = found[f"greedy_{metric}"]
+        if samples:
+            found[metric] = _mean("".join(k["sampled"][metric] for k in kinds), samples)
+    if evaluation["exact_p"]:
+        found["exact_p"] = float(np.mean(evaluation["exact_p"]))
+    n = sum(len(kind["greedy"]["a"]) for kind in kinds)
+    found["unreadable"] = evaluation["unreadable"] / n
+    found |= {f"r_{name}": value for name, value in evaluation["coupling"].items()}
+    for name, series in (evaluation["logged"] | _prefixed(evaluation["signal"])).items():
+        found |= {f"{name}.{i}": value for i, value in enumerate(series, 1)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _mean(digits: str, of: int) -> float:
+    return sum(map(int, digits)) / (of * len(digits))
+
+
+def _prefixed(signal: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {f"signal_{name}": series for name, series in signal.items()}
+
+
+def chosen_rates(lines: Sequence[Line], study: str) -> dict[str, float]:
+    """Arm -> the rate that a study's tuning chose."""
+    choices = [line for line in lines if line["kind"] == "choice" and line["study"] == study]
+    return {line["arm"]: line["rate"] for line in choices}
+
+
+def best_rate(lines: Sequence[Line], by: str) -> tuple[float, dict[str, float]]:
+    """The rate with the best mean of a figure over an arm's tuning lines, and all the means.
+
+    A run without a start counts in no mean: it has none at any rate. Of equal ones the smallest.
+    """
+    values: dict[float, list[float]] = {}
+    for line in lines:
+        if line["figures"]:
+            values.setdefault(line["rate"], []).append(line["figures"][by])
+    if not values:
+        raise ValueError("no start of the tuning was competent, so no rate can be chosen")
+    means = {rate: float(np.mean(found)) for rate, found in sorted(values.items())}
+    return max(means, key=lambda rate: means[rate]), {str(r): m for r, m in means.items()}

@@ -1,0 +1,55 @@
+"""Where a run was made: the processor, what it can do, and the versions of the software."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+# of x86 and of ARM: those that choose how torch and percbal_ops compute
+FLAGS = (
+    "sse4_2 avx avx2 fma f16c avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx512_fp16 "
+    "amx_bf16 asimd sve sve2 bf16"
+).split()
+SOFTWARE = ("torch", "transformers", "trl", "numpy", "percbal")
+
+
+@cache
+def machine() -> dict[str, Any]:
+    """``processor`` by its name, its ``flags``, and the threads of a process."""
+    told = _cpuinfo()
+    flags = (told.get("flags") or told.get("Features") or "").split()
+    return {
+        "processor": told.get("model name") or platform.processor() or platform.machine(),
+        "flags": " ".join(flag for flag in FLAGS if flag in flags),
+        "cores": os.cpu_count(),
+    }
+
+
+def same_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two machines have the same kind of processor, so that a run repeats bit for bit."""
+    return all(one.get(name) == other.get(name) for name in ("processor", "flags"))
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    found = {"python": platform.python_version()}
+    for name in SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """Of the first processor; {} where there is no such file."""
+    if not path.exists():
+        return {}
+    lines = path.read_text().split("\n\n")[0].splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    return {name.strip(): value.strip() for name, value in pairs}

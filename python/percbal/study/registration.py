@@ -1,0 +1,114 @@
+"""What is said of a study before it is run: hypotheses, contrasts, exclusions, predicted signs.
+
+A file of docs/studies, prose for people and ``contrasts`` for the tables, whose hash every line of
+results carries. A changed file has another hash, and no line of the former counts.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from percbal.study.files import digest
+
+SIGNS = ("+", "-", "0", "?")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A figure of an arm minus that of another, from the same starts, and what is expected.
+
+    finding: the number of the paper's finding that it tests; 0 for one of our own.
+    minus: another arm; "" to hold the figure against ``against``.
+    figure: of `percbal.study.lines.figures`. against: a number, or another figure of the same run.
+    paper: the sign that the paper reports. predicted: the sign that we expect here.
+    chance: how likely we held the predicted sign to be, significantly.
+    primary: corrected by Holm together with the other primary ones.
+    margin: of a predicted 0: the interval must lie within it.
+    reason: why it cannot be tested here; the verdict is then that.
+    """
+
+    name: str
+    finding: int
+    study: str = ""
+    arm: str = ""
+    minus: str = ""
+    figure: str = "a"
+    against: float | str = 0.0
+    paper: str = "+"
+    predicted: str = "+"
+    chance: float | None = None
+    primary: bool = False
+    margin: float = 0.02
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        for sign in (self.paper, self.predicted):
+            if sign not in SIGNS:
+                raise ValueError(f"{self.name}: a sign is one of {' '.join(SIGNS)}, got {sign!r}")
+        if not self.reason and not (self.study and self.arm):
+            raise ValueError(f"{self.name}: a contrast needs a study and an arm, or a reason")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The file: its name and hash; ``said``, its prose; how many runs of which arms it plans."""
+
+    name: str
+    hash: str
+    said: dict[str, Any]
+    findings: dict[int, str]
+    contrasts: tuple[Contrast, ...]
+    planned: dict[str, dict[str, Any]]  # study -> arms, starts
+
+
+def read_registration(path: Path) -> Registration:
+    """ValueError, one sentence, for a file that is not there or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError as problem:
+        raise ValueError(f"what is expected must be said before a run: {problem}") from None
+    try:
+        fields = yaml.safe_load(content)
+        contrasts = tuple(Contrast(**values) for values in fields.pop("contrasts"))
+        return Registration(
+            path.stem,
+            digest(content),
+            contrasts=contrasts,
+            findings=fields.pop("findings", {}),
+            planned=fields.pop("planned"),
+            said=fields,
+        )
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"{path} is damaged: {problem}") from None
+
+
+def committed_before(said: Path, lines: Path) -> bool | None:
+    """Whether the file as it is was committed before the first line; None where git cannot tell.
+
+    A shallow clone has no history to look at.
+    """
+    root = said.parent
+    if _git(root, "rev-parse", "--is-shallow-repository") != "false":
+        return None
+    last = _git(root, "log", "-1", "--format=%H", "--", said.name)
+    first = _git(lines.parent, "log", "--diff-filter=A", "--format=%H", "--", lines.name)
+    if not last or not first:
+        return None
+    added = first.splitlines()[-1]
+    return last != added and _git(root, "merge-base", "--is-ancestor", last, added) is not None
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What it says; None where it fails."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

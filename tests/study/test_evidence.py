@@ -1,0 +1,223 @@
+"""Facts about registered studies: what was said comes first, and the page comes from the lines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from percbal.report.evidence import write_page
+from percbal.study.contrasts import effects, holm
+from percbal.study.doses import correlation, doses
+from percbal.study.lines import append_line, best_rate, read_lines
+from percbal.study.presets import PRESETS
+from percbal.study.registration import committed_before, read_registration
+
+DOCS = Path(__file__).parents[2] / "docs"
+SAID = sorted((DOCS / "studies").glob("*.yaml"))
+SFT = read_registration(DOCS / "studies" / "sft.yaml")
+
+
+def line(arm="token-mean", start=1, study="sft-sudoku", kind="run", **figures):
+    return {
+        "kind": kind,
+        "study": study,
+        "start": f"base {start}",
+        "arm": arm,
+        "seed": start,
+        "rate": None,
+        "plan": "p",
+        "registered": SFT.hash,
+        "status": "done" if figures else "no start: the steps ran out",
+        "figures": figures,
+        "weights": "w",
+        "seconds": {"train": 1.0} if figures else {},
+        "machine": {"processor": "P", "flags": "f"},
+        "versions": {"torch": "2"},
+    }
+
+
+def gains(*values: float, arm="fixed 0.5"):
+    lines = [line(start=i, a=0.5) for i, _ in enumerate(values)]
+    return lines + [line(arm, i, a=0.5 + value) for i, value in enumerate(values)]
+
+
+def effect(lines, name="fixed 0.5 minus token-mean in a", said=SFT):
+    return next(each for each in effects(said, lines) if each.contrast.name == name)
+
+
+def planned(n: int):
+    return replace(SFT, planned={"sft-sudoku": {"arms": ["token-mean"], "starts": n}})
+
+
+# --- what was said -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SAID, ids=lambda path: path.stem)
+def test_what_was_said_is_what_the_presets_run(path):
+    said = read_registration(path)
+    for name, plan in said.planned.items():
+        study = PRESETS[name]
+        arms = [*(["start"] if study.measure_starts else []), *(arm.name for arm in study.arms)]
+        assert study.registered == said.name and len(study.starts) == plan["starts"]
+        assert sorted(plan["arms"]) == sorted(arms)
+    for contrast in said.contrasts:
+        if not contrast.reason:
+            arms = said.planned[contrast.study]["arms"]
+            assert contrast.arm in arms and contrast.minus in ("", *arms)
+            assert contrast.finding in (0, *said.findings)
+
+
+@pytest.mark.parametrize("path", SAID, ids=lambda path: path.stem)
+def test_it_was_said_before_the_first_result(path):
+    lines = DOCS / "results" / f"{path.stem}.jsonl"
+    if not lines.exists():
+        pytest.skip("no result yet")
+    if (before := committed_before(path, lines)) is None:
+        pytest.skip("git has no history here")
+    assert before
+
+
+def test_a_line_of_another_registration_is_refused():
+    other = gains(0.1) + [{**line(a=0.5), "registered": "other"}]
+    with pytest.raises(ValueError, match="was run under other, not under sft"):
+        effects(SFT, other)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("contrasts: [{name: x, finding: 1}]\nplanned: {}", "needs a study and an arm"),
+        ("contrasts: [{name: x, finding: 1, predicted: '*'}]\nplanned: {}", "a sign is one of"),
+        ("contrasts: [{nome: x}]\nplanned: {}", "damaged"),
+        ("[", "damaged"),
+    ],
+)
+def test_a_damaged_registration_is_refused_in_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read_registration(tmp_path / "x.yaml")
+    with pytest.raises(ValueError, match="must be said before a run"):
+        read_registration(tmp_path / "y.yaml")
+
+
+# --- effects and verdicts ----------------------------------------------------------------------
+
+
+def test_an_effect_is_the_mean_of_one_difference_for_each_start():
+    found = effect(gains(0.1, 0.2, 0.3))
+    assert found.values == pytest.approx((0.1, 0.2, 0.3))
+    assert found.mean == pytest.approx(0.2)
+    assert found.interval.high - 0.2 == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
+    assert found.p == pytest.approx(0.0742, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "values, verdict",
+    [
+        ((0.1, 0.11, 0.12, 0.1), "reproduced"),
+        ((0.1, -0.05, 0.1, 0.1), "direction only"),
+        ((-0.1, -0.11, -0.12, -0.1), "not reproduced"),
+        ((0.01, -0.05, -0.1, 0.0), "not reproduced"),
+    ],
+)
+def test_the_verdict_follows_a_rule(values, verdict):
+    assert effect(gains(*values), said=planned(4)).verdict() == verdict
+    assert effect(gains(*values), said=planned(5)).verdict() == "not run yet"
+
+
+def test_failed_starts_are_counted_and_have_no_difference():
+    lines = gains(0.1, 0.11, 0.12) + [line(start=9), line("fixed 0.5", 9)]
+    found = effect(lines, said=planned(4))
+    assert found.failed == 1 and len(found.values) == 3 and found.verdict() == "reproduced"
+
+
+def test_what_cannot_be_tested_says_so():
+    assert effect([], "real models").verdict() == "cannot be tested here"
+
+
+def test_a_predicted_zero_is_seen_where_the_interval_is_within_the_margin():
+    found = effect(gains(0.001, -0.001, 0.0, 0.002, arm="NGDiff"), "NGDiff minus token-mean in a")
+    assert found.sign() == "0"
+
+
+def test_holms_correction_is_that_of_his_paper():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+
+
+def test_primary_contrasts_that_were_not_run_count_in_the_correction():
+    found = effect(gains(0.1, 0.2, 0.3))
+    assert found.holm == pytest.approx(4 * found.p)
+
+
+# --- lines -------------------------------------------------------------------------------------
+
+
+def test_a_torn_line_is_taken_away_by_the_next(tmp_path):
+    path = tmp_path / "x.jsonl"
+    append_line(path, line(a=0.1))
+    with open(path, "a") as file:
+        file.write('{"kind": "ru')
+    with pytest.raises(ValueError, match="x.jsonl:2 is no JSON"):
+        read_lines(path)
+    append_line(path, line(a=0.2))
+    assert [each["figures"]["a"] for each in read_lines(path)] == [0.1, 0.2]
+
+
+def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():
+    lines = [{**line(a=a), "rate": rate} for rate, a in ((1e-3, 0.2), (1e-3, 0.4), (3e-3, 0.31))]
+    assert best_rate([*lines, {**line(), "rate": 3e-3}], "a") == (
+        3e-3,
+        {"0.001": pytest.approx(0.3), "0.003": 0.31},
+    )
+    with pytest.raises(ValueError, match="no start of the tuning was competent"):
+        best_rate([line()], "a")
+
+
+# --- dose and page -----------------------------------------------------------------------------
+
+
+def dose_lines():
+    signals = {"signal_group_agreement.1": 0.3, "signal_group_agreement.3": 0.5}
+    return [
+        line("start", study="dose", exact_p=0.1),
+        line("truth", study="dose", exact_p=0.5),
+        line("agreement", study="dose", exact_p=0.2, **signals),
+        line("outcome", study="dose", exact_p=0.2),
+    ]
+
+
+def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
+    found = {dose.arm: dose for dose in doses(dose_lines())}
+    assert list(found) == ["agreement", "truth"], "by correlation, and the outcome pays none"
+    assert found["agreement"].r == (pytest.approx(0.4),)
+    assert found["truth"].gain == (pytest.approx(2.197, abs=1e-3),)
+    assert correlation(dose_lines()[-1]) is None
+
+
+def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
+    shutil.copytree(DOCS / "studies", tmp_path / "studies")
+    (tmp_path / "results").mkdir()
+    lines = gains(0.1, 0.2, 0.3) + [line("NGDiff", 9)]
+    (tmp_path / "results" / "sft.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    said = read_registration(tmp_path / "studies" / "dose.yaml")
+    paid = [{**each, "registered": said.hash} for each in dose_lines()]
+    (tmp_path / "results" / "dose.jsonl").write_text("\n".join(map(json.dumps, paid)))
+    text = write_page(tmp_path).read_text()
+    assert "| +20.0 ±24.8 | 0.297 | 3 of 16 |" in text and "not run yet" in text
+    assert "cannot be tested here: a model of 0.2M" in text
+    assert "| sft-sudoku | NGDiff | 1 of 16 | 1 | 0 | 0 |  |" in text
+    assert "| agreement | 1 | 0.40 | +0.81 |" in text
+    first = (tmp_path / "images" / "results_effects.svg").read_bytes()
+    write_page(tmp_path)
+    assert (tmp_path / "images" / "results_effects.svg").read_bytes() == first
+
+
+def test_the_committed_page_is_that_of_the_committed_lines(tmp_path):
+    for folder in ("studies", "results"):
+        shutil.copytree(DOCS / folder, tmp_path / folder)
+    assert write_page(tmp_path).read_text() == (DOCS / "results.md").read_text()
