@@ -19,7 +19,8 @@ from percbal.models.loading import load_vlm
 from percbal.objective.balance import Fixed
 from percbal.objective.ngdiff import NGDiff
 from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup
-from percbal.sft.trainer import BalancedSFTTrainer, segment_counts
+from percbal.sft.segment_losses import segment_counts
+from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
 
