@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -10,15 +11,21 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from percbal import read_dataset
 from percbal.cli import task_data
 from percbal.cli.main import main
 from percbal.cli.task_data import make_data_set
+from percbal.evaluate import paper_rewards
 from percbal.evaluate.paper_rewards import EitherTask
+from percbal.evaluate.row_judges import judge_of
 from percbal.rewards import from_task
 from percbal.tasks import get_task
+from percbal.tasks.sheet import WIDTH, _font, _wrapped
+from percbal_ops import score_text
 
+FOUR = ["query", "image", "ground_truth", "response"]  # the paper's columns
 MINE = """
 from percbal.tasks.sudoku import Sudoku
 
@@ -48,6 +55,60 @@ def test_a_made_data_set_is_read_and_judged_by_its_own_columns(name, tmp_path, c
             assert json.loads(row["truth"]) == json.loads(json.dumps(instance.truth))
             for reward in (judge.outcome, judge.perception):
                 assert reward(told(instance.response), truth=[row["truth"]]) == [1]
+
+
+@pytest.mark.parametrize("form", ["words", "paper"])
+@pytest.mark.parametrize(
+    "name, options",
+    [("sudoku", ["--size", size]) for size in "469"] + [("coloring", []), ("chart", [])],
+)
+def test_the_paper_s_columns_alone_judge_what_the_task_writes(name, options, form, tmp_path):
+    """As rewards and a diagnosis judge, on the data set's four columns and on its conversion."""
+    main(
+        [
+            "tasks",
+            "make",
+            name,
+            *options,
+            "--form",
+            form,
+            "--out",
+            str(tmp_path / "data"),
+            "--split",
+            "train=2",
+        ]
+    )
+    main(["tasks", "--task", name, *_as_options(options), "--export", str(tmp_path), "--n", "2"])
+    exported = str(tmp_path / "train.jsonl")
+    main(["data", "convert", exported, "--to", "paper", "--out", str(tmp_path / "paper")])
+    lines = (tmp_path / "paper" / "train.jsonl").read_text().splitlines()
+    texts = [{name: json.loads(line)[name] for name in FOUR if name != "image"} for line in lines]
+    (tmp_path / "four.jsonl").write_text("\n".join(map(json.dumps, texts)))
+    (file,) = (tmp_path / "data").glob("data/*.parquet")
+    parquet.write_table(parquet.read_table(file).select(FOUR), tmp_path / "four.parquet")
+    kinds = [str(tmp_path / f"four.{kind}") for kind in ("jsonl", "parquet")]
+    rows = [row for path in kinds for row in read_dataset(path, "train", completions=True)]
+    assert len(rows) == 4
+    for row in rows:
+        assert "task" not in row and "answer" not in row
+        said = row["completion"][0]["content"]
+        judge, truth = judge_of(row)
+        score = judge.score(said, truth)
+        assert score.answer and score.perception and score.reasoning and score.parsed
+        assert judge.difficulty(truth)
+        worse = re.sub(r"<answer>.*", "<answer> 9999 </answer>", said)
+        assert not judge.score(worse, truth).answer and judge.score(worse, truth).perception
+        rewards = [paper_rewards.outcome, paper_rewards.perception]
+        assert [reward([said, worse], truth=[row["truth"]] * 2) for reward in rewards] == [
+            [1, 0],
+            [1, 1],
+        ]
+        if name != "chart" or "{" in said:  # a grammar knows tables as JSON alone
+            assert score_text([said], [row["perception"]], row["grammar"]).exact.item() == 1
+
+
+def _as_options(short):
+    return ["--option", f"size={short[1]}"] if short else []
 
 
 @pytest.mark.parametrize("name, options", [("sudoku", ["--size", "9"]), ("coloring", [])])
@@ -81,6 +142,7 @@ class StopsAt:
     def __init__(self, index):
         self.task, self.index = get_task("sudoku"), index
         self.name, self.describe, self.grammar = "sudoku", self.task.describe, "grid"
+        self.ground_truth = self.task.ground_truth
 
     def generate(self, index, split, seed):
         if index == self.index:
@@ -159,6 +221,15 @@ def test_show_draws_pictures_as_wide_as_their_texts(tmp_path, capsys):
     assert two.width < five.width and two.height < five.height
     dark = two.convert("L").point(lambda grey: 255 * (grey < 250)).getbbox()
     assert dark[0] < 0.1 * two.width and dark[2] > 0.8 * two.width and dark[3] > 0.9 * two.height
+
+
+def test_texts_of_a_sheet_are_as_wide_as_its_pictures():
+    words = "[[2, 6, 1] wide " * 60
+    lines = _wrapped(words)
+    widths = [_font().getlength(line) for line in lines]
+    assert max(widths) <= WIDTH and min(widths[:-1]) > 0.85 * WIDTH
+    assert " ".join(lines) == words.strip()
+    assert "".join(_wrapped("W" * 500)) == "W" * 500 and len(_wrapped("W" * 500)) > 10
 
 
 def test_a_task_of_a_user_s_own_goes_by_its_path(tmp_path, monkeypatch, capsys):

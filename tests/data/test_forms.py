@@ -17,6 +17,7 @@ from percbal_ops import score_text
 IMAGE = {"type": "image"}
 CELLS = [0, 5, *[0] * 79]
 GRAPH = {"v": 3, "c": 2, "edges": [[0, 1], [1, 2]]}
+CHART = {"values": {"Mon": 30, "Tue": 45}, "question": {"kind": "sum"}}
 
 
 def text(words):
@@ -201,14 +202,17 @@ def test_a_csv_file_has_texts_and_its_rows_are_named_by_line(folder):
 @pytest.mark.parametrize("write", WRITERS)
 @pytest.mark.parametrize(
     "truth, grammar",
-    [(CELLS, "grid"), ([CELLS[i : i + 9] for i in range(0, 81, 9)], "grid"), (GRAPH, "edges")],
+    [(CELLS, "grid"), ([CELLS[i : i + 9] for i in range(0, 81, 9)], "grid"), (GRAPH, "edges")]
+    + [([[1, 0, 0, 4]] * 4, "grid"), ([1, 2, 3, 0, 0, 6] * 6, "grid"), (CHART, "numbers")],
 )
 def test_labels_follow_from_the_ground_truth_of_the_paper(folder, write, truth, grammar):
     row = {"query": "q", "image": "a.png", "ground_truth": json.dumps(truth), "response": ""}
     read = read_dataset(str(write(folder, [row])), "train", completions=False)[0]
-    canonical = GRAPH if grammar == "edges" else CELLS
+    nested = isinstance(truth, list) and isinstance(truth[0], list)
+    canonical = [cell for row in truth for cell in row] if nested else truth
     assert read["grammar"] == grammar and read.get("completion") is None
-    assert json.loads(read["perception"]) == json.loads(read["truth"]) == canonical
+    assert json.loads(read["truth"]) == canonical
+    assert json.loads(read["perception"]) == (CHART["values"] if truth is CHART else canonical)
     with pytest.raises(ValueError, match="response must be a text .* it is null or missing"):
         read_dataset(str(write_jsonl(folder, [row])), "train")
 
@@ -337,6 +341,16 @@ FAULTS = {
     "no form": ({"question": "a"}, "a row needs prompt and completion, messages, .*; it has quest"),
     "80 cells": ({"query": "q", "response": "r", "ground_truth": CELLS[1:]}, "must be 81 numbers"),
     "ten": ({"query": "q", "response": "r", "ground_truth": [10, *CELLS[1:]]}, "must be 81 num"),
+    "5x5": ({"query": "q", "response": "r", "ground_truth": [1] * 25}, "likewise of a grid of 4x4"),
+    "a five": ({"query": "q", "response": "r", "ground_truth": [[5] * 4] * 4}, "must be 81 num"),
+    "no question": (
+        {"query": "q", "response": "r", "ground_truth": {"values": {"Mon": 3}}},
+        'must be {"values": {label: number, ..}, "question"',
+    ),
+    "a word for a number": (
+        {"query": "q", "response": "r", "ground_truth": CHART | {"values": {"Mon": "3"}}},
+        'must be {"values": {label: number, ..}, "question"',
+    ),
     "an edge to nowhere": (
         {"query": "q", "response": "r", "ground_truth": GRAPH | {"v": 2}},
         "with vertices from 0 to v - 1",

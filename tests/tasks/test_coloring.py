@@ -87,6 +87,7 @@ def test_no_edge_touches_a_vertex_that_is_not_its_end(level):
         places = layout(n, pairs, 427, task.look, random.Random(i))
         assert clearance(places, pairs) >= task.look.reach(task.look.radius(427)) + 2
         assert places.min() >= 0 and places.max() <= 427
+        assert (np.ptp(places, axis=0) > 0.65 * 427).all()  # it fills the picture
 
 
 def test_harder_pictures_have_more_crossings_and_near_misses():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from percbal.cli.grpo import reward_function
 from percbal.responses.formats import make_format
 from percbal.rewards import from_task
-from percbal.tasks.paper import PaperColoring, PaperSudoku, fewest_colors
+from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku, fewest_colors
 from percbal.tasks.sudoku_text import grid_text
 
 ROWS = [grids.GRID[i : i + 9] for i in range(0, 81, 9)]
@@ -21,6 +21,8 @@ DONE = [grids.SOLVED[i : i + 9] for i in range(0, 81, 9)]
 GRAPH = {"v": 5, "c": 2, "edges": [[0, 1], [0, 3], [2, 1], [2, 3], [3, 4]]}
 SEEN = "[[0, 1], [0, 3], [1, 2], [2, 3], [3, 4]]"
 SAID = '{"0": "a", "1": "b", "2": "a", "3": "b", "4": "a"}'
+ASKED = {"kind": "difference", "a": "Mon", "b": "Tue", "above": 10}
+CHART = {"kind": "bar", "values": {"Mon": 30, "Tue": 45}, "question": ASKED}
 TAGS = make_format("tags")
 
 
@@ -99,12 +101,30 @@ def test_coloring_tells_seeing_from_thinking():
 
 
 @pytest.mark.parametrize(
-    "truth", [None, 4, "{", [1], [10] * 81, [True] * 81, "[" * 10**5, {"v": 1}]
+    "truth", [None, 4, "{", [1], [10] * 81, [5] * 16, [True] * 81, "[" * 10**5, {"v": 1}]
 )
 def test_a_truth_that_is_none_is_refused(truth):
-    for judge in (PaperSudoku(), PaperColoring()):
+    for judge in (PaperSudoku(), PaperColoring(), PaperChart()):
         with pytest.raises(ValueError, match="truth must be"):
             judge.score("", truth)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"values": {"Mon": 30}}, {"values": {"Mon": 30, "Tue": "?"}}, {"values": [30, 45]}]
+    + [{"question": "sum"}, {"question": {**ASKED, "kind": "mean"}}, {"question": {"kind": "sum"}}],
+    ids=str,
+)
+def test_a_chart_that_is_none_is_refused(changed):
+    with pytest.raises(ValueError, match="a chart's truth must be"):
+        PaperChart().score("", CHART | changed)
+
+
+def test_a_chart_tells_seeing_from_thinking():
+    seen, chart = json.dumps(CHART["values"]), PaperChart()
+    assert judged(chart, CHART, seen, "-15") == (True, True, 1, True)
+    assert judged(chart, json.dumps(CHART), "Mon: 30; Tue: 45", "15") == (False, True, 1, False)
+    assert judged(chart, CHART, "Mon: 30; Tue: 50", "-20") == (False, False, 0.5, True)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ COLUMNS = """\
 | column | holds |
 |---|---|
 | `query`, `image` | what a model is asked and shown |
-| `ground_truth` | JSON of what the image shows; null where arXiv:2605.29496 has no such task |
+| `ground_truth` | JSON of what the image shows, in the manner of arXiv:2605.29496 |
 | `response` | perception, reasoning, answer in their tags; empty but in `train`, `train_sft` |
 | `perception`, `grammar` | p\\*, and the grammar that it is written in |
 | `answer` | one right answer |

@@ -115,12 +115,17 @@ def to_paper(row: Row, files: Sequence[str], completion: list[Message]) -> Row:
 
 
 def _ground_truth(row: Row) -> Any:
-    """The row's own, or the clues of a puzzle in one list, 0 for an empty cell."""
+    """The row's own, or what a task's truth says: the clues of a puzzle in one list, 0 for an empty
+    cell, a graph, or a table with its question."""
     truth = row.get("truth")
     if row.get("ground_truth") is not None or not isinstance(truth, Mapping):
         return row.get("ground_truth")
-    clues = truth.get("clues")
-    return None if clues is None else json.dumps([cell for line in clues for cell in line])
+    if "clues" in truth:
+        return json.dumps([cell for line in truth["clues"] for cell in line])
+    for names in (("v", "c", "edges"), ("kind", "values", "question")):
+        if all(name in truth for name in names):
+            return json.dumps({name: truth[name] for name in names})
+    return None
 
 
 def as_text(message: Message) -> str:

@@ -1,29 +1,34 @@
 """Columns of arXiv:2605.29496: query, image, ground_truth, response.
 
 Its tasks are Sudoku, whose ground truth is a list of 81 numbers with 0 for an empty cell, and graph
-colouring, whose ground truth is ``{"v": 7, "c": 3, "edges": [[0, 1], ..]}``. Either is what the
-image shows, so the columns ``perception`` (p*), ``grammar`` and ``truth`` follow from it.
+colouring, whose ground truth is ``{"v": 7, "c": 3, "edges": [[0, 1], ..]}``. Smaller grids and
+charts, which are no tasks of the paper, have theirs in the same manner: 16 or 36 numbers, and
+``{"kind": "bar", "values": {"Mon": 30, ..}, "question": {..}}``. Each is what the image shows, so
+the columns ``perception`` (p*), ``grammar`` and ``truth`` follow from it.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from percbal.data.lines import BadRow
 
-SIZE = 9
+SIZES = (4, 6, 9)
 
 
 def labels_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """The columns that follow from a row's ground truth; none where that is no JSON of the two."""
+    """The columns that follow from a row's ground truth; none where that is no such JSON."""
     truth = row.get("ground_truth")
     if isinstance(truth, str):
         try:
             truth = json.loads(truth)
         except (ValueError, RecursionError):
             return {}
+    if isinstance(truth, dict) and "values" in truth:
+        return _labels("numbers", _chart(truth), truth["values"])
     if isinstance(truth, dict):
         return _labels("edges", _graph(truth))
     if isinstance(truth, list):
@@ -31,20 +36,36 @@ def labels_of(row: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _labels(grammar: str, truth: Any) -> dict[str, str]:
-    text = json.dumps(truth, separators=(",", ":"))
-    return {"perception": text, "grammar": grammar, "truth": text}
+def _labels(grammar: str, truth: Any, shown: Any = None) -> dict[str, str]:
+    """shown: what the image shows of the truth, if not all."""
+    text, seen = (json.dumps(x, separators=(",", ":")) for x in (truth, shown or truth))
+    return {"perception": seen, "grammar": grammar, "truth": text}
 
 
 def _cells(truth: list[Any]) -> list[int]:
-    """81 cells, row after row."""
-    rows = len(truth) == SIZE and all(isinstance(row, list) and len(row) == SIZE for row in truth)
+    """The cells of a grid, row after row."""
+    n = len(truth)
+    rows = all(isinstance(row, list) and len(row) == n for row in truth)
     cells = [cell for row in truth for cell in row] if rows else truth
-    if len(cells) != SIZE * SIZE or not all(_is_count(cell) and cell <= SIZE for cell in cells):
+    size = math.isqrt(len(cells))
+    whole = size in SIZES and len(cells) == size * size
+    if not whole or not all(_is_count(cell) and cell <= size for cell in cells):
         raise BadRow(
-            f"ground_truth must be 81 numbers from 0 to 9 or 9 lists of 9, it is {truth!r:.60}"
+            "ground_truth must be 81 numbers from 0 to 9 or 9 lists of 9, or likewise of a grid of "
+            f"4x4 or 6x6, it is {truth!r:.60}"
         )
     return cells
+
+
+def _chart(truth: dict[str, Any]) -> dict[str, Any]:
+    values, question = truth["values"], truth.get("question")
+    table = isinstance(values, dict) and values and all(map(_is_number, values.values()))
+    if not table or not isinstance(question, dict) or "kind" not in question:
+        raise BadRow(
+            'ground_truth must be {"values": {label: number, ..}, "question": {"kind": .., ..}}, '
+            f"it is {truth!r:.60}"
+        )
+    return truth
 
 
 def _graph(truth: dict[str, Any]) -> dict[str, Any]:
@@ -58,6 +79,10 @@ def _graph(truth: dict[str, Any]) -> dict[str, Any]:
             f"vertices from 0 to v - 1, it is {truth!r:.60}"
         )
     return {"v": n, "c": truth["c"], "edges": edges}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_count(value: Any) -> bool:

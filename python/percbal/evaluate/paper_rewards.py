@@ -3,7 +3,7 @@
     reward_funcs: [percbal.evaluate.paper_rewards.outcome]
 
 Each row is judged by its own truth: a list of cells is a Sudoku, ``{"v", "c", "edges"}`` a graph to
-colour. docs/rewards.md says what each pays for.
+colour, ``{"values", "question"}`` a chart. docs/rewards.md says what each pays for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from percbal.rewards import from_task
+from percbal.rewards.by_task import Judge
 from percbal.tasks.base import Score
-from percbal.tasks.paper import PaperColoring, PaperSudoku
+from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku
 
 __all__ = ["blind_reanswer", "outcome", "perception", "perception_f1", "reasoning"]
 
@@ -23,19 +24,24 @@ class EitherTask:
     truths = (list, dict)
 
     def score(self, completion: str, truth: Any) -> Score:
-        return (PaperColoring() if _is_graph(truth) else PaperSudoku()).score(completion, truth)
+        judges: dict[str, Judge] = {"edges": PaperColoring(), "values": PaperChart()}
+        return judges.get(_mark(truth), PaperSudoku()).score(completion, truth)
 
-    def difficulty(self, truth: Any) -> dict[str, int]:
+    def difficulty(self, truth: Any) -> dict[str, int | str]:
         """What makes a row hard."""
-        if _is_graph(truth):
+        if _mark(truth) == "edges":
             return {"vertices": truth["v"], "edges": len(truth["edges"]), "colors": truth["c"]}
+        if _mark(truth) == "values":
+            return {"values": len(truth["values"]), "question": truth["question"]["kind"]}
         cells = truth["grid"] if isinstance(truth, dict) else truth
         flat = [cell for row in cells for cell in (row if isinstance(row, list) else [row])]
         return {"blanks": flat.count(0)}
 
 
-def _is_graph(truth: Any) -> bool:
-    return isinstance(truth, dict) and "edges" in truth
+def _mark(truth: Any) -> str:
+    """The key by which a truth is known; empty for a Sudoku's."""
+    keys = truth if isinstance(truth, dict) else {}
+    return next((key for key in ("edges", "values") if key in keys), "")
 
 
 outcome, perception, perception_f1, reasoning, blind_reanswer = from_task(EitherTask())

@@ -141,6 +141,10 @@ class Chart(PictureTask):
         asked = truth["question"]["kind"]
         return {"chart": truth["kind"], "values": len(truth["values"]), "question": asked}
 
+    def ground_truth(self, truth: dict[str, Any]) -> str:
+        """The table, and what the answer is judged by."""
+        return json.dumps({name: truth[name] for name in ("kind", "values", "question")})
+
     def problem_in(self, truth: dict[str, Any]) -> dict[str, float]:
         return {label.casefold(): float(number) for label, number in truth["values"].items()}
 

@@ -41,7 +41,7 @@ STYLES = {
     ),
     "thinking": Phrases(
         {
-            "look": "Let me see, {label} at {number} is past tick {count}.",
+            "look": "Let me see, {label} at {number} reaches tick {count}.",
             "next": "The tick above that is at {number}.",
             "beside": "Next to it I see {label} with {number}.",
             "order": "By size I have {rows}.",

@@ -182,10 +182,7 @@ class Coloring(PictureTask):
         return Refusal("vertex", f"an edge has a vertex above {truth['v'] - 1}")
 
     def said(self, text: str, truth: dict[str, Any]) -> dict[int, str] | Refusal:
-        own = [OWN_COLOR.fullmatch(word) for word in text.split(maxsplit=MOST_VERTICES)]
-        pairs = [(int(match[1]), match[2]) for match in own if match]
-        colors = dict(pairs)
-        return colors if 0 < len(own) == len(pairs) == len(colors) else read_coloring(text)
+        return read_answer(text)
 
     def right(self, said: Any, seen: Edges, truth: dict[str, Any]) -> bool:
         if not isinstance(said, dict):
@@ -239,6 +236,14 @@ class Coloring(PictureTask):
             f"clearance {look.clearance}, crossings {look.crossings}, labels {labels} vertices, "
             f"noise {look.noise}, fonts {' '.join(look.fonts)}"
         )
+
+
+def read_answer(text: str) -> dict[int, str] | Refusal:
+    """The colour of each vertex, in the task's own words or as a model writes it."""
+    own = [OWN_COLOR.fullmatch(word) for word in text.split(maxsplit=MOST_VERTICES)]
+    pairs = [(int(match[1]), match[2]) for match in own if match]
+    colors = dict(pairs)
+    return colors if 0 < len(own) == len(pairs) == len(colors) else read_coloring(text)
 
 
 def _pair(option: str, value: Any) -> tuple[int, int]:

@@ -121,7 +121,10 @@ def layout(vertices: int, pairs: np.ndarray, pixels: int, look: Look, rng: rando
 
 
 def _scattered(vertices: int, pixels: int, radius: int, rng: random.Random) -> Points | None:
-    """Vertices anywhere, four radii apart; None if they did not fit."""
+    """Vertices anywhere, four radii apart or more, from one side of the picture to the other.
+
+    None if they did not fit.
+    """
     low = 2.5 * radius
     places: list[tuple[float, float]] = []
     for _ in range(20 * vertices):
@@ -129,8 +132,15 @@ def _scattered(vertices: int, pixels: int, radius: int, rng: random.Random) -> P
         if all(math.dist(new, old) >= 4 * radius for old in places):
             places.append(new)
         if len(places) == vertices:
-            return np.array(places)
+            return _stretched(np.array(places), low, pixels - low)
     return None
+
+
+def _stretched(places: Points, low: float, high: float) -> Points:
+    """From ``low`` to ``high`` in width and height. No distance becomes smaller."""
+    first, span = places.min(axis=0), np.ptp(places, axis=0)
+    scale = np.divide(high - low, span, out=np.ones(2), where=span > 0)
+    return np.where(span > 0, low + (places - first) * scale, places)
 
 
 def _circle(vertices: int, pixels: int, radius: int, rng: random.Random) -> Points:

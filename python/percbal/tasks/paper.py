@@ -1,4 +1,5 @@
-"""Judges for the paper's two data sets, whose column ``ground_truth`` is their truth.
+"""Judges for the paper's two data sets, whose column ``ground_truth`` is their truth, and for
+smaller grids and charts with such a column.
 
 The data sets hold no answers: any answer that meets the constraints of the true problem is right.
 Completions are read in the default tags (`Format.tagged` makes them of any other format), and what
@@ -10,27 +11,30 @@ stands between the tags in whatever way a model writes a grid, edges or a colour
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from percbal.responses.reading import Refusal
 from percbal.tasks.base import Score
+from percbal.tasks.chart import Chart
+from percbal.tasks.chart_table import QUESTIONS, Question
+from percbal.tasks.coloring import read_answer
 from percbal.tasks.coloring_graph import Edges, chromatic_number, colors_properly, f1
 from percbal.tasks.judging import judge
-from percbal.tasks.read_graph import read_coloring, read_edges
+from percbal.tasks.read_graph import read_edges
 from percbal.tasks.read_grid import Grid, read_grid
-from percbal.tasks.sudoku_grid import geometry, is_solution, share_right
+from percbal.tasks.sudoku_grid import SIZES, geometry, is_solution, share_right
 from percbal.tasks.sudoku_text import parse_grid
 
-SIZE = 9
 MOST_VERTICES = 10  # up to here the fewest colours of a perceived graph are counted
 
 
 class PaperSudoku:
-    """9x9 Sudoku.
+    """Sudoku of 9x9, or of 4x4 or 6x6.
 
-    A truth is 81 digits, flat or in rows, 0 for an empty cell, or ``{"grid": ..}`` with these,
-    or of the task ``sudoku``.
+    A truth is 81 digits (16, 36), flat or in rows, 0 for an empty cell, or ``{"grid": ..}`` with
+    these, or of the task ``sudoku``.
     """
 
     name = "paper-sudoku"
@@ -38,13 +42,15 @@ class PaperSudoku:
 
     def score(self, completion: str, truth: Any) -> Score:
         """Judge a completion. Raises ValueError for a truth that is no grid."""
+        clues = _clues(truth)
+        size = math.isqrt(len(clues))
         return judge(
             completion,
-            see=_grid,
-            say=_grid,
-            true=_clues(truth),
+            see=lambda text: _grid(text, size),
+            say=lambda text: _grid(text, size),
+            true=clues,
             right=lambda said, seen: (
-                isinstance(said, list) and is_solution(said, seen, geometry(SIZE))
+                isinstance(said, list) and is_solution(said, seen, geometry(size))
             ),
             share=share_right,
         )
@@ -71,9 +77,30 @@ class PaperColoring:
                 return False
             return colors_properly(said, seen, vertices, fewest)
 
-        return judge(
-            completion, see=read_edges, say=read_coloring, true=edges, right=right, share=f1
-        )
+        return judge(completion, see=read_edges, say=read_answer, true=edges, right=right, share=f1)
+
+
+class PaperChart:
+    """A question about a chart. A truth is ``{"values": {label: number, ..}, "question": ..}``, as
+    of the task ``chart``; the question is that of `chart_table.Question`."""
+
+    name = "paper-chart"
+
+    def score(self, completion: str, truth: Any) -> Score:
+        """Judge a completion. Raises ValueError for a truth that is no such table."""
+        table = _parsed(truth)
+        try:
+            question = Question(**table["question"])
+            values = {label: float(number) for label, number in table["values"].items()}
+            usable = question.kind in QUESTIONS and question.value(values) is not None
+        except (TypeError, ValueError, KeyError, AttributeError):
+            usable = False
+        if not usable:
+            raise ValueError(
+                'a chart\'s truth must be {"values": {label: number, ..}, "question": {"kind": '
+                f'.., "a": .., "b": .., "above": ..}}}}, got {str(truth)[:60]!r}'
+            )
+        return Chart().score(completion, table)
 
 
 def fewest_colors(edges: Edges, vertices: int) -> int | None:
@@ -81,10 +108,10 @@ def fewest_colors(edges: Edges, vertices: int) -> int | None:
     return None if vertices > MOST_VERTICES else chromatic_number(edges, vertices)
 
 
-def _grid(text: str) -> Grid | Refusal:
+def _grid(text: str, size: int) -> Grid | Refusal:
     """In the words of the task ``sudoku``, on which a model may have been trained, or any other."""
-    own = parse_grid(text, SIZE)
-    return own if isinstance(own, list) else read_grid(text, SIZE)
+    own = parse_grid(text, size)
+    return own if isinstance(own, list) else read_grid(text, size)
 
 
 def _parsed(truth: Any) -> Any:
@@ -102,9 +129,12 @@ def _clues(truth: Any) -> Grid:
     cells: list[Any] = []
     for row in rows if isinstance(rows, Sequence) else ():
         cells += row if isinstance(row, Sequence) and not isinstance(row, str) else [row]
-    if len(cells) != SIZE * SIZE or not all(type(c) is int and 0 <= c <= SIZE for c in cells):
+    size = math.isqrt(len(cells))
+    whole = size in SIZES and len(cells) == size * size
+    if not whole or not all(type(c) is int and 0 <= c <= size for c in cells):
         raise ValueError(
-            f"a Sudoku's truth must be 81 digits, 0 where empty, got {str(truth)[:60]!r}"
+            "a Sudoku's truth must be 81 digits, or 16 or 36, 0 where empty, got "
+            f"{str(truth)[:60]!r}"
         )
     return cells
 

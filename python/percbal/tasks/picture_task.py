@@ -116,7 +116,7 @@ class PictureTask(ABC):
         return {}
 
     def ground_truth(self, truth: dict[str, Any]) -> str | None:
-        """The column of that name in the paper's data sets; None where the paper has no such."""
+        """The column of that name in the paper's data sets, as JSON; None for none."""
         return None
 
     def stream(self, split: str, seed: int, index: int) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import textwrap
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -15,7 +14,6 @@ from percbal.tasks.files import check_count, make_directory, write_whole
 WIDTH = 400  # pixels of a picture and of the texts under it
 GAP = 16
 FONT_SIZE, LINE = 13, 17
-CHARACTERS = 60  # that fit into a line, whatever they are
 REASONING_LINES = 4  # its beginning; p* and the answer are shown whole
 MOST_COLUMNS = 4
 
@@ -56,7 +54,7 @@ def _tile(instance: Instance) -> Image.Image:
     lines = [line for name in texts for line in _lines(instance, name)]
     tile = Image.new("RGB", (WIDTH, picture.height + 8 + LINE * len(lines)), "white")
     tile.paste(picture, ((WIDTH - picture.width) // 2, 0))
-    draw, font = ImageDraw.Draw(tile), ImageFont.load_default(size=FONT_SIZE)
+    draw, font = ImageDraw.Draw(tile), _font()
     for number, (text, color) in enumerate(lines):
         draw.text((0, picture.height + 8 + number * LINE), text, fill=color, font=font)
     return tile
@@ -65,10 +63,31 @@ def _tile(instance: Instance) -> Image.Image:
 def _lines(instance: Instance, name: str) -> list[tuple[str, str]]:
     """(text, colour) of a heading and of a text."""
     text = getattr(instance, name)
-    shown = textwrap.wrap(text, CHARACTERS, break_on_hyphens=False)
+    shown = _wrapped(text)
     if name == "reasoning" and len(shown) > REASONING_LINES:
         shown = [*shown[:REASONING_LINES], ".."]
     title = {"perception": "p*"}.get(name, name)
     count = len(text.split())
     heading = (f"{title}, {count} word{'s' if count != 1 else ''}", "firebrick")
     return [heading, *((line, "black") for line in shown)]
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=FONT_SIZE)
+
+
+def _wrapped(text: str) -> list[str]:
+    """Lines as wide as the tile, by the width of their letters; a longer word is cut."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _font().getlength(longer) <= WIDTH:
+            lines[-1] = longer
+            continue
+        while _font().getlength(word) > WIDTH:
+            fits = next(n for n in range(len(word), 0, -1) if _font().getlength(word[:n]) <= WIDTH)
+            lines.append(word[:fits])
+            word = word[fits:]
+        lines.append(word)
+    return lines

@@ -189,9 +189,9 @@ class Sudoku(PictureTask):
     def difficulty(self, truth: dict[str, Any]) -> dict[str, float | int | str]:
         return {"blanks": truth["blanks"], "guesses": truth["guesses"]}
 
-    def ground_truth(self, truth: dict[str, Any]) -> str | None:
-        """9x9: the rows, 0 for an empty cell."""
-        return json.dumps(truth["clues"]) if truth["size"] == 9 else None
+    def ground_truth(self, truth: dict[str, Any]) -> str:
+        """The rows, 0 for an empty cell."""
+        return json.dumps(truth["clues"])
 
     def problem_in(self, truth: dict[str, Any]) -> Grid:
         return [digit for row in truth["clues"] for digit in row]
