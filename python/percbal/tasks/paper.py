@@ -14,9 +14,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import Score
+from percbal.responses.spans import find_spans
+from percbal.tasks.base import Score, Table, WrongPart
 from percbal.tasks.coloring_graph import Edges, chromatic_number, colors_properly, f1
-from percbal.tasks.judging import judge
+from percbal.tasks.judging import judge, wrong_parts
+from percbal.tasks.parts import (
+    clue_parts,
+    color_table,
+    edge_parts,
+    edge_table,
+    grid_table,
+    solution_table,
+)
 from percbal.tasks.read_graph import read_coloring, read_edges
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import geometry, is_solution, share_right
@@ -49,6 +58,22 @@ class PaperSudoku:
             share=share_right,
         )
 
+    def marked(self, completion: str, truth: Any) -> dict[str, Table]:
+        """What was perceived and answered, cell by cell; an answer by the rules of the game."""
+        clues = _clues(truth)
+        seen, said = _read(completion, _grid, _grid)
+        tables = {}
+        if seen is not None:
+            tables["perceived"] = grid_table(seen, clues)
+        if said is not None:
+            tables["answer"] = solution_table(said, clues)
+        return tables
+
+    def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The clues that were seen wrong; none where nothing can be read."""
+        seen, _ = _read(completion, _grid, _grid)
+        return wrong_parts(clue_parts(seen), clue_parts(_clues(truth))) if seen else []
+
 
 class PaperColoring:
     """Graph colouring with the fewest colours. A truth is ``{"v": .., "c": .., "edges": ..}``.
@@ -75,10 +100,34 @@ class PaperColoring:
             completion, see=read_edges, say=read_coloring, true=edges, right=right, share=f1
         )
 
+    def marked(self, completion: str, truth: Any) -> dict[str, Table]:
+        """What was perceived edge by edge, and answered vertex by vertex."""
+        vertices, colors, edges = _graph(truth)
+        seen, said = _read(completion, read_edges, read_coloring)
+        tables = {}
+        if seen is not None:
+            tables["perceived"] = edge_table(seen, edges)
+        if said is not None:
+            tables["answer"] = color_table(said, edges, vertices, colors)
+        return tables
+
+    def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The edges that were seen wrong; none where nothing can be read."""
+        seen, _ = _read(completion, read_edges, read_coloring)
+        return [] if seen is None else wrong_parts(edge_parts(seen), edge_parts(_graph(truth)[2]))
+
 
 def fewest_colors(edges: Edges, vertices: int) -> int | None:
     """The chromatic number, None for more than ``MOST_VERTICES`` vertices."""
     return None if vertices > MOST_VERTICES else chromatic_number(edges, vertices)
+
+
+def _read(completion: str, see: Any, say: Any) -> list[Any]:
+    """What it perceived and what it answered; None for what is not there or cannot be read."""
+    spans = find_spans(completion)
+    pairs = ((see, spans.perception), (say, spans.answer))
+    found = [None if text is None else read(text) for read, text in pairs]
+    return [None if isinstance(each, Refusal) else each for each in found]
 
 
 def _grid(text: str) -> Grid | Refusal:
