@@ -31,8 +31,8 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def chat_server(reply: Callable[[Server, dict[str, Any]], Any]) -> Iterator[Server]:
-    """reply: of the server and the request's body: a text, a whole chat completion, bytes, or
-    ``(status, body, headers)``."""
+    """reply: of the server and the request's body: a text, a whole chat completion, bytes, a list
+    of bytes that come slowly one after another, or ``(status, body, headers)``."""
 
     class Handler(BaseHTTPRequestHandler):
         server: Server
@@ -49,6 +49,8 @@ def chat_server(reply: Callable[[Server, dict[str, Any]], Any]) -> Iterator[Serv
                 status, content, headers = said if isinstance(said, tuple) else (200, said, {})
                 if isinstance(content, str):
                     content = completion(content)
+                pieces = content if isinstance(content, list) else []
+                content = b"".join(pieces) or content
                 raw = content if isinstance(content, bytes) else json.dumps(content).encode()
                 with self.server.lock:
                     self.server.busy -= 1
@@ -58,7 +60,10 @@ def chat_server(reply: Callable[[Server, dict[str, Any]], Any]) -> Iterator[Serv
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(raw)
+                for piece in pieces or [raw]:
+                    self.wfile.write(piece)
+                    if pieces and self.server.closing.wait(0.1):
+                        return
             except OSError:  # the client has had enough
                 pass
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -53,6 +54,43 @@ def test_a_data_set_is_diagnosed(data, n, made, tmp_path, capsys):
     assert found["cut"] == {"a": n, "a_p": n, "a_r": n, "a_r_text": n}
     diagnose(made, data, "--n", "1", "--response-format", "json", "--state-format")
     assert "n = 1" in capsys.readouterr().out
+
+
+def test_the_rows_of_a_data_set_are_read_once_with_the_page_too(made, tmp_path, monkeypatch):
+    read, judged = Counter(), Counter()
+    from percbal.data import reading
+    from percbal.evaluate import row_questions
+
+    def counted(counter, function):
+        def called(*arguments, **options):
+            counter[function.__name__] += 1
+            return function(*arguments, **options)
+
+        return called
+
+    monkeypatch.setattr(reading, "read_rows", counted(read, reading.read_rows))
+    monkeypatch.setattr(row_questions, "judge_of", counted(judged, row_questions.judge_of))
+    diagnose(made, "train.jsonl", "--out", tmp_path / "r.json", "--report", tmp_path / "r.html")
+    assert read == {"read_rows": 1} and judged == {"judge_of": 4}
+    assert (tmp_path / "r.html").read_text().count("<img src=") == 4
+
+
+def test_pictures_of_another_folder_are_on_the_page(made, tmp_path, capsys):
+    (tmp_path / "rows").mkdir()
+    row = {"query": "look", "perception": "a", "answer": "b", "response": ""}
+    row["image"] = str(made / "data" / "images" / "train-000000.png")
+    (tmp_path / "rows" / "rows.jsonl").write_text(json.dumps(row))
+    result, page = tmp_path / "r.json", tmp_path / "r.html"
+    within = ["--images-within", str(made / "data")]
+    arguments = ["--dataset", tmp_path / "rows" / "rows.jsonl", "--max-new-tokens", 3, *within]
+    arguments += ["--out", result, "--report", page]
+    main(["diagnose", *map(str, (made / "model", *arguments))])
+    assert page.read_text().count("<img src=") == 1
+    main(["report", str(result), "--out", str(page), *within])
+    assert page.read_text().count("<img src=") == 1
+    main(["report", str(result), "--out", str(page)])
+    text = page.read_text()
+    assert "<img src=" not in text and "images_within names another one" in text
 
 
 @pytest.mark.parametrize(

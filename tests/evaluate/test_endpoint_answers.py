@@ -129,6 +129,46 @@ def test_an_endpoint_says_how_long_to_wait(when):
     assert times[2] - times[1] > 0.9
 
 
+def test_a_wait_holds_for_all_requests():
+    times: list[float] = []
+
+    def reply(server, body):
+        times.append(time.monotonic())
+        if len(times) == 2:
+            return failure(429, "slow down", **{"Retry-After": "1"})
+        time.sleep(0.1)  # the other one is under way meanwhile
+        return RIGHT(server, body)
+
+    with chat_server(reply) as server:
+        found = answers(server.url, concurrency=2)(questions(5), told=False)
+    assert [text for text, _ in found] == [i.response for i in INSTANCES]
+    assert times[2] - times[1] < 0.5 and min(times[3:]) - times[1] > 0.9
+
+
+def test_too_many_requests_without_a_word_are_tried_again():
+    with chat_server(
+        lambda s, b: failure(429, "?") if len(s.bodies) < 3 else RIGHT(s, b)
+    ) as server:
+        (found,) = answers(server.url)(questions(1), told=False)
+    assert found.text == INSTANCES[0].response and len(server.bodies) == 4
+
+
+def test_a_reply_that_trickles_is_late_as_a_whole():
+    """Though every piece of it is in time."""
+    whole = json.dumps(completion("x")).encode()
+    with chat_server(lambda *_: [whole[i : i + 9] for i in range(0, len(whole), 9)]) as server:
+        start = time.monotonic()
+        assert "no reply within 0.3 s (--timeout)" in asked(server.url, timeout=0.3, retries=0)
+        assert time.monotonic() - start < 2
+
+
+def test_no_stream_is_asked_for():
+    """A gateway that reads a missing field as yes would stream."""
+    with chat_server(RIGHT) as server:
+        answers(server.url)(questions(2), told=True)
+    assert {body.get("stream", False) for body in server.bodies} == {False}
+
+
 def test_a_wait_that_is_too_long_is_not_waited_for():
     with chat_server(lambda *_: failure(429, "no quota", **{"Retry-After": "86400"})) as server:
         said = asked(server.url)
@@ -337,6 +377,7 @@ def test_a_prompt_that_the_assistant_began_is_continued():
         ({"timeout": 0}, "timeout must be positive"),
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"retries": -1}, "retries must be at least 0"),
+        ({"body": {"stream": True}}, "stream must be off in the body"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(options, sentence):

@@ -75,6 +75,25 @@ def test_the_key_never_follows_a_redirect_and_nothing_there_is_scored(status):
         assert first.seen[0]["Authorization"] == "Bearer secret" and not other.seen
 
 
+@pytest.mark.parametrize(
+    "url, key, warns",
+    [
+        ("http://host.example/v1", "hidden", True),
+        ("http://10.0.0.7:8000/v1", "hidden", True),
+        ("http://localhost.example/v1", "hidden", True),
+        ("http://host.example/v1", None, False),
+        ("https://host.example/v1", "hidden", False),
+        ("http://localhost:8000/v1", "hidden", False),
+        ("http://127.0.0.1:8000/v1", "hidden", False),
+        ("http://[::1]:8000/v1", "hidden", False),
+    ],
+)
+def test_a_key_that_others_can_read_on_its_way_is_warned_of(url, key, warns, caplog):
+    EndpointReanswer(url, "judge", api_key=key)
+    assert len(caplog.messages) == warns
+    assert "hidden" not in caplog.text and ("over http" in caplog.text) is warns
+
+
 def test_a_proxy_of_the_environment_is_not_given_the_key(monkeypatch):
     with (
         serving(lambda handler: send(handler, RIGHT)) as proxy,

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     if args.report is not None:
         from percbal.report.diagnosis import write_page
 
-        write_page([args.out], args.report)
+        write_page([args.out], args.report, dataset=None if args.dataset is None else source)
 
 
 def about_of(args: argparse.Namespace) -> dict[str, Any]:
@@ -159,8 +159,8 @@ def _asked_here(
     from percbal.models.attention import set_attention
     from percbal.models.loading import load_vlm
 
-    if args.dataset is not None:  # a row that cannot be asked is found before a model is loaded
-        _questions(args, source, asking)
+    # a row that cannot be asked is found before a model is loaded
+    questions = _questions(args, source, asking)
     model, processor = load_vlm(args.model, dtype=args.dtype)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model.to(device)  # type: ignore[arg-type]
@@ -170,11 +170,10 @@ def _asked_here(
     result = diagnose(
         model,
         processor,
-        source,
+        questions,
         n=args.n,
         split=args.split,
         seed=args.seed,
-        on_bad_row=args.on_bad_row,
         batch_size=args.batch_size,
         asking=asking,
         max_new_tokens=args.max_new_tokens,

@@ -22,6 +22,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset", help="where the data set of the result is now, to show its pictures"
     )
+    parser.add_argument(
+        "--images-within", help="folder that paths of its images may not leave (default: its own)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -30,5 +33,11 @@ def run(args: argparse.Namespace) -> None:
 
     if args.show < 1:
         raise ValueError(f"--show must be 1 or more, got {args.show}")
-    write_page(args.results, args.out, most=args.show, dataset=args.dataset)
+    write_page(
+        args.results,
+        args.out,
+        most=args.show,
+        dataset=args.dataset,
+        images_within=args.images_within,
+    )
     print(args.out)

@@ -59,7 +59,7 @@ class Answers(Protocol):
 def diagnose(
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    source: Task | Dataset,
+    source: Task | Dataset | list[Question],
     *,
     n: int,
     split: str = "test",
@@ -81,7 +81,8 @@ def diagnose(
     true perception as its beginning. Each may use half as many tokens again as the true response,
     1024 where a row has none. The model is put in evaluation mode and left as it was found.
     source: a task, whose instances ``0 .. n - 1`` are asked, or a data set of `read_dataset`, of
-        which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs.
+        which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs; or
+        what `questions_of` made of one.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
     max_new_tokens: of a response, in place of that budget; a model that thinks needs more.
@@ -98,7 +99,9 @@ def diagnose(
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
-    questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
+    questions = source
+    if not isinstance(questions, list):
+        questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
     drawn = sampling or Sampling()
     answers = LocalModel(
         model,

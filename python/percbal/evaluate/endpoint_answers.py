@@ -66,6 +66,8 @@ class EndpointAnswers:
         for name, least in {"concurrency": 1, "retries": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.body.get("stream"):
+            raise ValueError("replies are read whole: stream must be off in the body, or left out")
         if not self.endpoint.timeout > 0:
             raise ValueError(f"timeout must be positive, got {self.endpoint.timeout:g}")
 

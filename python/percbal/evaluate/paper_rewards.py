@@ -11,8 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from percbal.rewards import from_task
-from percbal.rewards.by_task import Judge
-from percbal.tasks.base import Score
+from percbal.tasks.base import Score, Table, WrongPart
 from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku
 
 __all__ = ["blind_reanswer", "outcome", "perception", "perception_f1", "reasoning"]
@@ -24,8 +23,15 @@ class EitherTask:
     truths = (list, dict)
 
     def score(self, completion: str, truth: Any) -> Score:
-        judges: dict[str, Judge] = {"edges": PaperColoring(), "values": PaperChart()}
-        return judges.get(_mark(truth), PaperSudoku()).score(completion, truth)
+        return _judge(truth).score(completion, truth)
+
+    def marked(self, completion: str, truth: Any) -> dict[str, Table]:
+        """What was perceived and answered, part by part."""
+        return _judge(truth).marked(completion, truth)
+
+    def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The clues, edges or values that were seen wrong."""
+        return _judge(truth).wrong_parts(completion, truth)
 
     def difficulty(self, truth: Any) -> dict[str, int | str]:
         """What makes a row hard."""
@@ -33,9 +39,16 @@ class EitherTask:
             return {"vertices": truth["v"], "edges": len(truth["edges"]), "colors": truth["c"]}
         if _mark(truth) == "values":
             return {"values": len(truth["values"]), "question": truth["question"]["kind"]}
-        cells = truth["grid"] if isinstance(truth, dict) else truth
+        name = "grid" if "grid" in truth else "clues"
+        cells = truth[name] if isinstance(truth, dict) else truth
         flat = [cell for row in cells for cell in (row if isinstance(row, list) else [row])]
         return {"blanks": flat.count(0)}
+
+
+def _judge(truth: Any) -> PaperColoring | PaperChart | PaperSudoku:
+    if _mark(truth) == "edges":
+        return PaperColoring()
+    return PaperChart() if _mark(truth) == "values" else PaperSudoku()
 
 
 def _mark(truth: Any) -> str:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from percbal.evaluate.label_parts import label_table, label_wrong_parts
 from percbal.evaluate.paper_rewards import EitherTask
 from percbal.responses.labels import is_missing, label_text
 from percbal.responses.spans import find_spans
 from percbal.rewards import labelled
 from percbal.rewards.by_task import Judge
 from percbal.tasks import TASKS, get_task
-from percbal.tasks.base import Score
+from percbal.tasks.base import Score, Table, WrongPart
 
 Row = Mapping[str, Any]
 
@@ -37,6 +38,26 @@ class LabelJudge:
             parsed=spans.complete,
             reason="; ".join(spans.problems),
         )
+
+    def marked(self, completion: str, truth: Row) -> dict[str, Table]:
+        """What was perceived and answered: by parts where both are grids or edges, else whole."""
+        spans, found = find_spans(completion), self.score(completion, truth)
+        tables = {}
+        if spans.perception is not None and truth["perception"] is not None:
+            names = spans.perception, truth["perception"], truth["grammar"]
+            tables["perceived"] = label_table(*names, found.perception is True)
+        if spans.answer is not None:
+            grammar = truth["answer_grammar"] or truth["grammar"]
+            names = spans.answer, truth["answer"], grammar
+            tables["answer"] = label_table(*names, found.answer is True)
+        return tables
+
+    def wrong_parts(self, completion: str, truth: Row) -> list[WrongPart]:
+        """The cells or edges that were perceived wrong; none where nobody can tell parts."""
+        seen, shown = find_spans(completion).perception, truth["perception"]
+        if seen is None or shown is None:
+            return []
+        return label_wrong_parts(seen, shown, truth["grammar"])
 
 
 def judge_of(row: Row) -> tuple[Judge, Any]:

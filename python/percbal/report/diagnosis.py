@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,7 +19,11 @@ from percbal.report.drawings import flow_drawing, panels, percent
 from percbal.report.findings import KINDS, flow, told, verdict
 from percbal.report.gallery import gallery
 from percbal.report.marks import KINDS as MARKS
+from percbal.report.pictures import opener
 from percbal.report.results import Result, read_result
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 METRICS = ("a", "a_p", "a_r")
 MOST = 60  # instances that are shown one by one
@@ -27,17 +31,31 @@ BUDGET = 8_000_000  # bytes of a page
 
 
 def write_page(
-    paths: Sequence[Path], out: Path, *, most: int = MOST, dataset: str | None = None
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    most: int = MOST,
+    dataset: str | Dataset | None = None,
+    images_within: str | None = None,
 ) -> None:
     """Write a page about the result at one path, or about those at several."""
-    text = page([read_result(path) for path in paths], most=most, dataset=dataset)
+    results = [read_result(path) for path in paths]
+    text = page(results, most=most, dataset=dataset, images_within=images_within)
     out.write_text(text, encoding="utf-8")
 
 
-def page(results: Sequence[Result], *, most: int = MOST, dataset: str | None = None) -> str:
+def page(
+    results: Sequence[Result],
+    *,
+    most: int = MOST,
+    dataset: str | Dataset | None = None,
+    images_within: str | None = None,
+) -> str:
     """The page of one result with up to ``most`` instances, or the page that compares several.
 
-    dataset: where the data set of the result is now. Raises ValueError beyond ``BUDGET``.
+    dataset: where the data set of the result is now, or the data set as `read_dataset` read it.
+    images_within: the folder that its pictures may not leave; default the data set's own.
+    Raises ValueError beyond ``BUDGET``.
     """
     named = _told_apart(results)
     table = instances_csv(named)
@@ -46,7 +64,7 @@ def page(results: Sequence[Result], *, most: int = MOST, dataset: str | None = N
         downloads["report.csv"] = address(table, "text/csv")
     about: dict[str, Any] = {"downloads": downloads, "models": [_model(result) for result in named]}
     if len(named) == 1:
-        about["gallery"] = gallery(named[0], most, dataset)
+        about["gallery"] = gallery(named[0], most, opener(named[0], dataset, images_within))
         text = _render("one.html.j2", **about, **about["models"][0])
     else:
         pairs = [(other, *_differences(named[0], other)) for other in named[1:]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from percbal.report.findings import KINDS
 from percbal.report.marks import marks
-from percbal.report.pictures import pictures
+from percbal.report.pictures import Opener, pictures
 from percbal.report.results import Result
 
 LONGEST = 4000  # characters of a text
@@ -28,11 +28,11 @@ def chosen(result: Result, most: int) -> list[Mapping[str, Any]]:
     return sorted(islice(turns, most), key=lambda record: [*KINDS].index(record["error"]))
 
 
-def gallery(result: Result, most: int, dataset: str | None) -> dict[str, Any]:
+def gallery(result: Result, most: int, opened: Opener | str) -> dict[str, Any]:
     """Items, the number of each error among them, a sentence about missing pictures, and whether
-    any picture is marked."""
+    any picture is marked. opened: of `percbal.report.pictures.opener`."""
     records = chosen(result, most)
-    shown, missing = pictures(result, records, dataset)
+    shown, missing = pictures(records, opened)
     items = [
         {
             **record,

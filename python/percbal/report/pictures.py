@@ -14,6 +14,8 @@ from percbal.tasks import TASKS, Instance, get_task
 from percbal.tasks.base import Place
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from percbal.report.results import Result
 
 Record = Mapping[str, Any]
@@ -51,25 +53,23 @@ def small_url(image: Image.Image) -> str:
     return url if len(url) <= PNG_BYTES * 4 / 3 else _url(image, "JPEG")
 
 
-def pictures(
-    result: Result, records: Sequence[Record], dataset: str | None
-) -> tuple[dict[int, Shown], str]:
+Opener = Callable[[Record], tuple[Image.Image, Places]]
+
+
+def pictures(records: Sequence[Record], opened: Opener | str) -> tuple[dict[int, Shown], str]:
     """Index -> the picture, and a sentence about those that are missing.
 
-    dataset: where the data set is now; else a task's own pictures, or those of a data set at a
-        path of this machine. A result is not trusted: it names no code and no address.
+    opened: opens the picture of a record, or why there are none (`opener`).
     """
-    try:
-        opened = _opener(result, dataset)
-    except Exception as problem:  # the source is described by a file that others wrote
-        return {}, f"There are no pictures: {problem}."
+    if isinstance(opened, str):
+        return {}, opened
     found: dict[int, Shown] = {}
     missing, room = "", BUDGET
     for record in records:
         try:
             image, places = opened(record)
             url = small_url(image)
-        except Exception as problem:  # likewise
+        except Exception as problem:  # of a record that others wrote
             missing = missing or f"Some pictures are missing; {record['place']}: {problem}."
             continue
         if len(url) > room:
@@ -79,19 +79,27 @@ def pictures(
     return found, missing
 
 
-Opener = Callable[[Record], tuple[Image.Image, Places]]
+def opener(
+    result: Result, dataset: str | Dataset | None, images_within: str | None
+) -> Opener | str:
+    """Opens the picture of a record; or a sentence why there are none.
 
-
-def _opener(result: Result, dataset: str | None) -> Opener:
-    source = result.data["source"]
-    if dataset is None and "task" in source:
-        return _of_task(result, source["task"], source.get("options") or {})
-    named = source.get("dataset") if dataset is None else dataset
-    if not isinstance(named, str):
-        raise ValueError("the result does not say where they come from")
-    if dataset is None and not Path(named).exists():
-        raise ValueError(f"there is no data set {named} here; --dataset says where it is")
-    return _of_dataset(named, result.data["split"])
+    dataset: it, or where it is now; else a task's own pictures, or those of a data set at a path of
+        this machine. A result is not trusted: it names no code and no address.
+    images_within: the folder that pictures of a data set may not leave; default its own.
+    """
+    try:
+        source = result.data["source"]
+        if dataset is None and "task" in source:
+            return _of_task(result, source["task"], source.get("options") or {})
+        named = source.get("dataset") if dataset is None else dataset
+        if named is None or (dataset is None and not isinstance(named, str)):
+            raise ValueError("the result does not say where they come from")
+        if dataset is None and not Path(named).exists():
+            raise ValueError(f"there is no data set {named} here; --dataset says where it is")
+        return _of_dataset(named, result.data["split"], images_within)
+    except Exception as problem:  # the source is described by a file that others wrote
+        return f"There are no pictures: {problem}."
 
 
 def _of_task(result: Result, name: Any, options: Any) -> Opener:
@@ -109,11 +117,14 @@ def _of_task(result: Result, name: Any, options: Any) -> Opener:
     return opened
 
 
-def _of_dataset(name: str, split: str) -> Opener:
+def _of_dataset(named: str | Dataset, split: str, images_within: str | None) -> Opener:
     from percbal.data.reading import read_dataset
     from percbal.data.rows import images_of, row_name
 
-    data = read_dataset(name, split, completions=None, on_bad_row="skip")
+    data: Any = named
+    if isinstance(named, str):
+        rules: Any = {"completions": None, "on_bad_row": "skip", "images_within": images_within}
+        data = read_dataset(named, split, **rules)
 
     def opened(record: Record) -> tuple[Image.Image, Places]:
         row = data[record["index"]]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +16,8 @@ from percbal.responses.copied import words
 from percbal.responses.prompt import OPTIONS, content_text, without_options
 from percbal.rewards.blind import blind_messages, blind_reanswer
 from percbal.rewards.texts import read_parts, readable
+
+log = logging.getLogger(__name__)
 
 LARGEST_REPLY = 2**22  # bytes
 INSTRUCTION = (
@@ -198,3 +202,16 @@ def check_address(url: str, api_key: str | None) -> None:
         raise ValueError("url must end with its path: what follows ? or # would show in errors")
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
         raise ValueError("api_key must be printable ASCII, on one line")
+    if api_key is not None and parts.scheme == "http" and not _is_here(parts.hostname):
+        log.warning(
+            "the key goes to %s over http, where anybody on the way can read it: use https",
+            parts.hostname,
+        )
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is this machine by its name or number."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -201,7 +201,7 @@ class Coloring(PictureTask):
         if isinstance(seen, frozenset):
             tables["perceived"] = edge_table(seen, edges)
         if isinstance(said, dict):
-            tables["answer"] = color_table(said, edges, truth["v"])
+            tables["answer"] = color_table(said, edges, truth["v"], truth["c"])
         return tables
 
     def parts(self, seen: Edges) -> dict[str, str]:

@@ -12,16 +12,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import Score
+from percbal.responses.spans import find_spans
+from percbal.tasks.base import Score, Table, WrongPart
 from percbal.tasks.chart import Chart
 from percbal.tasks.chart_table import QUESTIONS, Question
 from percbal.tasks.coloring import read_answer
 from percbal.tasks.coloring_graph import Edges, chromatic_number, colors_properly, f1
-from percbal.tasks.judging import judge
+from percbal.tasks.judging import judge, wrong_parts
+from percbal.tasks.parts import (
+    clue_parts,
+    color_table,
+    edge_parts,
+    edge_table,
+    grid_table,
+    solution_table,
+)
 from percbal.tasks.read_graph import read_edges
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import SIZES, geometry, is_solution, share_right
@@ -46,14 +55,31 @@ class PaperSudoku:
         size = math.isqrt(len(clues))
         return judge(
             completion,
-            see=lambda text: _grid(text, size),
-            say=lambda text: _grid(text, size),
+            see=_reader(clues),
+            say=_reader(clues),
             true=clues,
             right=lambda said, seen: (
                 isinstance(said, list) and is_solution(said, seen, geometry(size))
             ),
             share=share_right,
         )
+
+    def marked(self, completion: str, truth: Any) -> dict[str, Table]:
+        """What was perceived and answered, cell by cell; an answer by the rules of the game."""
+        clues = _clues(truth)
+        seen, said = _read(completion, _reader(clues), _reader(clues))
+        tables = {}
+        if seen is not None:
+            tables["perceived"] = grid_table(seen, clues)
+        if said is not None:
+            tables["answer"] = solution_table(said, clues)
+        return tables
+
+    def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The clues that were seen wrong; none where nothing can be read."""
+        clues = _clues(truth)
+        seen, _ = _read(completion, _reader(clues), _reader(clues))
+        return wrong_parts(clue_parts(seen), clue_parts(clues)) if seen else []
 
 
 class PaperColoring:
@@ -79,6 +105,22 @@ class PaperColoring:
 
         return judge(completion, see=read_edges, say=read_answer, true=edges, right=right, share=f1)
 
+    def marked(self, completion: str, truth: Any) -> dict[str, Table]:
+        """What was perceived edge by edge, and answered vertex by vertex."""
+        vertices, colors, edges = _graph(truth)
+        seen, said = _read(completion, read_edges, read_answer)
+        tables = {}
+        if seen is not None:
+            tables["perceived"] = edge_table(seen, edges)
+        if said is not None:
+            tables["answer"] = color_table(said, edges, vertices, colors)
+        return tables
+
+    def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The edges that were seen wrong; none where nothing can be read."""
+        seen, _ = _read(completion, read_edges, read_answer)
+        return [] if seen is None else wrong_parts(edge_parts(seen), edge_parts(_graph(truth)[2]))
+
 
 class PaperChart:
     """A question about a chart. A truth is ``{"values": {label: number, ..}, "question": ..}``, as
@@ -88,19 +130,15 @@ class PaperChart:
 
     def score(self, completion: str, truth: Any) -> Score:
         """Judge a completion. Raises ValueError for a truth that is no such table."""
-        table = _parsed(truth)
-        try:
-            question = Question(**table["question"])
-            values = {label: float(number) for label, number in table["values"].items()}
-            usable = question.kind in QUESTIONS and question.value(values) is not None
-        except (TypeError, ValueError, KeyError, AttributeError):
-            usable = False
-        if not usable:
-            raise ValueError(
-                'a chart\'s truth must be {"values": {label: number, ..}, "question": {"kind": '
-                f'.., "a": .., "b": .., "above": ..}}}}, got {str(truth)[:60]!r}'
-            )
-        return Chart().score(completion, table)
+        return Chart().score(completion, _table(truth))
+
+    def marked(self, completion: str, truth: Any) -> dict[str, Table]:
+        """What was perceived value by value, and the answer."""
+        return Chart().marked(completion, _table(truth))
+
+    def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The values that were seen wrong; none where nothing can be read."""
+        return Chart().wrong_parts(completion, _table(truth))
 
 
 def fewest_colors(edges: Edges, vertices: int) -> int | None:
@@ -108,10 +146,41 @@ def fewest_colors(edges: Edges, vertices: int) -> int | None:
     return None if vertices > MOST_VERTICES else chromatic_number(edges, vertices)
 
 
+def _read(completion: str, see: Any, say: Any) -> list[Any]:
+    """What it perceived and what it answered; None for what is not there or cannot be read."""
+    spans = find_spans(completion)
+    pairs = ((see, spans.perception), (say, spans.answer))
+    found = [None if text is None else read(text) for read, text in pairs]
+    return [None if isinstance(each, Refusal) else each for each in found]
+
+
+def _reader(clues: Grid) -> Callable[[str], Grid | Refusal]:
+    """Of grids as large as this one."""
+    size = math.isqrt(len(clues))
+    return lambda text: _grid(text, size)
+
+
 def _grid(text: str, size: int) -> Grid | Refusal:
     """In the words of the task ``sudoku``, on which a model may have been trained, or any other."""
     own = parse_grid(text, size)
     return own if isinstance(own, list) else read_grid(text, size)
+
+
+def _table(truth: Any) -> dict[str, Any]:
+    """The truth of the task ``chart``."""
+    table = _parsed(truth)
+    try:
+        question = Question(**table["question"])
+        values = {label: float(number) for label, number in table["values"].items()}
+        usable = question.kind in QUESTIONS and question.value(values) is not None
+    except (TypeError, ValueError, KeyError, AttributeError):
+        usable = False
+    if not usable:
+        raise ValueError(
+            'a chart\'s truth must be {"values": {label: number, ..}, "question": {"kind": '
+            f'.., "a": .., "b": .., "above": ..}}}}, got {str(truth)[:60]!r}'
+        )
+    return table
 
 
 def _parsed(truth: Any) -> Any:

@@ -51,9 +51,14 @@ def edge_table(seen: Edges, true: Edges) -> Table:
     return [[part] for part in shown + missed]
 
 
-def color_table(colors: Mapping[int, str], true: Collection[Edge], vertices: int) -> Table:
-    """Each vertex's colour, marked where a true edge joins it with its own."""
-    clash = {v for edge in true for v in edge if len({colors.get(e) for e in edge}) == 1}
-    return [
-        [(f"{v}={color}", v not in clash and v < vertices)] for v, color in sorted(colors.items())
-    ]
+def color_table(
+    colors: Mapping[int, str], true: Collection[Edge], vertices: int, fewest: int
+) -> Table:
+    """Each vertex's colour, marked where a true edge joins it with its own; vertices without one;
+    another number of colours than ``fewest``."""
+    clash = {v for a, b in true if colors.get(a) == colors.get(b) for v in (a, b)}
+    shown = [(f"{v}={c}", v not in clash and v < vertices) for v, c in sorted(colors.items())]
+    shown += [(f"no {v}", False) for v in range(vertices) if v not in colors]
+    if (number := len({*colors.values()})) != fewest:
+        shown.append((f"{number} colors, not {fewest}", False))
+    return [[part] for part in shown]

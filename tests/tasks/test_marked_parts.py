@@ -1,0 +1,108 @@
+"""What is shown part by part agrees with the judge: something is wrong exactly where it says so."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import islice
+
+import pytest
+from changes import CASES, changed_answers, changed_perceptions
+
+from percbal.evaluate.paper_rewards import EitherTask
+from percbal.evaluate.row_judges import LabelJudge, judge_of
+from percbal.tasks import get_task
+from percbal.tasks.base import tagged
+
+CLUES = [[1, 0, 0, 4], [0, 0, 1, 0], [0, 1, 0, 0], [4, 0, 0, 1]]
+GRID = json.dumps(CLUES)
+
+
+def said(perception, answer):
+    spans = (("perception", perception), ("reasoning", "so"), ("answer", answer))
+    return " ".join(tagged(*span) for span in spans)
+
+
+def agrees(judge, truth, perception, answer):
+    """Of the tables with the score; the score's answer."""
+    completion = said(perception, answer)
+    score, tables = judge.score(completion, truth), judge.marked(completion, truth)
+    shown = {name: all(ok for row in table for _, ok in row) for name, table in tables.items()}
+    assert shown == {"perceived": score.perception, "answer": score.answer}, completion
+    assert (judge.wrong_parts(completion, truth) == []) is score.perception
+    return score.answer
+
+
+@pytest.mark.parametrize("name, options", CASES)
+def test_a_task_marks_what_it_judges_wrong(name, options):
+    task = get_task(name, form="paper", **options)
+    for i in range(3):
+        problem = task.problem("test", random.Random(i))
+        truth = task.facts(problem)
+        p, (_, answer) = task.write(problem), task.solve(problem, random.Random(0))
+        for changed, still in [(answer, True), *islice(changed_answers(problem, answer, task), 40)]:
+            assert agrees(task, truth, p, changed) is still
+        for changed in islice(changed_perceptions(problem, task), 40):
+            agrees(task, truth, changed, answer)
+
+
+@pytest.mark.parametrize("name", ["sudoku", "coloring"])
+def test_rows_of_the_paper_mark_what_they_judge_wrong(name):
+    options = {"size": 9, "pixels": 144} if name == "sudoku" else {"pixels": 200}
+    task = get_task(name, form="paper", **options)
+    for i in range(3):
+        problem = task.problem("test", random.Random(i))
+        judge, truth = judge_of({"truth": task.ground_truth(task.facts(problem))})
+        assert isinstance(judge, EitherTask)
+        p, (_, answer) = task.write(problem), task.solve(problem, random.Random(0))
+        for changed, still in [(answer, True), *islice(changed_answers(problem, answer, task), 40)]:
+            assert agrees(judge, truth, p, changed) is still
+        for changed in islice(changed_perceptions(problem, task), 40):
+            agrees(judge, truth, changed, answer)
+
+
+def test_another_right_answer_of_a_paper_s_row_has_no_wrong_cell():
+    """A puzzle with several solutions: cells are compared by the rules, not with one of them."""
+    task = get_task("sudoku", size=9, pixels=144)
+    solution = [d for row in task.generate(0, "test", 0).truth["solution"] for d in row]
+    swapped = [{1: 2, 2: 1}.get(d, d) for d in solution]
+    clues = [0 if d in (1, 2) else d for d in solution]
+    for grid in (solution, swapped):
+        rows = json.dumps([grid[i : i + 9] for i in range(0, 81, 9)])
+        given = json.dumps([clues[i : i + 9] for i in range(0, 81, 9)])
+        assert agrees(EitherTask(), clues, given, rows) is True
+
+
+@pytest.mark.parametrize("grammar, label, seen, wrong", [
+    ("grid", GRID, GRID, []),
+    ("grid", GRID, GRID.replace("[0, 0, 1, 0]", "[0, 2, 1, 0]"), [("r2c2", None, "2")]),
+    ("edges", "0-1 1-2", "2-1, 1-0", []),
+    ("edges", "0-1 1-2", "0-1, 0-2", [("1-2", "", None), ("0-2", None, "")]),
+])  # fmt: skip
+def test_a_label_is_compared_part_by_part(grammar, label, seen, wrong):
+    truth = {"perception": label, "answer": "4", "grammar": grammar, "answer_grammar": "numbers"}
+    judge = LabelJudge()
+    assert agrees(judge, truth, seen, "4") and not agrees(judge, truth, seen, "5")
+    completion = said(seen, "4")
+    assert judge.wrong_parts(completion, truth) == wrong
+    assert len(judge.marked(completion, truth)["perceived"]) > 1
+
+
+@pytest.mark.parametrize("grammar, label, seen", [
+    (None, "two red squares", "two blue squares"),
+    ("edges", "A-B", "A-C"),  # letters are no vertices of the tasks
+    ("grid", "r1c1=5 r1c2=3", "r1c1=5 r1c2=4"),  # of no size that tasks know
+    ("numbers", "[1, 2]", "[1, 3]"),
+])  # fmt: skip
+def test_a_label_without_parts_is_shown_whole(grammar, label, seen):
+    truth = {"perception": label, "answer": "4", "grammar": grammar, "answer_grammar": "text"}
+    tables = LabelJudge().marked(said(seen, "4"), truth)
+    assert tables == {"perceived": [[(seen, False)]], "answer": [[("4", True)]]}
+    assert LabelJudge().wrong_parts(said(seen, "4"), truth) == []
+    assert LabelJudge().marked(said(label, "4"), truth)["perceived"] == [[(label, True)]]
+    assert LabelJudge().marked("nothing", truth) == {}
+
+
+def test_a_sudoku_s_own_truth_has_a_difficulty_without_its_task():
+    judge, truth = judge_of({"truth": {"clues": [[5, *[0] * 8], *[[0] * 9] * 8]}})
+    assert judge.difficulty(truth) == {"blanks": 80}
