@@ -7,13 +7,15 @@ Both trainers live in one process with the same weights and rows, and take turns
 the same machine; a row of the JSON has the median of the pairs' ratios with a 95% interval (order
 statistics, no distribution assumed). Peak memory is the most resident memory during a step above
 what the process held before it (weights and optimizer states are outside), the larger of two steps
-that are not timed; what percbal keeps for its next call counts as its own. Each row is measured in
+that are not timed; what percbal keeps for its next call counts as its own, and what earlier steps
+freed goes back to the system first. Each row is measured in
 a process of its own, whose file of results is written anew after every row.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -36,9 +38,10 @@ QUICK_SIZE = next(iter(QUICK_SIZES))
 
 
 def peak_of_step(steps: Steps) -> int | None:
-    """Bytes of resident memory above those before; None where Linux does not tell."""
+    """Bytes of resident memory above those before; None where Linux and glibc do not tell."""
     status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not os.access(clear, os.W_OK):
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is None or not os.access(clear, os.W_OK):
         return None
 
     def resident(field: str) -> int:
@@ -47,6 +50,7 @@ def peak_of_step(steps: Steps) -> int | None:
 
     gc.collect()
     percbal_ops.empty_cache()
+    trim(0)  # what earlier steps freed and glibc kept is none of this one's
     clear.write_text("5")  # resets the peak
     before = resident("VmRSS")
     steps.take()
