@@ -57,8 +57,9 @@ rl-study: setup
 gpu-rehearsal:
 	bash benchmarks/gpu/rehearse.sh
 
+# Saved in .benchmarks/; with BENCH=--benchmark-compare beside the last run. PERCBAL_BENCH=quick: small shapes.
 bench: setup
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-autosave $(BENCH)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,24 +1,27 @@
 """Speed of reward coupling, group agreement and text scoring, each beside its plain rival.
 
-    python benchmarks/bench_coupling.py                     # two minutes; results/coupling_cpu.csv
-    PERCBAL_BENCH=quick python benchmarks/bench_coupling.py # a tenth of the rollouts, no CSV
+    pytest benchmarks/bench_coupling.py                     # two minutes; results/coupling_cpu.csv
+    PERCBAL_BENCH=quick pytest benchmarks/bench_coupling.py # a tenth of the rollouts, no CSV
 
 A row and its rivals run in this process by turns, so that all see the same machine. Rivals: NumPy
 and pandas group-bys that compute the same correlations (and no intervals), RapidFuzz's cdist over
 the same pairs with as many threads, and the plain Python engine of score_text. "read once" is
 torch.sum over every input, the time to read them: out of the last-level cache, which holds the
-inputs between two runs, or, where it says "cold", out of memory, as after other work.
+inputs between two runs, or, where it says "cold", out of memory, as after other work. What
+pytest-benchmark saves and compares is percbal alone, timed once more after the turns.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from common import QUICK, Row, print_table, write_csv
 
@@ -30,9 +33,21 @@ from percbal_ops.text.grammars import read_grid
 
 ROLLOUTS = 100_000 if QUICK else 1_000_000
 REPEATS = 3 if QUICK else 20
+ROWS: list[Row] = []
+LAYOUTS = ("in runs", "in runs, cold", "shuffled", "shuffled, far ids")
+VALUES = ("all binary", "reasoning graded", "a tenth missing", "all graded")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def report() -> Iterator[None]:
+    yield
+    print_table(ROWS)
+    if not QUICK:
+        print(f"written to {write_csv(ROWS, 'coupling_cpu')}")
 
 
 def measure(
+    benchmark: Any,
     work: str,
     shape: str,
     dtype: str,
@@ -51,7 +66,9 @@ def measure(
             function()
             times[name].append(1e3 * (time.perf_counter() - start))
     ours = min(times["percbal"])
-    return [
+    function, runs = rivals["percbal"]
+    benchmark.pedantic(function, setup=before, rounds=runs)
+    rows = [
         Row(
             "coupling_cpu",
             work,
@@ -64,6 +81,8 @@ def measure(
         )
         for name, t in times.items()
     ]
+    ROWS.extend(rows)
+    return rows
 
 
 @functools.cache
@@ -106,7 +125,8 @@ def pandas_coupling(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> tuple[fl
     return float(frame.x.corr(frame.y)), float(within), float(conflict)
 
 
-def bench_coupling(layout: str) -> list[Row]:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_coupling(benchmark: Any, layout: str) -> None:
     """layout: "in runs", "shuffled", or "shuffled, far ids", where no subtraction numbers them;
     with "cold", other data has driven the inputs out of the caches before each run."""
     g = torch.Generator().manual_seed(0)
@@ -129,19 +149,23 @@ def bench_coupling(layout: str) -> list[Row]:
     def pandas() -> None:
         pandas_coupling(x64, y64, n), pandas_coupling(x64, z64, n)
 
-    rivals = {"NumPy": (numpy, 5), "pandas": (pandas, 5)}
+    rivals: dict[str, Any] = {"NumPy": (numpy, 5)}
+    if importlib.util.find_spec("pandas"):
+        rivals["pandas"] = (pandas, 5)
     before = evict if "cold" in layout else lambda: None
-    return measure_coupling(layout, inputs, rivals, before)
+    measure_coupling(benchmark, layout, inputs, rivals, before)
 
 
 def measure_coupling(
+    benchmark: Any,
     case: str,
     inputs: tuple[torch.Tensor, ...],
     rivals: dict[str, tuple[Callable[[], Any], int]],
     before: Callable[[], Any] = lambda: None,
-) -> list[Row]:
+) -> None:
     """Ours and reading the inputs (outcome, perception, reasoning, group), then the rivals."""
     rows = measure(
+        benchmark,
         f"reward_coupling, {case}",
         f"{ROLLOUTS} in 16s",
         "float32",
@@ -155,10 +179,10 @@ def measure_coupling(
     for row in rows[:2]:
         row.bytes = sum(t.numel() * t.element_size() for t in inputs)
         row.bytes_formula = "R (3 x 4 + 8): three columns and the ids, read once"
-    return rows
 
 
-def bench_values() -> list[Row]:
+@pytest.mark.parametrize("values", VALUES)
+def test_coupling_in_cache(benchmark: Any, values: str) -> None:
     """Rows in runs, with nothing in between that drives them out of the last-level cache."""
     g = torch.Generator().manual_seed(0)
     graded = torch.rand(3, ROLLOUTS, generator=g)
@@ -171,15 +195,12 @@ def bench_values() -> list[Row]:
         "all graded": graded,
     }
     group = torch.arange(ROLLOUTS) // 16
-    rows = []
-    for name, columns in cases.items():
-        rows += measure_coupling(f"in cache, {name}", (*columns.unbind(), group), {})
-    return rows
+    measure_coupling(benchmark, f"in cache, {values}", (*cases[values].unbind(), group), {})
 
 
-def bench_agreement() -> list[Row]:
-    from rapidfuzz import process
-    from rapidfuzz.distance import Levenshtein
+def test_agreement(benchmark: Any) -> None:
+    process = pytest.importorskip("rapidfuzz.process")
+    Levenshtein = pytest.importorskip("rapidfuzz.distance").Levenshtein
 
     rollouts, size, length = 512 if QUICK else 4096, 16, 512
     g = torch.Generator().manual_seed(0)
@@ -202,7 +223,8 @@ def bench_agreement() -> list[Row]:
 
     flat = tokens.flatten()
     np.testing.assert_allclose(group_agreement(flat, offsets, group).numpy(), rival(), atol=1e-5)
-    return measure(
+    measure(
+        benchmark,
         "group_agreement, edit",
         f"{rollouts}x{length} in 16s",
         "int64",
@@ -213,7 +235,7 @@ def bench_agreement() -> list[Row]:
     )
 
 
-def bench_text() -> list[Row]:
+def test_text(benchmark: Any) -> None:
     g = torch.Generator().manual_seed(0)
     completions, references = [], []
     for _ in range(32 if QUICK else 256):  # 8 rollouts per puzzle, each with about 4 cells misread
@@ -244,7 +266,8 @@ def bench_text() -> list[Row]:
             len(guess & set(read_grid(reference)[0]))
 
     python = "Python parser"
-    return measure(
+    measure(
+        benchmark,
         "score_text, grid of 81 cells",
         f"{len(completions)} completions",
         "str",
@@ -258,22 +281,3 @@ def bench_text() -> list[Row]:
             ),
         },
     )
-
-
-def main() -> None:
-    rows = [
-        *bench_coupling("in runs"),
-        *bench_coupling("in runs, cold"),
-        *bench_coupling("shuffled"),
-        *bench_coupling("shuffled, far ids"),
-        *bench_values(),
-        *bench_agreement(),
-        *bench_text(),
-    ]
-    print_table(rows)
-    if not QUICK:
-        print(f"written to {write_csv(rows, 'coupling_cpu')}")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import datetime
+import math
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -86,6 +88,17 @@ def environment() -> dict[str, str]:
         # other work on the machine makes every time longer, and those of many threads most
         "load": f"{os.getloadavg()[0]:.1f}",
     }
+
+
+def median_interval(values: list[float]) -> tuple[float, float, float]:
+    """Median and its 95% interval by order statistics; the whole range of fewer than six."""
+    ordered, n = sorted(values), len(values)
+    skipped, left = 0, 0.5**n
+    while left <= 0.025 and skipped < n // 2:
+        skipped += 1
+        left += math.comb(n, skipped) * 0.5**n
+    at = max(skipped - 1, 0)
+    return statistics.median(ordered), ordered[at], ordered[n - 1 - at]
 
 
 def gigabytes_per_second(row: Row) -> float | None:

@@ -1,0 +1,56 @@
+"""The tables of a training step in docs/train.md, from results/train_step.json.
+
+python benchmarks/page_train_step.py    # after bench_train_step.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE, DATA = ROOT / "docs" / "train.md", Path(__file__).parent / "results" / "train_step.json"
+BEGIN, END = "<!-- steps: begin -->\n", "<!-- steps: end -->"
+COLUMNS = ("", "time", "95% interval", "whole run", "peak memory", "seconds", "MiB")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A table for each size of model, each row in the units of stock TRL's step."""
+    if not rows:
+        return "Not measured yet.\n"
+    said = "{device}, torch {torch}, commit {commit}, {date}"
+    where = sorted({said.format(**row) for row in rows if "refused" not in row})
+    lines = [f"Measured on: {'; '.join(where)}."]
+    for size in dict.fromkeys(row["size"] for row in rows):
+        lines += ["", f"{size}:", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        lines += [f"| {' | '.join(cells(row))} |" for row in rows if row["size"] == size]
+    return "\n".join(lines) + "\n"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    if "refused" in row:
+        return [row["name"], "-", "", "", "", "", row["refused"]]
+    return [
+        row["name"],
+        f"{row['time_ratio']:.2f}",
+        f"{row['low']:.2f} to {row['high']:.2f} ({row['pairs']} pairs)",
+        f"{row['total_ratio']:.2f}",
+        "-" if row["peak_ratio"] is None else f"{row['peak_ratio']:.2f}",
+        f"{row['seconds']:.3g} / {row['seconds_trl']:.3g}",
+        " / ".join(f"{(row[k] or 0) / 2**20:.0f}" for k in ("peak", "peak_trl")),
+    ]
+
+
+def committed() -> list[dict[str, Any]]:
+    return json.loads(DATA.read_text()) if DATA.exists() else []
+
+
+def shown() -> str:
+    """The tables as the page has them."""
+    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text()
+    PAGE.write_text(text.replace(BEGIN + shown() + END, BEGIN + table(committed()) + END))
