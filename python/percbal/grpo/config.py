@@ -168,7 +168,7 @@ class BalancedGRPOConfig(
         by_segment = self.credit in ("segment", "same_perception") or any(segments.weights)
         name = self.balance or ("fixed" if by_segment else "token_mean")
         if name == "token_mean":
-            segments.refuse_weights("balance token_mean averages over all tokens")
+            segments.refuse_weights("balance token_mean weighs every token alike")
             return TokenMean()
         return Fixed(self.lam if self.segments is None else segments.fixed_weights())
 
