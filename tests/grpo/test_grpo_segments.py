@@ -89,7 +89,7 @@ def test_a_run_trains_and_one_with_other_segments_does_not_go_on_from_it(policy,
         ),
         (
             {"segments": THREE, "balance": "token_mean"},
-            "over all tokens, got the weights perception",
+            "every token alike, got the weights perception",
         ),
     ],
 )

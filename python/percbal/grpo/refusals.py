@@ -8,7 +8,7 @@ from typing import Any
 from percbal.data.lines import BadRow
 from percbal.data.rows import Row, check_images, row_name
 from percbal.grpo.config import BalancedGRPOConfig
-from percbal.objective.balance import Fixed
+from percbal.objective.balance import TokenMean
 
 
 def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
@@ -30,9 +30,8 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
         ),
         "use_liger_kernel": (args.use_liger_kernel, "it was not tried"),
     }
-    by_token = args.credit in ("segment", "same_perception") or isinstance(
-        args.make_balance(), Fixed
-    )
+    segment_credit = args.credit in ("segment", "same_perception")
+    by_token = segment_credit or not isinstance(args.make_balance(), TokenMean)
     if by_token:
         why = "it needs one advantage per rollout, and segments have their own"
         refusals |= {

@@ -49,9 +49,20 @@ def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[s
         _refuse_for_norms(args, _name(balance))
 
 
-def refuse_other_segments(names: tuple[str, ...], *sources: Any) -> None:
-    """Raise one sentence for a collator, or encoded data, with other segments than the options'."""
-    for source in sources:
+def refuse_mixed_data(names: tuple[str, ...], collator: Any, data: Any, held_out: Any) -> None:
+    """Raise one sentence for data encoded on one side alone, or with other segments than ``names``.
+
+    held_out: as the trainer takes it, one data set or several by name.
+    """
+    others = list(held_out.values()) if isinstance(held_out, dict) else [held_out]
+    for other in others:
+        encoded = isinstance(other, EncodedDataset)
+        if other is not None and encoded != isinstance(data, EncodedDataset):
+            raise ValueError(
+                "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
+                f"{type(data).__name__} and {type(other).__name__}"
+            )
+    for source in (collator, data, *others):
         if isinstance(source, SegmentCollator):
             theirs = source.segments.names
         elif isinstance(source, EncodedDataset):

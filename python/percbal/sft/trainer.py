@@ -33,7 +33,7 @@ from percbal.sft.metrics import SegmentMetrics
 from percbal.sft.observed import StepSums
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.refusals import (
-    refuse_other_segments,
+    refuse_mixed_data,
     refuse_unsupported,
     refuse_unsupported_setup,
     warn_of_empty,
@@ -95,18 +95,9 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
-        refuse_other_segments(self.segments.names, data_collator)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
-        several = isinstance(eval_dataset, dict)
-        held_out_sets = list(eval_dataset.values()) if several else [eval_dataset]
-        refuse_other_segments(self.segments.names, train_dataset, *held_out_sets)
-        for held_out in held_out_sets:
-            if held_out is not None and isinstance(held_out, EncodedDataset) != encoded:
-                raise ValueError(
-                    "train_dataset and eval_dataset must both be an EncodedDataset or neither, got "
-                    f"{type(train_dataset).__name__} and {type(held_out).__name__}"
-                )
+        refuse_mixed_data(self.segments.names, data_collator, train_dataset, eval_dataset)
         super().__init__(
             model=model,
             args=args,
