@@ -20,7 +20,15 @@ SFT: tuple[Row, ...] = (
         ("grad_norm_logits_p", "grad_norm_logits_r"),
         "norm of the gradient of `L_p`, `L_r` at the logits, root mean square over steps",
     ),
-    (("grad_norm_p", "grad_norm_r"), "norm over all parameters (`ngdiff` only)"),
+    (
+        ("grad_norm_head_p", "grad_norm_head_r"),
+        "the same at the output head, in place of those at the logits (`head`; `calibrated` with "
+        "`chunked_logits`)",
+    ),
+    (
+        ("grad_norm_p", "grad_norm_r"),
+        "norm over all parameters, a mean over the steps that took it (`ngdiff`, `calibrated`)",
+    ),
     (("loss", "mean_token_accuracy", "num_tokens"), "as in TRL"),
     (
         ("loss_<name>", "weight_<name>", "token_share_<name>"),
