@@ -124,7 +124,7 @@ SMOKE = replace(
 # --- dose and response -------------------------------------------------------------------------
 
 FLIPS = (0.5, 0.42, 0.34, 0.24, 0.11)  # of verdicts that are right in one of ten: r 0 to 0.6
-LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.85), every=20)
+LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.85), every=50)
 
 
 def _perception_paid(name: str, reward: str, flips: float = 0.0, **options: str) -> Arm:
