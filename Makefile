@@ -9,7 +9,7 @@ VERL := .venv-verl
 VERL_TORCH ?= torch==2.13.0
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: setup test test-slow test-families test-faults test-verl study rl-study gpu-rehearsal bench lint sanitize clean
+.PHONY: setup test test-slow test-families test-faults test-verl study rl-study evidence gpu-rehearsal bench lint sanitize clean
 
 setup: $(VENV)/ready
 
@@ -52,6 +52,15 @@ study: setup
 # Three hours on two cores; interrupt it freely, it goes on where it stopped.
 rl-study: setup
 	$(BIN)/percbal study --preset rl
+
+# The registered studies (docs/study.md): days on two cores. Runs that have a committed line are not made again.
+evidence: setup
+	for preset in sft-sudoku sft-lambda; do \
+	  $(BIN)/percbal study --preset $$preset --lines docs/results/sft.jsonl || exit 1; done
+	for preset in sft-coloring sft-coloring-long sft-sudoku-long; do \
+	  $(BIN)/percbal study --preset $$preset --lines docs/results/sft-cells.jsonl || exit 1; done
+	$(BIN)/percbal study --preset dose --lines docs/results/dose.jsonl
+	$(BIN)/percbal study --page docs
 
 # The GPU's scripts without a GPU, in an environment as a GPU machine's: some 6 GB, a quarter of an hour.
 gpu-rehearsal:

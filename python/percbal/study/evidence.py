@@ -19,9 +19,12 @@ PERCEPTION_FIRST = Arm(
 TOKEN_MEAN = Arm("token-mean", options={"balance": "token_mean"})
 FIXED = Arm("fixed 0.5", options={"balance": "fixed", "lam": 0.5})
 NGDIFF = Arm("NGDiff", options={"balance": "ngdiff"})
+# Hard enough to see that a model which has begun to read digits still misreads some after training.
+PICTURES = {"blanks": [3, 6], "noise": 0.1, "cell_jitter": 1, "grid_shift": 3}
 DEFAULT = Arm("default", options={"balance": "calibrated"})
 ARMS = (TOKEN_MEAN, FIXED, NGDIFF, DEFAULT, PERCEPTION_FIRST)
 LAMBDAS = (0.05, 0.18, 0.82, 0.95)  # log-odds -3, -1.5, 1.5 and 3, beside 0
+RATES, TUNED_ON = (1.5e-3, 3e-3, 6e-3), (91, 92, 93)  # the grid, and the seeds of its bases
 COMPETENT = Stop(exact_p=(0.1, 0.25), every=20, least=40)
 
 
@@ -41,12 +44,12 @@ SUDOKU = Study(
     starts=bases(*range(1, 17)),
     arms=ARMS,
     compared=_against_token_mean(ARMS),
-    task_options={"blanks": [3, 6], "noise": 0.1, "cell_jitter": 1, "grid_shift": 3},
+    task_options=PICTURES,
     base=SFT(2000, 64, 6_000, stop=COMPETENT),
     sft=SFT(1200, 32, 14_000),
     samples=4,
     exact=True,
-    tuning=Tuning((1.5e-3, 3e-3, 6e-3), (91, 92, 93), "sft-sudoku"),
+    tuning=Tuning(RATES, TUNED_ON, "sft-sudoku"),
     registered="sft",
 )
 
@@ -62,6 +65,43 @@ LAMBDA = replace(
     starts=bases(21, 22, 23, 24),
     arms=(FIXED, *SWEEP),
     compared=((FIXED.name, "fixed 0.05"), (FIXED.name, "fixed 0.95")),
+)
+
+# The same in other cells: another task, and each with long reasoning, so that perception is 4 to 5%
+# of the tokens, as near to 2.5% as such a model allows.
+GRAPHS = {"level": "easy", "vertices": [5, 6], "pixels": 96, "noise": 0.05}
+CELLS = tuple(
+    replace(
+        SUDOKU,
+        name=name,
+        about=f"{about}: three arms at the rates of sft-sudoku from eight bases of equal "
+        "competence",
+        starts=bases(*range(first, first + 8)),
+        arms=(TOKEN_MEAN, FIXED, NGDIFF),
+        compared=_against_token_mean((FIXED, NGDIFF)),
+        task=task,
+        task_options=options,
+        test_instances=256 if "long" in name else 512,
+        tuning=Tuning(RATES, TUNED_ON, "sft-sudoku", lines="sft.jsonl"),
+        registered="sft-cells",
+    )
+    for name, about, first, task, options in (
+        ("sft-coloring", "graph colouring, perception 14% of the tokens", 31, "coloring", GRAPHS),
+        (
+            "sft-coloring-long",
+            "graph colouring, perception 5% of the tokens",
+            51,
+            "coloring",
+            {**GRAPHS, "verbosity": 3},
+        ),
+        (
+            "sft-sudoku-long",
+            "4x4 Sudoku, perception 4% of the tokens",
+            61,
+            "sudoku",
+            {**PICTURES, "blanks": [4, 6], "verbosity": 3},
+        ),
+    )
 )
 
 SMOKE = replace(
@@ -84,7 +124,7 @@ SMOKE = replace(
 # --- dose and response -------------------------------------------------------------------------
 
 FLIPS = (0.5, 0.42, 0.34, 0.24, 0.11)  # of verdicts that are right in one of ten: r 0 to 0.6
-LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.85), every=20)
+LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.85), every=50)
 
 
 def _perception_paid(name: str, reward: str, flips: float = 0.0, **options: str) -> Arm:
@@ -118,7 +158,7 @@ DOSE = replace(
     ),
     arms=DOSES,
     compared=tuple((arm.name, "outcome") for arm in DOSES if arm.name != "outcome"),
-    task_options={**SUDOKU.task_options, "blanks": [2, 3]},  # short: more rollouts in the time
+    task_options={**PICTURES, "blanks": [2, 3]},  # short: more rollouts in the time
     base=SFT(2000, 64, 6_000, stop=Stop(exact_p=(0.05, 0.2), every=20, least=40)),
     sft=SFT(2000, 32, 14_000, learning_rate=1e-3),
     grpo=GRPO(updates=150, warmup=10, readable=0.2),
@@ -146,4 +186,4 @@ DOSE_SMOKE = replace(
     registered="",
 )
 
-STUDIES = (SUDOKU, LAMBDA, SMOKE, DOSE, DOSE_SMOKE)
+STUDIES = (SUDOKU, LAMBDA, *CELLS, SMOKE, DOSE, DOSE_SMOKE)

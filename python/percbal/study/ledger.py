@@ -73,10 +73,8 @@ class Ledger:
         first = self._find(self.lines("run"), run)
         assert first is not None, "only what has a line is repeated"
         line = self._line("repeat", run, evaluation)
-        equal = line["figures"] == first["figures"]
-        append_line(
-            self.path, line | {"equal": equal, "same_start": line["weights"] == first["weights"]}
-        )
+        equal = {name: line[name] == first[name] for name in ("figures", "weights")}
+        append_line(self.path, line | {"equal": equal})
 
     def _line(self, kind: str, run: Run, evaluation: dict[str, Any]) -> Line:
         return {
@@ -108,9 +106,13 @@ class Ledger:
         """Arm -> learning rate as tuned, of arms that take another's too."""
         if self.study.tuning is None:
             return {}
-        chosen = chosen_rates(self.lines("choice"), self.study.tuning.study)
+        chosen = chosen_rates(read_lines(self._rates_file()), self.study.tuning.study)
         owners = {arm.name: arm.rate_of or arm.name for arm in self.study.arms}
         return {name: chosen[owner] for name, owner in owners.items() if owner in chosen}
+
+    def _rates_file(self) -> Path:
+        name = self.study.tuning.lines if self.study.tuning else ""
+        return self.path.with_name(name) if name else self.path
 
     def choose_rates(self) -> None:
         """A line for every arm whose tuning is complete and that has none."""

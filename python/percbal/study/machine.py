@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import percbal
+import percbal_ops
 
 # of x86 and of ARM: those that choose how torch and percbal_ops compute
 FLAGS = (
@@ -36,14 +40,24 @@ def same_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 @cache
 def versions() -> dict[str, str]:
-    """Of what computes."""
-    found = {"python": platform.python_version()}
+    """Of what computes; ``sources`` is the hash of percbal's own, in which a version goes on."""
+    found = {"python": platform.python_version(), "sources": _sources()}
     for name in SOFTWARE:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def _sources() -> str:
+    """Of all Python files of the packages."""
+    found = hashlib.sha256()
+    for package in (percbal, percbal_ops):
+        folder = Path(package.__path__[0])
+        for path in sorted(folder.rglob("*.py")):
+            found.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:

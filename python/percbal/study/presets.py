@@ -6,14 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from percbal.study import evidence
+from percbal.study.evidence import FIXED as FIXED
+from percbal.study.evidence import NGDIFF as NGDIFF
+from percbal.study.evidence import PICTURES as PICTURES
+from percbal.study.evidence import TOKEN_MEAN as TOKEN_MEAN
 from percbal.study.plan import GRPO, SFT, Arm, Start, Study
-
-TOKEN_MEAN = Arm("token-mean", options={"balance": "token_mean"})
-FIXED = Arm("fixed 0.5", options={"balance": "fixed", "lam": 0.5})
-NGDIFF = Arm("NGDiff", options={"balance": "ngdiff"})
-
-# Hard enough to see that a model which has begun to read digits still misreads some after training.
-PICTURES = {"blanks": [3, 6], "noise": 0.1, "cell_jitter": 1, "grid_shift": 3}
 
 
 def bases(*seeds: int) -> tuple[Start, ...]:

@@ -125,12 +125,14 @@ class Tuning:
     grid: learning rates, the same for all arms. seeds: of the bases.
     study: the one that tunes; others take what it chose from the lines.
     by: the figure.
+    lines: the name of the file that has them, beside the study's own; "" for its own.
     """
 
     grid: tuple[float, ...]
     seeds: tuple[int, ...]
     study: str
     by: str = "a"
+    lines: str = ""
 
 
 def said(value: Any) -> Any:

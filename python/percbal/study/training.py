@@ -122,7 +122,8 @@ def sft_options(recipe: SFT, arm: Arm, seed: int) -> dict[str, Any]:
         "data_seed": seed,
         "dataloader_num_workers": 0,
         "logging_steps": max(1, recipe.steps // 60),
-        "save_steps": max(1, recipe.steps // 3),
+        # where a training will stop is not known: often enough that little is lost
+        "save_steps": 100 if recipe.stop else max(1, recipe.steps // 3),
         **arm.options,
     }
 
