@@ -176,6 +176,26 @@ def test_a_column_of_lists_is_no_reward(tmp_path, capsys):
     assert "--group-size must be at least 1, got 0" in capsys.readouterr().err
 
 
+def test_the_advice_is_printed_and_in_the_json(jsonl, tmp_path, capsys):
+    options = ["--outcome", "format", "--outcome", "outcome", "--json", tmp_path / "out.json"]
+    assert call(jsonl, *options) == 0
+    advice = json.loads((tmp_path / "out.json").read_text())["advice"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert advice["outcome"] == "outcome" and advice["reasoning_from"] == "after_right"
+    assert 0 < advice["share"] < 1 and advice["margin"] > 0 and advice["mostly_wrong"] < 0.5
+    said = [*advice["sentences"], advice["other_rewards"]["format"]]
+    assert len(said) >= 4 and all(sentence in printed for sentence in said)
+    assert call(jsonl, *options, "--a-r", "0.9") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["advice"]["reasoning"] == 0.9
+    assert call(jsonl, "--a-r", "1.5") == 2
+    assert "--a-r must be between 0 and 1, got 1.5" in capsys.readouterr().err
+
+
+def test_a_graded_outcome_gets_no_advice_and_the_reason(jsonl, capsys):
+    assert call(jsonl, "--outcome", "format") == 0
+    assert "must be exact, 0 or 1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_plot_is_drawn(jsonl, tmp_path, suffix):
     pytest.importorskip("matplotlib")

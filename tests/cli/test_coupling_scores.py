@@ -71,6 +71,22 @@ def test_completions_are_read_in_their_format_and_compared_with_labels(spec, opt
         assert found["perception"]["pooled"]["r"] == [None]
 
 
+def test_texts_and_labels_without_numbers_are_scored_unasked(tmp_path, capsys):
+    written = make_format("json")
+    rows = [
+        {
+            "group": i // 8,
+            "completion": written.write("a b" if seen else "b", "so", "4" if said else "5"),
+            "perception": "a b",
+            "answer": "4",
+        }
+        for i, (seen, said) in enumerate(marks())
+    ]
+    found, _ = report(tmp_path / "texts.jsonl", rows, "--response-format", "json")
+    assert found == numbers(tmp_path)
+    assert "there is no column 'outcome': completions are scored" in capsys.readouterr().err
+
+
 def test_rollouts_of_the_papers_rows_are_judged_by_their_constraints(tmp_path):
     """Also for what a rollout itself perceived; messages as TRL saves them."""
     written = make_format("paper:coloring")

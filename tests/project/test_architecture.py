@@ -70,7 +70,7 @@ FLOORS = {
         "evaluate": "models tasks rewards responses data",
         "study": "sft grpo models segments rewards evaluate tasks responses",
         "report": "study evaluate tasks data",
-        "cli": "report study evaluate sft grpo models segments tasks responses data",
+        "cli": "report study evaluate sft grpo models segments objective tasks responses data",
         "adapters": "segments responses tasks evaluate",
         "moved": "",
     },

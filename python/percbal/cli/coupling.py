@@ -71,7 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--score",
         action="store_true",
         help="make the columns outcome, perception and reasoning here, from the column completion "
-        "and the labels of its row (docs/coupling.md)",
+        "and the labels of its row (docs/coupling.md); done anyway where no column outcome is",
+    )
+    parser.add_argument(
+        "--a-r",
+        type=float,
+        metavar="A_R",
+        help="a_r of `percbal diagnose`, for the advice (default: the share of right answers after "
+        "right perceptions stands for it)",
     )
     add_format_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every number here")
@@ -82,12 +89,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status: 0, or 2 with a sentence on stderr for files that cannot be used."""
+    from percbal.cli.coupling_advice import advice_of  # not for --help
+
     try:
         names, table, result = _measure(args)
+        advice = advice_of(names, table, result, args.right_at, args.a_r)
     except ValueError as problem:
         print(f"percbal coupling: {problem}", file=sys.stderr)
         return 2
     print(format_table(names, result))
+    print(f"\n{advice.text()}")
     _report_bad_rows(table.bad_rows)
     if args.json:
         report = {
@@ -95,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
             "rollouts": len(table.group),
             "bad_rows": table.bad_rows,
             **result.to_dict(),
+            "advice": advice.to_dict(),
         }
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
@@ -114,14 +126,15 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardC
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"--outcome names {twice[0]!r} twice")
+    present = column_names(args.files)
     reasoning = args.reasoning
-    if reasoning is None and "reasoning" in column_names(args.files):
+    if reasoning is None and "reasoning" in present:
         reasoning = "reasoning"
     if args.group_size is not None and args.group_size < 1:
         raise ValueError(f"--group-size must be at least 1, got {args.group_size}")
     if args.group_size is not None and args.group:
         raise ValueError(f"--group-size and --group exclude each other, got {args.group} as well")
-    scores = _scores(args)
+    scores = _scores(args, names, present)
     if scores is not None:
         reasoning = reasoning or "reasoning"
     columns = Columns(names, args.perception, reasoning, args.group, args.group_size, scores)
@@ -132,14 +145,22 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardC
     return names, table, result
 
 
-def _scores(args: argparse.Namespace) -> RolloutScores | None:
-    asking = asking_of(args)
-    if not args.score and not asking.plain:
-        raise ValueError("only --score reads completions; without it there is no format to name")
-    if not args.score:
-        return None
-    from percbal.evaluate.rollout_scores import RolloutScores
+def _scores(args: argparse.Namespace, names: list[str], present: list[str]) -> RolloutScores | None:
+    from percbal.evaluate.rollout_scores import COMPLETION, LABELS, SCORED, RolloutScores
 
+    asking = asking_of(args)
+    texts = COMPLETION in present and any(label in present for label in LABELS)
+    missing = [name for name in names if name in SCORED and name not in present]
+    if not args.score and texts and missing:
+        print(
+            f"there is no column {missing[0]!r}: completions are scored by the labels of their "
+            "rows (--score)",
+            file=sys.stderr,
+        )
+    elif not args.score and not asking.plain:
+        raise ValueError("only --score reads completions; without it there is no format to name")
+    elif not args.score:
+        return None
     return RolloutScores(asking)
 
 

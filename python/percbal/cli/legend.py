@@ -55,6 +55,19 @@ GRPO: tuple[Row, ...] = (
         "of the outcome alone",
     ),
     (
+        ("coupling/mostly_wrong",),
+        "share of groups in which most rollouts perceive wrongly: there agreement can pay an error",
+    ),
+    (
+        ("coupling/margin",),
+        "`w - r^2`: above 0 a small perception reward on all tokens is expected to help",
+    ),
+    (
+        ("coupling/expected_speed",),
+        "of the run's `credit` and `alpha`, with the outcome alone as 1, where true perception is "
+        "rewarded",
+    ),
+    (
         ("segments/perception_share",),
         "share of tokens, where segments are treated apart",
     ),

@@ -68,6 +68,13 @@ class BalancedGRPOConfig(
         default_factory=list,
         metadata={"help": "Names of further functions that are logged and never rewarded."},
     )
+    surrogates: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Names of your own reward functions that need no label: their coupling with "
+            "true perception is logged, and none is taken for it."
+        },
+    )
     balance: str | None = field(
         default=None,
         metadata={

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from percbal.objective.advice import Advice, advise, expected_speed
+from percbal.objective.measured import Measured, mostly_wrong
 from percbal_ops import CouplingStats
 
 
@@ -19,14 +21,17 @@ class CouplingLog:
 
     names: the rewards to follow, the outcome first.
     has_reasoning: whether true reasoning is measured.
+    credit: that of the run, where true perception is rewarded; its speed is then foretold.
     """
 
-    def __init__(self, names: list[str], *, has_reasoning: bool) -> None:
-        self.names, self.has_reasoning = names, has_reasoning
+    def __init__(self, names: list[str], *, has_reasoning: bool, credit: str | None = None) -> None:
+        self.names, self.has_reasoning, self.credit = names, has_reasoning, credit
+        self.advice: Advice | None = None  # of what was drained last
         self._reset()
 
     def _reset(self) -> None:
         self.stats = CouplingStats(len(self.names), reasoning=self.has_reasoning)
+        self.wrong: list[tuple[Tensor, Tensor]] = []  # on the device until they are drained
         self.empty = True
 
     def update(
@@ -34,11 +39,12 @@ class CouplingLog:
     ) -> None:
         """Take in whole groups: rewards (R, C), perception and reasoning (R,)."""
         group = torch.arange(len(rewards), device=rewards.device) // group_size
+        self.wrong.append(mostly_wrong(perception, group, len(rewards) // group_size))
         self.stats.update(rewards, perception, reasoning, group)
         self.empty = False
 
-    def drain(self) -> dict[str, float]:
-        """The figures since the last call, those that exist, and begin anew."""
+    def drain(self, alpha: float = 0.0) -> dict[str, float]:
+        """The figures since the last call, those that exist, and begin anew. alpha: of the run."""
         if self.empty:
             return {}
         summary = self.stats.summary()
@@ -50,6 +56,14 @@ class CouplingLog:
             figures[f"coupling/r_{self.names[0]}_reasoning"] = float(summary.reasoning.within.r[0])
         figures["coupling/conflict_rate"] = float(summary.signal.conflict_rate[0])
         figures["coupling/silent_groups"] = float(summary.signal.silent_groups[0])
+        wrong, of = (sum(float(x) for x in column) for column in zip(*self.wrong, strict=True))
+        found = Measured.of(summary, 0, mostly_wrong=wrong / of if of else math.nan)
+        self.advice = advise(found)
+        figures["coupling/mostly_wrong"] = found.mostly_wrong
+        foretold = {"coupling/margin": self.advice.margin}
+        if self.credit is not None:
+            foretold["coupling/expected_speed"] = expected_speed(found, self.credit, alpha)
+        figures |= {name: value for name, value in foretold.items() if value is not None}
         self._reset()
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 

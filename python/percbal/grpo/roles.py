@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-SURROGATES = ("group_agreement", "blind_reanswer", "masked_image_kl")  # need no labels
+SURROGATES = ("group_agreement", "blind_reanswer", "masked_image_kl")  # percbal's, without labels
 
 
 class Columns(NamedTuple):
@@ -28,6 +28,7 @@ class RewardRoles:
 
     Functions without a role (a format reward, say) are added to the outcome with TRL's
     ``reward_weights``, 1 by default; measured ones are not.
+    surrogates: names of functions that need no label, beside percbal's own.
     Raises ValueError for a name that no function has, or that two have.
     """
 
@@ -38,22 +39,26 @@ class RewardRoles:
         measured: Sequence[str],
         weights: Sequence[float],
         alpha: float,
+        surrogates: Sequence[str] = (),
     ) -> None:
         self.names = list(names)
+        self.surrogates = {*SURROGATES, *surrogates}
         twice = [name for name in self.names if self.names.count(name) > 1]
         if twice:
             raise ValueError(f"two reward functions are called {twice[0]!r}; give one another name")
         self.roles = dict(roles)
         if roles["perception_reward"] not in names and alpha == 0:
             self.roles["perception_reward"] = None  # not needed
-        for role, name in [*self.roles.items(), *(("measured", name) for name in measured)]:
+        named = {"measured": measured, "surrogates": surrogates}
+        further = [(option, name) for option, listed in named.items() for name in listed]
+        for role, name in [*self.roles.items(), *further]:
             if name is not None and name not in names:
                 raise ValueError(
                     f"{role} names the reward function {name!r}, but there are only "
                     f"{', '.join(names)}"
                 )
         signal = self.roles["perception_reward"]
-        if self.roles["true_perception"] is None and signal not in SURROGATES:
+        if self.roles["true_perception"] is None and signal not in self.surrogates:
             self.roles["true_perception"] = signal
         only_measured = {*measured, self.roles["true_perception"], self.roles["true_reasoning"]}
         only_measured -= {self.roles["outcome_reward"], signal}
@@ -68,7 +73,7 @@ class RewardRoles:
         """Rewards whose coupling with the truth is worth a look, the outcome first."""
         roles = ("outcome_reward", "perception_reward", "true_perception")
         outcome, signal, truth = (self.roles[role] for role in roles)
-        names = [outcome, *(n for n in self.names if n in SURROGATES or n == signal)]
+        names = [outcome, *(n for n in self.names if n in self.surrogates or n == signal)]
         return [name for name in dict.fromkeys(names) if name != truth]
 
     def weights(self, alpha: float) -> Tensor:

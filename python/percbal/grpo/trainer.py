@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
 
+from percbal.grpo.advice_said import AdviceSaid
 from percbal.grpo.as_sampled import as_sampled
 from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
@@ -124,6 +125,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             args.measured,
             self.reward_weights.tolist(),
             self.alpha.value,
+            args.surrogates,
         )
         refuse_split_groups(args, self.reward_func_names, self.accelerator.num_processes)
         named = list(zip(self.reward_func_names, self.reward_funcs, strict=True))
@@ -133,9 +135,16 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         )
         self.reward_funcs = [guard(function, name, args.reward_timeout) for name, function in named]
         self._followed = self.roles.followed()
-        has_reasoning = self.roles.roles["true_reasoning"] is not None
+        self._said = AdviceSaid(self._followed)
+        roles = self.roles.roles
+        signal = roles["perception_reward"]
+        rewards_truth = signal is not None and signal == roles["true_perception"]
         self._coupling = {
-            mode: CouplingLog(self._followed, has_reasoning=has_reasoning)
+            mode: CouplingLog(
+                self._followed,
+                has_reasoning=roles["true_reasoning"] is not None,
+                credit=args.credit if rewards_truth else None,
+            )
             for mode in ("train", "eval")
         }
 
@@ -302,7 +311,9 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training:
-            found = self._coupling["train"].drain() | self._unreadable["train"].drain()
+            found = self._drain("train")
+            if self.accelerator.is_main_process:
+                self._said.look(self._coupling["train"].advice)
             for name, value in found.items():
                 self._metrics["train"][name].append(value)
         # TRL keeps its last rollouts, and would write them again if no others come before a log
@@ -316,8 +327,11 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         for rollouts in kept.values():
             rollouts.clear()
 
+    def _drain(self, mode: str) -> dict[str, float]:
+        return self._coupling[mode].drain(self.alpha.value) | self._unreadable[mode].drain()
+
     def _drain_evaluation(self) -> dict[str, float]:
-        return self._coupling["eval"].drain() | self._unreadable["eval"].drain()
+        return self._drain("eval")
 
     def _forget_evaluation(self) -> None:
         self._drain_evaluation()
