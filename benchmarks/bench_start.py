@@ -49,7 +49,8 @@ def cache(tmp_path_factory: Any) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(benchmark: Any, command: str, cache: Path) -> None:
-    benchmark.pedantic(call, args=(COMMANDS[command], cache), rounds=5, warmup_rounds=1)
+    rounds = 2 if QUICK else 5
+    benchmark.pedantic(call, args=(COMMANDS[command], cache), rounds=rounds, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("trainer", ["sft", "grpo"])
