@@ -286,7 +286,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             return token_advantages(advantages, ids, perception=seen)
         if self.args.loss_type not in ("grpo", "sapo"):  # these average each rollout first
             counts = of_all
-        weights = self.balance.weights(counts)
+        weights = self.balance.weights(of_all)
         return token_advantages(advantages, ids, segment_scale(weights, counts), seen)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from percbal.objective.balance import Balance, Fixed, TokenMean
 from percbal.objective.calibrated import Calibrated
 from percbal.objective.ngdiff import Head, NGDiff
 
-CONTROLLERS = {
+CONTROLLERS: dict[str, type[Balance]] = {
     "token_mean": TokenMean,
     "fixed": Fixed,
     "ngdiff": NGDiff,
