@@ -73,7 +73,7 @@ def starts() -> str:
         "|---" * 11 + "|",
     ]
     table = [
-        "| start | arm (runs) | predicted speed | predicted of a | measured of a | sign |",
+        "| start | arm | predicted speed | predicted of a | measured of a | sign |",
         "|---" * 6 + "|",
     ]
     pairs: list[Pair] = []
