@@ -46,8 +46,9 @@ class Balance:
 
     @classmethod
     def from_options(cls, options: Any) -> Balance:
-        """The controller that a configuration describes."""
-        del options
+        """The controller that a configuration describes. ValueError for weights in `segments`,
+        which a controller that chooses all weights would not heed."""
+        options.make_segments().refuse_weights(f"{cls.__name__} chooses all weights itself")
         return cls()
 
     def weights(self, counts: Tensor) -> Tensor:
