@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 
 pytest.importorskip("inspect_ai")  # no test environment needs it, and it brings many packages
 
+from chat_server import chat_server, pictures  # noqa: E402
 from inspect_ai import eval as evaluate  # noqa: E402
 from inspect_ai.model import (  # noqa: E402
     ContentImage,
@@ -55,6 +60,24 @@ def test_three_scorers_are_a_ap_and_ar(tmp_path):
         return instance.response
 
     assert accuracies(said(right, tmp_path)) == {"a": 1, "a_p": 1, "a_r": 1}
+
+
+def test_inspects_own_command_finds_the_task(tmp_path):
+    """By percbal's entry point; asked is a server on this machine."""
+    known = {instance.image.tobytes(): instance.response for instance in INSTANCES}
+    command = [Path(sys.executable).with_name("inspect"), "eval", "percbal/sudoku"]
+    command += ["--model", "openai-api/local/m", "-T", "size=4", "-T", "n=3", "--log-dir", tmp_path]
+    with chat_server(lambda _, body: known[pictures(body)[0].tobytes()]) as server:
+        where = {"LOCAL_API_KEY": "none", "LOCAL_BASE_URL": server.url}
+        done = subprocess.run(
+            [*map(str, command), "--display", "plain"],
+            env={**os.environ, **where},
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"accuracy\s+1.000\s+accuracy\s+1.000\s+accuracy\s+1.000", done.stdout)
+    assert len(server.bodies) == 6
 
 
 def test_a_model_that_reasons_and_does_not_see_is_told_from_one_that_sees(tmp_path):

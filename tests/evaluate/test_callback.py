@@ -75,11 +75,14 @@ def test_it_logs_what_diagnose_measures_as_the_trainer_asks(made, tmp_path, monk
     (entry,) = diagnoses(trainer.state.log_history)
     asking = Asking(trainer.args.make_format())
     assert type(asked[0].response_format) is type(asking.response_format)
-    result = diagnose(
-        trainer.model, trainer.processing_class, get_task("sudoku"), n=2, asking=asking
-    )
+    options = {"n": 2, "asking": asking, "exact": True}
+    result = diagnose(trainer.model, trainer.processing_class, get_task("sudoku"), **options)
     expected = [result.a.value, result.a_p.value, result.a_r.value, result.parse_failures / 2]
     assert [entry[f"diagnosis/{name}"] for name in NAMES] == expected
+    assert entry["diagnosis/a_p_exact"] == result.accuracies["a_p_exact"].value > 0
+    shares = {name: count / 2 for name, count in result.errors.items()}
+    assert {name: entry[f"diagnosis/errors/{name}"] for name in shares} == shares
+    assert sum(shares.values()) == 1
 
 
 def test_a_resumed_run_does_not_log_a_step_twice(made, tmp_path):

@@ -21,6 +21,7 @@ COLUMNS = {  # column -> how the names of its checks begin
     "GRPO": ("every rollout of a batch", "the token that an image", "a step is made"),
     "vLLM": ("an engine is asked", "a server is told"),
     "memorised": ("a memorising model",),
+    "diagnosed": ("the command diagnoses",),
     "LoRA": ("lora moves",),
     "tower": ("a frozen tower", "the tower can have"),
     "resume": ("a resumed run",),

@@ -1,4 +1,4 @@
-"""The diagnosis while a model is trained: a, a_p and a_r beside the loss."""
+"""The diagnosis while a model is trained: its accuracies and errors beside the loss."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
 from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose
+from percbal.evaluate.names import EXACT
 from percbal.evaluate.row_questions import row_questions
 from percbal.models.callbacks import LoggingCallback
 from percbal.models.output_head import inner_model
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 class DiagnosisCallback(LoggingCallback):
     """Every ``every`` steps, and at the end, logs what `diagnose` measures.
 
-    As ``diagnosis/a``, ``diagnosis/a_p``, ``diagnosis/a_r``, and of the responses from the image
-    the shares that cannot be read, ``diagnosis/unreadable``, and that ended at the limit of tokens,
-    ``diagnosis/cut``; always on the same instances. A run with it ends with the weights of the run
-    without it. Of several processes the first one alone does this, and the others wait in their
-    next step; sharded weights are refused.
+    As ``diagnosis/a``, ``diagnosis/a_p``, ``diagnosis/a_r`` and ``diagnosis/a_p_exact``, for which
+    an instance takes a forward pass. Of the responses from the image the share of every error, as
+    ``diagnosis/errors/right`` and so on, of those that cannot be read, ``diagnosis/unreadable``,
+    and of those that ended at the limit of tokens, ``diagnosis/cut``. Always on the same instances.
+    A run with it ends with the weights of the run without it. Of several processes the first one
+    alone does this, and the others wait in their next step; sharded weights are refused.
 
     source: a task or a data set, as for `diagnose`.
     asking: how the model is asked; None as the trainer's options say.
@@ -93,15 +95,18 @@ class DiagnosisCallback(LoggingCallback):
                 self.source,
                 **self.options,
                 progress=False,
+                exact=True,
                 asking=self.asking or _asking_of(self.trainer.args),
             )
 
 
 def figures(result: Diagnosis) -> dict[str, float]:
     """What is logged of it."""
-    accuracies = {f"diagnosis/{name}": getattr(result, name).value for name in METRICS}
-    shares = {"unreadable": result.parse_failures, "cut": result.cut["a"]}
-    return accuracies | {f"diagnosis/{name}": count / result.n for name, count in shares.items()}
+    values = {name: result.accuracies[name].interval.value for name in (*METRICS, EXACT)}
+    counts = {"unreadable": result.parse_failures, "cut": result.cut["a"]}
+    counts |= {f"errors/{error}": count for error, count in result.errors.items()}
+    values |= {name: count / result.n for name, count in counts.items()}
+    return {f"diagnosis/{name}": value for name, value in values.items()}
 
 
 def _asking_of(args: Any) -> Asking | None:

@@ -80,9 +80,8 @@ def diagnose(
     a and a_p come from one generation from the image, a_r from a second one that is given
     true perception as its beginning. Each may use half as many tokens again as the true response,
     1024 where a row has none. The model is put in evaluation mode and left as it was found.
-    source: a task, whose instances ``0 .. n - 1`` are asked, or a data set of `read_dataset`, of
-        which ``n`` rows are drawn by the seed; docs/diagnose.md has the columns that it needs; or
-        what `questions_of` made of one.
+    source: a task, whose instances ``0 .. n - 1`` are asked, or a data set of `read_dataset`
+        (docs/diagnose.md), of which the seed draws ``n`` rows; or what `questions_of` made of one.
     progress: show a bar on stderr.
     asking: the format of responses and how prompts are rendered; default as the task writes them.
     max_new_tokens: of a response, in place of that budget; a model that thinks needs more.
@@ -99,9 +98,7 @@ def diagnose(
     if max_new_tokens is not None and max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     asking = asking or Asking()
-    questions = source
-    if not isinstance(questions, list):
-        questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
+    questions = questions_of(source, n, split, seed, asking, skip=on_bad_row == "skip")
     drawn = sampling or Sampling()
     answers = LocalModel(
         model,
@@ -122,9 +119,17 @@ def diagnose(
 
 
 def questions_of(
-    source: Task | Dataset, n: int, split: str, seed: int, asking: Asking, *, skip: bool = False
+    source: Task | Dataset | list[Question],
+    n: int,
+    split: str,
+    seed: int,
+    asking: Asking,
+    *,
+    skip: bool = False,
 ) -> list[Question]:
-    """The questions of either source. Raises ValueError for a row that cannot be one."""
+    """The questions of a source. Raises ValueError for a row that cannot be one."""
+    if isinstance(source, list):
+        return source
     if isinstance(source, Dataset):
         return row_questions(source, n, seed, asking, skip=skip)
     return task_questions(source, n, split, seed, asking)
