@@ -107,6 +107,8 @@ def test_a_check_for_grpo_needs_no_responses(good, model, capsys, tmp_path):
     rows = [json.loads(line) for line in good.read_text().splitlines()]
     good.write_text("".join(json.dumps(row | {"messages": None}) + "\n" for row in rows))
     assert run_check(capsys, good, model, "--command", "grpo")[0] == 0
+    options = ("--command", "grpo", "--segments", "perception,reasoning")
+    assert run_check(capsys, good, model, *options)[0] == 2
     status, said = run_check(capsys, good, model)
     assert status == 1 and "6 rows, 6 of them cannot be used" in said
     assert f"{good}:6: completion must be a text or a list of messages" in said

@@ -45,6 +45,7 @@ def sources(tmp_path, monkeypatch):
     """Kept for two trainers, of one source file."""
     file = tmp_path / "config.py"
     file.write_text("a")
+    os.utime(file, ns=(1, 1))
     monkeypatch.setattr(kept_help, "_files", lambda: [str(file)])
     for command in TRAINERS:
         kept_help.keep_help(command, OPTIONS)
@@ -91,6 +92,14 @@ def test_what_is_kept_counts_only_whole_and_while_its_sources_are_as_they_were(
     (kept,) = (cache / "percbal").glob("help-sft-*.json")
     change(sources, kept)
     assert kept_help.kept_help("sft", ["--help"]) is None
+
+
+def test_nothing_is_kept_of_a_source_that_changed_after_the_start(sources, cache):
+    for kept in (cache / "percbal").iterdir():
+        kept.unlink()
+    sources.write_text("b")
+    kept_help.keep_help("sft", OPTIONS)
+    assert not [*(cache / "percbal").iterdir()]
 
 
 def test_an_environment_with_another_trl_keeps_its_own(sources, monkeypatch):

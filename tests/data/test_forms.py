@@ -351,6 +351,10 @@ FAULTS = {
         {"query": "q", "response": "r", "ground_truth": CHART | {"values": {"Mon": "3"}}},
         'must be {"values": {label: number, ..}, "question"',
     ),
+    "a number without a float": (
+        {"query": "q", "response": "r", "ground_truth": CHART | {"values": {"Mon": 10**400}}},
+        'must be {"values": {label: number, ..}, "question"',
+    ),
     "an edge to nowhere": (
         {"query": "q", "response": "r", "ground_truth": GRAPH | {"v": 2}},
         "with vertices from 0 to v - 1",

@@ -82,6 +82,7 @@ LINES = {
     "escape": changed(note="\x00"),
     "escaped key": changed().replace("reasoning", "re\\u0061soning"),
     "key inside": '{"group": "a", "outcome": 1, "perception": 1, "n": {"reasoning": null}}',
+    "the end of another key": '{"group": "a", "outcome": 1, "perception": 1, "x\\"reasoning":1}',
     "a colon apart": changed().replace('reasoning":', 'reasoning" :'),
     "begun": '{"group":',
     "ended": "{}}",

@@ -79,8 +79,10 @@ def run_check(args: argparse.Namespace) -> None:
     for path in (args.out, args.html):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"there is no directory {path.parent}")
-    processor = load_processor(args.model)
     sft = args.trainer == "sft"
+    if args.segments and not sft:
+        raise ValueError(f"--segments is for --command sft, got {args.trainer}")
+    processor = load_processor(args.model)
     asking = asking_of(args)
     encode: Any = (
         SegmentCollator(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -19,6 +20,7 @@ from percbal.cli.help import HELP, Options, help_text
 
 SOURCES = ("percbal", "trl", "transformers")  # packages whose files decide what is said
 VERSIONS = ("torch",)  # packages whose version does
+STARTED = time.time_ns()  # before any of them is imported
 
 
 def kept_help(command: str, arguments: list[str]) -> str | None:
@@ -44,6 +46,8 @@ def keep_help(command: str, options: Options) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f"{file.name}.{os.getpid()}")
         kept = {"files": {path: _state(path) for path in _files()}, "options": options}
+        if any(changed >= STARTED for _, changed in kept["files"].values()):
+            return  # since it was read, perhaps
         try:
             partial.write_text(json.dumps(kept))
             os.replace(partial, file)

@@ -35,6 +35,8 @@ class Block:
             return True
         if name in (field for kind in self.table.schema.types for field in _fields_in(kind)):
             return False
+        if b'\\"%s":' % name.encode() in self.lines:  # the end of another key
+            return False
         return self.lines.count(b'"%s":' % name.encode()) == self.table.num_rows
 
 

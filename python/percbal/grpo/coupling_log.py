@@ -21,7 +21,7 @@ class CouplingLog:
 
     names: the rewards to follow, the outcome first.
     has_reasoning: whether true reasoning is measured.
-    credit: that of the run, where true perception is rewarded; its speed is then foretold.
+    credit: that of the run, where it rewards what the theory knows; its speed is then foretold.
     """
 
     def __init__(self, names: list[str], *, has_reasoning: bool, credit: str | None = None) -> None:

@@ -76,6 +76,13 @@ class RewardRoles:
         names = [outcome, *(n for n in self.names if n in self.surrogates or n == signal)]
         return [name for name in dict.fromkeys(names) if name != truth]
 
+    def is_truth_alone(self) -> bool:
+        """Whether the run rewards the outcome and true perception, unweighted, and nothing else."""
+        signal = self.roles["perception_reward"]
+        if signal is None or signal != self.roles["true_perception"] or self.extra:
+            return False
+        return self._weights[signal] == self._weights[self.roles["outcome_reward"]]
+
     def weights(self, alpha: float) -> Tensor:
         """(F,) of the mixed reward: what TRL logs as ``reward``."""
         signal = self.roles["perception_reward"]

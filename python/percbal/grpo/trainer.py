@@ -136,14 +136,11 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         self.reward_funcs = [guard(function, name, args.reward_timeout) for name, function in named]
         self._followed = self.roles.followed()
         self._said = AdviceSaid(self._followed)
-        roles = self.roles.roles
-        signal = roles["perception_reward"]
-        rewards_truth = signal is not None and signal == roles["true_perception"]
         self._coupling = {
             mode: CouplingLog(
                 self._followed,
-                has_reasoning=roles["true_reasoning"] is not None,
-                credit=args.credit if rewards_truth else None,
+                has_reasoning=self.roles.roles["true_reasoning"] is not None,
+                credit=args.credit if self.roles.is_truth_alone() else None,
             )
             for mode in ("train", "eval")
         }
