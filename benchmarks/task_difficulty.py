@@ -18,6 +18,7 @@ import argparse
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 from common import RESULTS
 
@@ -27,7 +28,7 @@ from percbal.study.presets import TOKEN_MEAN, bases
 from percbal.study.runner import run_study
 from percbal.tasks.picture_task import LEVELS
 
-TASKS = {  # options that make pictures and responses small
+TASKS: dict[str, dict[str, Any]] = {  # options that make pictures and responses small
     "sudoku": {"size": 4},
     "coloring": {"pixels": 144, "verbosity": 0},
     # points, whose labels follow from where they stand: words are too small to be read
