@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from percbal.cli.main import _parser, main
+from percbal.cli.main import COMMANDS, _parser, main
 from percbal.models.tiny import build_tiny_vlm
 from percbal.tasks import get_task
 
@@ -129,8 +129,10 @@ WHOLE = {"show": ["sudoku"], "make": ["sudoku", "--split", "test=1", "--out", "n
 
 def _parts():
     """(command, one of its own options, a part of it)."""
-    (commands,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
-    for name, parser in commands.choices.items():
+    for name in COMMANDS:
+        actions = _parser([name])._actions
+        (commands,) = (a for a in actions if isinstance(a, argparse._SubParsersAction))
+        parser = commands.choices[name]
         for parts in parser._actions:
             if isinstance(parts, argparse._SubParsersAction):
                 assert parts.dest == "part"  # by which `main` knows them
