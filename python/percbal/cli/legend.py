@@ -64,8 +64,8 @@ GRPO: tuple[Row, ...] = (
     ),
     (
         ("coupling/expected_speed",),
-        "of the run's `credit` and `alpha`, with the outcome alone as 1, where true perception is "
-        "rewarded",
+        "of the run's `credit` and `alpha`, with the outcome alone as 1, where true perception and "
+        "the outcome are rewarded with equal `reward_weights`, and nothing else",
     ),
     (
         ("segments/perception_share",),
@@ -84,6 +84,15 @@ DIAGNOSIS: tuple[Row, ...] = (
     (
         ("diagnosis/a", "diagnosis/a_p", "diagnosis/a_r"),
         "accuracy end to end, of perception, and of reasoning given the true perception",
+    ),
+    (
+        ("diagnosis/a_p_exact",),
+        "the probability of the true perception, a mean over instances; it moves before a_p does",
+    ),
+    (
+        ("diagnosis/errors/<error>",),
+        "shares of the diagnosis' responses by their error: right, perception, reasoning, both, "
+        "format, unclear; they sum to 1",
     ),
     (("diagnosis/unreadable",), "share of the diagnosis' responses that are not as they should be"),
     (("diagnosis/cut",), "share of them that ended at the limit of tokens"),
