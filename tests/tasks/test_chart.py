@@ -182,6 +182,7 @@ def test_what_is_no_table_is_refused_with_a_reason(text, reason):
         (dict(step=0), "it takes 1 <= step <= top / 2 <= 500, got 0 and 100"),
         (dict(kind="pie"), "kind must be one of bar, line, scatter, any, got 'pie'"),
         (dict(pixels=20), "pixels must be 96 or more and ticks 1 or more, got 20 and 10"),
+        (dict(top=30, ticks=31), "ticks must be at most top, got 31 and 30"),
         (dict(question="mean"), "question must be one of difference, ratio, sum, range, count"),
     ],
 )

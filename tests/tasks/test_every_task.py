@@ -118,3 +118,30 @@ def test_styles_tell_the_same_steps_in_words_of_the_vocabulary(name, options, st
             expected = terse.solve(problem, random.Random(i))
             steps = [re.findall(r"[a-z]?\w*=[\w-]+|\d+(?:\.\d+)?", t[0]) for t in (told, expected)]
             assert steps[0] == steps[1] and told[1] == expected[1]
+
+
+RANGES = {  # of which options are drawn
+    "sudoku": {"size": [4, 6, 9], "blanks": [3, 6, (4, 9)]},
+    "coloring": {"vertices": [4, 10, (5, 13), 16], "density": [(0.1, 0.3), (0.4, 0.9)]},
+    "chart": {"top": [2, 3, 5, 30, 97], "step": [1, 3, 7, 10], "ticks": [1, 2, 7, 10, 50, 100]}
+    | {"rows": [2, (2, 5), 10]},
+}
+COMMON = {"verbosity": [0, 1, 2, 3, 3, 3], "style": ["terse", "plain", "thinking", "mixed"]}
+COMMON |= {"form": FORMS, "level": LEVELS}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_word_of_300_responses_over_options_is_in_the_vocabulary(name):
+    rng, told = random.Random(name), 0
+    while told < 300:
+        options = {k: rng.choice(each) for k, each in (RANGES[name] | COMMON).items()}
+        try:
+            task = get_task(name, **options)
+        except ValueError:  # options that do not go together
+            continue
+        vocabulary = {*task.vocabulary()}
+        for problem in problems(task, 3):
+            texts = task.query(problem), task.write(problem), *task.solve(problem, rng)
+            missing = {*" ".join(texts).split()} - vocabulary
+            assert not missing, (options, missing)
+            told += 1

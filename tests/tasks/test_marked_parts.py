@@ -106,3 +106,22 @@ def test_a_label_without_parts_is_shown_whole(grammar, label, seen):
 def test_a_sudoku_s_own_truth_has_a_difficulty_without_its_task():
     judge, truth = judge_of({"truth": {"clues": [[5, *[0] * 8], *[[0] * 9] * 8]}})
     assert judge.difficulty(truth) == {"blanks": 80}
+
+
+@pytest.mark.parametrize("name", ["sudoku", "coloring", "chart"])
+def test_a_row_that_names_a_task_may_hold_its_ground_truth(name):
+    """The column ``truth`` of an export, or what stands in ``ground_truth``, or another's."""
+    task = get_task(name)
+    problem = task.problem("test", random.Random(0))
+    truth = task.facts(problem)
+    response = said(task.write(problem), task.solve(problem, random.Random(0))[1])
+    shown = json.loads(task.ground_truth(truth))
+    for given in (truth, shown, {"grid": shown} if name == "sudoku" else shown):
+        for form in (given, json.dumps(given)):
+            judge, read = judge_of({"task": name, "truth": form})
+            assert judge.score(response, read).answer is True
+
+
+def test_a_truth_that_neither_its_task_nor_another_can_read_is_refused():
+    with pytest.raises(ValueError, match="truth of a row of task sudoku cannot be read: KeyError"):
+        judge_of({"task": "sudoku", "truth": {"cells": CLUES}})

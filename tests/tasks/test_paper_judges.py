@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from itertools import product
+import random
+from dataclasses import replace
 
 import grid_styles as grids
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from percbal.cli.grpo import reward_function
+from percbal.evaluate.paper_rewards import EitherTask
 from percbal.responses.formats import make_format
 from percbal.rewards import from_task
-from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku, fewest_colors
+from percbal.tasks import get_task
+from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku
 from percbal.tasks.sudoku_text import grid_text
 
 ROWS = [grids.GRID[i : i + 9] for i in range(0, 81, 9)]
@@ -135,17 +136,55 @@ def test_a_graph_that_is_none_is_refused(edges):
         PaperColoring().score("", {**GRAPH, "edges": edges})
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.frozensets(st.tuples(st.integers(0, 4), st.integers(0, 4)).filter(lambda e: e[0] < e[1])))
-def test_the_fewest_colors_are_those_of_all_colorings(edges):
-    proper = [c for c in product(range(5), repeat=5) if all(c[a] != c[b] for a, b in edges)]
-    assert fewest_colors(edges, 5) == min(len({*c}) for c in proper)
+BY_TRUTH = {
+    "sudoku": [dict(size=4), dict(size=6, pixels=96), dict(size=9, form="paper")],
+    "coloring": [{}, dict(form="paper"), dict(vertices=[11, 13]), dict(vertices=16, pixels=1600)],
+    "chart": [{}, dict(form="paper", level="hard")],
+}
 
 
-def test_the_fewest_colors_of_a_complete_graph_and_of_too_many_vertices():
-    assert fewest_colors(frozenset((a, b) for b in range(10) for a in range(b)), 10) == 10
-    assert fewest_colors(frozenset(), 11) is None
-    assert fewest_colors(frozenset(), 0) == 0
+@pytest.mark.parametrize("name, options", [(n, o) for n, each in BY_TRUTH.items() for o in each])
+def test_a_task_and_its_ground_truth_judge_alike(name, options):
+    """Flawless responses, and those of others, of nothing, and of parts that no picture has."""
+    task, other, seen, said = get_task(name, **options), EitherTask(), "", ""
+    for i in range(8):
+        problem = task.problem("test", random.Random(i))
+        truth, before = task.facts(problem), (seen, said)
+        given = json.loads(task.ground_truth(truth))
+        seen, (_, said) = task.write(problem), task.solve(problem, random.Random(i))
+        pairs = [(seen, said), (before[0], said), (seen, before[1]), before, (seen, "")]
+        pairs += [("", said), (f"{seen} 0-15", said), (f"{seen} 0-16", said)]
+        pairs += [(seen.replace("1", "2", 1), said), (seen, f"{said} 16=a")]
+        assert other.score(TAGS.write(seen, "so", said), given).reasoning is True
+        for pair in pairs:
+            text = TAGS.write(pair[0], "so", pair[1])
+            ours, theirs = task.score(text, truth), other.score(text, given)
+            assert replace(ours, reason="") == replace(theirs, reason=""), text
+            assert task.wrong_parts(text, truth) == other.wrong_parts(text, given)
+            ours, theirs = task.marked(text, truth), other.marked(text, given)
+            assert ours.get("perceived") == theirs.get("perceived")
+
+
+def test_a_truth_may_be_given_as_its_json():
+    for truth, response in (
+        (GRAPH, TAGS.write(SEEN, "so", SAID)),
+        (CHART, TAGS.write("Mon: 30; Tue: 45", "so", "-15")),
+        (ROWS, TAGS.write(json.dumps(ROWS), "so", json.dumps(DONE))),
+        ({"grid": ROWS}, TAGS.write(json.dumps(ROWS), "so", json.dumps(DONE))),
+    ):
+        found = [EitherTask().score(response, t) for t in (truth, json.dumps(truth))]
+        assert found[0] == found[1] and found[0].answer
+        hard = [EitherTask().difficulty(t) for t in (truth, json.dumps(truth))]
+        assert hard[0] == hard[1]
+
+
+def test_where_the_fewest_colors_are_not_counted_only_the_true_graph_tells():
+    path = [[i, i + 1] for i in range(29)]
+    truth = {"v": 30, "c": 2, "edges": path}
+    said = json.dumps({str(i): "ab"[i % 2] for i in range(30)})
+    assert judged(PaperColoring(), truth, json.dumps(path), said) == (True, True, 1, True)
+    missed = judged(PaperColoring(), truth, json.dumps(path[1:]), said)
+    assert missed == (True, False, 0.982, None)
 
 
 def test_the_rewards_by_dotted_path_judge_each_row_by_its_own_truth():

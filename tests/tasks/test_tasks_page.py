@@ -1,17 +1,21 @@
 """Facts that docs/tasks.md states: shares of perception, splits, options."""
 
+import csv
 import random
 import re
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 from percbal.tasks import get_task
+from percbal.tasks.coloring_graph import f1
 from percbal.tasks.picture_task import LEVELS
 from percbal.tasks.splits import PARTS, SPLITS
 from percbal.tasks.sudoku_splits import solutions_4x4
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "tasks.md").read_text()
 SHARES = [
     (name, int(size) if size else None, style, verbosity, float(share), int(words))
     for name, size, style, cells in re.findall(
@@ -66,3 +70,33 @@ def test_levels_are_as_documented(level):
     row = next(cells for title, cells in table.items() if "chart" in title)
     expected = (*chart.rows, chart.step, chart.look.ticks, chart.look.noise)
     assert row == [f"{x:g}" for x in expected]
+
+
+def test_the_rates_of_errors_are_those_of_the_csv():
+    found = re.findall(
+        r"^\|(?: `(\w+)`(?: 4x4)?)? \| (easy|medium|hard) ((?:\| [\d.]+ \[.*?\] ){4})\|$",
+        PAGE,
+        re.MULTILINE,
+    )
+    with open(ROOT / "benchmarks" / "results" / "task_difficulty.csv", newline="") as file:
+        rows = {(row["task"], row["level"]): row for row in csv.DictReader(file)}
+    task, shown = "", {}
+    for name, level, cells in found:
+        task = name or task
+        shown[task, level] = [float(number) for number in re.findall(r"[\d.]+", cells)]
+    assert shown.keys() == rows.keys()
+    names = [
+        n for m in ("a", "a_p", "parts", "a_r") for n in (f"wrong {m}", f"{m} from", f"{m} to")
+    ]
+    for key, row in rows.items():
+        assert shown[key] == pytest.approx([100 * float(row[n]) for n in names], abs=0.051)
+
+
+def test_whoever_names_every_pair_of_vertices_misses_as_many_edges_as_documented():
+    told = re.search(r"every pair of vertices gets (\d+), (\d+) and (\d+) percent", PAGE)
+    for level, percent in zip(LEVELS, told.groups(), strict=True):
+        task, wrong = get_task("coloring", level=level), 0.0
+        for i in range(256):
+            n, edges = task.problem("test", random.Random(i))
+            wrong += 1 - f1(frozenset(combinations(range(n), 2)), edges)
+        assert 100 * wrong / 256 == pytest.approx(float(percent), abs=1)

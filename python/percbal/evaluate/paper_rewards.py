@@ -12,13 +12,13 @@ from typing import Any
 
 from percbal.rewards import from_task
 from percbal.tasks.base import Score, Table, WrongPart
-from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku
+from percbal.tasks.paper import PaperChart, PaperColoring, PaperSudoku, parsed_truth
 
 __all__ = ["blind_reanswer", "outcome", "perception", "perception_f1", "reasoning"]
 
 
 class EitherTask:
-    """The judge of a row by what its truth is."""
+    """The judge of a row by what its truth, or the JSON of it, is."""
 
     truths = (list, dict)
 
@@ -35,6 +35,7 @@ class EitherTask:
 
     def difficulty(self, truth: Any) -> dict[str, int | str]:
         """What makes a row hard."""
+        truth = parsed_truth(truth)
         if _mark(truth) == "edges":
             return {"vertices": truth["v"], "edges": len(truth["edges"]), "colors": truth["c"]}
         if _mark(truth) == "values":
@@ -46,9 +47,10 @@ class EitherTask:
 
 
 def _judge(truth: Any) -> PaperColoring | PaperChart | PaperSudoku:
-    if _mark(truth) == "edges":
+    mark = _mark(parsed_truth(truth))
+    if mark == "edges":
         return PaperColoring()
-    return PaperChart() if _mark(truth) == "values" else PaperSudoku()
+    return PaperChart() if mark == "values" else PaperSudoku()
 
 
 def _mark(truth: Any) -> str:

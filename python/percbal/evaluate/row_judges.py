@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from percbal.evaluate.label_parts import label_table, label_wrong_parts
@@ -63,14 +64,19 @@ class LabelJudge:
 def judge_of(row: Row) -> tuple[Judge, Any]:
     """Who judges the row's completions, and the truth to judge by.
 
-    The task that the column ``task`` names; else those of the paper, where ``truth`` is a Sudoku or
-    a graph; else the label ``answer``, or a ``truth`` that is a text.
+    The task that the column ``task`` names, where it can read ``truth``; else those of the paper,
+    where it is a Sudoku, a graph or a chart; else the label ``answer``, or a text as ``truth``.
     Raises ValueError for a row without any of these, and for a label that cannot be read.
     """
     truth = _parsed(row.get("truth"))
     named = row.get("task")
     if isinstance(named, str) and named in TASKS and isinstance(truth, dict):
-        return _tried(get_task(named), truth, f"truth of a row of task {named}")
+        try:
+            return _tried(get_task(named), truth, f"truth of a row of task {named}")
+        except ValueError:
+            with suppress(ValueError):  # the column ``ground_truth`` of the same row, perhaps
+                return _tried(EitherTask(), truth, "truth")
+            raise
     if isinstance(truth, (list, dict)):
         try:
             return _tried(EitherTask(), truth, "truth")

@@ -104,6 +104,8 @@ class Chart(PictureTask):
             usual.grid if grid is None else grid,
             usual.noise if noise is None else noise,
         )
+        if self.look.ticks > top:
+            raise ValueError(f"ticks must be at most top, got {self.look.ticks} and {top}")
 
     def problem(self, split: str, rng: random.Random) -> Table:
         for _ in range(TRIES):

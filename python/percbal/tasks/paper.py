@@ -20,23 +20,12 @@ from percbal.responses.spans import find_spans
 from percbal.tasks.base import Score, Table, WrongPart
 from percbal.tasks.chart import Chart
 from percbal.tasks.chart_table import QUESTIONS, Question
-from percbal.tasks.coloring import read_answer
-from percbal.tasks.coloring_graph import Edges, chromatic_number, colors_properly, f1
+from percbal.tasks.coloring import Coloring
 from percbal.tasks.judging import judge, wrong_parts
-from percbal.tasks.parts import (
-    clue_parts,
-    color_table,
-    edge_parts,
-    edge_table,
-    grid_table,
-    solution_table,
-)
-from percbal.tasks.read_graph import read_edges
+from percbal.tasks.parts import clue_parts, grid_table, solution_table
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import SIZES, geometry, is_solution, share_right
 from percbal.tasks.sudoku_text import parse_grid
-
-MOST_VERTICES = 10  # up to here the fewest colours of a perceived graph are counted
 
 
 class PaperSudoku:
@@ -93,33 +82,15 @@ class PaperColoring:
 
     def score(self, completion: str, truth: Any) -> Score:
         """Judge a completion. Raises ValueError for a truth that is no such graph."""
-        vertices, colors, edges = _graph(truth)
-
-        def right(said: Any, seen: Edges) -> bool | None:
-            if any(b >= vertices for _, b in seen):
-                return None  # not a graph of these vertices
-            fewest = colors if seen is edges else fewest_colors(seen, vertices)
-            if not isinstance(said, dict) or fewest is None:
-                return False
-            return colors_properly(said, seen, vertices, fewest)
-
-        return judge(completion, see=read_edges, say=read_answer, true=edges, right=right, share=f1)
+        return Coloring().score(completion, _graph(truth))
 
     def marked(self, completion: str, truth: Any) -> dict[str, Table]:
         """What was perceived edge by edge, and answered vertex by vertex."""
-        vertices, colors, edges = _graph(truth)
-        seen, said = _read(completion, read_edges, read_answer)
-        tables = {}
-        if seen is not None:
-            tables["perceived"] = edge_table(seen, edges)
-        if said is not None:
-            tables["answer"] = color_table(said, edges, vertices, colors)
-        return tables
+        return Coloring().marked(completion, _graph(truth))
 
     def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
         """The edges that were seen wrong; none where nothing can be read."""
-        seen, _ = _read(completion, read_edges, read_answer)
-        return [] if seen is None else wrong_parts(edge_parts(seen), edge_parts(_graph(truth)[2]))
+        return Coloring().wrong_parts(completion, _graph(truth))
 
 
 class PaperChart:
@@ -139,11 +110,6 @@ class PaperChart:
     def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
         """The values that were seen wrong; none where nothing can be read."""
         return Chart().wrong_parts(completion, _table(truth))
-
-
-def fewest_colors(edges: Edges, vertices: int) -> int | None:
-    """The chromatic number, None for more than ``MOST_VERTICES`` vertices."""
-    return None if vertices > MOST_VERTICES else chromatic_number(edges, vertices)
 
 
 def _read(completion: str, see: Any, say: Any) -> list[Any]:
@@ -168,7 +134,7 @@ def _grid(text: str, size: int) -> Grid | Refusal:
 
 def _table(truth: Any) -> dict[str, Any]:
     """The truth of the task ``chart``."""
-    table = _parsed(truth)
+    table = parsed_truth(truth)
     try:
         question = Question(**table["question"])
         values = {label: float(number) for label, number in table["values"].items()}
@@ -183,7 +149,7 @@ def _table(truth: Any) -> dict[str, Any]:
     return table
 
 
-def _parsed(truth: Any) -> Any:
+def parsed_truth(truth: Any) -> Any:
     """The truth itself, or what its JSON says."""
     try:
         return json.loads(truth) if isinstance(truth, str) else truth
@@ -192,7 +158,7 @@ def _parsed(truth: Any) -> Any:
 
 
 def _clues(truth: Any) -> Grid:
-    rows = _parsed(truth)
+    rows = parsed_truth(truth)
     if isinstance(rows, Mapping):
         rows = rows.get("grid", rows.get("clues"))
     cells: list[Any] = []
@@ -208,11 +174,12 @@ def _clues(truth: Any) -> Grid:
     return cells
 
 
-def _graph(truth: Any) -> tuple[int, int, Edges]:
-    graph = _parsed(truth)
+def _graph(truth: Any) -> dict[str, Any]:
+    """The truth of the task ``coloring``."""
+    graph = parsed_truth(truth)
     try:
         vertices, colors = int(graph["v"]), int(graph["c"])
-        edges = frozenset((min(a, b), max(a, b)) for a, b in graph["edges"])
+        edges = sorted({(min(a, b), max(a, b)) for a, b in graph["edges"]})
         usable = all(0 <= a < b < vertices for a, b in edges)
     except (TypeError, ValueError, KeyError):
         usable = False
@@ -221,4 +188,4 @@ def _graph(truth: Any) -> tuple[int, int, Edges]:
             'a graph\'s truth must be {"v": .., "c": .., "edges": [[0, 1], ..]}, '
             f"got {str(truth)[:60]!r}"
         )
-    return vertices, colors, edges
+    return {"v": vertices, "c": colors, "edges": edges}
