@@ -193,11 +193,6 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name, why, tmp_path):
         make_controller(name, config(tmp_path))
 
 
-class Halves(Balance):
-    def weights(self, counts):
-        return torch.full((len(counts),), 1 / len(counts))
-
-
 def test_a_rule_that_does_not_heed_weights_in_segments_refuses_them(tmp_path):
     args = config(tmp_path, segments="perception,reasoning,answer=0.2")
     with pytest.raises(ValueError, match="Halves chooses all weights itself, got .*answer=0.2"):
