@@ -193,15 +193,10 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name, why, tmp_path):
         make_controller(name, config(tmp_path))
 
 
-class Alike(Balance):
-    def weights(self, counts):
-        return torch.full((len(counts),), 1 / len(counts))
-
-
 def test_a_rule_that_does_not_heed_weights_in_segments_refuses_them(tmp_path):
     args = config(tmp_path, segments="perception,reasoning,answer=0.2")
-    with pytest.raises(ValueError, match="Alike chooses all weights itself, got .*answer=0.2"):
-        make_controller(f"{__name__}:Alike", args)
+    with pytest.raises(ValueError, match="Halves chooses all weights itself, got .*answer=0.2"):
+        make_controller(f"{__name__}:Halves", args)
 
 
 def test_grpo_knows_those_of_counts_alone(tmp_path):

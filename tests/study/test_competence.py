@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 
 import pytest
 
-from percbal.study.competence import Competence, Outcome
+from percbal.study.competence import Competence, Outcome, Stopped
 from percbal.study.recipes import REACHED, Arm, Stop, said
 
 
 class Fake(Competence):
     """Measures what it is given."""
 
-    def __init__(self, stop: Stop, *figures: float) -> None:
+    def __init__(self, stop: Stop, *figures: float, path: Path | None = None) -> None:
         self.stop, self.figures = stop, iter(figures)
+        self.path = path or Path(mkdtemp()) / "measured.json"
         self.outcome = Outcome("the steps ran out")
 
     def measure(self, model):
@@ -53,6 +56,30 @@ def test_a_start_that_misses_its_competence_has_failed(figures, least, verdict):
 
 def test_the_last_step_is_measured_too():
     assert trained(Fake(Stop(exact_p=(0.1, 0.25), every=10), 0.0, 0.0, 0.2), 25).reached
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_training_killed_just_after_its_stop_does_not_go_on(tmp_path, kept):
+    stop, path = Stop(exact_p=(0.1, 0.25), every=10), tmp_path / "measured.json"
+    first = trained(Fake(stop, 0.0, 0.12, path=path), 100)
+    assert first.steps == 20
+    if not kept:
+        path.unlink()
+    again = Fake(stop, *(() if kept else (0.12,)), path=path)
+    state = SimpleNamespace(global_step=20, max_steps=100)
+    with pytest.raises(Stopped):
+        again.on_train_begin(None, state, None, model=None)
+    assert again.outcome.reached and again.outcome.steps == 20
+    assert again.outcome.measured == (first.measured if kept else first.measured[1:])
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path):
+    stop, path = Stop(exact_p=(0.1, 0.25), every=10), tmp_path / "measured.json"
+    trained(Fake(stop, 0.0, 0.01, 0.02, 0.02, path=path), 35)
+    again = Fake(stop, 0.02, path=path)
+    again.on_train_begin(None, SimpleNamespace(global_step=20, max_steps=100), None, model=None)
+    again.on_step_end(None, SimpleNamespace(global_step=30, max_steps=100), None, model=None)
+    assert [pause["step"] for pause in again.outcome.measured] == [10, 20, 30]
 
 
 def test_both_figures_must_be_in_their_bands():

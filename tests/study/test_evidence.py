@@ -12,7 +12,9 @@ import pytest
 from percbal.report.evidence import write_page
 from percbal.study.contrasts import effects, holm
 from percbal.study.doses import correlation, doses
-from percbal.study.lines import append_line, best_rate, read_lines
+from percbal.study.files import digest
+from percbal.study.lines import append_line, best_rate, name_of, read_lines
+from percbal.study.plan import Run
 from percbal.study.presets import PRESETS
 from percbal.study.registration import committed_before, read_registration
 
@@ -49,8 +51,11 @@ def effect(lines, name="fixed 0.5 minus token-mean in a", said=SFT):
     return next(each for each in effects(said, lines) if each.contrast.name == name)
 
 
-def planned(n: int):
-    return replace(SFT, planned={"sft-sudoku": {"arms": ["token-mean"], "starts": n}})
+def planned(n: int, primary: str = ""):
+    """With other numbers of starts, and one primary contrast or none."""
+    contrasts = tuple(replace(each, primary=each.name == primary) for each in SFT.contrasts)
+    plan = {"sft-sudoku": {"arms": ["token-mean"], "starts": n}}
+    return replace(SFT, planned=plan, contrasts=contrasts)
 
 
 # --- what was said -----------------------------------------------------------------------------
@@ -122,16 +127,74 @@ def test_an_effect_is_the_mean_of_one_difference_for_each_start():
         ((0.1, -0.05, 0.1, 0.1), "direction only"),
         ((-0.1, -0.11, -0.12, -0.1), "not reproduced"),
         ((0.01, -0.05, -0.1, 0.0), "not reproduced"),
+        ((0.0, 0.0, 0.0, 0.0), "not reproduced"),
+        ((0.003, 0.001, -0.001, 0.0), "not reproduced"),
     ],
 )
 def test_the_verdict_follows_a_rule(values, verdict):
-    assert effect(gains(*values), said=planned(4)).verdict() == verdict
-    assert effect(gains(*values), said=planned(5)).verdict() == "not run yet"
+    said = planned(4, "fixed 0.5 minus token-mean in a")
+    assert effect(gains(*values), said=said).verdict() == verdict
+    more = replace(said, planned={"sft-sudoku": {"arms": ["token-mean"], "starts": 5}})
+    assert effect(gains(*values), said=more).verdict() == "not run yet"
+
+
+def test_two_equal_differences_are_not_significant():
+    found = effect(gains(0.1, 0.1), said=planned(2, "fixed 0.5 minus token-mean in a"))
+    assert found.p is None and found.verdict() == "too few starts" and found.foretold() == "open"
+
+
+def test_too_few_starts_give_no_verdict():
+    failed = [line(arm, start) for arm in ("token-mean", "fixed 0.5") for start in range(9, 24)]
+    said = planned(16, "fixed 0.5 minus token-mean in a")
+    assert effect(gains(0.1) + failed[:], said=said).verdict() == "too few starts"
+    none = [line(arm, start) for arm in ("token-mean", "fixed 0.5") for start in range(16)]
+    assert effect(none, said=said).verdict() == "no start"
+
+
+def test_a_run_without_the_figure_is_one_that_was_made():
+    name = "r(a, own reasoning) minus r(a, a_p) after token-mean"
+    rs = {"r_pooled_reasoning": 0.8, "r_pooled_perception": 0.5}
+    lines = [line(start=i, a=0.5, **(rs if i else {})) for i in range(4)]
+    found = effect(lines, name, planned(4))
+    assert found.undefined == 1 and found.verdict() == "reproduced"
+
+
+def test_no_verdict_changes_as_the_others_of_its_family_come():
+    """An interim p of theirs counts as 1; what is not significant waits."""
+    others = ("NGDiff", "default")
+    ours = [line(start=i, a=0.5, exact_p=0.5) for i in range(16)]
+    ours += [
+        line("fixed 0.5", i, a=0.52 + 0.032 * (-1) ** i, exact_p=0.6 + i % 3 / 9) for i in range(16)
+    ]
+
+    def seen(n, gain):
+        return effect(ours + [line(a, i, a=0.5 + gain(i)) for a in others for i in range(n)])
+
+    lucky = seen(4, lambda i: 0.05 + 0.001 * (i % 2))
+    assert lucky.p < 0.05 < lucky.holm and lucky.verdict() == "not run yet"
+    assert lucky.holm == seen(0, lambda i: 0).holm
+    null = seen(16, lambda i: 0.05 * (i % 2) - 0.02)
+    assert null.holm == lucky.holm and null.verdict() == "direction only"
+    good = seen(16, lambda i: 0.05 + 0.001 * (i % 2))
+    assert good.holm < lucky.holm and good.verdict() == "reproduced"
+
+
+def test_a_difference_may_be_of_log_odds():
+    dose = read_registration(DOCS / "studies" / "dose.yaml")
+    contrast = next(each for each in dose.contrasts if each.primary and each.scale)
+    lines = [
+        line(arm, study="dose", exact_p=p)
+        for arm, p in ((contrast.arm, 0.5), (contrast.minus, 0.1))
+    ]
+    paid = [{**each, "registered": dose.hash} for each in lines]
+    assert effect(paid, contrast.name, dose).values == (pytest.approx(2.197, abs=1e-3),)
+    with pytest.raises(ValueError, match="scale must be log-odds, got 'log'"):
+        replace(contrast, scale="log")
 
 
 def test_failed_starts_are_counted_and_have_no_difference():
     lines = gains(0.1, 0.11, 0.12) + [line(start=9), line("fixed 0.5", 9)]
-    found = effect(lines, said=planned(4))
+    found = effect(lines, said=planned(4, "fixed 0.5 minus token-mean in a"))
     assert found.failed == 1 and len(found.values) == 3 and found.verdict() == "reproduced"
 
 
@@ -162,10 +225,38 @@ def test_a_torn_line_is_taken_away_by_the_next(tmp_path):
     append_line(path, line(a=0.1))
     with open(path, "a") as file:
         file.write('{"kind": "ru')
-    with pytest.raises(ValueError, match="x.jsonl:2 is no JSON"):
-        read_lines(path)
+    assert [each["figures"]["a"] for each in read_lines(path)] == [0.1]
     append_line(path, line(a=0.2))
     assert [each["figures"]["a"] for each in read_lines(path)] == [0.1, 0.2]
+
+
+def test_a_whole_line_without_its_end_stays(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(line(a=0.1)))
+    append_line(path, line(a=0.2))
+    assert [each["figures"]["a"] for each in read_lines(path)] == [0.1, 0.2]
+
+
+def test_damage_within_the_lines_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"kind": "ru\n')
+    with pytest.raises(ValueError, match="x.jsonl:1 is no JSON"):
+        read_lines(tmp_path / "x.jsonl")
+
+
+def test_a_run_counts_once_and_with_one_plan():
+    lines = gains(0.1, 0.2, 0.3)
+    assert effect([*lines, lines[0]]).values == effect(lines).values
+    with pytest.raises(ValueError, match="lines of two plans, p and other"):
+        effects(SFT, [*lines, {**lines[0], "plan": "other"}])
+
+
+@pytest.mark.parametrize("path", SAID, ids=lambda path: path.stem)
+def test_committed_lines_are_of_the_presets_as_they_are(path):
+    for each in read_lines(DOCS / "results" / f"{path.stem}.jsonl"):
+        if each["kind"] == "run":
+            study = PRESETS[each["study"]]
+            run = Run(each["start"], each["arm"], each["seed"], each["rate"])
+            assert each["plan"] == digest(study.settings(run)), name_of(each)
 
 
 def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():

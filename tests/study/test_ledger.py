@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import replace
+from threading import Barrier, Thread
 
 import pytest
 
@@ -13,12 +14,12 @@ from percbal.study.files import digest
 from percbal.study.job_pool import Job, run_jobs
 from percbal.study.ledger import Ledger
 from percbal.study.lines import figures, is_repeated, name_of
-from percbal.study.machine import machine
+from percbal.study.machine import made_here, same_kind
 from percbal.study.plan import Arm, Run, Study
 from percbal.study.presets import PRESETS
 from percbal.study.runner import Part, run_study
 
-STUDY = PRESETS["sft-smoke"]
+STUDY = replace(PRESETS["sft-smoke"], arms=PRESETS["sft-smoke"].arms[:2], compared=())
 ARMS = [arm.name for arm in STUDY.arms]
 
 
@@ -36,6 +37,7 @@ def evaluation(study, run, a="10", plan=None):
         "signal": {"outcome": [0.1, 0.2, 0.3]},
         "logged": {},
         "seconds": {"train": 1.0},
+        **made_here(1),
     }
 
 
@@ -115,6 +117,9 @@ def test_rates_may_stand_in_a_file_beside(tmp_path, made):
     other = replace(STUDY, name="other", tuning=tuning, starts=STUDY.starts[:1])
     run_study(other, tmp_path / "two", part=Part(lines=tmp_path / "own.jsonl"))
     assert {run.rate for run in made} == {3e-3} and not any(run.tuning for run in made)
+    elsewhere = Part(lines=tmp_path / "elsewhere" / "own.jsonl")
+    with pytest.raises(ValueError, match="elsewhere/tuned.jsonl has no tuned rate"):
+        run_study(other, tmp_path / "three", part=elsewhere)
 
 
 def test_one_run_in_twenty_is_made_twice_and_compared_bit_for_bit(tmp_path):
@@ -126,11 +131,11 @@ def test_one_run_in_twenty_is_made_twice_and_compared_bit_for_bit(tmp_path):
     assert name_of(names[0]) == f"sft-smoke / base 1 / {ARMS[0]} / 0 / None"
     for run in chosen[:2]:
         ledger.add(run, evaluation(STUDY, run))
-    assert ledger.to_repeat(runs) == chosen[:2]
+    assert ledger.to_repeat(runs, 1) == chosen[:2]
     ledger.add_repeat(chosen[0], evaluation(STUDY, chosen[0]))
     ledger.add_repeat(chosen[1], evaluation(STUDY, chosen[1], a="11"))
     equal = [line["equal"]["figures"] for line in ledger.lines("repeat")]
-    assert equal == [True, False] and ledger.to_repeat(runs) == []
+    assert equal == [True, False] and ledger.to_repeat(runs, 1) == []
 
 
 def test_a_run_is_repeated_on_the_same_kind_of_processor_alone(tmp_path, monkeypatch):
@@ -141,9 +146,45 @@ def test_a_run_is_repeated_on_the_same_kind_of_processor_alone(tmp_path, monkeyp
     )
     ledger = Ledger(STUDY, tmp_path / "x.jsonl")
     ledger.add(run, evaluation(STUDY, run))
-    other = machine() | {"processor": "another"}
-    monkeypatch.setattr("percbal.study.ledger.machine", lambda: other)
-    assert ledger.to_repeat([run]) == []
+    assert ledger.to_repeat([run], 1) == [run]
+    assert ledger.to_repeat([run], 2) == [], "with other threads sums have another order"
+    own = made_here(1)
+    assert not same_kind(own, {**own, "versions": {"torch": "another"}})
+    assert not same_kind(own, {**own, "machine": own["machine"] | {"also": [["another"]]}})
+    other = {**own, "machine": own["machine"] | {"processor": "another"}}
+    monkeypatch.setattr("percbal.study.ledger.made_here", lambda threads: other)
+    assert ledger.to_repeat([run], 1) == []
+
+
+def test_a_line_says_what_its_job_said(tmp_path):
+    ledger, run = Ledger(STUDY, tmp_path / "x.jsonl"), STUDY.runs()[0]
+    there = {"machine": {"processor": "elsewhere"}, "versions": {"torch": "1"}, "day": "then"}
+    ledger.add(run, evaluation(STUDY, run) | there)
+    assert there.items() <= ledger.lines()[0].items()
+
+
+def test_a_run_has_one_line_whoever_adds_it(tmp_path):
+    run, eight = STUDY.runs()[0], Barrier(8)
+
+    def add():
+        eight.wait()
+        ledger.add(run, evaluation(STUDY, run))
+
+    ledger = Ledger(STUDY, tmp_path / "x.jsonl")
+    threads = [Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ledger.lines()) == 1
+
+
+def test_a_rate_that_another_grid_chose_is_not_taken(tmp_path, made):
+    run_study(STUDY, tmp_path, part=Part(tuning=True, lines=tmp_path / "x.jsonl"))
+    ledger = Ledger(STUDY, tmp_path / "x.jsonl")
+    assert set(ledger.rates().values()) == {3e-3}
+    finer = replace(STUDY, tuning=replace(STUDY.tuning, grid=(1e-3, 2e-3, 3e-3)))
+    assert Ledger(finer, ledger.path).rates() == {}
 
 
 def test_the_figures_of_a_line():

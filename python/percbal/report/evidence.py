@@ -15,8 +15,8 @@ from percbal.evaluate.intervals import Interval
 from percbal.report.plots import dose_figure, effects_figure, write_svg
 from percbal.study.contrasts import NOT_YET, Effect, effects
 from percbal.study.doses import dose_table, doses
-from percbal.study.lines import Line, read_lines
-from percbal.study.registration import Registration, read_registration
+from percbal.study.lines import Line, read_lines, results
+from percbal.study.registration import Contrast, Registration, read_registration
 
 INTRODUCTION = """# Results
 
@@ -27,15 +27,21 @@ was said before the runs in [studies/](studies); a test makes it again and compa
 Each row is a difference that was named beforehand, with the sign that was expected and how likely
 we held it to be significant. Effects are in points of accuracy, correlations and shares as they
 are: the mean of one difference for each start, ± half of Student's 95% t interval over starts. p is
-that of t, for primary contrasts (**bold**) corrected by Holm. "Starts" counts those that have the
+that of t over three starts or more, for primary contrasts (**bold**) corrected by Holm, where a
+contrast that is not complete counts as 1 for the others. "Starts" counts those that have the
 difference, of those planned; starts that missed their competence stand below. The verdict is on the
 paper's finding (arXiv:2605.29496) and follows a rule:
 
 - *reproduced*: significant, with the paper's sign;
-- *direction only*: the paper's sign, not significant;
-- *not reproduced*: neither;
+- *direction only*: the paper's sign, not significant, and not shown to be as good as 0 either;
+- *not reproduced*: none of these;
+- *no finding of the paper*: the paper says nothing of it, or gives no sign;
+- *too few starts*: fewer than half of the planned starts, or than three, have the difference;
+- *no start*: every planned start missed its competence;
 - *cannot be tested here*: said beforehand, and why;
-- *not run yet*: not all planned starts have their runs. What is there so far is no verdict.
+- *not run yet*: not all planned starts have their runs. What is there so far is no verdict. A
+  primary contrast that is not significant waits for the others, too: as they come, Holm's p of it
+  can become smaller and never larger, so that no verdict changes once it stands here.
 """
 PICTURE, DOSES = "results_effects.svg", "results_dose.svg"
 HALF_WIDTH = 0.04  # the half-width of an interval that a main cell should have
@@ -101,11 +107,12 @@ def _row(effect: Effect) -> str:
         return _line(name, "", "", "", "", "", "", f"{effect.verdict()}: {contrast.reason}")
     chance = "" if contrast.chance is None else f" ({contrast.chance:.0%})"
     p = effect.p if effect.holm is None else effect.holm
+    lacking = f", {effect.undefined} without the figure" if effect.undefined else ""
     return _line(
         name,
         shown_effect(effect),
-        "" if p is None else f"{p:.3f}",
-        f"{len(effect.values)} of {effect.planned}",
+        "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001",
+        f"{len(effect.values)} of {effect.planned}{lacking}",
         _needed(effect),
         f"{contrast.predicted}{chance}",
         "" if effect.verdict() == NOT_YET else effect.foretold(),
@@ -113,16 +120,17 @@ def _row(effect: Effect) -> str:
     )
 
 
-def in_points(figure: str) -> bool:
-    """Whether a figure is an accuracy, which is shown in percent."""
-    return not figure.startswith(("r_", "signal_", "loss_share", "token_share", "lambda"))
+def in_points(contrast: Contrast) -> bool:
+    """Whether the figure is an accuracy, which is shown in percent."""
+    others = ("r_", "signal_", "loss_share", "token_share", "lambda")
+    return not contrast.scale and not contrast.figure.startswith(others)
 
 
 def shown_effect(effect: Effect) -> str:
     """``+3.1 ±2.0``; without a half-width for one start, nothing for none."""
     if effect.mean is None:
         return ""
-    times, digits = (100, 1) if in_points(effect.contrast.figure) else (1, 2)
+    times, digits = (100, 1) if in_points(effect.contrast) else (1, 2)
     interval = effect.interval
     half = "" if interval is None else f" ±{times * _half(interval):.{digits}f}"
     return f"{times * effect.mean:+.{digits}f}{half}"
@@ -136,7 +144,7 @@ def _needed(effect: Effect) -> str:
     """How many starts an interval of ±4 points takes, by the standard deviation that was seen."""
     from scipy import stats
 
-    if effect.interval is None or not in_points(effect.contrast.figure):
+    if effect.interval is None or not in_points(effect.contrast):
         return ""
     n = len(effect.values)
     sd = _half(effect.interval) / stats.t.ppf(0.975, n - 1) * math.sqrt(n)
@@ -152,11 +160,7 @@ def _ran(said: Registration, lines: Sequence[Line]) -> str:
     rows = [_line(*head), "|---" * len(head) + "|"]
     for study, plan in said.planned.items():
         for arm in plan["arms"]:
-            runs = [
-                line
-                for line in lines
-                if line["kind"] == "run" and (line["study"], line["arm"]) == (study, arm)
-            ]
+            runs = [x for x in results(lines) if (x["study"], x["arm"]) == (study, arm)]
             ends = Counter(line["status"].split(":")[0] for line in runs)
             times = [sum(line["seconds"].values()) for line in runs if line["seconds"]]
             seconds = f"{sum(times) / len(times):.0f}" if times else ""

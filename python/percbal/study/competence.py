@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,33 +15,53 @@ from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import LocalModel
 from percbal.evaluate.questions import task_questions
 from percbal.responses.asking import Asking
+from percbal.study.json_files import read_json, write_json
 from percbal.study.recipes import REACHED, Stop
 from percbal.tasks.base import Task
 
+MEASURED = "measured.json"  # of a training with a stop rule: what was measured at its pauses
 COMPETENCE_SEED = 40_000  # of pictures that neither trainings nor results use
+
+
+class Stopped(RuntimeError):
+    """A training that goes on from a checkpoint had ended there by its rule."""
 
 
 class Competence(TrainerCallback):
     """Pauses a training and ends it by its stop rule; ``outcome`` says what came of it.
 
-    The training's own random numbers go on as if it had not paused.
+    The training's own random numbers go on as if it had not paused. What was measured is kept in
+    the file ``path``, for a training that is interrupted and goes on.
     """
 
-    def __init__(self, stop: Stop, task: Task, processor: ProcessorMixin) -> None:
-        self.stop, self.processor = stop, processor
+    def __init__(self, stop: Stop, task: Task, processor: ProcessorMixin, path: Path) -> None:
+        self.stop, self.processor, self.path = stop, processor, path
         self.questions = task_questions(task, stop.instances, "train", COMPETENCE_SEED, Asking())
         self.outcome = Outcome("the steps ran out")
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stopped where a training that goes on had already ended by the rule."""
+        before = [each for each in read_json(self.path) or [] if each["step"] <= state.global_step]
+        self.outcome.measured = before
+        if state.global_step and self._ends(state, kwargs["model"]):
+            raise Stopped
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step % self.stop.every and state.global_step < state.max_steps:
-            return
-        figures = self.measure(kwargs["model"])
-        self.outcome.steps = state.global_step
-        self.outcome.measured.append({"step": state.global_step, **figures})
-        verdict = self.stop.verdict(figures, state.global_step)
-        if verdict is not None:
-            self.outcome.verdict = verdict
+        if self._ends(state, kwargs["model"]):
             control.should_training_stop = True
+
+    def _ends(self, state: Any, model: PreTrainedModel) -> bool:
+        """Whether the rule ends the training at this step, by what is measured where it pauses."""
+        step, measured = state.global_step, self.outcome.measured
+        if step % self.stop.every and step < state.max_steps:
+            return False
+        if not measured or measured[-1]["step"] < step:
+            measured.append({"step": step, **self.measure(model)})
+            write_json(self.path, measured)
+        self.outcome.steps = step
+        verdict = self.stop.verdict(measured[-1], step)
+        self.outcome.verdict = verdict or self.outcome.verdict
+        return verdict is not None
 
     def measure(self, model: PreTrainedModel) -> dict[str, float]:
         """What the rule asks for."""

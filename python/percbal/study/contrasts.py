@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from percbal.evaluate.intervals import Interval, t_interval
-from percbal.study.lines import Line
-from percbal.study.registration import Contrast, Registration
+from percbal.study.doses import log_odds
+from percbal.study.lines import Line, results
+from percbal.study.registration import LOG_ODDS, Contrast, Registration
 
 REPRODUCED = "reproduced"
 DIRECTION = "direction only"
@@ -15,25 +16,31 @@ NOT = "not reproduced"
 CANNOT = "cannot be tested here"
 NOT_YET = "not run yet"
 OWN = "no finding of the paper"
+NO_START, TOO_FEW = "no start", "too few starts"
+LEAST = 3  # differences that a p or a verdict needs
 
 
 @dataclass(frozen=True)
 class Effect:
     """Of one contrast.
 
-    values: one difference for each start. p: two-sided, of t; None for fewer than two starts.
-    holm: corrected over the primary contrasts, of which there are some without a p yet.
-    failed: starts without the competence. planned: starts.
+    values: one difference for each start. p: two-sided, of t; None for fewer than three starts.
+    holm: corrected over the primary contrasts; one that is not complete counts there as 1.
+    failed: starts without the competence. undefined: starts whose runs lack the figure, such as a
+    correlation of what does not vary. planned: starts.
     moved: pairs whose two runs began from other weights, made on two machines.
+    family: whether all primary contrasts are complete, if this is one of them.
     """
 
     contrast: Contrast
     values: tuple[float, ...]
     failed: int
+    undefined: int
     planned: int
     moved: int = 0
     p: float | None = None
     holm: float | None = None
+    family: bool = True
 
     @property
     def interval(self) -> Interval | None:
@@ -48,7 +55,18 @@ class Effect:
     @property
     def complete(self) -> bool:
         """Whether every planned start has its runs, or has failed."""
-        return len(self.values) + self.failed >= self.planned > 0
+        return len(self.values) + self.failed + self.undefined >= self.planned > 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether no further line changes the verdict: what is significant while others of its
+        family count as 1 stays so, and what is not may become so until they are complete."""
+        return self.complete and (self.family or self.sign() in "+-")
+
+    @property
+    def few(self) -> bool:
+        """Whether fewer than half of the planned starts, or than three, have the difference."""
+        return len(self.values) < max(LEAST, self.planned / 2)
 
     def sign(self) -> str:
         """``+`` or ``-`` where it is significant, ``0`` within the margin, else ``?``."""
@@ -64,31 +82,36 @@ class Effect:
         """On the paper's finding, by rule; given when all that was planned is there."""
         if self.contrast.reason:
             return CANNOT
-        if not self.complete or self.mean is None:
+        if not self.settled:
             return NOT_YET
+        if self.mean is None and not self.undefined:
+            return NO_START
+        if self.mean is None or self.few:
+            return TOO_FEW
         if not self.contrast.finding or self.contrast.paper == "?":
             return OWN
         if self.sign() == self.contrast.paper:
             return REPRODUCED
-        same = (self.mean > 0) == (self.contrast.paper == "+")
-        return DIRECTION if same and self.sign() not in "+-" else NOT
+        same = self.mean > 0 if self.contrast.paper == "+" else self.mean < 0
+        return DIRECTION if same and self.sign() == "?" else NOT
 
     def foretold(self) -> str:
         """Whether the sign is the one that was predicted: yes, no, or open."""
-        if not self.complete or self.contrast.predicted == "?":
+        if not self.settled or self.few or self.contrast.predicted == "?":
             return "open"
         return "yes" if self.sign() == self.contrast.predicted else "no"
 
 
 def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
-    """Of every contrast, in order; ValueError for a line of another registration."""
+    """Of every contrast, in order; ValueError for a line of another registration, or for runs of
+    one name with two plans."""
     for line in lines:
         if line["registered"] != said.hash:
             raise ValueError(
                 f"a line of {line['study']} was run under {line['registered'] or 'nothing said'}, "
                 f"not under {said.name}, {said.hash}"
             )
-    runs = [line for line in lines if line["kind"] == "run"]
+    runs = results(lines)
     found = [_effect(contrast, said, runs) for contrast in said.contrasts]
     return _corrected(found)
 
@@ -102,21 +125,23 @@ def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Eff
         }
         for arm in (contrast.arm, contrast.minus)
     )
-    values, failed, moved = [], 0, 0
+    values, failed, undefined, moved = [], 0, 0, 0
     for start, line in ours.items():
-        if not line["figures"]:
-            failed += 1
-            continue
         other = theirs.get(start) if contrast.minus else line
-        if other is None or not other["figures"]:
+        if other is None:
+            continue
+        if not line["figures"] or not other["figures"]:
+            failed += 1
             continue
         moved += other["weights"] != line["weights"]
         value = _difference(contrast, line["figures"], other["figures"])
-        if value is not None:
+        if value is None:
+            undefined += 1
+        else:
             values.append(value)
     planned = said.planned.get(contrast.study, {}).get("starts", 0)
-    p = _p(values) if len(values) > 1 else None
-    return Effect(contrast, tuple(values), failed, planned, moved, p)
+    p = _p(values) if len(values) >= LEAST else None
+    return Effect(contrast, tuple(values), failed, undefined, planned, moved, p)
 
 
 def _difference(
@@ -131,7 +156,11 @@ def _difference(
         base = ours.get(contrast.against)
     else:
         base = contrast.against
-    return None if value is None or base is None else value - base
+    if value is None or base is None:
+        return None
+    if contrast.scale == LOG_ODDS:
+        return log_odds(value) - log_odds(base)
+    return value - base
 
 
 def _p(values: Sequence[float]) -> float:
@@ -144,17 +173,25 @@ def _p(values: Sequence[float]) -> float:
 
 
 def _corrected(found: list[Effect]) -> list[Effect]:
-    """With Holm's p of the primary contrasts; one that was not run yet takes its place as 1."""
+    """With Holm's p of the primary contrasts.
+
+    Those that are not complete count as 1 for the others. Holm's p falls with every p of its
+    family, so that none becomes larger when they are.
+    """
     primary = [effect for effect in found if effect.contrast.primary]
-    corrected = dict(
-        zip(
-            (effect.contrast.name for effect in primary),
-            holm([1.0 if effect.p is None else effect.p for effect in primary]),
-            strict=True,
-        )
-    )
+    family = all(effect.complete for effect in primary)
+
+    def corrected(effect: Effect) -> float | None:
+        if effect.p is None:
+            return None
+        known = [other.p if other.complete or other is effect else None for other in primary]
+        ps = [1.0 if p is None else p for p in known]
+        return holm(ps)[next(i for i, other in enumerate(primary) if other is effect)]
+
     return [
-        replace(effect, holm=None if effect.p is None else corrected.get(effect.contrast.name))
+        replace(effect, holm=corrected(effect), family=family)
+        if effect.contrast.primary
+        else effect
         for effect in found
     ]
 

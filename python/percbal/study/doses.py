@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from percbal.evaluate.intervals import Interval, t_interval
-from percbal.study.lines import Line
+from percbal.study.lines import Line, results
 from percbal.study.plan import START
 
 STUDY = "dose"
@@ -39,7 +39,7 @@ class Dose:
 
 def doses(lines: Sequence[Line]) -> list[Dose]:
     """Every arm that pays perception, from the smallest correlation to the largest."""
-    runs = [line for line in lines if line["kind"] == "run" and line["study"] == STUDY]
+    runs = [line for line in results(lines) if line["study"] == STUDY]
     before = {line["start"]: line["figures"] for line in runs if line["arm"] == START}
     found: dict[str, list[tuple[float, float]]] = {}
     for line in runs:

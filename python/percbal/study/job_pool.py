@@ -104,7 +104,7 @@ def run_jobs(
                     break
                 waiting.remove(job)
                 running.append(job)
-                job.start(_threads(at_once))
+                job.start(threads(at_once))
             if not running:
                 break
             time.sleep(0.5)
@@ -132,7 +132,7 @@ def run_jobs(
         raise RuntimeError(f"failed: {names}; the last lines of the first:\n{failed[0].tail()}")
 
 
-def _threads(at_once: int) -> int:
+def threads(at_once: int) -> int:
     """For each process: its share of the cores, and no more than the caller allows."""
     share = max(1, (os.cpu_count() or 1) // at_once)
     allowed = os.environ.get("OMP_NUM_THREADS", "")

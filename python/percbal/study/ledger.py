@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from percbal.study.lines import (
     key,
     read_lines,
 )
-from percbal.study.machine import machine, same_kind, versions
+from percbal.study.machine import made_here, same_kind
 from percbal.study.plan import Run, Study
 
 
@@ -45,6 +44,15 @@ class Ledger:
         """Whether a run with these very settings has a line."""
         return self._find(self.lines(*kinds), run) is not None
 
+    def _append(self, line: Line, run: Run) -> None:
+        """Unless the run has a line of this kind, whoever else adds it just now."""
+
+        def there(lines: list[Line]) -> bool:
+            same = [each for each in lines if each["kind"] == line["kind"]]
+            return self._find(same, run) is not None
+
+        append_line(self.path, line, there)
+
     def without(self, runs: list[Run], kind: str) -> list[Run]:
         """The runs that have no line yet."""
         lines = self.lines(kind)
@@ -65,8 +73,7 @@ class Ledger:
                 f"{run.arm} from {run.start}, seed {run.seed} was run with other settings; choose "
                 "another --name"
             )
-        if not self.has(run, kind):
-            append_line(self.path, self._line(kind, run, evaluation))
+        self._append(self._line(kind, run, evaluation), run)
 
     def add_repeat(self, run: Run, evaluation: dict[str, Any]) -> None:
         """Of a run that was made again: whether all its figures are what they were."""
@@ -74,7 +81,7 @@ class Ledger:
         assert first is not None, "only what has a line is repeated"
         line = self._line("repeat", run, evaluation)
         equal = {name: line[name] == first[name] for name in ("figures", "weights")}
-        append_line(self.path, line | {"equal": equal})
+        self._append(line | {"equal": equal}, run)
 
     def _line(self, kind: str, run: Run, evaluation: dict[str, Any]) -> Line:
         return {
@@ -86,18 +93,19 @@ class Ledger:
             "figures": figures(evaluation),
             "weights": evaluation["weights"],
             "seconds": evaluation.get("seconds", {}),
-            "machine": machine(),
-            "versions": versions(),
-            "day": time.strftime("%Y-%m-%d", time.gmtime()),
+            **{name: evaluation[name] for name in ("machine", "versions", "day")},
         }
 
-    def to_repeat(self, runs: list[Run]) -> list[Run]:
-        """Of these, the ones that are made twice, were made by such a processor, and once."""
-        found, again = self.lines("run"), self.lines("repeat")
+    def to_repeat(self, runs: list[Run], threads: int) -> list[Run]:
+        """Of these, the ones that are made twice, were made on such a machine, and once.
+
+        threads: of a job here.
+        """
+        found, again, own = self.lines("run"), self.lines("repeat"), made_here(threads)
         chosen = []
         for run in runs:
             line = self._find(found, run)
-            here = line and line["figures"] and same_kind(line["machine"], machine())
+            here = line and line["figures"] and same_kind(line, own)
             if line and here and is_repeated(line) and self._find(again, run) is None:
                 chosen.append(run)
         return chosen
@@ -106,11 +114,12 @@ class Ledger:
         """Arm -> learning rate as tuned, of arms that take another's too."""
         if self.study.tuning is None:
             return {}
-        chosen = chosen_rates(read_lines(self._rates_file()), self.study.tuning.study)
+        chosen = chosen_rates(read_lines(self.rates_file()), self.study.tuning)
         owners = {arm.name: arm.rate_of or arm.name for arm in self.study.arms}
         return {name: chosen[owner] for name, owner in owners.items() if owner in chosen}
 
-    def _rates_file(self) -> Path:
+    def rates_file(self) -> Path:
+        """Where the lines of the tuning are looked for."""
         name = self.study.tuning.lines if self.study.tuning else ""
         return self.path.with_name(name) if name else self.path
 
@@ -124,15 +133,19 @@ class Ledger:
             if arm in known or None in found:
                 continue
             rate, means = best_rate([line for line in found if line], tuning.by)
-            append_line(
-                self.path,
-                {
-                    "kind": "choice",
-                    "study": self.study.name,
-                    "arm": arm,
-                    "rate": rate,
-                    "by": tuning.by,
-                    "means": means,
-                    "registered": self.registered,
-                },
-            )
+            choice = {
+                "kind": "choice",
+                "study": self.study.name,
+                "arm": arm,
+                "rate": rate,
+                "by": tuning.by,
+                "grid": list(tuning.grid),
+                "seeds": list(tuning.seeds),
+                "means": means,
+                "registered": self.registered,
+            }
+
+            def chosen(lines: list[Line], arm: str = arm) -> bool:
+                return arm in chosen_rates(lines, tuning)
+
+            append_line(self.path, choice, chosen)

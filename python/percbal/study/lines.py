@@ -11,14 +11,14 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from percbal.evaluate.diagnose import METRICS
-from percbal.study.plan import Run, Study
+from percbal.study.plan import Run, Study, Tuning
 
 Line = dict[str, Any]
 KINDS = ("run", "tuning", "choice", "repeat")
@@ -27,32 +27,72 @@ KEY = ("study", "start", "arm", "seed", "rate")
 
 
 def read_lines(path: Path) -> list[Line]:
-    """All lines; none where there is no file. ValueError names a damaged one."""
+    """All lines; none where there is no file. ValueError names a damaged one.
+
+    What a crash left of the last line is none.
+    """
     if not path.exists():
         return []
+    with open(path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return _read(path, *_parts(file.read()))
+
+
+def _read(path: Path, whole: bytes, rest: bytes) -> list[Line]:
     found = []
-    for number, text in enumerate(path.read_text().splitlines(), 1):
+    for number, text in enumerate((whole + rest).splitlines(), 1):
         try:
             line = json.loads(text)
         except ValueError as problem:
             raise ValueError(f"{path}:{number} is no JSON: {problem}") from None
         if not isinstance(line, dict) or line.get("kind") not in KINDS:
-            raise ValueError(f"{path}:{number} is no line of a study: {text[:40]!r}")
+            raise ValueError(f"{path}:{number} is no line of a study: {text[:40].decode()!r}")
         found.append(line)
     return found
 
 
-def append_line(path: Path, line: Line) -> None:
-    """Whole or not at all, whoever else appends; what a crash left of a line is taken away."""
+def append_line(
+    path: Path, line: Line, unless: Callable[[list[Line]], bool] = lambda lines: False
+) -> None:
+    """Whole or not at all, whoever else appends; what a crash left of a line is taken away.
+
+    unless: of the lines that are there; where it is true none is added.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-        file.write(json.dumps(line, sort_keys=True).encode() + b"\n")
+        whole, rest = _parts(file.read())
+        if unless(_read(path, whole, rest)):
+            return
+        file.truncate(len(whole) + len(rest))
+        file.write((b"\n" if rest else b"") + json.dumps(line, sort_keys=True).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _parts(content: bytes) -> tuple[bytes, bytes]:
+    """Up to the last end of a line; and what is after it, where that is JSON."""
+    end = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[end:])
+    except ValueError:
+        return content[:end], b""
+    return content[:end], content[end:]
+
+
+def results(lines: Sequence[Line]) -> list[Line]:
+    """The runs, each once; ValueError where one was made with two plans."""
+    found: dict[tuple[Any, ...], Line] = {}
+    for line in lines:
+        if line["kind"] == "run":
+            name = tuple(line[part] for part in ("study", "start", "arm", "seed"))
+            if found.setdefault(name, line)["plan"] != line["plan"]:
+                raise ValueError(
+                    f"{name_of(line)} has lines of two plans, {found[name]['plan']} and "
+                    f"{line['plan']}: take those of the settings that no longer stand away"
+                )
+    return list(found.values())
 
 
 def key(study: Study, run: Run) -> Line:
@@ -113,10 +153,16 @@ def _prefixed(signal: dict[str, list[float]]) -> dict[str, list[float]]:
     return {f"signal_{name}": series for name, series in signal.items()}
 
 
-def chosen_rates(lines: Sequence[Line], study: str) -> dict[str, float]:
-    """Arm -> the rate that a study's tuning chose."""
-    choices = [line for line in lines if line["kind"] == "choice" and line["study"] == study]
-    return {line["arm"]: line["rate"] for line in choices}
+def chosen_rates(lines: Sequence[Line], tuning: Tuning) -> dict[str, float]:
+    """Arm -> the rate that a tuning chose; what another grid or other bases chose is none."""
+    grid, seeds = list(tuning.grid), list(tuning.seeds)
+    return {
+        line["arm"]: line["rate"]
+        for line in lines
+        if line["kind"] == "choice"
+        and (line["study"], line["by"]) == (tuning.study, tuning.by)
+        and (line["grid"], line["seeds"]) == (grid, seeds)
+    }
 
 
 def best_rate(lines: Sequence[Line], by: str) -> tuple[float, dict[str, float]]:

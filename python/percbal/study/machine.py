@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +24,7 @@ SOFTWARE = ("torch", "transformers", "trl", "numpy", "percbal")
 
 @cache
 def machine() -> dict[str, Any]:
-    """``processor`` by its name, its ``flags``, and the threads of a process."""
+    """``processor`` by its name, its ``flags``, and its cores."""
     told = _cpuinfo()
     flags = (told.get("flags") or told.get("Features") or "").split()
     return {
@@ -33,9 +34,26 @@ def machine() -> dict[str, Any]:
     }
 
 
+def made_here(threads: int) -> dict[str, Any]:
+    """What a line says of where and when: ``machine`` with the threads of the job, ``versions``,
+    ``day``."""
+    return {
+        "machine": machine() | {"threads": threads},
+        "versions": versions(),
+        "day": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def kind_of(made: dict[str, Any]) -> list[Any]:
+    """What must be equal for a run to repeat bit for bit: processor, flags, threads and torch."""
+    told = [made["machine"].get(name) for name in ("processor", "flags", "threads")]
+    return [*told, made["versions"].get("torch")]
+
+
 def same_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two machines have the same kind of processor, so that a run repeats bit for bit."""
-    return all(one.get(name) == other.get(name) for name in ("processor", "flags"))
+    """Whether two lines were made on such equal machines, each on one kind alone."""
+    mixed = one["machine"].get("also") or other["machine"].get("also")
+    return kind_of(one) == kind_of(other) and not mixed
 
 
 @cache

@@ -16,6 +16,7 @@ import yaml
 from percbal.study.files import digest
 
 SIGNS = ("+", "-", "0", "?")
+LOG_ODDS = "log-odds"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Contrast:
     finding: the number of the paper's finding that it tests; 0 for one of our own.
     minus: another arm; "" to hold the figure against ``against``.
     figure: of `percbal.study.lines.figures`. against: a number, or another figure of the same run.
+    scale: "" or log-odds, of both before they are subtracted.
     paper: the sign that the paper reports. predicted: the sign that we expect here.
     chance: how likely we held the predicted sign to be, significantly.
     primary: corrected by Holm together with the other primary ones.
@@ -39,6 +41,7 @@ class Contrast:
     minus: str = ""
     figure: str = "a"
     against: float | str = 0.0
+    scale: str = ""
     paper: str = "+"
     predicted: str = "+"
     chance: float | None = None
@@ -50,6 +53,8 @@ class Contrast:
         for sign in (self.paper, self.predicted):
             if sign not in SIGNS:
                 raise ValueError(f"{self.name}: a sign is one of {' '.join(SIGNS)}, got {sign!r}")
+        if self.scale not in ("", LOG_ODDS):
+            raise ValueError(f"{self.name}: scale must be {LOG_ODDS}, got {self.scale!r}")
         if not self.reason and not (self.study and self.arm):
             raise ValueError(f"{self.name}: a contrast needs a study and an arm, or a reason")
 

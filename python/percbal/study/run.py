@@ -26,6 +26,7 @@ from percbal.study.competence import Outcome
 from percbal.study.data import encoded, fresh
 from percbal.study.job_pool import TRAINED, write_progress
 from percbal.study.json_files import read_json, write_json
+from percbal.study.machine import kind_of, made_here
 from percbal.study.plan import (
     GRPO,
     KNOWN,
@@ -85,16 +86,19 @@ def run_arm(root: Path, run: Run, out: Path) -> None:
     """
     study = Study.load(root / files.STUDY)
     failed = _failed(root, study, run)
+    known = {**files.identity(root, study, run), **made_here(torch.get_num_threads())}
     if failed:
-        write_json(out / files.EVALUATION, {"status": failed, **files.identity(root, study, run)})
+        write_json(out / files.EVALUATION, {"status": failed, **known})
         return
     model, processor = load_vlm(files.start_directory(root, study.start(run.start)) / files.MODEL)
-    began = time.monotonic()
     trained = Trained([])
     if run.arm != START:
         trained = _train(study, run, model, processor, root, out)
         _keep(model, processor, trained, out)
-    seconds = {"train": round(time.monotonic() - began, 1)}
+    seconds = {"train": round(trained.seconds, 1)}
+    also = [kind for kind in trained.kinds if kind != kind_of(known)]
+    if also:
+        known["machine"]["also"] = also
     write_progress(out, TRAINED)
     began = time.monotonic()
     found = measure(study, model, processor, tuning=run.tuning)
@@ -105,7 +109,7 @@ def run_arm(root: Path, run: Run, out: Path) -> None:
         out / files.EVALUATION,
         {
             "status": trained.status,
-            **files.identity(root, study, run),
+            **known,
             "samples": len(joined["a"][0]),
             "right": {name: result.right() for name, result in found.items()},
             "exact_p": [chance for result in found.values() for chance in result.exact],

@@ -18,7 +18,7 @@ from typing import Any
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
 from percbal.study import files
 from percbal.study.data import make_data
-from percbal.study.job_pool import Job, run_jobs
+from percbal.study.job_pool import Job, run_jobs, threads
 from percbal.study.json_files import read_json, write_json
 from percbal.study.ledger import Ledger
 from percbal.study.limits import limits
@@ -97,7 +97,7 @@ def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
             runs = _with_rates(study, study.runs(), ledger)
             make(missing(runs, "run"), "training and measuring")
             if part.lines:
-                again = ledger.to_repeat(part.of(runs))
+                again = ledger.to_repeat(part.of(runs), threads(jobs))
                 make(again, "repeating one in twenty", again=True)
     finally:
         results = write_results(study, root)
@@ -110,9 +110,10 @@ def _with_rates(study: Study, runs: list[Run], ledger: Ledger) -> list[Run]:
         return runs
     rates = ledger.rates()
     if not rates:
+        tuned = ledger.rates_file()
         raise ValueError(
-            f"{ledger.path} has no tuned rate; first run percbal study --preset "
-            f"{study.tuning.study} --only tuning --lines {ledger.path}"
+            f"{tuned} has no tuned rate; first run percbal study --preset "
+            f"{study.tuning.study} --only tuning --lines {tuned}"
         )
     rated = [replace(run, rate=rates.get(run.arm)) for run in runs]
     return [run for run in rated if run.rate is not None or run.arm == START]

@@ -7,7 +7,7 @@ how they ended: a training that diverged is kept as it was before the step that 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,17 @@ from percbal.models.finite import NonFiniteError
 from percbal.models.resume import checkpoints
 from percbal.sft.encoded import EncodedDataset
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
-from percbal.study.competence import Competence, Outcome
+from percbal.study.competence import MEASURED, Competence, Outcome, Stopped
 from percbal.study.data import fresh, prompt_row
 from percbal.study.job_pool import TRAINED, write_progress
+from percbal.study.json_files import read_json, write_json
+from percbal.study.machine import kind_of, made_here
 from percbal.study.plan import GRPO, SFT, Arm
 from percbal.tasks import Task
 
 History = list[dict[str, Any]]
 DONE, DIVERGED, FLOOR = "done", "diverged", "below the floor"
+SPENT = "spent.json"  # of a training: its seconds, and on what kinds of machines
 FIRST = "first"  # the directory of the training before an arm's own
 FIRST_SEED = 10_000  # of its batches, plus the run's seed
 FLOOR_OVER = 10  # updates whose mean may not fall below the floor
@@ -37,22 +40,44 @@ FLOOR_OVER = 10  # updates whose mean may not fall below the floor
 
 @dataclass
 class Trained:
-    """How a training ended. outcome: of its stop rule, if it has one."""
+    """How a training ended. outcome: of its stop rule, if it has one.
+
+    seconds, kinds: over all processes that had a part in it, see ``Progress``.
+    """
 
     history: History
     status: str = DONE
     outcome: Outcome | None = None
+    seconds: float = 0.0
+    kinds: list[Any] = field(default_factory=list)
 
 
 class Progress(TrainerCallback):
-    """Leaves the part that is done in a file that the parent process reads, twice a second."""
+    """Leaves the part that is done in a file that the parent process reads, twice a second.
+
+    And in ``spent.json`` the seconds of this process and of those before it that were interrupted,
+    and the kinds of machines (``kind_of``) that they ran on.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self.directory, self.written = directory, 0.0
+        self.directory, self.written, self.began = directory, 0.0, time.monotonic()
+        past = read_json(directory / SPENT) or {"seconds": 0.0, "kinds": []}
+        here = kind_of(made_here(torch.get_num_threads()))
+        self.past, self.kinds = past["seconds"], past["kinds"]
+        if here not in self.kinds:
+            self.kinds.append(here)
+
+    def spent(self) -> dict[str, Any]:
+        """As of now, also in the file."""
+        seconds = self.past + time.monotonic() - self.began
+        found = {"seconds": seconds, "kinds": self.kinds}
+        write_json(self.directory / SPENT, found)
+        return found
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if time.monotonic() - self.written > 0.5:
             write_progress(self.directory, TRAINED * state.global_step / state.max_steps)
+            self.spent()
             self.written = time.monotonic()
 
 
@@ -87,14 +112,18 @@ def fine_tune(
     if arm.first:
         steps = round(arm.first_share * recipe.steps)
         before = replace(arm, options=arm.first, first={})
-        first = replace(recipe, steps=steps)
-        fine_tune(model, processor, data, first, before, seed + FIRST_SEED, out / FIRST)
-        recipe = replace(recipe, steps=recipe.steps - steps)
-    callbacks: list[TrainerCallback] = [Progress(out)]
+        short = replace(recipe, steps=steps)
+        first = fine_tune(model, processor, data, short, before, seed + FIRST_SEED, out / FIRST)
+        if first.status != DONE:
+            return first
+        rest, arm = replace(recipe, steps=recipe.steps - steps), replace(arm, first={})
+        return _joined(first, fine_tune(model, processor, data, rest, arm, seed, out, task))
+    progress = Progress(out)
+    callbacks: list[TrainerCallback] = [progress]
     rule = None
     if recipe.stop is not None:
         assert task is not None, "a stop rule is measured on a task"
-        rule = Competence(recipe.stop, task, processor)
+        rule = Competence(recipe.stop, task, processor, out / MEASURED)
         callbacks.append(rule)
     trainer = BalancedSFTTrainer(
         model,
@@ -104,7 +133,15 @@ def fine_tune(
         callbacks=callbacks,
     )
     status = _train(trainer, out)
-    return Trained(trainer.state.log_history, status, rule.outcome if rule else None)
+    outcome = rule.outcome if rule else None
+    return Trained(trainer.state.log_history, status, outcome, **progress.spent())
+
+
+def _joined(first: Trained, then: Trained) -> Trained:
+    """Of one training after another; steps are counted in each."""
+    kinds = first.kinds + [kind for kind in then.kinds if kind not in first.kinds]
+    seconds, history = first.seconds + then.seconds, first.history + then.history
+    return replace(then, history=history, seconds=seconds, kinds=kinds)
 
 
 def sft_options(recipe: SFT, arm: Arm, seed: int) -> dict[str, Any]:
@@ -134,6 +171,8 @@ def _train(trainer: Any, out: Path) -> str:
         trainer.train(resume_from_checkpoint=bool(checkpoints(out / "checkpoints")))
     except NonFiniteError:
         return DIVERGED
+    except Stopped:  # before it was interrupted
+        pass
     return DONE
 
 
@@ -148,7 +187,7 @@ def reinforce(
 ) -> Trained:
     """Train ``model`` in place, on fresh prompts."""
     instances = fresh(task, recipe.prompts * recipe.updates, seed)
-    floor = Floor(recipe.readable)
+    floor, progress = Floor(recipe.readable), Progress(out)
     trainer = BalancedGRPOTrainer(
         model,
         reward_functions(task, arm, seed),
@@ -157,10 +196,11 @@ def reinforce(
             [prompt_row(task, i, task.oracle_prefix(i) if arm.oracle else "") for i in instances]
         ),
         processing_class=processor,
-        callbacks=[Progress(out), floor],
+        callbacks=[progress, floor],
     )
-    status = _train(trainer, out)
-    return Trained(trainer.state.log_history, FLOOR if floor.reached else status)
+    ended = _train(trainer, out)
+    status = FLOOR if floor.reached else ended
+    return Trained(trainer.state.log_history, status, **progress.spent())
 
 
 class Floor(TrainerCallback):
@@ -168,16 +208,21 @@ class Floor(TrainerCallback):
 
     def __init__(self, readable: float) -> None:
         self.readable, self.reached = readable, False
-        self.shares: list[float] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Also one that was interrupted as it had ended."""
+        if self._below(state):
+            self.reached = True
+            raise Stopped
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        failed = (kwargs.get("logs") or {}).get("segments/parse_fail")
-        if failed is None:
-            return
-        self.shares = [*self.shares, 1 - float(failed)][-FLOOR_OVER:]
-        mean = sum(self.shares) / len(self.shares)
-        if len(self.shares) == FLOOR_OVER and mean < self.readable:
+        if self._below(state):
             self.reached = control.should_training_stop = True
+
+    def _below(self, state: Any) -> bool:
+        key = "segments/parse_fail"
+        shares = [1 - float(log[key]) for log in state.log_history if key in log][-FLOOR_OVER:]
+        return len(shares) == FLOOR_OVER and sum(shares) / FLOOR_OVER < self.readable
 
 
 def grpo_options(recipe: GRPO, arm: Arm) -> dict[str, Any]:
