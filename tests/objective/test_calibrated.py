@@ -74,15 +74,67 @@ def test_the_factor_is_a_running_mean_of_logs():
     assert lam(balance) == pytest.approx(1 / (1 + 4 ** (1 - DECAY)))
 
 
-def test_a_batch_without_a_segment_changes_nothing_and_is_waited_for():
+def test_a_batch_without_a_segment_changes_nothing_and_the_next_step_with_it_asks_for_exact_norms():
     balance = Calibrated(lam=0.3)
     balance.observe(seen([0.0, 1.0], [0.0, 1.0], losses=(0.0, 1.0)))
+    assert not balance.due() and lam(balance) == pytest.approx(0.3)
+    balance.observe(seen([1.0, 1.0]))
     assert balance.due() and lam(balance) == pytest.approx(0.3)
     for _ in range(2):
         balance.observe(seen([1.0, 1.0], [2.0, 1.0]))
     before = lam(balance)
     balance.observe(seen([0.0, 1.0], losses=(0.0, 1.0)))
     assert lam(balance) == before
+
+
+@pytest.mark.parametrize("shares", [(None, None), (None, None, None)])
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_segment_that_never_appears_does_not_make_every_step_exact(missing, shares):
+    def step(norms, exact):
+        norms = list(norms[: len(shares)])
+        if missing < len(norms) and not appeared:
+            norms[missing] = exact[missing] = 0.0
+        counts, losses = torch.tensor(norms).sign().long(), torch.tensor(norms).sign()
+        gradient = torch.tensor(exact[: len(norms)]) if balance.due() else None
+        balance.observe(Seen(0, counts, losses, torch.tensor(norms), gradient))
+
+    balance, appeared, due = Calibrated(every=8, shares=shares), False, 0
+    for _ in range(50):
+        due += balance.due()
+        step([1.0, 1.0, 1.0], [2.0, 1.0, 4.0])
+    assert due <= 12
+    appeared = True  # the step that shows it is estimated, the next one measured
+    for _ in range(balance.due() + 2):
+        step([1.0, 1.0, 1.0], [2.0, 1.0, 4.0])
+    counts = torch.ones(len(shares), dtype=torch.int64)
+    inverse = torch.tensor([1 / 2, 1.0, 1 / 4][: len(shares)])
+    torch.testing.assert_close(balance.weights(counts), inverse / inverse.sum())
+    step([1.0, 1.0, 1.0], [2.0, 1.0, 4.0])
+    torch.testing.assert_close(balance.weights(counts), inverse / inverse.sum())
+
+
+def test_a_run_with_other_stand_ins_measures_anew():
+    balance, other = Calibrated(every=8), Calibrated(every=8)
+    for _ in range(4):
+        steps_to_exact(balance, [1.0, 1.0], [2.0, 1.0])
+    other.load_state_dict(json.loads(json.dumps(balance.state_dict())))
+    before = lam(other)
+    other.observe(seen([9.0, 1.0])._replace(level="head"))
+    assert other.due() and lam(other) == before
+    other.observe(seen([9.0, 1.0], [2.0, 1.0])._replace(level="head"))
+    other.observe(seen([9.0, 1.0], [2.0, 1.0])._replace(level="head"))
+    other.observe(seen([9.0, 1.0])._replace(level="head"))
+    assert lam(other) == pytest.approx(1 / 3)
+
+
+def test_a_shorter_schedule_holds_from_the_restart():
+    balance = Calibrated()
+    for _ in range(6):
+        steps_to_exact(balance, [1.0, 1.0], [2.0, 1.0])
+    short = Calibrated(every=2)
+    short.load_state_dict(balance.state_dict())
+    short.observe(seen([1.0, 1.0]))
+    assert short.due()
 
 
 def test_it_goes_on_in_the_middle_of_its_schedule():
@@ -197,6 +249,20 @@ def test_a_rule_that_does_not_heed_weights_in_segments_refuses_them(tmp_path):
     args = config(tmp_path, segments="perception,reasoning,answer=0.2")
     with pytest.raises(ValueError, match="Halves chooses all weights itself, got .*answer=0.2"):
         make_controller(f"{__name__}:Halves", args)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"segments": "perception=0.5,reasoning=0.5"}, "segments gives the weights"),
+        ({"segments": "perception,answer,reasoning", "balance": "head"}, "begin with equal parts"),
+    ],
+)
+def test_a_lam_that_would_change_nothing_is_refused(options, why, tmp_path):
+    config(tmp_path, **options).make_balance()
+    with pytest.raises(ValueError, match=f"lam=0.9 would change nothing: .*{why}"):
+        config(tmp_path, lam=0.9, **options).make_balance()
+    config(tmp_path, lam=0.9, balance="ngdiff", segments="a,b=0.2,reasoning").make_balance()
 
 
 def test_grpo_knows_those_of_counts_alone(tmp_path):

@@ -86,7 +86,7 @@ def test_of_two_segments_it_is_what_it_was_bit_for_bit(decay, bounds):
         was.update(norms)
         now.update(norms)
         assert torch.equal(weights(now), was.weights())
-    assert now.state_dict() == {"log_odds": float(was.log_odds)}
+    assert now.state_dict()["log_odds"] == float(was.log_odds)
     again = NGDiff(lam=0.3, decay=decay, lam_min=bounds[0], lam_max=bounds[1])
     again.load_state_dict(json.loads(json.dumps({"log_odds": float(was.log_odds)})))
     assert torch.equal(weights(again), was.weights())
@@ -105,6 +105,18 @@ def test_a_missing_segment_keeps_its_place_while_the_others_move(missing):
     now = weights(balance)
     assert float(now[first] * norms[first]) == pytest.approx(float(now[last] * norms[last]))
     assert float(now[last] / now[missing]) == pytest.approx(float(before[last] / before[missing]))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_of_three_the_two_that_are_there_are_balanced_though_the_third_was_never_seen(missing):
+    balance = NGDiff(shares=(None, None, None))
+    norms = torch.tensor([3.0, 1.0, 9.0])
+    norms[missing] = 0.0
+    balance.update(norms)
+    first, last = (s for s in range(3) if s != missing)
+    now = weights(balance)
+    assert float(now[first] * norms[first]) == pytest.approx(float(now[last] * norms[last]))
+    assert float(now[last]) == pytest.approx(float(now[missing]))
 
 
 def test_a_segment_that_is_alone_says_nothing():
@@ -134,6 +146,14 @@ def test_the_state_of_another_number_of_segments_is_refused():
         NGDiff().load_state_dict({"log_odds": [0.1, 0.2]})
     with pytest.raises(ValueError, match="the checkpoint balances 2 segments, this run 3"):
         NGDiff(shares=(None, None, None)).load_state_dict({"log_odds": 0.1})
+
+
+@pytest.mark.parametrize("ours", [(None, None, 0.2), (0.3, None, None), (None, None)])
+def test_a_checkpoint_of_other_shares_is_refused(ours):
+    state = json.loads(json.dumps(NGDiff(shares=(0.2, None, None)).state_dict()))
+    NGDiff(shares=(0.2, None, None)).load_state_dict(state)
+    with pytest.raises(ValueError, match="with the weights 0.2, balance, balance, this run"):
+        NGDiff(shares=ours).load_state_dict(state)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import torch
 import vlm_fixtures as vlm
 
 from percbal.models.loading import load_vlm
-from percbal.objective.balance import Balance, Seen
+from percbal.objective.balance import Balance, Fixed, Seen
 from percbal.objective.calibrated import Calibrated
+from percbal.objective.ngdiff import Head
+from percbal.sft import segment_head
+from percbal.sft.encoded import EncodedDataset
 from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
@@ -35,6 +38,19 @@ def fit(llava, out, balance=None, **options) -> BalancedSFTTrainer:
     )
     trainer.train()
     return trainer
+
+
+class Rows(EncodedDataset):
+    """Examples as they are given."""
+
+    def __init__(self, rows):
+        self.rows, self.pad_token_id, self.segments = rows, 0, ("perception", "reasoning")
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
 
 
 class Follows(Balance):
@@ -152,6 +168,70 @@ def test_a_controller_may_be_given_with_what_it_has_learnt(llava, tmp_path):
 def test_a_controller_may_be_named_by_its_class(llava, tmp_path):
     trainer = fit(llava, tmp_path, f"{__name__}:Follows", max_steps=1)
     assert type(trainer.balance) is Follows
+
+
+@pytest.mark.parametrize("split", [(8, 1), (4, 2), (2, 4), (1, 8)])
+def test_parts_that_pull_one_way_give_the_heads_norm_of_the_whole(llava, split, tmp_path):
+    """Eight rows of one text; reasoning is trained on in three of them alone."""
+    model, processor, _ = llava
+    rows = [dict(vlm.encoded(processor, EXAMPLES[:1])[0]) for _ in range(8)]
+    for row in rows[3:]:
+        row["labels"] = row["labels"].masked_fill(row["segment_ids"] == 1, -100)
+
+    def lam(size, parts):
+        options = {"per_device_train_batch_size": size, "gradient_accumulation_steps": parts}
+        at = vlm.config(tmp_path, balance="head", chunked_logits=True, max_steps=1, **options)
+        trainer = vlm.train(copy.deepcopy(model), processor, Rows(rows), at)
+        return float(trainer.balance.weights(torch.ones(2))[0])
+
+    assert lam(*split) == pytest.approx(lam(8, 1), rel=1e-4)
+
+
+def test_an_evaluation_takes_no_norms_of_the_head(llava, tmp_path, monkeypatch):
+    levels = []
+    real = segment_head.linear_segment_cross_entropy
+
+    def spied(*args, grad_norm, **options):
+        levels.append(grad_norm)
+        return real(*args, grad_norm=grad_norm, **options)
+
+    monkeypatch.setattr(segment_head, "linear_segment_cross_entropy", spied)
+    trainer = fit(llava, tmp_path, balance="head", chunked_logits=True, max_steps=1)
+    assert set(levels) == {"head"}
+    levels.clear()
+    trainer.evaluate(llava[2])
+    assert set(levels) == {"logits"}
+
+
+class Asked(Balance):
+    """No exact norms, whatever it says is due."""
+
+    def due(self) -> bool:
+        return True
+
+    def weights(self, counts: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(counts),), 1 / len(counts))
+
+
+def test_what_needs_no_exact_norms_gets_none(llava, tmp_path):
+    trainer = fit(llava, tmp_path, Asked(), max_steps=1)
+    assert vlm.history(trainer, "lambda") and not vlm.history(trainer, "grad_norm_p")
+
+
+@pytest.mark.parametrize(
+    ("balance", "options", "why"),
+    [
+        (Follows, {}, r"must be a controller, got its class: Follows\(\)"),
+        (Fixed(0.9), {"segments": "perception=0.2,reasoning=0.8"}, "has weights of its own, got"),
+        (Fixed(0.9), {"segments": "perception,answer,reasoning"}, r"shape \(2,\), and .* answer"),
+        (Head(), {"segments": "perception,answer,reasoning"}, r"shape \(2,\), and .* answer"),
+    ],
+)
+def test_a_balance_that_does_not_fit_the_segments_is_refused(
+    llava, balance, options, why, tmp_path
+):
+    with pytest.raises(ValueError, match=why):
+        fit(llava, tmp_path, balance, chunked_logits=True, **options)
 
 
 def test_head_without_chunks_is_refused(llava, tmp_path):

@@ -10,7 +10,9 @@ import torch
 import vlm_fixtures as vlm
 
 from percbal.models.loading import load_vlm
+from percbal.segments.names import Segments
 from percbal.segments.tagged import SegmentError
+from percbal.sft.check import tried_rows
 from percbal.sft.collate import SegmentCollator
 from percbal.sft.encoded import encode_examples
 
@@ -86,6 +88,28 @@ def test_encoding_counts_all_examples(llava, lengths):
     assert len(seen) == 1
     with pytest.raises(ValueError, match="^8 of 8 examples have no token to train on: max_length"):
         encode_examples(EXAMPLES, SegmentCollator(llava[1], max_length=lengths[0]))
+
+
+def test_rows_of_which_only_the_prompt_is_left_are_told(llava, lengths):
+    named = Segments.parse({"prompt": 0.1, "perception": 0.4, "reasoning": 0.5})
+    sentence = "8 .* have no token of a response to train on: max_length"
+    cut = SegmentCollator(llava[1], max_length=lengths[0], segments=named)
+    with pytest.warns(UserWarning, match=sentence):
+        batch = cut(EXAMPLES)
+    assert (batch["labels"][:, 1:] != -100).any()
+    with pytest.raises(ValueError, match=sentence):
+        encode_examples(EXAMPLES, cut)
+    rows = vlm.dataset([e | {"images": [e["image"]]} for e in EXAMPLES])
+    tried = tried_rows(
+        rows, SegmentCollator(llava[1], segments=named), llava[1], max_length=lengths[0]
+    )
+    assert {row.trained for row in tried} == {0}
+
+
+def test_a_first_batch_of_prompts_alone_is_refused(llava, lengths, tmp_path):
+    options = {"segments": {"prompt": 0.1, "perception": 0.4, "reasoning": 0.5}}
+    with pytest.raises(ValueError, match="first batch have no token of a response to train on"):
+        fit(llava, tmp_path, EXAMPLES, max_length=lengths[0], **options)
 
 
 PART = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "look"}]}

@@ -22,7 +22,7 @@ class TriedRow:
     problem: str | None = None
     tokens: int = 0  # of the whole row, images expanded
     segments: dict[str, int] = field(default_factory=dict)  # of these, trained on
-    trained: int | None = None  # of the segments, before max_length; None of a row without response
+    trained: int | None = None  # of the response, before max_length; None of a row without one
     images: list[tuple[int, int]] = field(default_factory=list)  # width, height
     pieces: Pieces = field(default_factory=list)  # of rows that are shown
 
@@ -42,7 +42,7 @@ class Check:
     failures: list[tuple[str, str]] = field(default_factory=list)  # place, why
     segments: Counter[str] = field(default_factory=Counter)  # tokens of each, in all rows
     cut: int = 0  # rows longer than max_length
-    untrained: int = 0  # rows without a token to train on, by max_length or by themselves
+    untrained: int = 0  # rows without a response to train on, by max_length or by themselves
     images: int = 0
     without_image: int = 0
     shown: list[TriedRow] = field(default_factory=list)
@@ -90,7 +90,8 @@ class Check:
         if self.max_length is not None:
             lines.append(f"{self.cut} rows are longer than max_length={self.max_length} and cut")
         if self.untrained:
-            lines.append(f"{self.untrained} rows have no token to train on")
+            what = "token of a response" if "prompt" in self.segments else "token"
+            lines.append(f"{self.untrained} rows have no {what} to train on")
         if self.lengths:
             head = "".join(f"{_percent(q):>8}" for q in QUANTILES)
             lines.append(f"{'quantiles':18}{head}")

@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+LAM = 0.5  # the default of the option
+
 
 class Seen(NamedTuple):
     """What an optimizer step showed, over all its micro-batches and ranks; (S,) each."""
@@ -28,6 +30,7 @@ class Seen(NamedTuple):
     losses: Tensor  # mean loss of each segment
     stand_in: Tensor  # norms that cost nothing, of logits or head, (M16); 0 for an empty segment
     gradient: Tensor | None = None  # norms over all parameters, in the steps that `due` asked for
+    level: str = "logits"  # what `stand_in` is of: "logits" or "head"
 
 
 class Balance:
@@ -57,7 +60,8 @@ class Balance:
         raise NotImplementedError
 
     def due(self) -> bool:
-        """Whether the step that begins is to take the gradient of every segment alone."""
+        """Whether the step that begins is to take the gradient of every segment alone. Asked only
+        where ``needs_gradient_norms``."""
         return self.needs_gradient_norms
 
     def observe(self, seen: Seen) -> None:
@@ -100,8 +104,11 @@ class Fixed(Balance):
 
     @classmethod
     def from_options(cls, options: Any) -> Fixed:
-        two = options.segments is None
-        return cls(options.lam if two else options.make_segments().fixed_weights())
+        if options.segments is None:
+            return cls(options.lam)
+        weights = options.make_segments().fixed_weights()
+        refuse_lam(options, "segments gives the weights")
+        return cls(weights)
 
     def weights(self, counts: Tensor) -> Tensor:
         if isinstance(self.lam, int | float):
@@ -122,6 +129,12 @@ def lambda_weights(lam: Tensor | float, device: torch.device) -> Tensor:
     """``[lambda, 1 - lambda]``, (2,) float32."""
     lam = torch.as_tensor(lam, dtype=torch.float32, device=device)
     return torch.stack((lam, 1 - lam))
+
+
+def refuse_lam(options: Any, why: str) -> None:
+    """ValueError where ``lam`` was chosen, by somebody who would wait for its effect."""
+    if options.lam != LAM:
+        raise ValueError(f"lam={options.lam:g} would change nothing: {why}")
 
 
 def check_unit(name: str, value: float) -> None:

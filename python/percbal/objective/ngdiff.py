@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal.objective.balance import Balance, Seen, check_unit
+from percbal.objective.balance import Balance, Seen, check_unit, refuse_lam
 
 Shares = Sequence[float | None]
 PAIR: Shares = (None, None)
@@ -34,13 +34,13 @@ class Ratios:
         """(K,) logs -> (K - 1,), NaN where they say nothing.
 
         A number that is not finite is missing. Without the last one the others are taken
-        against the last that is there, whose own ratio stays what it was.
+        against the last that is there, whose own ratio stays what it was, 0 if it has none.
         """
         old = torch.cat((self.value.to(logs.device), logs.new_zeros(1)))
         there = logs.isfinite()
         order = torch.arange(1, len(logs) + 1, device=logs.device)
         last = (there * order).argmax(0, keepdim=True)
-        new = logs - logs.gather(0, last) + old.gather(0, last)
+        new = logs - logs.gather(0, last) + old.gather(0, last).nan_to_num(nan=0.0)
         return torch.where(there & (there.sum() > 1), new, torch.nan)[:-1]
 
     def follow(self, logs: Tensor, decay: float) -> None:
@@ -132,12 +132,19 @@ class NGDiff(Balance):
 
     def state_dict(self) -> dict[str, Any]:
         values = self._log_odds.dump()
-        return {"log_odds": values[0] if len(values) == 1 else values}
+        odds = values[0] if len(values) == 1 else values
+        return {"log_odds": odds, "shares": list(self.shares)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "log_odds" not in state:
             raise ValueError(
                 f"the checkpoint was not trained with {self.name}: it holds no lambda of it"
+            )
+        theirs = tuple(state.get("shares", self.shares))  # older versions did not say
+        if theirs != self.shares:
+            raise ValueError(
+                f"the checkpoint balances with the weights {_said(theirs)}, this run "
+                f"{_said(self.shares)}"
             )
         values = state["log_odds"]
         self._log_odds.load(values if isinstance(values, list) else [values])
@@ -169,13 +176,20 @@ def shared_parts(odds: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
 
 def options_of(options: Any) -> dict[str, Any]:
     """What every controller that follows norms takes from the options."""
+    shares = options.make_segments().weights
+    if shares.count(None) > 2:
+        refuse_lam(options, "more than two segments that share begin with equal parts")
     return {
         "lam": options.lam,
         "decay": options.ngdiff_decay,
         "lam_min": options.ngdiff_min,
         "lam_max": options.ngdiff_max,
-        "shares": options.make_segments().weights,
+        "shares": shares,
     }
+
+
+def _said(shares: Shares) -> str:
+    return ", ".join("balance" if weight is None else f"{weight:g}" for weight in shares)
 
 
 def _sharing(shares: Shares) -> tuple[int, ...]:

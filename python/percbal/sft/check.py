@@ -115,7 +115,9 @@ class _Rows(Dataset):
             labels = batch["labels"][0][: len(ids)] != IGNORE_INDEX
             for number, name in enumerate(self.named.names):
                 row.segments[name] = int((labels & (segments == number)).sum())
-            row.trained = int(labels[1 : self.max_length].sum())
+            prompt = self.named.prompt
+            of_response = labels if prompt is None else labels & (segments != prompt)
+            row.trained = int(of_response[1 : self.max_length].sum())
             kinds = _kinds(segments.tolist(), self.named)
         if shown:
             row.pieces = _pieces(self.processor.tokenizer, ids.tolist(), kinds)

@@ -114,7 +114,7 @@ class SegmentCollator:
             self._add_prompts(batch, segment_ids, self.segments.prompt)
         batch["segment_ids"] = segment_ids
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
-        self._warn_of_untrained(batch["labels"])
+        self._warn_of_untrained(batch["labels"], segment_ids)
         return batch
 
     def _add_prompts(self, batch: Batch, segment_ids: Tensor, prompt: int) -> None:
@@ -126,13 +126,16 @@ class SegmentCollator:
         batch["labels"] = torch.where(here, ids, batch["labels"])
         segment_ids[here] = prompt
 
-    def _warn_of_untrained(self, labels: Tensor) -> None:
-        """Once, of rows that change nothing: labels (B, T)."""
-        untrained = int((~trained_rows(labels)).sum()) if self.warns else 0
+    def _warn_of_untrained(self, labels: Tensor, segment_ids: Tensor) -> None:
+        """Once, of rows without a response to train on: labels and segments (B, T)."""
+        if not self.warns:
+            return
+        prompt = self.segments.prompt
+        untrained = int((~trained_rows(labels, segment_ids, prompt)).sum())
         if untrained:
             self.warns = False
             which = f"{untrained} of the {len(labels)} rows of a batch (further ones are not told)"
-            warnings.warn(nothing_to_train_on(which, self.max_length), stacklevel=2)
+            warnings.warn(nothing_to_train_on(which, self.max_length, prompt), stacklevel=2)
 
     def _rendered(self, example: Example, row: int) -> dict[str, Any]:
         """Prompt and completion as text, and the images: what the stock collator tokenises."""
@@ -189,10 +192,11 @@ class SegmentCollator:
         return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, **how)
 
 
-def nothing_to_train_on(which: str, max_length: int | None) -> str:
-    """The sentence for rows whose labels are all cut off."""
+def nothing_to_train_on(which: str, max_length: int | None, prompt: int | None = None) -> str:
+    """The sentence for rows whose responses are all cut off; prompt: the id of that segment."""
     cause = "" if max_length is None else f": max_length={max_length} ends before their completions"
-    return f"{which} have no token to train on{cause}"
+    what = "token" if prompt is None else "token of a response"
+    return f"{which} have no {what} to train on{cause}"
 
 
 def untrained_ids(processor: Any) -> set[int]:
@@ -204,9 +208,17 @@ def untrained_ids(processor: Any) -> set[int]:
     return {i for i in named | added if i is not None}
 
 
-def trained_rows(labels: Tensor) -> Tensor:
-    """(B,) whether any token of labels (B, T) is trained on; the first is predicted by nothing."""
-    return (labels[:, 1:] != IGNORE_INDEX).any(1)
+def trained_rows(labels: Tensor, segment_ids: Tensor, prompt: int | None) -> Tensor:
+    """(B,) whether any token of a response is trained on: labels and segments (B, T). The first
+    token is predicted by nothing; prompt: the id of prompts, which count for nothing here."""
+    trained = labels[:, 1:] != IGNORE_INDEX
+    return (trained if prompt is None else trained & (segment_ids[:, 1:] != prompt)).any(1)
+
+
+def of_responses(counts: Tensor, prompt: int | None) -> Tensor:
+    """Counts (S,) of segments, 0 for prompts."""
+    keep = torch.arange(len(counts), device=counts.device) != (-1 if prompt is None else prompt)
+    return counts * keep
 
 
 def _response(example: Example) -> str:

@@ -49,12 +49,15 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
         default="fixed",
         metadata={
             "help": "token_mean (plain fine-tuning), fixed (lam), ngdiff (dynamic: equal gradient "
-            "norms), calibrated or head (ngdiff in less time; docs/balance.md), or module:Class."
+            "norms), calibrated or head (estimates of ngdiff; docs/balance.md), or module:Class."
         },
     )
     lam: float = field(
         default=0.5,
-        metadata={"help": "Weight of perception's mean loss; dynamic balances start from it."},
+        metadata={
+            "help": "Weight of perception's mean loss; a dynamic balance of two segments starts "
+            "from it."
+        },
     )
     segments: dict[str, Any] | str | None = field(
         default=None,

@@ -124,10 +124,14 @@ def encode_examples(
             progress(len(chunk))
     if not encoded:
         raise ValueError("there are no examples to encode")
-    trained = sum(bool(trained_rows(example["labels"][None])) for example in encoded)
+    prompt = collator.segments.prompt
+    trained = sum(
+        bool(trained_rows(example["labels"][None], example["segment_ids"][None], prompt))
+        for example in encoded
+    )
     if trained < len(encoded):
         which = f"{len(encoded) - trained} of {len(encoded)} examples"
-        sentence = nothing_to_train_on(which, collator.max_length)
+        sentence = nothing_to_train_on(which, collator.max_length, prompt)
         if not trained:
             raise ValueError(sentence)
         warnings.warn(sentence, stacklevel=2)

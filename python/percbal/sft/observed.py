@@ -16,19 +16,22 @@ class StepSums:
     def __init__(self, accelerator: Accelerator, level: str) -> None:
         """level: what the norms of the results are the gradients with respect to."""
         self.accelerator, self.level = accelerator, level
-        self._sums: Tensor | None = None  # (2, S): losses, squared norms
+        self._sums: Tensor | None = None  # (2, S): losses, and norms or their squares
 
     def add(self, result: SegmentOutput) -> None:
         """A micro-batch's, with the counts of the whole batch."""
-        new = torch.stack((result.segment_loss, result.segment_grad_norm.square())).detach()
+        norms = result.segment_grad_norm
+        # parts have logits of their own and one head, at which most of their pull adds up
+        part = norms.square() if self.level == "logits" else norms
+        new = torch.stack((result.segment_loss, part)).detach()
         self._sums = new if self._sums is None else self._sums + new
 
     def seen(self, step: int, counts: Tensor, gradient: Tensor | None = None) -> Seen:
         """The step, the same on all ranks; the next one begins."""
         assert self._sums is not None
-        losses, squares = self.accelerator.reduce(self._sums, "sum").unbind()
+        losses, stand_in = self.accelerator.reduce(self._sums, "sum").unbind()
         self._sums = None
-        norms = squares.sqrt()
-        # (M16): tokens of one segment pull at the parameters together, at their logits alone
-        stand_in = norms * counts.sqrt() if self.level == "logits" else norms
-        return Seen(step, counts, losses, stand_in, gradient)
+        if self.level == "logits":
+            # (M16): tokens of one segment pull at the parameters together, at their logits alone
+            stand_in = stand_in.sqrt() * counts.sqrt()
+        return Seen(step, counts, losses, stand_in, gradient, self.level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from trl import SFTConfig, SFTTrainer
 
 from percbal.objective.balance import Balance
@@ -13,6 +14,30 @@ from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset
 
 log = logging.getLogger(__name__)
+
+
+def make_balance(args: BalancedSFTConfig, given: Any) -> Balance:
+    """The controller that was given, or the one that a name or the options describe.
+
+    Raises ValueError, one sentence, for a class in place of a controller, for weights in the
+    option `segments` that a given controller would not heed, and for another number of weights
+    than of segments.
+    """
+    segments = args.make_segments()
+    if isinstance(given, type) and issubclass(given, Balance):
+        raise ValueError(f"balance must be a controller, got its class: {given.__name__}()")
+    if isinstance(given, Balance):
+        segments.refuse_weights("the balance that was given has weights of its own")
+        made = given
+    else:
+        made = args.make_balance(given)
+    found = tuple(made.weights(torch.ones(len(segments), dtype=torch.int64)).shape)
+    if found != (len(segments),):
+        raise ValueError(
+            f"{_name(made)} gives weights of the shape {found}, and the segments are "
+            f"{', '.join(segments.names)}"
+        )
+    return made
 
 
 def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[str, Any]) -> None:

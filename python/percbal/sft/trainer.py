@@ -26,13 +26,14 @@ from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import check_arguments
 from percbal.objective.balance import Balance
 from percbal.segments.names import TWO
-from percbal.sft.collate import nothing_to_train_on
+from percbal.sft.collate import nothing_to_train_on, of_responses
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset, PaddingCollator
 from percbal.sft.metrics import SegmentMetrics
 from percbal.sft.observed import StepSums
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.refusals import (
+    make_balance,
     refuse_mixed_data,
     refuse_unsupported,
     refuse_unsupported_setup,
@@ -66,7 +67,8 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
     train_dataset, eval_dataset: a ``datasets.Dataset`` with ``prompt``, ``completion``, ``image``
         or ``images``, and optionally ``segments``; or an ``EncodedDataset``. For evaluation also
         several by name, whose metrics are ``eval_<name>_loss_p`` and so on.
-    balance: a controller, or ``module:Class`` of one, in place of ``args.balance``.
+    balance: a controller, or ``module:Class`` of one, in place of ``args.balance``. A controller
+        has weights of its own, so that ``args.segments`` may give none.
     Other arguments are TRL's. Logged beside TRL's numbers: see docs/train.md.
 
     Raises ValueError, one sentence, for every option whose combination with a segment loss is
@@ -91,7 +93,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
     ) -> None:
         check_arguments(args, BalancedSFTConfig, model, processing_class, kwargs.get("peft_config"))
         self.segments = args.make_segments()
-        self.balance = balance if isinstance(balance, Balance) else args.make_balance(balance)
+        self.balance = make_balance(args, balance)
         refuse_unsupported(args, self.balance, kwargs)
         if data_collator is None:
             data_collator = _default_collator(args, train_dataset, processing_class)
@@ -161,11 +163,11 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
         self._counts = self.accelerator.reduce(counts, "sum")
-        self._parts_of_step, self._exact = len(batches), self.balance.due()
-        if first and batches and not self._counts.any():
-            raise ValueError(
-                nothing_to_train_on("all rows of the first batch", self.args.max_length)
-            )
+        self._parts_of_step = len(batches)
+        self._exact = self.balance.needs_gradient_norms and self.balance.due()
+        if first and batches and not of_responses(self._counts, self.segments.prompt).any():
+            which = "all rows of the first batch"
+            raise ValueError(nothing_to_train_on(which, self.args.max_length, self.segments.prompt))
         if first and self.segments.names != TWO.names:
             warn_of_empty(self.segments.names, self._counts.tolist())
         # a count, where the model class gives none, keeps the Trainer from dividing again
@@ -190,7 +192,8 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if counts is None:
             counts = self._counts_of(inputs)
         target, segment_ids = shifted(inputs)
-        losses = SegmentLosses(segment_ids, counts, [], self._level)
+        # an evaluation's norms are not read, and those of the logits cost nothing
+        losses = SegmentLosses(segment_ids, counts, [], self._level if training else "logits")
         if training and self.balance.observes and self._parts_of_step == 1:
             passed, result, weights = self._weighed_by_itself(model, inputs, target, losses)
         else:
@@ -264,9 +267,9 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         """
         counts = losses.counts
         alone = self.args.chunked_logits
-        losses.asked = each_alone(target, losses.segment_ids, len(counts))
-        if not alone:
-            losses.asked = [(target, torch.ones_like(counts, dtype=torch.float32))]
+        losses.asked = [(target, torch.ones_like(counts, dtype=torch.float32))]
+        if alone:
+            losses.asked = each_alone(target, losses.segment_ids, len(counts))
         passed = self._forward(model, inputs, losses)
         if alone:
             result = joined([passed.loss(i) for i in range(len(counts))])
