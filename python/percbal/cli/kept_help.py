@@ -45,11 +45,11 @@ def keep_help(command: str, options: Options) -> None:
         file = _file(command)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f"{file.name}.{os.getpid()}")
-        kept = {"files": {path: _state(path) for path in _files()}, "options": options}
-        if any(changed >= STARTED for _, changed in kept["files"].values()):
+        files = {path: _state(path) for path in _files()}
+        if any(changed >= STARTED for _, changed in files.values()):
             return  # since it was read, perhaps
         try:
-            partial.write_text(json.dumps(kept))
+            partial.write_text(json.dumps({"files": files, "options": options}))
             os.replace(partial, file)
         finally:
             partial.unlink(missing_ok=True)
