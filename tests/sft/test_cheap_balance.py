@@ -148,10 +148,19 @@ def test_a_logged_norm_is_the_mean_over_the_steps_that_took_it(llava, tmp_path):
     assert vlm.history(once, "grad_norm_p") == pytest.approx([sum(norms) / 3], rel=1e-5)
 
 
-def test_norms_are_logged_under_the_level_they_are_of(llava, tmp_path):
-    head = fit(llava, tmp_path, balance="head", chunked_logits=True, max_steps=1)
+@pytest.mark.parametrize("split", [(8, 1), (2, 4)])
+def test_norms_are_logged_under_the_level_they_are_of(llava, split, tmp_path):
+    head = fit(
+        llava,
+        tmp_path,
+        balance="head",
+        chunked_logits=True,
+        max_steps=1,
+        per_device_train_batch_size=split[0],
+        gradient_accumulation_steps=split[1],
+    )
     assert vlm.history(head, "grad_norm_head_p") and not vlm.history(head, "grad_norm_logits_p")
-    lam = vlm.history(head, "lambda")[0]
+    lam = float(head.balance.weights(torch.ones(2))[0])
     norms = [vlm.history(head, f"grad_norm_head_{s}")[0] for s in "pr"]
     assert lam == pytest.approx(norms[1] / sum(norms), rel=1e-5)
 

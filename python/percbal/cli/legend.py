@@ -23,7 +23,7 @@ SFT: tuple[Row, ...] = (
     (
         ("grad_norm_head_p", "grad_norm_head_r"),
         "the same at the output head, in place of those at the logits (`head`; `calibrated` with "
-        "`chunked_logits`)",
+        "`chunked_logits`); those of micro-batches and ranks added up, a mean over steps",
     ),
     (
         ("grad_norm_p", "grad_norm_r"),

@@ -43,10 +43,11 @@ class SegmentMetrics:
         attention_mask: Tensor,
     ) -> None:
         """A micro-batch's result with ``segment_counts=counts``, (S,), of the accumulated batch."""
+        norm = result.segment_grad_norm.float()
         sums = {
             "nll": result.segment_loss.float() * counts,
             "tokens": result.segment_count.float(),
-            "squared_norm": result.segment_grad_norm.float().square(),
+            "norm": norm.square() if self.level == "logits" else norm,  # as StepSums adds them
             "seen": attention_mask.sum().float()[None],
         }
         _add(self._token_sums[mode], sums)
@@ -138,7 +139,8 @@ def _step_means(
     n, logs = steps["steps"][0], {}
     for i, name in enumerate(names):
         logs[f"n_{name}"] = steps["counts"][i] / n
-        logs[f"grad_norm_{level}_{name}"] = (tokens["squared_norm"][i] / n) ** 0.5
+        norm = tokens["norm"][i] / n
+        logs[f"grad_norm_{level}_{name}"] = norm**0.5 if level == "logits" else norm
         if "norms" in steps:
             logs[f"grad_norm_{name}"] = steps["norms"][i] / steps["measured"][0]
     return logs
