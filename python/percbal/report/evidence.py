@@ -172,7 +172,7 @@ def _ran(said: Registration, lines: Sequence[Line]) -> str:
     torch = sorted({line["versions"]["torch"] for line in lines if "versions" in line})
     ran = f"on {'; '.join(machines)}; torch {', '.join(torch)}" if machines else "none so far"
     said_again = (
-        f"One run in twenty is made twice on the same kind of processor: {equal} of {len(repeats)} "
+        f"One run in twenty is made twice on the same kind of machine: {equal} of {len(repeats)} "
         f"had all figures equal bit for bit. Runs: {ran}."
     )
     return "\n".join(rows) + "\n\n" + said_again
