@@ -27,10 +27,10 @@ was said before the runs in [studies/](studies); a test makes it again and compa
 Each row is a difference that was named beforehand, with the sign that was expected and how likely
 we held it to be significant. Effects are in points of accuracy; correlations, shares and log-odds
 (of exact a_p under GRPO) are as they are: the mean of one difference for each start, ± half of
-Student's 95% t interval over starts. p is that of t over three starts or more, for
-primary contrasts (**bold**) corrected by Holm, where a contrast that is not complete counts as 1 for the others. "Starts" counts those that have the
-difference, of those planned; starts that missed their competence stand below. The verdict is on the
-paper's finding (arXiv:2605.29496) and follows a rule:
+Student's 95% t interval over starts. p is that of t over three starts or more, for primary
+contrasts (**bold**) corrected by Holm, where a contrast that is not complete counts as 1 for the
+others. "Starts" counts those that have the difference, of those planned; starts that missed their
+competence stand below. The verdict is on the paper's finding (arXiv:2605.29496) and follows a rule:
 
 - *reproduced*: significant, with the paper's sign;
 - *direction only*: the paper's sign, not significant, and not shown to be as good as 0 either;
