@@ -138,6 +138,13 @@ def test_the_verdict_follows_a_rule(values, verdict):
     assert effect(gains(*values), said=more).verdict() == "not run yet"
 
 
+def test_no_effect_at_all_is_no_direction():
+    """Also where the paper's sign is a minus."""
+    lines = [line(arm, i, a_r=0.5) for arm in ("token-mean", "fixed 0.5") for i in range(4)]
+    found = effect(lines, "fixed 0.5 minus token-mean in a_r", planned(4))
+    assert found.contrast.paper == "-" and found.verdict() == "not reproduced"
+
+
 def test_two_equal_differences_are_not_significant():
     found = effect(gains(0.1, 0.1), said=planned(2, "fixed 0.5 minus token-mean in a"))
     assert found.p is None and found.verdict() == "too few starts" and found.foretold() == "open"

@@ -19,7 +19,7 @@ import pytest
 from percbal.evaluate.diagnose import METRICS
 from percbal.report.page import write_report
 from percbal.study import files
-from percbal.study.job_pool import _threads
+from percbal.study.job_pool import threads
 from percbal.study.plan import Arm, Run, Start, Study, folder
 from percbal.study.presets import PRESETS
 from percbal.study.results import collect
@@ -220,11 +220,11 @@ def test_fine_tuning_from_a_fine_tuned_start_costs_as_much_as_the_updates():
     assert SMOKE.recipe(SMOKE.starts[0], SMOKE.arms[0]) == SMOKE.sft
 
 
-@pytest.mark.parametrize("caller, threads", [("1", 1), ("64", None), ("", None), ("x", None)])
-def test_processes_take_no_more_threads_than_the_caller_allows(monkeypatch, caller, threads):
+@pytest.mark.parametrize("caller, least", [("1", 1), ("64", None), ("", None), ("x", None)])
+def test_processes_take_no_more_threads_than_the_caller_allows(monkeypatch, caller, least):
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", caller)
-    assert _threads(2) == (threads or 4)
+    assert threads(2) == (least or 4)
 
 
 @pytest.mark.slow

@@ -25,12 +25,12 @@ was said before the runs in [studies/](studies); a test makes it again and compa
 [study.md](study.md) explains the terms and how to add runs.*
 
 Each row is a difference that was named beforehand, with the sign that was expected and how likely
-we held it to be significant. Effects are in points of accuracy, correlations and shares as they
-are: the mean of one difference for each start, ± half of Student's 95% t interval over starts. p is
-that of t over three starts or more, for primary contrasts (**bold**) corrected by Holm, where a
-contrast that is not complete counts as 1 for the others. "Starts" counts those that have the
-difference, of those planned; starts that missed their competence stand below. The verdict is on the
-paper's finding (arXiv:2605.29496) and follows a rule:
+we held it to be significant. Effects are in points of accuracy; correlations, shares and log-odds
+(of exact a_p under GRPO) are as they are: the mean of one difference for each start, ± half of
+Student's 95% t interval over starts. p is that of t over three starts or more, for primary
+contrasts (**bold**) corrected by Holm, where a contrast that is not complete counts as 1 for the
+others. "Starts" counts those that have the difference, of those planned; starts that missed their
+competence stand below. The verdict is on the paper's finding (arXiv:2605.29496) and follows a rule:
 
 - *reproduced*: significant, with the paper's sign;
 - *direction only*: the paper's sign, not significant, and not shown to be as good as 0 either;
@@ -58,11 +58,12 @@ def write_page(docs: Path) -> Path:
         for said in sorted(registrations, key=lambda said: min(said.findings))
     ]
     found = [(said, lines, effects(said, lines)) for said, lines in studies]
-    shown = [effect for *_, each in found for effect in each if effect.values]
+    # log-odds have another axis: that of the doses
+    shown = [x for *_, each in found for x in each if x.values and not x.contrast.scale]
     parts = [INTRODUCTION]
     if shown:
         write_svg(effects_figure(shown), docs / "images" / PICTURE)
-        parts.append(f"![Every contrast with its interval, a dot for each start](images/{PICTURE})")
+        parts.append(f"![Contrasts with their intervals, a dot for each start](images/{PICTURE})")
     for said, lines, each in found:
         parts += [_study(said, lines, each)]
         if said.said.get("dose"):
