@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from percbal.evaluate.comparison import compare
-from percbal.evaluate.names import MEANING
 from percbal.report.downloads import LONGEST, address, figures_json, instances_csv
-from percbal.report.drawings import flow_drawing, panels, percent
-from percbal.report.findings import KINDS, flow, told, verdict
+from percbal.report.drawings import flow_drawing, panels
+from percbal.report.findings import flow, told, verdict
 from percbal.report.gallery import gallery
-from percbal.report.marks import KINDS as MARKS
 from percbal.report.pictures import opener
+from percbal.report.rendering import render
 from percbal.report.results import Result, read_result
 
 if TYPE_CHECKING:
@@ -65,10 +58,10 @@ def page(
     about: dict[str, Any] = {"downloads": downloads, "models": [_model(result) for result in named]}
     if len(named) == 1:
         about["gallery"] = gallery(named[0], most, opener(named[0], dataset, images_within))
-        text = _render("one.html.j2", **about, **about["models"][0])
+        text = render("one.html.j2", **about, **about["models"][0])
     else:
         pairs = [(other, *_differences(named[0], other)) for other in named[1:]]
-        text = _render("several.html.j2", **about, pairs=pairs, metrics=METRICS)
+        text = render("several.html.j2", **about, pairs=pairs, metrics=METRICS)
     if len(text.encode()) > BUDGET:
         raise ValueError(
             f"the page would have {len(text.encode())} bytes, more than {BUDGET}; show fewer "
@@ -108,27 +101,3 @@ def _model(result: Result) -> dict[str, Any]:
         "narrow": flow_drawing(counts, 330, unit, ""),
         "panels": panels(result.data),
     }
-
-
-def _render(template: str, **values: Any) -> str:
-    """Scripts and styles are those of the page alone: their hashes are its security policy."""
-    folder = files("percbal.report") / "templates"
-    style, script = ((folder / name).read_text("utf-8") for name in ("page.css", "page.js"))
-    environment = Environment(
-        loader=PackageLoader("percbal.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(KINDS=KINDS, MARKS=MARKS, MEANING=MEANING, percent=percent)
-    return environment.get_template(template).render(
-        style=Markup(style),
-        script=Markup(script),
-        hashes={"style": _hash(style), "script": _hash(script)},
-        **values,
-    )
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

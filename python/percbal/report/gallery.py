@@ -39,7 +39,7 @@ def gallery(result: Result, most: int, opened: Opener | str) -> dict[str, Any]:
             "picture": shown.get(record["index"]),
             "marks": marks(record.get("wrong_parts", []), shown.get(record["index"])),
             "texts": [(title, _cut(record[key])) for key, title in TEXTS.items() if record[key]],
-            "tables": {name: _few(table) for name, table in record["marked"].items()},
+            "tables": {name: few(table) for name, table in record["marked"].items()},
             "query": _cut(record["query"]),
             "perception": _cut(record["perception"]),
             "samples": [record["a"], *(trial["a"] for trial in record["further"])],
@@ -56,7 +56,7 @@ def _cut(text: str) -> str:
     return text if more <= 0 else f"{text[:LONGEST]} ... ({more} more characters in the JSON)"
 
 
-def _few(table: list[list[Any]]) -> dict[str, Any]:
+def few(table: list[list[Any]]) -> dict[str, Any]:
     """Rows of a table, or parts one after another where it has one column."""
     wrong = sum(not right for row in table for _, right in row)
     rows = table[: max(1, MOST_PARTS // max(map(len, table), default=1))]
