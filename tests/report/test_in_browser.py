@@ -16,13 +16,6 @@ EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)></pre></script>"
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = chromium.Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     data = result(THINKS_BUT_CANNOT_SEE)
@@ -30,18 +23,6 @@ def address(tmp_path_factory):
     (folder / "result.json").write_text(json.dumps(data))
     main(["report", str(folder / "result.json"), "--out", str(folder / "report.html")])
     return (folder / "report.html").as_uri()
-
-
-@pytest.fixture
-def page(browser, address):
-    browser.look(1000, 800)
-    browser.errors.clear()
-    browser.requests.clear()
-    browser.open("about:blank")
-    browser.open(address)
-    yield browser
-    assert browser.errors == []
-    assert [r for r in browser.requests if not r.startswith(("file:", "data:", "about:"))] == []
 
 
 def test_it_opens_and_says_the_trouble(page):

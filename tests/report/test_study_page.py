@@ -49,25 +49,6 @@ def address(tmp_path_factory):
     return path.as_uri()
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = chromium.Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def page(browser, address):
-    browser.look(1000, 800)
-    browser.errors.clear()
-    browser.requests.clear()
-    browser.open("about:blank")
-    browser.open(address)
-    yield browser
-    assert browser.errors == []
-    assert [r for r in browser.requests if not r.startswith(("file:", "data:", "about:"))] == []
-
-
 def test_it_shows_plots_and_what_every_arm_made_of_the_first_pictures(page):
     assert page.value("document.querySelectorAll('.plot img').length") == 2
     assert page.value("[...document.images].every(i => i.naturalWidth > 0)")

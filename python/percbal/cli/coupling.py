@@ -115,11 +115,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardCoupling]:
-    from percbal.evaluate.rollout_files import (
-        Columns,
-        column_names,
-        read_rollouts,
-    )  # not for --help
+    # not for --help
+    from percbal.evaluate.rollout_files import Columns, column_names, read_rollouts
     from percbal_ops import reward_coupling
 
     names = args.outcome or ["outcome"]
