@@ -56,7 +56,7 @@ class PaperSudoku:
     def marked(self, completion: str, truth: Any) -> dict[str, Table]:
         """What was perceived and answered, cell by cell; an answer by the rules of the game."""
         clues = _clues(truth)
-        seen, said = _read(completion, _reader(clues), _reader(clues))
+        seen, said = _read(completion, _reader(clues))
         tables = {}
         if seen is not None:
             tables["perceived"] = grid_table(seen, clues)
@@ -67,7 +67,7 @@ class PaperSudoku:
     def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
         """The clues that were seen wrong; none where nothing can be read."""
         clues = _clues(truth)
-        seen, _ = _read(completion, _reader(clues), _reader(clues))
+        seen, _ = _read(completion, _reader(clues))
         return wrong_parts(clue_parts(seen), clue_parts(clues)) if seen else []
 
 
@@ -112,11 +112,10 @@ class PaperChart:
         return Chart().wrong_parts(completion, _table(truth))
 
 
-def _read(completion: str, see: Any, say: Any) -> list[Any]:
+def _read(completion: str, read: Callable[[str], Grid | Refusal]) -> list[Grid | None]:
     """What it perceived and what it answered; None for what is not there or cannot be read."""
     spans = find_spans(completion)
-    pairs = ((see, spans.perception), (say, spans.answer))
-    found = [None if text is None else read(text) for read, text in pairs]
+    found = [None if text is None else read(text) for text in (spans.perception, spans.answer)]
     return [None if isinstance(each, Refusal) else each for each in found]
 
 
