@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from two_processes import leave
 
 from percbal.data.reading import read_dataset
 from percbal.evaluate.callback import DiagnosisCallback
@@ -67,4 +68,4 @@ if __name__ == "__main__":
     rank = trainer.accelerator.process_index
     torch.save(trainer.model.state_dict(), directory / f"weights{rank}.pt")
     (directory / f"log{rank}.json").write_text(json.dumps(trainer.state.log_history))
-    torch.distributed.destroy_process_group()
+    leave()

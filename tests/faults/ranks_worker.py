@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import vlm_fixtures as vlm
+from two_processes import leave
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -33,4 +34,4 @@ if trainer.is_world_process_zero():
     (out / "end.json").write_text(
         json.dumps(trainings.digest(trainer.accelerator.unwrap_model(model)))
     )
-torch.distributed.destroy_process_group()
+leave()

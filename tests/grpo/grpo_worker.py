@@ -15,6 +15,7 @@ import rl_fixtures as rl
 import torch
 from fsdp_on_cpu import OPTIONS as FSDP_OPTIONS
 from fsdp_on_cpu import ShardedOnCPU
+from two_processes import leave
 
 from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.models.loading import load_vlm
@@ -99,5 +100,4 @@ save_a_batch()
 for engine in ("ddp", "fsdp2"):
     train(engine)
 
-# its threads, still running as the process ends, would now and then abort it
-torch.distributed.destroy_process_group()
+leave()

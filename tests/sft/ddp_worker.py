@@ -11,9 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-import torch
 import vlm_fixtures as vlm
 from fsdp_on_cpu import OPTIONS, ShardedOnCPU
+from two_processes import leave
 
 from percbal.models.loading import load_vlm
 from percbal.sft.trainer import BalancedSFTTrainer
@@ -55,5 +55,4 @@ def train_each(directory: Path, engine: str, runs: list[str]) -> None:
 
 if __name__ == "__main__":
     train_each(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
-    # its threads, still running as the process ends, would now and then abort it
-    torch.distributed.destroy_process_group()
+    leave()

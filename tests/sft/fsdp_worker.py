@@ -12,10 +12,10 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
 import vlm_fixtures as vlm
 from ddp_worker import ShardedTrainer, train_each
 from fsdp_on_cpu import FSDP, OPTIONS
+from two_processes import leave
 
 from percbal.models.loading import load_vlm
 
@@ -50,5 +50,4 @@ for kind in kinds:
         if trainer.is_world_process_zero():
             trainer.state.save_to_json(str(out / "state.json"))
 
-# its threads, still running as the process ends, would now and then abort it
-torch.distributed.destroy_process_group()
+leave()

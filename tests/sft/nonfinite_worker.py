@@ -9,9 +9,9 @@ import math
 import sys
 from pathlib import Path
 
-import torch
 import vlm_fixtures as vlm
 from fsdp_on_cpu import OPTIONS, ShardedOnCPU
+from two_processes import leave
 
 from percbal.models.finite import NonFiniteError
 from percbal.models.loading import load_vlm
@@ -35,5 +35,4 @@ try:
 except NonFiniteError as error:
     (directory / f"rank{trainer.args.process_index}.txt").write_text(str(error))
 
-# its threads, still running as the process ends, would now and then abort it
-torch.distributed.destroy_process_group()
+leave()

@@ -102,3 +102,7 @@ def _train(command: str, arguments: list[str]) -> None:
         print(said)
         sys.exit(0)
     import_module(f"percbal.cli.{command}").run(arguments)
+    from accelerate import PartialState
+
+    # threads of the process group may abort a rank as its interpreter ends
+    PartialState().destroy_process_group()
