@@ -68,7 +68,7 @@ FLOORS = {
         "grpo": "models objective segments rewards responses data",
         "data": "",
         "evaluate": "models tasks rewards responses data",
-        "study": "sft grpo models segments rewards evaluate tasks responses",
+        "study": "sft grpo models objective segments rewards evaluate tasks responses",
         "report": "study evaluate tasks data",
         "cli": "report study evaluate sft grpo models segments objective tasks responses data",
         "adapters": "segments responses tasks evaluate",

@@ -13,6 +13,7 @@ from percbal.report.evidence import write_page
 from percbal.study.contrasts import effects, holm
 from percbal.study.doses import correlation, doses
 from percbal.study.files import digest
+from percbal.study.foretold import foretold, foretold_table
 from percbal.study.lines import append_line, best_rate, name_of, read_lines
 from percbal.study.plan import Run
 from percbal.study.presets import PRESETS
@@ -282,10 +283,10 @@ def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():
 def dose_lines():
     signals = {"signal_group_agreement.1": 0.3, "signal_group_agreement.3": 0.5}
     return [
-        line("start", study="dose", exact_p=0.1),
-        line("truth", study="dose", exact_p=0.5),
-        line("agreement", study="dose", exact_p=0.2, **signals),
-        line("outcome", study="dose", exact_p=0.2),
+        line("start", study="dose", exact_p=0.1, a=0.05, a_r=0.5),
+        line("truth", study="dose", exact_p=0.5, a=0.25),
+        line("agreement", study="dose", exact_p=0.2, a=0.15, **signals),
+        line("outcome", study="dose", exact_p=0.2, a=0.1),
     ]
 
 
@@ -295,6 +296,26 @@ def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
     assert found["agreement"].r == (pytest.approx(0.4),)
     assert found["truth"].gain == (pytest.approx(2.197, abs=1e-3),)
     assert correlation(dose_lines()[-1]) is None
+
+
+def test_the_theory_foretells_the_sign_of_every_arm_from_its_start():
+    """p 0.1, q 0.5: r^2 = 0.45 / 0.95 (P2), w = 0.81 / (0.81 + 0.25) (P4), 1 - w + w r_p / r."""
+    found = {each.arm: each for each in foretold(dose_lines())}
+    w, r = 0.81 / 1.06, (0.45 / 0.95) ** 0.5
+    assert list(found) == ["agreement", "truth"]
+    assert found["truth"].speed == pytest.approx(1 - w + w / r)
+    assert found["agreement"].speed == pytest.approx(1 - w + w * 0.4 / r)
+    assert found["agreement"].speed < 1 < found["truth"].speed
+    assert found["truth"].right and not found["agreement"].right
+    assert "Signs: 1 of 2 right" in foretold_table(list(found.values()))
+
+
+def test_a_dense_reward_is_foretold_by_its_signal_about_the_parts():
+    parts = {"signal_perception_f1.1": 0.5}
+    dense = line("dense", study="dose", exact_p=0.3, a=0.2, **parts)
+    found = {each.arm: each for each in foretold([*dose_lines(), dense])}
+    w, r = 0.81 / 1.06, (0.45 / 0.95) ** 0.5
+    assert found["dense"].speed == pytest.approx(1 - w + w * 2 / r)  # 1 / corr(D, P), (P11)
 
 
 def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
@@ -310,6 +331,7 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     assert "cannot be tested here: a model of 0.2M" in text
     assert "| sft-sudoku | NGDiff | 1 of 16 | 1 | 0 | 0 |  |" in text
     assert "| agreement | 1 | 0.40 | +0.81 |" in text
+    assert "| base 1 | truth | 1.00 | 0.69 | 1.35 | +15.0 | right |" in text
     first = (tmp_path / "images" / "results_effects.svg").read_bytes()
     write_page(tmp_path)
     assert (tmp_path / "images" / "results_effects.svg").read_bytes() == first

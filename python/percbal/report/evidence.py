@@ -15,6 +15,7 @@ from percbal.evaluate.intervals import Interval
 from percbal.report.plots import dose_figure, effects_figure, write_svg
 from percbal.study.contrasts import NOT_YET, Effect, effects
 from percbal.study.doses import dose_table, doses
+from percbal.study.foretold import foretold, foretold_table
 from percbal.study.lines import Line, read_lines, results
 from percbal.study.registration import Contrast, Registration, read_registration
 
@@ -71,7 +72,7 @@ def write_page(docs: Path) -> Path:
             if points:
                 write_svg(dose_figure(points), docs / "images" / DOSES)
                 parts.append(f"![What a reward's correlation with the truth buys](images/{DOSES})")
-            parts.append(dose_table(points))
+            parts += [dose_table(points), foretold_table(foretold(lines))]
     page = docs / "results.md"
     page.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return page

@@ -10,7 +10,7 @@ from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
 
-STUDY = "dose"
+STUDY, OUTCOME = "dose", "outcome"
 SIGNALS = {"agreement": "group_agreement", "blind": "blind_reanswer", "dense": "perception_f1"}
 NOISY = ("truth", "flipped")  # how the names of the arms on the curve begin
 
