@@ -2,14 +2,16 @@
 
     pytest benchmarks/bench_train_step.py --benchmark-only          # a tiny model, two rounds each
     python benchmarks/bench_train_step.py --pairs 40 --out benchmarks/results/train_step.json
+    python benchmarks/bench_train_step.py --beside fixed --only SFT --pairs 48 --out ..
 
-Both trainers live in one process with the same weights and rows, and take turns, so that both see
-the same machine; a row of the JSON has the median of the pairs' ratios with a 95% interval (order
-statistics, no distribution assumed). Peak memory is the most resident memory during a step above
-what the process held before it (weights and optimizer states are outside), the larger of two steps
-that are not timed; what percbal keeps for its next call counts as its own, and what earlier steps
-freed goes back to the system first. Each row is measured in
-a process of its own, whose file of results is written anew after every row.
+With ``--beside`` the other one is percbal's own trainer with that balance, in chunks where the row
+has chunks. Both live in one process with the same weights and rows, and take turns, so that both
+see the same machine; a row of the JSON has the median of the pairs' ratios with a 95% interval
+(order statistics, no distribution assumed). Peak memory is the most resident memory during a step
+above what the process held before it (weights and optimizer states are outside), the larger of two
+steps that are not timed; what percbal keeps for its next call counts as its own, and what earlier
+steps freed goes back to the system first. Each row is measured in a process of its own, whose file
+of results is written anew after every row.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ from step_runner import QUICK_SIZES, SIZES, Steps, variants
 import percbal_ops
 
 WARM = 2  # steps that make optimizer states and fill caches
+# and in which calibrated comes to look at exact norms as seldom as it may: 1, 2, 4, .. steps apart
+SETTLED = 48
+STOCK = "stock TRL"
 QUICK_SIZE = next(iter(QUICK_SIZES))
 
 
@@ -63,17 +68,27 @@ def seconds_of_step(steps: Steps) -> float:
     return time.perf_counter() - begin
 
 
-def measure(name: str, size: str, pairs: int) -> dict[str, Any]:
+def other(name: str, balance: str) -> tuple[str, dict[str, Any] | None]:
+    """What a row is measured beside: its name, and what percbal is told; None is stock TRL."""
+    if not balance:
+        return STOCK, None
+    chunked = ", chunked" if name.endswith(", chunked") else ""
+    beside = f"{name.partition(',')[0]}, {balance}{chunked}"
+    return beside, variants()[beside][1]
+
+
+def measure(name: str, size: str, pairs: int, balance: str = "") -> dict[str, Any]:
     """One row of the results."""
     make, options = variants()[name]
+    beside, told_other = other(name, balance)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            made = [make(told, size, folder) for told in (options, None)]
+            made = [make(told, size, folder) for told in (options, told_other)]
         except ValueError as problem:
-            return {"name": name, "size": size, "refused": str(problem)}
+            return {"name": name, "beside": beside, "size": size, "refused": str(problem)}
         trainers = [Steps(trainer) for trainer in made]
         try:
-            for _ in range(WARM):
+            for _ in range(SETTLED if balance else WARM):
                 for steps in trainers:
                     steps.take()
             seconds: list[list[float]] = [[], []]
@@ -84,24 +99,30 @@ def measure(name: str, size: str, pairs: int) -> dict[str, Any]:
         finally:
             for steps in trainers:
                 steps.stop()
-    ratio, low, high = median_interval([ours / stock for ours, stock in zip(*seconds, strict=True)])
+    ratio, low, high = median_interval([ours / its for ours, its in zip(*seconds, strict=True)])
     of_peak = peaks[0] / peaks[1] if peaks[0] and peaks[1] else None
     return {
         "name": name,
+        "beside": beside,
         "size": size,
         "pairs": pairs,
         "seconds": statistics.median(seconds[0]),
-        "seconds_trl": statistics.median(seconds[1]),
+        "seconds_beside": statistics.median(seconds[1]),
         "time_ratio": ratio,
         "low": low,
         "high": high,
         # of a balance that measures more in some steps than in others this is the price
         "total_ratio": sum(seconds[0]) / sum(seconds[1]),
         "peak": peaks[0],
-        "peak_trl": peaks[1],
+        "peak_beside": peaks[1],
         "peak_ratio": of_peak,
         **environment(),
     }
+
+
+def which(row: dict[str, Any]) -> list[str]:
+    """What a row is known by."""
+    return [row[key] for key in ("name", "beside", "size")]
 
 
 def main() -> None:
@@ -110,24 +131,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="on a tiny model")
     parser.add_argument("--only", default="", help="rows whose name or size has this")
+    parser.add_argument("--beside", default="", metavar="BALANCE", help="default: stock TRL")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIZE"), help="this row, on stdout")
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(*args.one, args.pairs)))
+        print(json.dumps(measure(*args.one, args.pairs, args.beside)))
         return
     known = json.loads(args.out.read_text()) if args.out.exists() else []
     for size in QUICK_SIZES if args.quick else SIZES:
         for name in variants():
             if args.only not in f"{name}, {size}":
                 continue
+            if other(name, args.beside)[0] == name:
+                continue
             command = [sys.executable, __file__, "--pairs", str(args.pairs), "--out", os.devnull]
-            run = subprocess.run([*command, "--one", name, size], stdout=subprocess.PIPE, text=True)
+            command += ["--beside", args.beside, "--one", name, size]
+            run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
             run.check_returncode()
             row = json.loads(run.stdout.splitlines()[-1])
-            known = [old for old in known if (old["name"], old["size"]) != (name, size)] + [row]
+            known = [old for old in known if which(old) != which(row)] + [row]
             args.out.write_text(json.dumps(known, indent=1) + "\n")
             said = row.get("refused") or "{time_ratio:.2f} [{low:.2f}, {high:.2f}]".format(**row)
-            print(f"{size}: {name}: {said}", flush=True)
+            print(f"{size}: {name} beside {row['beside']}: {said}", flush=True)
 
 
 @pytest.mark.parametrize("name", variants())

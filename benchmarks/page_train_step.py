@@ -16,16 +16,20 @@ COLUMNS = ("", "time", "95% interval", "whole run", "peak memory", "seconds", "M
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A table for each size of model, each row in the units of stock TRL's step."""
+    """A table for each size of model and what it was measured beside, in units of whose step."""
     if not rows:
         return "Not measured yet.\n"
     said = "{device}, torch {torch}, commit {commit}, {date}"
     where = sorted({said.format(**row) for row in rows if "refused" not in row})
     lines = [f"Measured on: {'; '.join(where)}."]
-    for size in dict.fromkeys(row["size"] for row in rows):
-        lines += ["", f"{size}:", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-        lines += [f"| {' | '.join(cells(row))} |" for row in rows if row["size"] == size]
+    for title in dict.fromkeys(map(title_of, rows)):
+        lines += ["", f"{title}:", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        lines += [f"| {' | '.join(cells(row))} |" for row in rows if title_of(row) == title]
     return "\n".join(lines) + "\n"
+
+
+def title_of(row: dict[str, Any]) -> str:
+    return f"{row['size']}, beside {row['beside'].removesuffix(', chunked')}"
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -37,8 +41,8 @@ def cells(row: dict[str, Any]) -> list[str]:
         f"{row['low']:.2f} to {row['high']:.2f} ({row['pairs']} pairs)",
         f"{row['total_ratio']:.2f}",
         "-" if row["peak_ratio"] is None else f"{row['peak_ratio']:.2f}",
-        f"{row['seconds']:.3g} / {row['seconds_trl']:.3g}",
-        " / ".join(f"{(row[k] or 0) / 2**20:.0f}" for k in ("peak", "peak_trl")),
+        f"{row['seconds']:.3g} / {row['seconds_beside']:.3g}",
+        " / ".join(f"{(row[k] or 0) / 2**20:.0f}" for k in ("peak", "peak_beside")),
     ]
 
 

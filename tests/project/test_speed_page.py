@@ -25,15 +25,25 @@ def test_the_page_shows_the_committed_results():
 
 
 ROW = {"name": "SFT, x", "size": "V 5", "pairs": 9, "time_ratio": 0.5, "low": 0.4, "high": 0.625}
-MORE = {"total_ratio": 0.7, "peak_ratio": 0.25, "seconds": 1.5, "seconds_trl": 3, "peak": 2**20}
-WHERE = {"device": "a CPU", "torch": "2", "commit": "c", "date": "d", "peak_trl": 2**22}
+MORE = {"total_ratio": 0.7, "peak_ratio": 0.25, "seconds": 1.5, "seconds_beside": 3, "peak": 2**20}
+WHERE = {
+    "device": "a CPU",
+    "torch": "2",
+    "commit": "c",
+    "date": "d",
+    "peak_beside": 2**22,
+    "beside": "B",
+}
 
 
 def test_a_row_is_shown_with_its_interval_and_its_machine():
     page = module("page_train_step")
-    said = page.table([ROW | MORE | WHERE, {"name": "SFT, y", "size": "V 5", "refused": "why"}])
+    said = page.table(
+        [ROW | MORE | WHERE, {"name": "SFT, y", "beside": "C", "size": "V 5", "refused": "why"}]
+    )
     assert "| SFT, x | 0.50 | 0.40 to 0.62 (9 pairs) | 0.70 | 0.25 | 1.5 / 3 | 1 / 4 |" in said
     assert "Measured on: a CPU, torch 2, commit c, d." in said and "| SFT, y | - |" in said
+    assert said.index("V 5, beside B:") < said.index("| SFT, x |") < said.index("V 5, beside C:")
 
 
 @pytest.mark.parametrize("n", [6, 10, 40, 41])
