@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "tasks.md").read_text()
 SHARES = {
     (name, int(size) if size else None, style): re.findall(r"[\d.]+% of \d+", cells)
     for name, size, style, cells in re.findall(
-        r"^\| `(\w+)`(?: (\d)x\d)? \| (terse|plain|thinking) \| (.*) \|$", PAGE, re.MULTILINE
+        r"^\| `(\w+)`(?: (\d)x\d)? \| (terse|plain|thinking) \| (.*%.*) \|$", PAGE, re.MULTILINE
     )
 }
 INSTANCES = 150  # of train, seed 0: those of the page
