@@ -86,7 +86,7 @@ def test_every_row_that_fails_is_named_with_its_reason(bad, model, capsys, tmp_p
         assert any(row.startswith(f"{bad}:{line}: ") and why in row for row in said.splitlines())
         assert any(why in f["problem"] for f in failures if f["row"] == f"{bad}:{line}")
         assert f"{bad}:{line}" in page.read_text()
-    assert "<span class=perception>&lt;perception&gt; r1c1=" in page.read_text()
+    assert '<span class="s-perception">&lt;perception&gt; r1c1=' in page.read_text()
 
 
 def test_an_interrupted_check_says_what_it_found_so_far(good, model, capsys, monkeypatch):

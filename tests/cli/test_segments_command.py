@@ -67,6 +67,6 @@ def test_a_check_counts_every_segment(model, data, tmp_path, capsys):
     assert [*found["segments"]] == names and min(found["segments"].values()) > 0
     assert found["perception"] == found["segments"]["perception"] == 6 * 18
     assert "% prompt, " in said and "\nanswer tokens" in said and "[answer] <answer>" in said
-    assert "<span title=answer>&lt;answer&gt; " in files["html"].read_text()
+    assert '<span class="s-further" title="answer">&lt;answer&gt; ' in files["html"].read_text()
     total = sum(found["segments"].values())
     assert f"{total} tokens to train on" in said

@@ -246,7 +246,7 @@ def test_a_task_of_a_user_s_own_goes_by_its_path(tmp_path, monkeypatch, capsys):
     "arguments, sentence",
     [
         (["show", "suduko"], "known tasks: chart, coloring, sudoku, or module:Class"),
-        (["show", "no.such:Task"], "there is no task no.such:Task: No module named 'no'"),
+        (["show", "no.such:Task"], "no.such:Task: No module named 'no'; Python looks in PYTHON"),
         (["show", "json:loads"], "json:loads is no task: it has no generate"),
         (["show", "sudoku", "--option", "size=x"], "option size of sudoku must be a whole number"),
         (

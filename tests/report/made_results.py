@@ -102,6 +102,7 @@ def _record(task: Any, index: int, kind: str) -> dict[str, Any]:
             for name, table in task.marked(completion, made.truth).items()
         },
         "wrong_parts": [[*part] for part in task.wrong_parts(completion, made.truth)],
+        "wrong_answers": [[*part] for part in task.wrong_answers(completion, made.truth)],
         "further": [],
     }
 

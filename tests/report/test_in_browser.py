@@ -70,6 +70,23 @@ def test_marks_are_on_the_picture_until_a_key_or_the_button_takes_them_off(page)
     assert page.value(MARKS) == 1
 
 
+LOOK = "['misread', 'misanswered'].map(k => getComputedStyle("
+LOOK += "document.querySelector(`.marks .w-${k} .line`))).map(s => [s.strokeDasharray, s.stroke])"
+
+
+def test_a_wrong_answer_is_marked_by_another_shape_line_and_colour(page):
+    (dashes, color), (dots, other) = page.value(LOOK)
+    assert dashes == "none" and dots != "none" and color != other
+    shape = "k => document.querySelector(`.marks-key .w-${k} .line`).getAttribute('d')"
+    assert page.value(f"new Set(['misread', 'misanswered'].map({shape})).size") == 2
+    inside = "[...document.querySelectorAll('article:not([hidden]) .w-misanswered .line')]"
+    inside += ".map(m => m.getBBox()).every(b => b.x >= 0 && b.y >= 0 && b.x + b.width <= 100"
+    inside += " && b.y + b.height <= 100)"
+    assert page.value(inside)
+    key = page.value("document.querySelector('article:not([hidden]) .marks-key').innerText")
+    assert "misanswered its answer, written small" in key
+
+
 def test_an_address_with_a_hash_shows_that_instance(page, address):
     page.open("about:blank")
     page.open(address + "#i7")
@@ -95,3 +112,15 @@ def test_it_is_light_or_dark_as_the_system_says_and_by_its_button(page):
 def test_nothing_is_wider_than_the_screen(page, width):
     page.look(width, 740)
     assert page.value("document.documentElement.scrollWidth") <= width
+
+
+def test_long_names_of_models_are_not_wider_than_the_screen(page, tmp_path):
+    files = [tmp_path / f"{i}.json" for i in range(2)]
+    for i, file in enumerate(files):
+        file.write_text(json.dumps(result(THINKS_BUT_CANNOT_SEE, model=f"{'a-long/' * 12}{i}")))
+    both = tmp_path / "both.html"
+    main(["report", *map(str, files), "--out", str(both)])
+    page.look(360, 740)
+    page.open(both.as_uri())
+    assert page.value("document.querySelectorAll('.verdict').length") == 2
+    assert page.value("document.documentElement.scrollWidth") <= 360

@@ -200,7 +200,7 @@ def test_a_picture_of_another_task_is_missing_with_its_reason():
     assert "test 0: the task makes another picture now than when this was measured" in seen
     data["source"] = {"task": "os:system", "options": {}}
     seen = words(page([checked(data, "x")]))
-    assert "There are no pictures: the task 'os:system' is none of percbal's own." in seen
+    assert "There are no pictures: the task 'os:system' is none of percbal's own; --task" in seen
     data["source"] = {"dataset": "/no/such/data"}
     assert "--dataset says where it is" in words(page([checked(data, "x")]))
 

@@ -36,6 +36,10 @@ CASES = {
     "a word of p*": Case("text", "the sign says 7", "7", "sign says 7", "7", 6 / 7),
     "several words": Case("text", "a red cube", "left of it", "red: left, of it", None, 0),
     "words apart": Case("text", "a red cube", "left of it", "red left of", None, 1 / 3),
+    # named values: of such an answer every one stands in the perception, or it is no copy
+    "cells in another order": Case("grid", "r1c1=1 r1c2=_", "r1c2=2", "r1c1=1 r1c2=2", None, 0),
+    "named values apart": Case("text", "a b", "x=1 y=2", "y=2 a x=1", None, 0),
+    "not all the named values": Case("text", "a b", "x=1 y=2", "a b x=1", None, 0.8),
     "exactly right": Case("edges", "0-1 1-7", "7", "0-1 1-7", "7", 1, 1),
     # the image shows the answer, and the perception is p* in other words
     "exactly right, spelt otherwise": Case("edges", "0-1 1-7", "7", "[[0, 1], [7, 1]]", "7", 1, 1),

@@ -1,6 +1,7 @@
 """Facts about graph colouring: graphs, pictures and chains of thought."""
 
 import random
+import re
 from itertools import combinations, product
 
 import numpy as np
@@ -234,6 +235,25 @@ def test_reasoning_takes_guesses_back_and_proves_that_one_more_color_is_needed()
     assert colors_properly(colors, wheel, 8, 4) and len(answer.split()) == 8
 
 
+@pytest.mark.parametrize("style", ["terse", "plain", "thinking"])
+def test_the_least_reasoning_proves_how_many_colors_it_takes(style):
+    task = get_task("coloring", vertices=(7, 10), verbosity=-1, style=style)
+    failed = 0
+    for i in range(300):
+        graph = task.problem("train", random.Random(i))
+        text, answer = task.solve(graph, random.Random(i))
+        numbers = [int(word) for word in re.findall(r"\d+", text)]
+        bounds = re.findall(r"fail (\d+)|So (\d+) colors|Hmm, (\d+) colors", text)
+        fails = [int("".join(each)) for each in bounds]
+        clique = numbers[: len(numbers) - len(fails)]
+        assert all(tuple(sorted(pair)) in graph.edges for pair in combinations(clique, 2))
+        fewest = chromatic_number(graph.edges, graph.vertices)
+        assert fails == [*range(len(clique), fewest)]
+        assert len({word[-1] for word in answer.split()}) == fewest
+        failed += bool(fails)
+    assert failed
+
+
 def test_an_edge_to_a_vertex_that_is_not_there_is_refused():
     truth = {"v": 4, "c": 2, "edges": [[0, 1], [1, 2], [2, 3]]}
     spans = "<perception> {} </perception> <reasoning> r </reasoning> <answer> {} </answer>"
@@ -251,7 +271,7 @@ def test_an_edge_to_a_vertex_that_is_not_there_is_refused():
         (dict(pixels=64), "64 pixels are too few for 9 vertices"),
         (dict(crossings=2), "crossings must be one of -1, 0, 1, got 2"),
         (dict(clearance=-1.0), "clearance must be 0 or more"),
-        (dict(verbosity=4), "verbosity must be one of 0, 1, 2, 3, got 4"),
+        (dict(verbosity=4), "verbosity must be one of -1, 0, 1, 2, 3, got 4"),
         (dict(style="loud"), "style must be one of terse, plain, thinking, mixed, got 'loud'"),
     ],
 )

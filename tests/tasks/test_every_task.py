@@ -126,7 +126,7 @@ RANGES = {  # of which options are drawn
     "chart": {"top": [2, 3, 5, 30, 97], "step": [1, 3, 7, 10], "ticks": [1, 2, 7, 10, 50, 100]}
     | {"rows": [2, (2, 5), 10]},
 }
-COMMON = {"verbosity": [0, 1, 2, 3, 3, 3], "style": ["terse", "plain", "thinking", "mixed"]}
+COMMON = {"verbosity": [-1, 0, 1, 2, 3, 3, 3], "style": ["terse", "plain", "thinking", "mixed"]}
 COMMON |= {"form": FORMS, "level": LEVELS}
 
 

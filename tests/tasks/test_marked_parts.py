@@ -30,6 +30,8 @@ def agrees(judge, truth, perception, answer):
     shown = {name: all(ok for row in table for _, ok in row) for name, table in tables.items()}
     assert shown == {"perceived": score.perception, "answer": score.answer}, completion
     assert (judge.wrong_parts(completion, truth) == []) is score.perception
+    if hasattr(judge, "wrong_answers"):
+        assert (judge.wrong_answers(completion, truth) == []) is score.answer
     return score.answer
 
 
@@ -101,6 +103,37 @@ def test_a_label_without_parts_is_shown_whole(grammar, label, seen):
     assert LabelJudge().wrong_parts(said(seen, "4"), truth) == []
     assert LabelJudge().marked(said(label, "4"), truth)["perceived"] == [[(label, True)]]
     assert LabelJudge().marked("nothing", truth) == {}
+
+
+TRUTHS = {
+    "sudoku": {
+        "size": 4,
+        "clues": CLUES,
+        "solution": [[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]],
+    },
+    "coloring": {"v": 4, "c": 2, "edges": [[0, 1], [1, 2], [2, 3]]},
+    "chart": {
+        "kind": "bar",
+        "values": {"Mon": 30, "Tue": 45},
+        "question": {"kind": "difference", "a": "Mon", "b": "Tue", "above": 10},
+    },
+}
+
+
+@pytest.mark.parametrize("name, answer, wrong", [
+    ("sudoku", "[[1,3,3,4],[3,4,1,2],[2,1,4,3],[4,3,2,0]]",
+     [("r1c2", "2", "3"), ("r4c4", "1", None)]),
+    ("sudoku", "r1c2=2 r1c3=3 r2c1=3 r2c2=4 r2c4=3 r3c1=2 r3c3=4 r3c4=3 r4c2=3",
+     [("r2c4", "2", "3"), ("r4c3", "2", None)]),
+    ("coloring", "0=a 1=a 2=b 4=a",
+     [("0", None, "a"), ("1", None, "a"), ("4", None, "a"), ("3", None, None)]),
+    ("coloring", "0=a 1=b 2=c 3=b", [("colors", "2", "3")]),
+    ("chart", "15", [("answer", "-15", "15")]),
+    ("chart", "-15", []),
+    ("chart", "I cannot tell", []),
+])  # fmt: skip
+def test_the_wrong_parts_of_an_answer_are_named_with_what_is_right(name, answer, wrong):
+    assert get_task(name).wrong_answers(said("", answer), TRUTHS[name]) == wrong
 
 
 def test_a_sudoku_s_own_truth_has_a_difficulty_without_its_task():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from percbal.tasks import get_task
+from percbal.tasks import Instance, get_task
+from percbal.tasks.chart_table import Question, Table
 
 CASES = [
     ("sudoku", {"size": 4, "level": "hard"}),
@@ -69,6 +70,44 @@ def test_a_value_is_marked_at_its_height(name, options):
             assert pixels_at(instance, below)[0] < 200
             if options["kind"] != "line":
                 assert pixels_at(instance, [(x, y - 12 / task.look.pixels)])[0] > 200
+
+
+@pytest.mark.parametrize("name, options", [case for case in CASES if case[0] == "coloring"])
+def test_an_answer_s_mark_is_around_its_vertex(name, options):
+    """Its ink, or its label, is within the circle that the diamond leaves free."""
+    task, made = instances(name, options)
+    for instance in made:
+        places = task.answer_places(instance)
+        assert [*places] == [str(vertex) for vertex in range(instance.truth["v"])]
+        for (left, top), _, (right, bottom), _ in places.values():
+            assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+            middle = np.array([(left + right) / 2, (top + bottom) / 2])
+            turns = np.linspace(0, 2 * np.pi, 60)[:, None]
+            circle = np.concatenate([np.cos(turns), np.sin(turns)], 1) * (right - left) / 4
+            ink = [pixels_at(instance, middle + r * circle).min() for r in (0, 0.9, 0.95, 1)]
+            assert min(ink) < 110
+
+
+def test_an_answer_about_a_chart_is_marked_where_its_values_are():
+    values = {"Mon": 30, "Tue": 50, "Wed": 10}
+    for asked, ends in {
+        "difference": ("Wed", "Tue"),
+        "ratio": ("Wed", "Tue"),
+        "range": ("Tue", "Wed"),
+        "sum": None,
+    }.items():
+        task = get_task("chart", question=asked)
+        table = Table("bar", values, Question(asked, "Wed", "Tue", 30))
+        instance = Instance("chart", 0, None, "", "", "", "", task.facts(table))
+        seen = task.places(instance)
+        expected = ends and {"answer": tuple(seen[end.casefold()][0] for end in ends)}
+        assert task.answer_places(instance) == (expected or {})
+    table = Table("bar", values, Question("count", "Wed", "Tue", 30))
+    instance = Instance("chart", 0, None, "", "", "", "", task.facts(table))
+    start, end = task.answer_places(instance)["answer"]
+    ((left, height),) = task.places(instance)["mon"]  # whose value is 30
+    ((right, _),) = task.places(instance)["wed"]
+    assert start[1] == end[1] == height and start[0] < left and end[0] > right
 
 
 @ALL

@@ -93,7 +93,7 @@ def test_a_switched_grid_is_a_solution_and_mostly_of_another_kind(size, kinds):
     "options, message",
     [
         (dict(size=5), "size must be one of 4, 6, 9, got 5"),
-        (dict(verbosity=4), "verbosity must be one of 0, 1, 2, 3, got 4"),
+        (dict(verbosity=4), "verbosity must be one of -1, 0, 1, 2, 3, got 4"),
         (dict(blanks=(0, 3)), r"1 <= fewest <= most <= 12 for size 4, got \(0, 3\)"),
         (dict(blanks=(9, 6)), r"got \(9, 6\)"),
         (dict(blanks=(6, 13)), r"got \(6, 13\)"),

@@ -5,7 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sudoku_rules import flat
 
+from percbal.evaluate.paper_rewards import EitherTask
+from percbal.responses.formats import make_format
 from percbal.tasks import get_task
+from percbal.tasks.paper import PaperSudoku
 from percbal.tasks.sudoku_grid import geometry, solve
 from percbal.tasks.sudoku_text import grid_text, parse_grid
 
@@ -90,7 +93,76 @@ def test_malformed_grids_are_refused_with_a_reason(words, problem):
     assert isinstance(found, str) and problem in found and len(found) < 100
     answer, perception, share, reasoning, parsed = judge(" ".join(words), RIGHT)
     assert (answer, perception, share, reasoning, parsed) == (True, False, 0, None, False)
-    assert judge(flat(TRUTH["clues"]), " ".join(words)) == (False, True, 1, False, False)
+    filled = len(words) == 15  # cells that were filled in, one of which is not there
+    assert judge(flat(TRUTH["clues"]), " ".join(words)) == (False, True, 1, False, filled)
+
+
+BLANKS = ["r3c1=2", "r3c4=3", "r4c2=3", "r4c4=1"]
+
+
+@pytest.mark.parametrize(
+    "words, right",
+    [
+        (BLANKS, True),
+        (BLANKS[::-1], True),
+        (["r1c1=1", *BLANKS], True),  # a clue, repeated
+        (["r1c1=2", *BLANKS], False),
+        (BLANKS[1:], False),
+        (["r3c1=3", *BLANKS[1:]], False),
+    ],
+)
+def test_an_answer_may_be_the_filled_cells_alone(words, right):
+    clues = flat(TRUTH["clues"])
+    assert judge(clues, " ".join(words)) == (right, True, 1, right, True)
+
+
+def test_filled_cells_complete_what_was_perceived():
+    clues = flat(TRUTH["clues"])
+    missed = [0, *clues[1:]]  # the filled cells then leave one empty
+    assert judge(missed, " ".join(BLANKS)) == (True, False, 15 / 16, False, True)
+    assert judge(missed, " ".join(["r1c1=1", *BLANKS])) == (True, False, 15 / 16, True, True)
+    # a whole grid was "perceived": there was nothing to fill
+    assert judge(RIGHT, " ".join(BLANKS)) == (True, False, 12 / 16, False, True)
+
+
+@pytest.mark.parametrize(
+    "text", ["r3c1=2 r3c1=2 r3c4=3", "r3c1=_ r3c4=3", "r3c1=2, r3c4=3", "r3c1=2 and r3c4=3"]
+)
+def test_other_texts_of_some_cells_are_no_answer(text):
+    assert judge(flat(TRUTH["clues"]), text) == (False, True, 1, False, False)
+
+
+def test_the_filled_cells_are_shown_with_the_clues_around():
+    clues = flat(TRUTH["clues"])
+    truth = TRUTH | {"solution": [RIGHT[i : i + 4] for i in range(0, 16, 4)]}
+    text = respond(clues, " ".join(["r3c1=3", *BLANKS[1:3]]))
+    for judged, known in ((get_task("sudoku"), truth), (PaperSudoku(), {"grid": clues})):
+        table = judged.marked(text, known)["answer"]
+        assert [cell for cell, _ in table[0]] == ["1", "2", "3", "4"]
+        wrong = [(i, j) for i, row in enumerate(table) for j, (_, ok) in enumerate(row) if not ok]
+        assert (2, 0) in wrong and (3, 3) in wrong and (0, 0) not in wrong
+        assert (table[2][0][0], table[3][3][0]) == ("3", "")
+
+
+@pytest.mark.parametrize("form", ["tags", "json", "fence", "separator:---", "none"])
+@pytest.mark.parametrize("size", [4, 9])
+def test_every_format_reads_the_filled_cells(size, form):
+    """And so does whoever judges a row by the clues alone, as the paper's data have them."""
+    task, chosen = get_task("sudoku", size=size, verbosity=-1), make_format(form)
+    for i in range(4):
+        made = task.generate(i, "test", 0)
+        assert len(made.answer.split()) == made.truth["blanks"]
+        written = chosen.write(made.perception, made.reasoning, made.answer)
+        read = chosen.tagged(written)
+        for judged, truth in ((task, made.truth), (EitherTask(), flat(made.truth["clues"]))):
+            score = judged.score(read, truth)
+            assert score.answer is True
+            assert form == "none" or (score.perception and score.reasoning)
+
+
+def test_the_paper_s_question_asks_for_the_whole_grid():
+    made = get_task("sudoku", verbosity=-1, form="paper").generate(0, "train", 0)
+    assert made.answer.startswith("[[") and "completed grid" in made.query
 
 
 @settings(max_examples=100, deadline=None)

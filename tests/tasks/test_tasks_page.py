@@ -3,6 +3,7 @@
 import csv
 import random
 import re
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -10,38 +11,72 @@ import pytest
 
 from percbal.tasks import get_task
 from percbal.tasks.coloring_graph import f1
-from percbal.tasks.picture_task import LEVELS
+from percbal.tasks.picture_task import LEVELS, VERBOSITIES
 from percbal.tasks.splits import PARTS, SPLITS
 from percbal.tasks.sudoku_splits import solutions_4x4
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tasks.md").read_text()
-SHARES = [
-    (name, int(size) if size else None, style, verbosity, float(share), int(words))
+SHARES = {
+    (name, int(size) if size else None, style): re.findall(r"[\d.]+% of \d+", cells)
     for name, size, style, cells in re.findall(
-        r"^\| `(\w+)`(?: (\d)x\d)? \| (terse|plain|thinking) \| (.*) \|$", PAGE, re.MULTILINE
+        r"^\| `(\w+)`(?: (\d)x\d)? \| (terse|plain|thinking) \| (.*%.*) \|$", PAGE, re.MULTILINE
     )
-    for verbosity, (share, words) in enumerate(re.findall(r"([\d.]+)% of (\d+)", cells))
-]
+}
+INSTANCES = 150  # of train, seed 0: those of the page
 
 
-@pytest.mark.parametrize("name, size, style, verbosity, share, words", SHARES)
-def test_shares_of_perception_are_as_documented(name, size, style, verbosity, share, words):
-    options = {"size": size} if size else {}
-    task = get_task(name, style=style, verbosity=verbosity, **options)
+@cache
+def problems(name, size, level):
+    """Each with its stream; they are the same for every style, form and verbosity."""
+    task = get_task(name, level=level, **({"size": size} if size else {}))
+    streams = [task.stream("train", 0, index) for index in range(INSTANCES)]
+    return [(s, task.problem("train", random.Random(f"puzzle {s}"))) for s in streams]
+
+
+def measured(name, size, level="medium", **options):
+    """Perception's share of the words in percent, and the words of a response."""
+    task = get_task(name, level=level, **options, **({"size": size} if size else {}))
     seen = total = 0
-    n = 12 if size == 9 else 60
-    for i in range(n):
-        problem = task.problem("train", random.Random(i))
-        reasoning, answer = task.solve(problem, random.Random(i))
+    for stream, problem in problems(name, size, level):
+        reasoning, answer = task.solve(problem, random.Random(f"order {stream}"))
         own = len(task.write(problem).split()) + 2  # and its tags
         seen, total = seen + own, total + own + len(f"{reasoning} {answer}".split()) + 4
-    assert 100 * seen / total == pytest.approx(share, rel=0.15)
-    assert total / n == pytest.approx(words, rel=0.15)
+    return 100 * seen / total, total / INSTANCES
+
+
+@pytest.mark.parametrize("name, size, style", SHARES)
+def test_shares_of_perception_are_as_documented(name, size, style):
+    row = [measured(name, size, style=style, verbosity=v) for v in VERBOSITIES]
+    assert [f"{share:.1f}% of {words:.0f}" for share, words in row] == SHARES[name, size, style]
+
+
+LEAST = {
+    (name, int(size) if size else None): cells.split("% | ")
+    for name, size, cells in re.findall(
+        r"^\| `(\w+)`(?: (\d)x\d)? \| ([\d.]+%(?: \| [\d.]+%){3}) \|$", PAGE, re.MULTILINE
+    )
+}
+
+
+@pytest.mark.parametrize("name, size", LEAST)
+def test_shares_of_the_shortest_responses_are_as_documented(name, size):
+    """Of each level, and in the paper's form."""
+    options = [{"level": level} for level in LEVELS] + [{"form": "paper"}]
+    shares = [measured(name, size, verbosity=-1, **each)[0] for each in options]
+    assert [f"{share:.1f}" for share in shares] == [cell.rstrip("%") for cell in LEAST[name, size]]
 
 
 def test_the_page_has_a_row_for_each_task_and_style():
-    assert len(SHARES) == 4 * 12
+    assert len(SHARES) == 15 and len(LEAST) == 5
+
+
+def test_perception_has_half_of_the_shortest_responses_and_little_of_the_longest():
+    for (name, _, style), row in SHARES.items():
+        shares = [float(cell.partition("%")[0]) for cell in row]
+        assert shares == sorted(shares, reverse=True)
+        assert shares[0] > (40 if name == "coloring" and style != "terse" else 47)
+        assert shares[-1] < 5
 
 
 def test_splits_are_as_large_as_documented():

@@ -121,7 +121,8 @@ def run(args: argparse.Namespace) -> None:
     if args.report is not None:
         from percbal.report.diagnosis import write_page
 
-        write_page([args.out], args.report, dataset=None if args.dataset is None else source)
+        shown = {"task" if args.dataset is None else "dataset": source}
+        write_page([args.out], args.report, **shown)
 
 
 def about_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--show", type=int, default=60, help="instances to show one by one (default: %(default)s)"
     )
     parser.add_argument(
+        "--task",
+        metavar="module:Class",
+        help="of the result, if it is one of your own: it is imported, to draw the pictures",
+    )
+    parser.add_argument(
         "--dataset", help="where the data set of the result is now, to show its pictures"
     )
     parser.add_argument(
@@ -39,5 +44,6 @@ def run(args: argparse.Namespace) -> None:
         most=args.show,
         dataset=args.dataset,
         images_within=args.images_within,
+        task=args.task,
     )
     print(args.out)

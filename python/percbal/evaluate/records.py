@@ -34,6 +34,7 @@ class Trial:
     cut_text: bool  # and the third
     marked: dict[str, Table]  # what it saw and answered, part by part: (text, is it right)
     wrong_parts: list[WrongPart]  # of the picture, that it saw wrong; empty where nobody can tell
+    wrong_answers: list[WrongPart]  # parts of its answer that are wrong; likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,8 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
     scores: dict[str, Score] = {way: judge.score(text, truth) for way, text in read.items()}
     seen = scores[IMAGE]
     right = {way: score.answer is True for way, score in scores.items()}
-    marked, wrong_parts = (getattr(judge, name, None) for name in ("marked", "wrong_parts"))
+    names = ("marked", "wrong_parts", "wrong_answers")
+    marked, wrong_parts, wrong_answers = (getattr(judge, name, None) for name in names)
     return {
         "completion": texts[IMAGE],
         "reasoned": texts.get(TOLD),
@@ -104,6 +106,7 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
         "cut_text": TEXT in answers and answers[TEXT].cut,
         "marked": {} if marked is None else marked(read[IMAGE], truth),
         "wrong_parts": [] if wrong_parts is None else wrong_parts(read[IMAGE], truth),
+        "wrong_answers": [] if wrong_answers is None else wrong_answers(read[IMAGE], truth),
     }
 
 

@@ -18,6 +18,8 @@ from percbal.report.results import Result, read_result
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from percbal.tasks import Task
+
 METRICS = ("a", "a_p", "a_r")
 MOST = 60  # instances that are shown one by one
 BUDGET = 8_000_000  # bytes of a page
@@ -30,10 +32,11 @@ def write_page(
     most: int = MOST,
     dataset: str | Dataset | None = None,
     images_within: str | None = None,
+    task: str | Task | None = None,
 ) -> None:
     """Write a page about the result at one path, or about those at several."""
     results = [read_result(path) for path in paths]
-    text = page(results, most=most, dataset=dataset, images_within=images_within)
+    text = page(results, most=most, dataset=dataset, images_within=images_within, task=task)
     out.write_text(text, encoding="utf-8")
 
 
@@ -43,11 +46,13 @@ def page(
     most: int = MOST,
     dataset: str | Dataset | None = None,
     images_within: str | None = None,
+    task: str | Task | None = None,
 ) -> str:
     """The page of one result with up to ``most`` instances, or the page that compares several.
 
     dataset: where the data set of the result is now, or the data set as `read_dataset` read it.
     images_within: the folder that its pictures may not leave; default the data set's own.
+    task: of the result, or its name, where it is none of percbal's own.
     Raises ValueError beyond ``BUDGET``.
     """
     named = _told_apart(results)
@@ -57,7 +62,8 @@ def page(
         downloads["report.csv"] = address(table, "text/csv")
     about: dict[str, Any] = {"downloads": downloads, "models": [_model(result) for result in named]}
     if len(named) == 1:
-        about["gallery"] = gallery(named[0], most, opener(named[0], dataset, images_within))
+        opened = opener(named[0], dataset, images_within, task)
+        about["gallery"] = gallery(named[0], most, opened)
         text = render("one.html.j2", **about, **about["models"][0])
     else:
         pairs = [(other, *_differences(named[0], other)) for other in named[1:]]

@@ -37,7 +37,11 @@ def gallery(result: Result, most: int, opened: Opener | str) -> dict[str, Any]:
         {
             **record,
             "picture": shown.get(record["index"]),
-            "marks": marks(record.get("wrong_parts", []), shown.get(record["index"])),
+            "marks": marks(
+                record.get("wrong_parts", []),
+                record.get("wrong_answers", []),
+                shown.get(record["index"]),
+            ),
             "texts": [(title, _cut(record[key])) for key, title in TEXTS.items() if record[key]],
             "tables": {name: few(table) for name, table in record["marked"].items()},
             "query": _cut(record["query"]),

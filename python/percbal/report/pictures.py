@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
-from percbal.tasks import TASKS, Instance, get_task
+from percbal.tasks import TASKS, Instance, Task, get_task
 from percbal.tasks.base import Place
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ PNG_BYTES = 60_000  # a larger one is written as JPEG
 
 
 class Shown(NamedTuple):
-    """A picture: its address, its height over its width, and where its parts are, by name."""
+    """A picture: its address, its height over its width, and where its parts are, by name, and
+    those of an answer."""
 
     url: str
     tall: float
     places: Places
+    answer_places: Places
 
 
 def png_url(image: Image.Image) -> str:
@@ -53,7 +55,8 @@ def small_url(image: Image.Image) -> str:
     return url if len(url) <= PNG_BYTES * 4 / 3 else _url(image, "JPEG")
 
 
-Opener = Callable[[Record], tuple[Image.Image, Places]]
+Opened = tuple[Image.Image, Places, Places]  # where its parts are, and those of an answer
+Opener = Callable[[Record], Opened]
 
 
 def pictures(records: Sequence[Record], opened: Opener | str) -> tuple[dict[int, Shown], str]:
@@ -67,31 +70,37 @@ def pictures(records: Sequence[Record], opened: Opener | str) -> tuple[dict[int,
     missing, room = "", BUDGET
     for record in records:
         try:
-            image, places = opened(record)
+            image, *places = opened(record)
             url = small_url(image)
         except Exception as problem:  # of a record that others wrote
             missing = missing or f"Some pictures are missing; {record['place']}: {problem}."
             continue
         if len(url) > room:
             return found, f"Pictures end after {len(found)}: {BUDGET} characters are their limit."
-        found[record["index"]] = Shown(url, image.height / image.width, places)
+        found[record["index"]] = Shown(url, image.height / image.width, *places)
         room -= len(url)
     return found, missing
 
 
 def opener(
-    result: Result, dataset: str | Dataset | None, images_within: str | None
+    result: Result,
+    dataset: str | Dataset | None,
+    images_within: str | None,
+    task: str | Task | None = None,
 ) -> Opener | str:
     """Opens the picture of a record; or a sentence why there are none.
 
+    task: it, or its name, where it is one of the user's own. A result is not trusted: it names no
+        code to import and no address.
     dataset: it, or where it is now; else a task's own pictures, or those of a data set at a path of
-        this machine. A result is not trusted: it names no code and no address.
+        this machine.
     images_within: the folder that pictures of a data set may not leave; default its own.
     """
     try:
         source = result.data["source"]
         if dataset is None and "task" in source:
-            return _of_task(result, source["task"], source.get("options") or {})
+            named = source["task"]
+            return _of_task(result, _task(named, source.get("options") or {}, task))
         named = source.get("dataset") if dataset is None else dataset
         if named is None or (dataset is None and not isinstance(named, str)):
             raise ValueError("the result does not say where they come from")
@@ -102,17 +111,27 @@ def opener(
         return f"There are no pictures: {problem}."
 
 
-def _of_task(result: Result, name: Any, options: Any) -> Opener:
-    if name not in TASKS:  # "module:Class" would be imported
-        raise ValueError(f"the task {name!r} is none of percbal's own")
-    task = get_task(name, **options)
-    places: Callable[[Instance], Places] = getattr(task, "places", lambda _: {})
+def _task(named: Any, options: Any, given: str | Task | None) -> Task:
+    """The task that a result names, which is imported only if the user names it, too."""
+    if given is not None and not isinstance(given, str):
+        return given
+    if given is not None and given != named:
+        raise ValueError(f"the result is of the task {named!r}, not of {given!r}")
+    if given is None and named not in TASKS:
+        raise ValueError(f"the task {named!r} is none of percbal's own; --task names one of yours")
+    return get_task(named, **options)
 
-    def opened(record: Record) -> tuple[Image.Image, Places]:
+
+def _of_task(result: Result, task: Task) -> Opener:
+    nowhere: Callable[[Instance], Places] = lambda _: {}  # noqa: E731
+    places = getattr(task, "places", nowhere)
+    answer_places = getattr(task, "answer_places", nowhere)
+
+    def opened(record: Record) -> Opened:
         made = task.generate(record["index"], result.data["split"], result.data["seed"])
         if made.perception != record["perception"]:
             raise ValueError("the task makes another picture now than when this was measured")
-        return made.image, places(made)
+        return made.image, places(made), answer_places(made)
 
     return opened
 
@@ -126,11 +145,11 @@ def _of_dataset(named: str | Dataset, split: str, images_within: str | None) -> 
         rules: Any = {"completions": None, "on_bad_row": "skip", "images_within": images_within}
         data = read_dataset(named, split, **rules)
 
-    def opened(record: Record) -> tuple[Image.Image, Places]:
+    def opened(record: Record) -> Opened:
         row = data[record["index"]]
         place = row_name(row, f"row {record['index'] + 1}")
         if Path(place).name != Path(record["place"]).name:  # the folder may have moved
             raise ValueError("the data set has another row there now")
-        return images_of(row)[0], {}
+        return images_of(row)[0], {}, {}
 
     return opened

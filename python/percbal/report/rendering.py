@@ -14,6 +14,7 @@ from percbal.evaluate.names import MEANING
 from percbal.report.drawings import percent
 from percbal.report.findings import KINDS
 from percbal.report.marks import KINDS as MARKS
+from percbal.report.marks import OF_ANSWERS
 
 
 def render(template: str, **values: Any) -> str:
@@ -28,7 +29,9 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(KINDS=KINDS, MARKS=MARKS, MEANING=MEANING, percent=percent)
+    environment.globals.update(
+        KINDS=KINDS, MARKS=MARKS, OF_ANSWERS=OF_ANSWERS, MEANING=MEANING, percent=percent
+    )
     return environment.get_template(template).render(
         style=Markup(style),
         script=Markup(script),

@@ -59,9 +59,14 @@ def _accuracy(value: Any) -> bool:
 
 
 def _wrong_part(value: Any) -> bool:
+    return _wrong_answer(value) and value[1] != value[2]
+
+
+def _wrong_answer(value: Any) -> bool:
+    """What is right and what was answered are both null where nobody knows the one answer."""
     if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
         return False
-    return value[1] != value[2] and all(isinstance(each, TEXT) for each in value[1:])
+    return all(isinstance(each, TEXT) for each in value[1:])
 
 
 def _part(value: Any) -> bool:
@@ -86,6 +91,7 @@ TRIAL = {
     "cut_text": bool,
     "marked": Each([[_part]]),
     "wrong_parts": Maybe([_wrong_part]),
+    "wrong_answers": Maybe([_wrong_answer]),
 }
 RECORD = {
     **TRIAL,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 WORD = re.compile(r"""[^\s,;"'`\[\](){}]+""")
+NAMED = re.compile("[^=]+=[^=]+")
 AT_ENDS = ".:!?"
 
 
@@ -45,4 +46,7 @@ def copies_an_answer(
 
 
 def _contains(whole: list[str], part: list[str]) -> bool:
+    """A part that names each of its values, such as ``r1c2=3``, in any order and place."""
+    if all(NAMED.fullmatch(word) for word in part):
+        return {*part} <= {*whole}
     return f" {' '.join(part)} " in f" {' '.join(whole)} "  # no word has a space in it

@@ -27,7 +27,9 @@ Place = tuple[tuple[float, float], ...]
 """Points in shares of a picture's width and height, from its left upper corner: one is a point, two
 are a line, more an outline."""
 WrongPart = tuple[str, str | None, str | None]
-"""Its name, what the picture shows there, and what was seen; None for nothing."""
+"""Its name, what the picture shows there, and what was seen; None for nothing.
+
+Of an answer: what is right there, None where more than one may be, and what was answered."""
 
 
 def tagged(name: str, text: str) -> str:

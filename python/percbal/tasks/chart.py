@@ -12,7 +12,7 @@ from PIL.Image import Image
 from percbal.responses.reading import Refusal
 from percbal.tasks import base
 from percbal.tasks.chart_aloud import STYLES, number_text, ratio_text
-from percbal.tasks.chart_image import Look, points, render
+from percbal.tasks.chart_image import Look, level, points, render
 from percbal.tasks.chart_reasoning import answer_aloud, reasoning_words
 from percbal.tasks.chart_table import (
     KINDS,
@@ -62,10 +62,13 @@ class Chart(PictureTask):
     question: difference, ratio, sum, range, count, or any of these.
     rows: (fewest, most) values, from 2 to 10, or one number.
     step, top: values are multiples of step from step to top, and have to be read exactly.
-    verbosity: 0 to 3, how much of the reasoning is written down (see ``answer_aloud``).
+    verbosity: how much of the reasoning is written down, from -1 (perception is about half of the
+        words) to 3 (it is a few percent of them); docs/tasks.md has the shares.
     style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
     form: how the table is written: words, or paper for a JSON object.
-    pixels, ticks, grid, noise: see ``Look``.
+    pixels: width and height of the picture.
+    ticks, grid: numbered ticks are so many values apart; with lines across the chart at them.
+    noise: standard deviation of Gaussian pixel noise, as a share of white.
     """
 
     name = "chart"
@@ -160,12 +163,15 @@ class Chart(PictureTask):
         return Refusal("number", f"an answer is one number, this has {len(numbers)}")
 
     def right(self, said: Any, seen: dict[str, float], truth: dict[str, Any]) -> bool:
-        asked = Question(**truth["question"])
-        asked = asked._replace(a=asked.a.casefold(), b=asked.b.casefold())
-        value = asked.value(seen)
+        value = self._asked(truth).value(seen)
         if value is None or isinstance(said, Refusal):
             return False
         return abs(said - value) <= TOLERANCE * 1.001
+
+    def _asked(self, truth: dict[str, Any]) -> Question:
+        """The question, with its labels as `perceived` reads them."""
+        asked = Question(**truth["question"])
+        return asked._replace(a=asked.a.casefold(), b=asked.b.casefold())
 
     def share(self, seen: dict[str, float], true: dict[str, float]) -> float:
         """Of the rows, over the longer of the two tables."""
@@ -193,6 +199,29 @@ class Chart(PictureTask):
         truth = instance.truth
         table = Table(truth["kind"], truth["values"], Question(**truth["question"]))
         return {label.casefold(): (at,) for label, at in points(table, self.top).items()}
+
+    def wrong_in_answer(self, said: Any, truth: dict[str, Any]) -> list[base.WrongPart]:
+        true = self.problem_in(truth)
+        if self.right(said, true, truth):
+            return []
+        value = self._asked(truth).value(true)
+        return [("answer", None if value is None else number_text(value), number_text(said))]
+
+    def answer_places(self, instance: base.Instance) -> dict[str, base.Place]:
+        """From the one to the other of the two values that the question is about, or the line
+        above which values count; a sum has no place."""
+        truth, question = instance.truth, Question(**instance.truth["question"])
+        if question.kind == "sum":
+            return {}
+        values = truth["values"]
+        table = Table(truth["kind"], values, question)
+        if question.kind == "count":
+            return {"answer": level(question.above, self.top)}
+        ends = question.a, question.b
+        if question.kind == "range":
+            ends = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+        found = points(table, self.top)
+        return {"answer": (found[ends[0]], found[ends[1]])}
 
     def words(self) -> list[str]:
         xs = [str(x) for x in range(1, LARGEST_X + 1)]

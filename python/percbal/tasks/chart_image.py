@@ -72,6 +72,12 @@ def points(table: Table, top: int) -> dict[str, tuple[float, float]]:
     return {label: (x, 1 - _height(number, top)) for x, (label, number) in rows}
 
 
+def level(number: float, top: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The line across the chart at a value, in the same shares."""
+    y = 1 - _height(number, top)
+    return (LEFT, y), (RIGHT, y)
+
+
 def _across(table: Table) -> list[float]:
     """Where the labels stand from left to right: a scatter plot's at their numbers."""
     n = len(table.values)

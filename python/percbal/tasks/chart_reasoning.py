@@ -13,7 +13,7 @@ from percbal.tasks.phrases import Phrases
 def answer_aloud(table: Table, ticks: range, verbosity: int, style: Phrases) -> tuple[str, str]:
     """A chain of thought, and the answer.
 
-    verbosity 0: the last step alone
+    verbosity 0, and -1: the last step alone
     verbosity 1: every value that is used, and every step
     verbosity 2: also the values that are still to come, at every step
     verbosity 3: also every reading by the ticks, its neighbour and its place among the others;
@@ -22,7 +22,7 @@ def answer_aloud(table: Table, ticks: range, verbosity: int, style: Phrases) -> 
 
     ticks: the numbers on the axis.
     """
-    worker = _Worker(table, Aloud(verbosity, style))
+    worker = _Worker(table, Aloud(max(verbosity, 0), style))
     values = list(table.values.items())
     if verbosity < 3:
         answer = worker.work(values)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import Instance, Place, Table
+from percbal.tasks.base import Instance, Place, Table, WrongPart
 from percbal.tasks.coloring_graph import (
     Edges,
     chromatic_number,
@@ -19,7 +19,7 @@ from percbal.tasks.coloring_graph import (
     random_graph,
     symmetry_key,
 )
-from percbal.tasks.coloring_image import Look, between, fits, render, standing
+from percbal.tasks.coloring_image import Look, around, between, fits, render, standing
 from percbal.tasks.coloring_reasoning import (
     COLORS,
     STYLES,
@@ -27,7 +27,7 @@ from percbal.tasks.coloring_reasoning import (
     reasoning_words,
 )
 from percbal.tasks.options import as_pair, one_of
-from percbal.tasks.parts import color_table, edge_parts, edge_table
+from percbal.tasks.parts import color_table, edge_parts, edge_table, wrong_colors
 from percbal.tasks.phrases import Styles, list_words
 from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.pictures import FONTS
@@ -82,11 +82,14 @@ class Coloring(PictureTask):
     vertices: (fewest, most), from 4 to 16, each number equally likely, or one number.
     density: (least, most) share of the pairs of vertices that are joined; a graph is connected
         anyway.
-    verbosity: 0 to 3, how much of the reasoning is written down (see ``color_aloud``).
+    verbosity: how much of the reasoning is written down, from -1 (perception is about half of the
+        words) to 3 (it is a few percent of them); docs/tasks.md has the shares.
     style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
     form: how edges and colours are written: words, or paper for the paper's JSON and question.
     pixels: width and height of the picture, or (fewest, most).
-    clearance, crossings, beside, noise, fonts: see ``Look``.
+    clearance: of an edge from vertices that are not its ends, as a share of the width.
+    crossings: -1, 0 or 1 for few, any or many of them; beside: labels stand beside the vertices.
+    noise: standard deviation of Gaussian pixel noise, as a share of white; fonts: of the labels.
     """
 
     name = "coloring"
@@ -216,6 +219,15 @@ class Coloring(PictureTask):
         found = standing(n, self.problem_in(instance.truth), self.look, rng)
         return {f"{a}-{b}": between(found, a, b, self.look) for b in range(n) for a in range(b)}
 
+    def wrong_in_answer(self, said: Any, truth: dict[str, Any]) -> list[WrongPart]:
+        return wrong_colors(said, self.problem_in(truth), truth["v"], truth["c"])
+
+    def answer_places(self, instance: Instance) -> dict[str, Place]:
+        """A square around each vertex."""
+        n, rng = instance.truth["v"], self.look_of(instance.truth)
+        found = standing(n, self.problem_in(instance.truth), self.look, rng)
+        return {str(vertex): around(found, vertex, self.look) for vertex in range(n)}
+
     def words(self) -> list[str]:
         n = self.vertices[1]
         names = [str(vertex) for vertex in range(n)]
@@ -223,7 +235,7 @@ class Coloring(PictureTask):
         found += [f"{vertex}={color}" for vertex in range(n) for color in COLORS[:n]]
         for size in range(self.vertices[0], n + 1):
             found += self.query(Graph(size, frozenset())).split()
-        found += self.style.words(lambda phrases: reasoning_words(n, phrases))
+        found += self.style.words(lambda style: reasoning_words(n, style, self.verbosity))
         if self.form == "paper":
             found += list_words(names)
             found += [f'{before}"{name}":' for before in ("", "{") for name in names]

@@ -104,6 +104,13 @@ def between(found: Standing, a: int, b: int, look: Look) -> Place:
     return tuple((x, y) for x, y in ends)
 
 
+def around(found: Standing, vertex: int, look: Look) -> Place:
+    """A square around a vertex, twice as wide as the circle that has its label in it."""
+    x, y = (found.places[vertex] / found.pixels).tolist()
+    r = 2 * look.radius(found.pixels) / found.pixels
+    return (x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)
+
+
 def layout(vertices: int, pairs: np.ndarray, pixels: int, look: Look, rng: random.Random) -> Points:
     """The best of some random layouts with the clearance, else of circles.
 

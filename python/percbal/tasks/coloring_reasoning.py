@@ -16,6 +16,7 @@ COLORS = "abcdefghijklmnop"
 STYLES = {
     "terse": Phrases(
         {
+            "bare": "clique {cells}",
             "clique": "clique {cells} least {count}",
             "see": "{vertex} sees {count}",
             "look": "{vertex} next {cells}",
@@ -30,6 +31,7 @@ STYLES = {
     ),
     "plain": Phrases(
         {
+            "bare": "All of {cells} are joined.",
             "clique": "All of {cells} are joined, so it takes at least {count} colors.",
             "see": "Vertex {vertex} sees {count} colors.",
             "look": "Vertex {vertex} is next to {cells}.",
@@ -44,6 +46,7 @@ STYLES = {
     ),
     "thinking": Phrases(
         {
+            "bare": "I see that {cells} are joined.",
             "clique": "I see that {cells} are joined with one another: I need {count} colors.",
             "see": "{vertex} has {count} colors around it.",
             "look": "Let me check {vertex}. It touches {cells},",
@@ -64,14 +67,20 @@ def cell(vertex: int, color: int | None) -> str:
     return f"{vertex}={'_' if color is None else COLORS[color]}"
 
 
-def reasoning_words(vertices: int, style: Phrases) -> list[str]:
-    """Every word that `color_aloud` can have for graphs of up to so many vertices."""
+def reasoning_words(vertices: int, style: Phrases, verbosity: int) -> list[str]:
+    """Every word that `color_aloud` can have for graphs of up to so many vertices.
+
+    Those of the least verbosity are left out above it: models number their tokens by these words.
+    """
+    table = dict(style.table)
+    if verbosity >= 0:
+        del table["bare"]
     names = [str(vertex) for vertex in range(vertices)]
     values = [cell(v, c) for v in range(vertices) for c in (None, *range(vertices))]
     fields = {"vertex": names, "cells": [*names, *values], "value": values, "count": names}
     fields["count"] = [*names, str(vertices)]
     fields |= {"colors": [*COLORS[:vertices], "none"], "found": ["taken", "free"]}
-    return style.words(fields)
+    return Phrases(table).words(fields)
 
 
 def color_aloud(
@@ -79,7 +88,8 @@ def color_aloud(
 ) -> tuple[str, dict[int, int]]:
     """A chain of thought, and the colouring with the fewest colours that it finds.
 
-    verbosity 0: ``set``, ``guess``, ``conflict`` and what bounds the number of colours
+    verbosity -1: what bounds the number of colours: a largest clique, and numbers that fail
+    verbosity 0: also ``set``, ``guess`` and ``conflict``
     verbosity 1: also the neighbours of every vertex that is coloured, and the colours left
     verbosity 2: also the colours of all vertices after every change
     verbosity 3: also what every vertex sees, and each colour tried against the neighbours
@@ -105,12 +115,13 @@ class _Solver:
 
     def solve(self) -> dict[int, int]:
         clique = largest_clique(self.near)
-        self._say(0, "clique", cells=" ".join(map(str, clique)), count=str(len(clique)))
+        bound = "bare" if self.verbosity < 0 else "clique"
+        self._say(-1, bound, cells=" ".join(map(str, clique)), count=str(len(clique)))
         for color, vertex in enumerate(clique):
             self._put("set", vertex, color)
         most = len(clique)
         while not self._extend(most):
-            self._say(0, "more", count=str(most))
+            self._say(-1, "more", count=str(most))
             most += 1
         return self.given
 

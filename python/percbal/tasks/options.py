@@ -29,6 +29,9 @@ def load_class(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         found = getattr(import_module(module), name)
+    except ModuleNotFoundError as problem:
+        where = "in PYTHONPATH, and by `python -m percbal` in this folder, too"
+        raise ValueError(f"there is no task {path}: {problem}; Python looks {where}") from None
     except (ImportError, ValueError, AttributeError) as problem:
         raise ValueError(f"there is no task {path}: {problem}") from None
     missing = [method for method in METHODS if not hasattr(found, method)]

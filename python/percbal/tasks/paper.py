@@ -24,8 +24,8 @@ from percbal.tasks.coloring import Coloring
 from percbal.tasks.judging import judge, wrong_parts
 from percbal.tasks.parts import clue_parts, grid_table, solution_table
 from percbal.tasks.read_grid import Grid, read_grid
-from percbal.tasks.sudoku_grid import SIZES, geometry, is_solution, share_right
-from percbal.tasks.sudoku_text import parse_grid
+from percbal.tasks.sudoku_grid import SIZES, Filled, completed, share_right, solves
+from percbal.tasks.sudoku_text import parse_filled, parse_grid
 
 
 class PaperSudoku:
@@ -41,33 +41,30 @@ class PaperSudoku:
     def score(self, completion: str, truth: Any) -> Score:
         """Judge a completion. Raises ValueError for a truth that is no grid."""
         clues = _clues(truth)
-        size = math.isqrt(len(clues))
         return judge(
             completion,
             see=_reader(clues),
-            say=_reader(clues),
+            say=_reader(clues, filled=True),
             true=clues,
-            right=lambda said, seen: (
-                isinstance(said, list) and is_solution(said, seen, geometry(size))
-            ),
+            right=solves,
             share=share_right,
         )
 
     def marked(self, completion: str, truth: Any) -> dict[str, Table]:
         """What was perceived and answered, cell by cell; an answer by the rules of the game."""
         clues = _clues(truth)
-        seen, said = _read(completion, _reader(clues))
+        seen, said = _read(completion, clues)
         tables = {}
         if seen is not None:
             tables["perceived"] = grid_table(seen, clues)
-        if said is not None:
-            tables["answer"] = solution_table(said, clues)
+        if (grid := completed(said, clues)) is not None:
+            tables["answer"] = solution_table(grid, clues)
         return tables
 
     def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
         """The clues that were seen wrong; none where nothing can be read."""
         clues = _clues(truth)
-        seen, _ = _read(completion, _reader(clues))
+        seen, _ = _read(completion, clues)
         return wrong_parts(clue_parts(seen), clue_parts(clues)) if seen else []
 
 
@@ -112,17 +109,18 @@ class PaperChart:
         return Chart().wrong_parts(completion, _table(truth))
 
 
-def _read(completion: str, read: Callable[[str], Grid | Refusal]) -> list[Grid | None]:
+def _read(completion: str, clues: Grid) -> list[Any]:
     """What it perceived and what it answered; None for what is not there or cannot be read."""
     spans = find_spans(completion)
-    found = [None if text is None else read(text) for text in (spans.perception, spans.answer)]
+    sides = (spans.perception, _reader(clues)), (spans.answer, _reader(clues, filled=True))
+    found = [None if text is None else read(text) for text, read in sides]
     return [None if isinstance(each, Refusal) else each for each in found]
 
 
-def _reader(clues: Grid) -> Callable[[str], Grid | Refusal]:
-    """Of grids as large as this one."""
+def _reader(clues: Grid, *, filled: bool = False) -> Callable[[str], Grid | Filled | Refusal]:
+    """Of grids as large as this one. filled: also of the filled cells alone."""
     size = math.isqrt(len(clues))
-    return lambda text: _grid(text, size)
+    return lambda text: (parse_filled(text, size) if filled else None) or _grid(text, size)
 
 
 def _grid(text: str, size: int) -> Grid | Refusal:

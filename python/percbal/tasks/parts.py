@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from math import isqrt
 
-from percbal.tasks.base import Table
+from percbal.tasks.base import Table, WrongPart
 from percbal.tasks.coloring_graph import Edge, Edges
 from percbal.tasks.sudoku_grid import Grid, geometry
 from percbal.tasks.sudoku_text import cell_names
+
+COLORS = "colors"  # the name of their number, as a part of an answer
 
 
 def clue_parts(grid: Grid) -> dict[str, str]:
@@ -44,6 +46,12 @@ def _rows(grid: Grid, right: Sequence[bool]) -> Table:
     return [cells[start : start + size] for start in range(0, len(cells), size)]
 
 
+def wrong_cells(grid: Grid, right: Grid) -> list[WrongPart]:
+    """The cells that differ from the one solution."""
+    cells = zip(cell_names(isqrt(len(grid))), right, grid, strict=True)
+    return [(name, str(r), str(digit) if digit else None) for name, r, digit in cells if digit != r]
+
+
 def edge_table(seen: Edges, true: Edges) -> Table:
     """The edges that were seen, and those that were missed."""
     shown = [(f"{a}-{b}", (a, b) in true) for a, b in sorted(seen)]
@@ -56,9 +64,24 @@ def color_table(
 ) -> Table:
     """Each vertex's colour, marked where a true edge joins it with its own; vertices without one;
     another number of colours than ``fewest``."""
-    clash = {v for a, b in true if colors.get(a) == colors.get(b) for v in (a, b)}
-    shown = [(f"{v}={c}", v not in clash and v < vertices) for v, c in sorted(colors.items())]
+    wrong = {name for name, _, _ in wrong_colors(colors, true, vertices, fewest)}
+    shown = [(f"{v}={c}", str(v) not in wrong) for v, c in sorted(colors.items())]
     shown += [(f"no {v}", False) for v in range(vertices) if v not in colors]
-    if (number := len({*colors.values()})) != fewest:
-        shown.append((f"{number} colors, not {fewest}", False))
+    if COLORS in wrong:
+        shown.append((f"{len({*colors.values()})} colors, not {fewest}", False))
     return [[part] for part in shown]
+
+
+def wrong_colors(
+    colors: Mapping[int, str], true: Collection[Edge], vertices: int, fewest: int
+) -> list[WrongPart]:
+    """The vertices whose colour a neighbour has, that are not there, or that have no colour; and
+    the number of colours, if it is another one than ``fewest``."""
+    clash = {v for a, b in true if colors.get(a) == colors.get(b) for v in (a, b)}
+    wrong: list[WrongPart] = [
+        (str(v), None, c) for v, c in sorted(colors.items()) if v in clash or v >= vertices
+    ]
+    wrong += [(str(v), None, None) for v in range(vertices) if v not in colors]
+    if (number := len({*colors.values()})) != fewest:
+        wrong.append((COLORS, str(fewest), str(number)))
+    return wrong

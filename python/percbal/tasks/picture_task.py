@@ -29,7 +29,7 @@ from percbal.tasks.splits import check_split
 
 LEVELS = ("easy", "medium", "hard")
 FORMS = ("words", "paper")
-VERBOSITIES = (0, 1, 2, 3)
+VERBOSITIES = (-1, 0, 1, 2, 3)
 
 
 class PictureTask(ABC):
@@ -111,6 +111,14 @@ class PictureTask(ABC):
         """Where in its picture each part is, or would be, that `parts` can name."""
         return {}
 
+    def wrong_in_answer(self, said: Any, truth: dict[str, Any]) -> list[WrongPart]:
+        """The parts of an answer that are wrong in the true problem: here, nobody can tell."""
+        return []
+
+    def answer_places(self, instance: Instance) -> dict[str, Place]:
+        """Where in its picture each part is that `wrong_in_answer` names, if it has any."""
+        return {}
+
     def difficulty(self, truth: dict[str, Any]) -> dict[str, float | int | str]:
         """What makes an instance hard, by name: a diagnosis shows the accuracies by each."""
         return {}
@@ -178,6 +186,14 @@ class PictureTask(ABC):
         if seen is None or isinstance(seen, Refusal):
             return []
         return wrong_parts(self.parts(seen), self.parts(self.problem_in(truth)))
+
+    def wrong_answers(self, completion: str, truth: dict[str, Any]) -> list[WrongPart]:
+        """The parts of the answer that are wrong; none where nothing can be read."""
+        text = find_spans(completion).answer
+        said = None if text is None else self.said(text, truth)
+        if said is None or isinstance(said, Refusal):
+            return []
+        return self.wrong_in_answer(said, truth)
 
     def oracle_prefix(self, instance: Instance) -> str:
         """The right perception between its tags, for a model to reason on from."""

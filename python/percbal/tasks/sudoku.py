@@ -9,21 +9,23 @@ from typing import Any, NamedTuple
 from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
-from percbal.tasks.base import Instance, Place, Table
+from percbal.tasks.base import Instance, Place, Table, WrongPart
 from percbal.tasks.options import as_pair, one_of
-from percbal.tasks.parts import clue_parts, grid_table
+from percbal.tasks.parts import clue_parts, grid_table, wrong_cells
 from percbal.tasks.phrases import Styles, list_words
 from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
 from percbal.tasks.pictures import FONTS
 from percbal.tasks.read_grid import read_grid
 from percbal.tasks.sudoku_grid import (
     SIZES,
+    Filled,
     Grid,
     by_row,
+    completed,
     dig,
     geometry,
-    is_solution,
     share_right,
+    solves,
 )
 from percbal.tasks.sudoku_image import Look, corner, render
 from percbal.tasks.sudoku_reasoning import (
@@ -34,7 +36,14 @@ from percbal.tasks.sudoku_reasoning import (
     reasoning_words,
 )
 from percbal.tasks.sudoku_splits import random_solution
-from percbal.tasks.sudoku_text import cell_names, cell_words, grid_text, parse_grid
+from percbal.tasks.sudoku_text import (
+    cell_names,
+    cell_words,
+    filled_text,
+    grid_text,
+    parse_filled,
+    parse_grid,
+)
 
 QUERY = "Read the Sudoku grid in the image, then solve it."
 PAPER_QUERY = (
@@ -98,13 +107,17 @@ class Sudoku(PictureTask):
     blanks: (fewest, most) empty cells, each count equally likely, or one number.
     max_guesses: the most guesses the solver may take; with 0 the puzzle yields to cells that
         have one candidate left, as every 4x4 puzzle with one solution does anyway.
-    verbosity: 0 to 3, how much of the reasoning is written down (see ``reasoning_text``).
+    verbosity: how much of the reasoning is written down, from -1 (perception is about half of the
+        words) to 3 (it is a few percent of them); docs/tasks.md has the shares.
+        At -1 the answer is the filled cells alone, but in the paper's form.
     style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
     form: how grids are written: words, or paper for the paper's JSON and question.
     free_order: visit the cells, and list what each is compared with, in any order. Then no model
         can know the next word for sure, as in a chain of thought that people or models wrote.
     pixels: width and height of the picture.
-    rotation, noise, cell_jitter, grid_shift, fonts: see ``Look``.
+    rotation, cell_jitter: a digit is turned by up to so many degrees, and moved by so many pixels.
+    grid_shift: so is the grid. noise: standard deviation of Gaussian pixel noise, as a share of
+        white. fonts: of the digits.
     """
 
     name = "sudoku"
@@ -175,6 +188,8 @@ class Sudoku(PictureTask):
     def solve(self, problem: Puzzle, rng: random.Random) -> tuple[str, str]:
         style, order = self.style.choose(rng), rng if self.free_order else None
         text, _ = reasoning_text(problem.clues, self.size, self.verbosity, order, style)
+        if self.verbosity < 0 and self.form == "words":
+            return text, filled_text(problem.solution, problem.clues, self.size)
         return text, self._written(problem.solution)
 
     def facts(self, problem: Puzzle) -> dict[str, Any]:
@@ -199,17 +214,20 @@ class Sudoku(PictureTask):
     def perceived(self, text: str, truth: dict[str, Any]) -> Grid | Refusal:
         return _read(text, truth["size"])
 
-    def said(self, text: str, truth: dict[str, Any]) -> Grid | Refusal:
-        return _read(text, truth["size"])
+    def said(self, text: str, truth: dict[str, Any]) -> Grid | Filled | Refusal:
+        filled = parse_filled(text, truth["size"])
+        return _read(text, truth["size"]) if filled is None else filled
 
-    def right(self, said: Grid | Refusal, seen: Grid, truth: dict[str, Any]) -> bool:
-        return isinstance(said, list) and is_solution(said, seen, geometry(truth["size"]))
+    def right(self, said: Grid | Filled | Refusal, seen: Grid, truth: dict[str, Any]) -> bool:
+        return solves(said, seen)
 
     def share(self, seen: Grid, true: Grid) -> float:
         return share_right(seen, true)
 
     def tables(self, seen: Any, said: Any, truth: dict[str, Any]) -> dict[str, Table]:
-        """The perceived grid against the clues, the answer against the solution."""
+        """The perceived grid against the clues, the answer against the solution; where it is the
+        filled cells alone, the true clues beside them."""
+        said = completed(said, self.problem_in(truth))
         sides = (("perceived", seen, truth["clues"]), ("answer", said, truth["solution"]))
         return {
             name: grid_table(grid, [digit for row in right for digit in row])
@@ -231,6 +249,14 @@ class Sudoku(PictureTask):
             far_x, far_y = x + cell / whole, y + cell / whole
             found[name] = (x, y), (far_x, y), (far_x, far_y), (x, far_y)
         return found
+
+    def wrong_in_answer(self, said: Any, truth: dict[str, Any]) -> list[WrongPart]:
+        """Every cell that is not as in the solution."""
+        solution = [digit for row in truth["solution"] for digit in row]
+        return wrong_cells(completed(said, self.problem_in(truth)), solution)
+
+    def answer_places(self, instance: Instance) -> dict[str, Place]:
+        return self.places(instance)
 
     def words(self) -> list[str]:
         digits = [str(digit) for digit in range(1, self.size + 1)]

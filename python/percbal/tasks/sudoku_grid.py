@@ -10,8 +10,10 @@ import math
 import random
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 Grid = list[int]
+Filled = dict[int, int]  # cell -> digit, of the cells that were filled in
 SIZES = (4, 6, 9)
 BOXES = {4: (2, 2), 6: (2, 3), 9: (3, 3)}  # rows and columns of a box
 
@@ -77,6 +79,24 @@ def is_solution(grid: Sequence[int], clues: Sequence[int], geo: Geometry) -> boo
         return False
     whole = set(range(1, geo.size + 1))
     return all({grid[cell] for cell in house} == whole for house in geo.houses)
+
+
+def completed(said: Any, clues: Sequence[int]) -> Any:
+    """A grid as it is; filled cells as the grid that they make with the clues; else None."""
+    if not isinstance(said, dict):
+        return said if isinstance(said, list) else None
+    return [said.get(cell, clue) for cell, clue in enumerate(clues)]
+
+
+def solves(said: Any, clues: Sequence[int]) -> bool:
+    """Whether a grid, or the cells that were filled in, is a solution; no for anything else.
+
+    Filled cells have to fill something, so that nobody is right who takes a whole grid for clues.
+    """
+    grid = completed(said, clues)
+    if grid is None or (isinstance(said, dict) and all(clues)):
+        return False
+    return is_solution(grid, clues, geometry(math.isqrt(len(clues))))
 
 
 def share_right(seen: Sequence[int], true: Sequence[int]) -> float:

@@ -19,6 +19,7 @@ STYLES = {
             "house": "{house} {cells}",
             "left": "left {digits}",
             "skip": "skip",
+            "bare": "{value}",
             "set": "set {value}",
             "guess": "guess {value}",
             "conflict": "conflict {cell} undo {value}",
@@ -33,6 +34,7 @@ STYLES = {
             "house": "Its {house} has {cells}.",
             "left": "What can stand there: {digits}.",
             "skip": "That is not decided yet.",
+            "bare": "{value}",
             "set": "So {value}.",
             "guess": "Suppose {value}.",
             "conflict": "Nothing fits {cell}, so {value} was wrong.",
@@ -47,6 +49,7 @@ STYLES = {
             "house": "In the {house} I see {cells},",
             "left": "which leaves {digits}.",
             "skip": "I come back to it later.",
+            "bare": "{value}",
             "set": "It must be {value}.",
             "guess": "No step is sure, so I try {value}.",
             "conflict": "Wait, nothing is left for {cell}. I take {value} back.",
@@ -81,7 +84,8 @@ def reasoning_text(
     set. When a round sets nothing, the solver guesses at a cell with the fewest candidates, and
     on a conflict undoes the last guess with all that followed. What is written down:
 
-    verbosity 0: ``set``, ``guess``, ``conflict`` and ``undo`` alone
+    verbosity -1: the cells in the order in which they are set, ``guess``, ``conflict``, ``undo``
+    verbosity 0: also the word ``set`` before each that is set
     verbosity 1: every visit, with the row, the column, the box and the candidates ``left``
     verbosity 2: also the whole grid after every change
     verbosity 3: at every visit each digit is tried against the row, the column and the box
@@ -171,13 +175,14 @@ class _Solver:
             raise ValueError(f"the grid has no solution: nothing fits {self.names[conflict]}")
         cell, digits, self.grid = self.open_guesses.pop()
         undone = self.cell_words[cell][digits[0]]
-        self._say(0, "conflict", cell=self.names[conflict], value=undone)
+        self._say(-1, "conflict", cell=self.names[conflict], value=undone)
         self._say(1, "grid", cells=self._state(range(self.geo.cells)))
         self._try_next(cell, digits[1:])
 
     def _put(self, how: str, cell: int, digit: int) -> None:
         self.grid[cell] = digit
-        self._say(0, how, value=self.cell_words[cell][digit])
+        how = "bare" if how == "set" and self.verbosity < 0 else how
+        self._say(-1, how, value=self.cell_words[cell][digit])
         if self.verbosity >= 2:
             self._say(2, "grid", cells=self._state(range(self.geo.cells)))
 
@@ -190,7 +195,7 @@ class _Solver:
         return " ".join(self.cell_words[cell][self.grid[cell]] for cell in cells)
 
     def _say_visit(self, cell: int, mask: int) -> None:
-        if self.verbosity == 0:
+        if self.verbosity < 1:
             return
         self._say(1, "look", cell=self.names[cell])
         if self.verbosity < 3:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from percbal.tasks.sudoku_grid import Grid
+from percbal.tasks.sudoku_grid import Filled, Grid
 
 
 @cache
@@ -25,6 +25,13 @@ def cell_names(size: int) -> list[str]:
 
 
 @cache
+def _digits_by_word(size: int) -> dict[str, tuple[int, int]]:
+    """Word -> cell and digit, of cells that are not empty."""
+    words = enumerate(cell_words(size))
+    return {word: (cell, digit) for cell, of in words for digit, word in enumerate(of) if digit}
+
+
+@cache
 def _digit_by_word(size: int) -> list[dict[str, int]]:
     return [{word: digit for digit, word in enumerate(words)} for words in cell_words(size)]
 
@@ -32,6 +39,21 @@ def _digit_by_word(size: int) -> list[dict[str, int]]:
 def grid_text(grid: Sequence[int], size: int) -> str:
     """The canonical text of a grid: one word per cell, in reading order."""
     return " ".join(words[digit] for words, digit in zip(cell_words(size), grid, strict=True))
+
+
+def filled_text(grid: Sequence[int], clues: Sequence[int], size: int) -> str:
+    """The words of the cells that the clues leave empty, in reading order."""
+    shown = zip(cell_words(size), grid, clues, strict=True)
+    return " ".join(words[digit] for words, digit, clue in shown if not clue)
+
+
+def parse_filled(text: str, size: int) -> Filled | None:
+    """The digits of a text of some cells' words, in any order and each cell once; None for any
+    other text, and for a whole grid; linear in its length."""
+    words = text.split(maxsplit=size * size)
+    found = [_digits_by_word(size).get(word) for word in words]
+    filled = dict(cell for cell in found if cell is not None)
+    return filled if 0 < len(filled) == len(words) < size * size else None
 
 
 def parse_grid(text: str, size: int) -> Grid | str:
