@@ -24,6 +24,7 @@ SAME_AS_ONE = (
     "ngdiff",
     "fixed+chunked",
     "ngdiff+chunked",
+    "ngdiff_unbiased",
     "calibrated+at_once",
     "calibrated+chunked",
     "head+chunked",
@@ -65,8 +66,8 @@ def test_two_processes_equal_one(llava, by_two, run, tmp_path):
     model, processor = llava
     data, options = vlm.encoded(processor, EXAMPLES), of_one_process(run)
     whole = vlm.train(copy.deepcopy(model), processor, data, vlm.config(tmp_path, **options))
-    norms = ["grad_norm_p"] if options["balance"] in ("ngdiff", "calibrated") else []
-    by_head = options["balance"] == "head" or run == "calibrated+chunked"
+    by_head = run in ("head+chunked", "calibrated+chunked")
+    norms = [] if options["balance"] in ("fixed", "head") else ["grad_norm_p"]
     compare(whole, by_two, run, [*norms, f"grad_norm_{'head' if by_head else 'logits'}_r"])
 
 

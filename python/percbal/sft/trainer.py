@@ -117,7 +117,9 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self._claim_scaled_loss()
         self._level = self._norm_level()
         self._segment_metrics = SegmentMetrics(self.accelerator, self.segments.names, self._level)
-        self._gradients = make_segment_gradients(self.accelerator, len(self.segments))
+        self._gradients = make_segment_gradients(
+            self.accelerator, len(self.segments), by_parts=self.balance.compares_parts
+        )
         self._step_sums = StepSums(self.accelerator, self._level)
         self._learnt = ""  # the controller's state after the last step that was finite, as JSON
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
@@ -253,13 +255,13 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     # --- controllers that learn from steps -------------------------------------------------------
 
-    def _observe(self, result: SegmentOutput, gradient: Tensor | None = None) -> None:
-        """A micro-batch; after the last one the controller is shown the step."""
+    def _observe(self, result: SegmentOutput, *norms: Tensor | None) -> None:
+        """A micro-batch; after the last one the controller is shown the step, and its norms."""
         assert self._counts is not None
         self._step_sums.add(result)
         if self.accelerator.sync_gradients:
             step = self.state.global_step
-            self.balance.observe(self._step_sums.seen(step, self._counts, gradient))
+            self.balance.observe(self._step_sums.seen(step, self._counts, *norms))
 
     def _settle(self, finite: bool) -> None:
         """A step that is not finite changes nothing, nor what the controller has learnt."""
@@ -315,11 +317,13 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
                 lambda: self._forward(model, inputs, alone),
                 lambda passed, segment: passed.loss(segment),
             )
-        result, norms = joined(results), None
+        result, norms, squares = joined(results), None, None
         if self.accelerator.sync_gradients:
             norms = self._gradients.reduce()
             self._segment_metrics.add_gradient_norms(norms)
-        self._observe(result, norms)
+            if (parts := self._gradients.parts) is not None:
+                squares = parts.take(norms)
+        self._observe(result, norms, squares)
         weights = self.balance.weights(counts)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         if self.accelerator.sync_gradients:
