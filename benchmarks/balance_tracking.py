@@ -73,9 +73,9 @@ class TrackedTrainer(BalancedSFTTrainer):
 
     track: Path
 
-    def _observe(self, result: Any, gradient: Any = None) -> None:
+    def _observe(self, result: Any, *norms: Any) -> None:
         self.shown = result.segment_grad_norm.tolist()
-        super()._observe(result, gradient)
+        super()._observe(result, *norms)
 
     def training_step(self, model: Any, inputs: Any, *rest: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *rest)

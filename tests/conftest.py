@@ -39,7 +39,7 @@ Report = TypeVar("Report", pytest.CollectReport, pytest.TestReport)
 
 # Whole files go to one of two processes. Those that take longest begin, so that both end together.
 LONGEST = """
-    study/test_study.py losses/test_operators.py sft/test_sft.py sft/test_fsdp.py
+    study/test_study.py losses/test_operators.py sft/test_sft.py sft/test_fsdp.py sft/test_ddp.py
     evaluate/test_callback.py sft/test_sft_finite.py tasks/test_every_task.py grpo/test_grpo.py
 """.split()
 

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 
 import pytest
 import rl_fixtures as rl
 import torch
 import vlm_fixtures as vlm
+
+from percbal.grpo.learnt import Learnt
+from percbal.objective.alpha import FixedAlpha
+from percbal.objective.balance import Balance, Fixed, lambda_weights
+
+
+class Drift(Balance):
+    """A rule with a state: perception's weight goes from 0.9 to 0.1 as it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def weights(self, counts: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        return lambda_weights(max(0.1, 1.1 - 0.2 * self.asked), counts.device)
+
+    def state_dict(self):
+        return {"asked": self.asked}
+
+    def load_state_dict(self, state):
+        self.asked = state["asked"]
 
 
 def run(policy, out, resume=None, **options):
@@ -20,7 +42,15 @@ def run(policy, out, resume=None, **options):
     return trainer
 
 
-@pytest.mark.parametrize("options", [{}, {"alpha_rule": "coupling"}], ids=["fixed", "coupling"])
+OPTIONS = {
+    "fixed": {},
+    "coupling": {"alpha_rule": "coupling"},
+    "rule": {"balance": f"{__name__}:Drift"},
+    "both": {"alpha_rule": "coupling", "balance": f"{__name__}:Drift"},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_resumed_run_equals_the_uninterrupted_one(policy, options, tmp_path):
     whole = run(policy, tmp_path / "whole", **options)
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "rest" / "checkpoint-2")
@@ -33,3 +63,20 @@ def test_resumed_run_equals_the_uninterrupted_one(policy, options, tmp_path):
             for trainer in (whole, resumed)
         ]
         assert values[0] == values[1], name
+    assert whole.balance.state_dict() == resumed.balance.state_dict()
+
+
+def test_a_checkpoint_that_lacks_the_state_of_a_rule_is_refused():
+    older = Learnt(FixedAlpha(0.5), Fixed(0.5)).alpha.state_dict()
+    Learnt(FixedAlpha(0.5), Fixed(0.5)).load_state_dict(older)  # which has none
+    with pytest.raises(ValueError, match="older version holds no state of the balance Drift"):
+        Learnt(FixedAlpha(0.5), Drift()).load_state_dict(older)
+
+
+def test_the_state_of_both_is_one_for_json():
+    drift = Drift()
+    drift.weights(torch.ones(2))
+    state = json.loads(json.dumps(Learnt(FixedAlpha(0.5), drift).state_dict()))
+    other = Drift()
+    Learnt(FixedAlpha(0.5), other).load_state_dict(state)
+    assert other.asked == 1

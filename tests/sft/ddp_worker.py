@@ -1,4 +1,4 @@
-"""Run by test_sft.py under torchrun: two ranks train on halves of a batch.
+"""Run by test_ddp.py under torchrun: two ranks train on halves of a batch.
 
 python -m torch.distributed.run --nproc-per-node=2 ddp_worker.py DIRECTORY ENGINE BALANCE...
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import vlm_fixtures as vlm
 from fsdp_on_cpu import OPTIONS, ShardedOnCPU
@@ -29,6 +30,24 @@ ENGINES = {
     "ddp": (BalancedSFTTrainer, {"ddp_backend": "gloo"}),
     "fsdp2": (ShardedTrainer, OPTIONS),
 }
+
+
+def of_one_process(run: str, engine: str = "ddp") -> dict[str, Any]:
+    """The options with which one process does the same, its logits whole where it can.
+
+    With several micro-batches the weights of a cheap balance are those of the step before, and
+    norms of the head are added up over all parts: there it has as many of the same. So it has where
+    parts are compared, which under FSDP2 are those of all ranks together.
+    """
+    balance, *how = run.split("+")
+    options = {"balance": balance, **MIXED.get(balance, {})}
+    if balance in ("calibrated", "head") and "at_once" not in how:
+        parts = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+        options |= parts | {"chunked_logits": "chunked" in how}
+    if balance == "ngdiff_unbiased":
+        n = 2 if engine == "fsdp2" else 4
+        options |= {"per_device_train_batch_size": 8 // n, "gradient_accumulation_steps": n}
+    return options
 
 
 def train_each(directory: Path, engine: str, runs: list[str]) -> None:

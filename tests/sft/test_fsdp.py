@@ -11,7 +11,7 @@ import pytest
 import torch
 import vlm_fixtures as vlm
 from accelerate import Accelerator
-from ddp_worker import MIXED
+from ddp_worker import of_one_process
 from two_processes import two_processes
 
 from percbal.models.checkpoint import VLMCheckpoints
@@ -19,7 +19,17 @@ from percbal.models.loading import load_vlm
 from percbal.sft.segment_gradients import WholeGradients, make_segment_gradients
 
 HERE = Path(__file__).parent
-RUNS = ("token_mean", "fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked", "calibrated")
+RUNS = (
+    "token_mean",
+    "fixed",
+    "ngdiff",
+    "fixed+chunked",
+    "ngdiff+chunked",
+    "calibrated",
+    "ngdiff_unbiased",
+    "calibrated+chunked",
+    "head+chunked",
+)
 STATE_DICTS = ("FULL_STATE_DICT", "SHARDED_STATE_DICT")
 
 
@@ -36,26 +46,22 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("run", RUNS)
 def test_two_sharded_processes_equal_one(trained, run, tmp_path):
-    """2 processes x 2 micro-batches x 2 examples = 8 examples at once, of unequal segments.
-
-    The one process holds its logits whole, also where the two do not.
-    """
+    """2 processes x 2 micro-batches x 2 examples = 8 examples at once, of unequal segments."""
     directory, model, processor = trained
-    balance = run.partition("+")[0]
+    balance, *how = run.split("+")
     data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
-    mixed = MIXED.get(balance)
-    # with several micro-batches its weights are those of the step before, so here they are several
-    split = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4} if mixed else {}
-    args = vlm.config(tmp_path, balance=balance, **split, **(mixed or {}))
+    args = vlm.config(tmp_path, **of_one_process(run, "fsdp2"))
     whole = vlm.train(copy.deepcopy(model), processor, data, args)
     whole.evaluate(data)
     sharded = type(model).from_pretrained(directory / run)
     assert vlm.largest_difference(whole.model, model) > 1e-3
     assert vlm.largest_difference(whole.model, sharded) < 1e-6
     theirs = json.loads((directory / f"{run}.json").read_text())
-    names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
-    names += ["eval_loss_p", "eval_loss_r"]
-    for name in names + (["grad_norm_p", "grad_norm_r"] if balance == "ngdiff" else []):
+    names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "eval_loss_p", "eval_loss_r"]
+    of_head = "chunked" in how and balance in ("calibrated", "head")
+    names += ["grad_norm_head_p" if of_head else "grad_norm_logits_r"]
+    exact = balance in ("ngdiff", "ngdiff_unbiased", "calibrated")
+    for name in names + (["grad_norm_p", "grad_norm_r"] if exact else []):
         ours, others = (
             [entry[name] for entry in logs if name in entry]
             for logs in (whole.state.log_history, theirs)

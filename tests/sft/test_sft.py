@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
-from ddp_worker import MIXED
 from trl import SFTConfig, SFTTrainer
-from two_processes import two_processes
 
 from percbal.models.loading import load_vlm
 from percbal.objective.balance import Fixed
@@ -95,25 +91,6 @@ def test_a_last_incomplete_batch_is_averaged_over_its_own_tokens(llava, tmp_path
     parts = fit(model, processor, data, tmp_path, num_train_epochs=1, max_steps=-1, **split(2, 2))
     assert whole.state.global_step == parts.state.global_step == 2
     assert vlm.largest_difference(whole.model, parts.model) < 1e-6
-
-
-def test_two_processes_equal_one(llava, tmp_path):
-    model, processor = llava
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    runs = ("fixed", "ngdiff", "fixed+chunked", "ngdiff+chunked", "calibrated+at_once")
-    two_processes(Path(__file__).with_name("ddp_worker.py"), tmp_path, "ddp", *runs)
-    data = vlm.encoded(processor, EXAMPLES)
-    for run in runs:
-        balance = run.partition("+")[0]
-        whole = fit(model, processor, data, tmp_path, balance=balance, **MIXED.get(balance, {}))
-        both = type(model).from_pretrained(tmp_path / run)
-        assert vlm.largest_difference(whole.model, both) < 1e-6
-        logs = json.loads((tmp_path / f"{run}.json").read_text())
-        names = ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", "grad_norm_logits_r"]
-        for name in names + (["grad_norm_p"] if balance == "ngdiff" else []):
-            theirs = [entry[name] for entry in logs if name in entry]
-            assert vlm.history(whole, name) == pytest.approx(theirs, rel=1e-5), name
 
 
 # --- the loss ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from two_processes import two_processes
 
 from percbal.models.finite import NonFiniteError, bad_inputs
 from percbal.models.resume import last_checkpoint
+from percbal.objective.balance import Balance
 from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
@@ -88,6 +90,59 @@ def test_a_skipped_step_moves_nothing(llava, tmp_path):
     two = make(llava, tmp_path, max_steps=2, **options)
     two.train()
     assert vlm.largest_difference(one.model, two.model) == 0.0
+
+
+class ByLoss(Balance):
+    """Weights in proportion to running means of the losses, which one NaN would spoil for good."""
+
+    observes = True
+
+    def __init__(self) -> None:
+        self.means = [1.0, 1.0]
+
+    def observe(self, seen):
+        new = seen.losses.tolist()
+        self.means = [(a + b) / 2 for a, b in zip(self.means, new, strict=True)]
+
+    def weights(self, counts):
+        means = torch.tensor(self.means, device=counts.device)
+        return means / means.sum()
+
+    def state_dict(self):
+        return {"means": self.means}
+
+    def load_state_dict(self, state):
+        self.means = state["means"]
+
+
+LEARNING = {
+    "ngdiff": {"balance": "ngdiff"},
+    "calibrated": {"balance": "calibrated"},
+    "calibrated in chunks": {"balance": "calibrated", "chunked_logits": True},
+    "head": {"balance": "head", "chunked_logits": True},
+    "a rule of one's own": {"balance": f"{__name__}:ByLoss"},
+}
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["in the first step", "in the second"])
+@pytest.mark.parametrize("options", LEARNING.values(), ids=LEARNING)
+def test_the_balance_learns_nothing_of_such_a_step(llava, tmp_path, options, first):
+    bad = (BAD - 8 if first else BAD,)
+    known = make(llava, tmp_path, bad=(), max_steps=1, **options)
+    if not first:
+        known.train()
+    skipped = make(llava, tmp_path, bad=bad, max_steps=2 - first, on_nonfinite="skip", **options)
+    skipped.train()
+    assert skipped.state.log_history[-1]["nonfinite_steps"] == 1
+    assert skipped.balance.state_dict() == known.balance.state_dict()
+    stopped = make(llava, tmp_path / "stopped", bad=bad, **options)
+    with pytest.raises(NonFiniteError):
+        stopped.train()
+    assert stopped.balance.state_dict() == known.balance.state_dict()
+    if not first:
+        kept = json.loads((tmp_path / "stopped/checkpoint-1/balance_state.json").read_text())
+        del kept["segment_names"]
+        assert kept == json.loads(json.dumps(known.balance.state_dict()))
 
 
 def test_too_many_in_a_row_end_the_run(llava, tmp_path):

@@ -43,6 +43,12 @@ def make(vlm_and_data, out, **options) -> BalancedSFTTrainer:
     [
         {"balance": "fixed"},
         {"balance": "ngdiff", "ngdiff_decay": 0.9},
+        {
+            "balance": "ngdiff_unbiased",
+            "ngdiff_decay": 0.9,
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 4,
+        },
         # the checkpoint at step 2 is between two exact steps
         {"balance": "calibrated", "calibrated_tolerance": 9.0},
         {"balance": "head", "chunked_logits": True, "ngdiff_decay": 0.9},

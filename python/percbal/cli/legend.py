@@ -27,7 +27,8 @@ SFT: tuple[Row, ...] = (
     ),
     (
         ("grad_norm_p", "grad_norm_r"),
-        "norm over all parameters, a mean over the steps that took it (`ngdiff`, `calibrated`)",
+        "norm over all parameters, a mean over the steps that took it (`ngdiff`, "
+        "`ngdiff_unbiased`, `calibrated`)",
     ),
     (("loss", "mean_token_accuracy", "num_tokens"), "as in TRL"),
     (

@@ -84,18 +84,19 @@ def groups(block: Block, columns: list[str] | None) -> tuple[np.ndarray, list[st
         columns = ["group"] if "group" in names else [c for c in ("step", "prompt") if c in names]
     if not columns or not all(block.has(name) for name in columns):
         return None
-    code = np.zeros(block.table.num_rows, np.int64)
-    keys = [""]
+    coded = []
     for name in columns:
         found = _coded(block.table[name], is_json=block.lines is not None)
         if found is None:
             return None
-        own, texts = found
-        both, first, code = np.unique(code * len(texts) + own, True, True)
+        coded.append(found)
+    code, keys = coded[0]
+    for own, texts in coded[1:]:
+        both, first, code = np.unique(code.astype(np.int64) * len(texts) + own, True, True)
         order = np.argsort(first)  # by appearance
         code = np.argsort(order)[code]
         pairs = (divmod(int(pair), len(texts)) for pair in both[order])
-        keys = [f"{keys[i]}, {texts[j]}" if keys[i] else texts[j] for i, j in pairs]
+        keys = [f"{keys[i]}, {texts[j]}" for i, j in pairs]
     return code, [f"[{key}]" for key in keys]
 
 

@@ -24,6 +24,7 @@ from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
 from percbal.grpo.guard import guard, without_extremes
+from percbal.grpo.learnt import Learnt
 from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.prompting import Prompting, without_parts
@@ -336,4 +337,4 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
     # --- checkpoints ---------------------------------------------------------------------------
 
     def _controller(self) -> tuple[Any, str]:
-        return self.alpha, ALPHA_FILE
+        return Learnt(self.alpha, self.balance), ALPHA_FILE

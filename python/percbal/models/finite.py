@@ -68,6 +68,9 @@ class FiniteSteps:
         """What of a micro-batch is not finite, and in which of its rows, as far as it is known."""
         return bad_inputs(inputs)
 
+    def _settle(self, finite: bool) -> None:
+        """Called in each step once it is known whether its gradient is finite."""
+
     # the Trainer's own hook between clipping and the optimizer's step
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
@@ -76,6 +79,7 @@ class FiniteSteps:
         if norm is None or trainer.is_deepspeed_enabled:  # DeepSpeed steps in its backward
             return norm
         value = float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+        self._settle(math.isfinite(value))
         if math.isfinite(value):
             self._bad_in_a_row = 0
             return norm

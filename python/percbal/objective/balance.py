@@ -31,6 +31,7 @@ class Seen(NamedTuple):
     stand_in: Tensor  # norms that cost nothing, of logits or head, (M16); 0 for an empty segment
     gradient: Tensor | None = None  # norms over all parameters, in the steps that `due` asked for
     level: str = "logits"  # what `stand_in` is of: "logits" or "head"
+    squares: Tensor | None = None  # of `gradient` without noise, (M17), where `compares_parts`
 
 
 class Balance:
@@ -41,9 +42,12 @@ class Balance:
         serves GRPO, too.
     stand_in: which norms it takes for those over all parameters: "any", "head" for the gradient of
         the output head alone, or None.
+    compares_parts: whether the steps with gradient norms also compare those of micro-batches, of
+        which there must be at least two.
     """
 
     needs_gradient_norms = False
+    compares_parts = False
     observes = False
     stand_in: str | None = None
 

@@ -8,11 +8,13 @@ from typing import Any
 from percbal.objective.balance import Balance, Fixed, TokenMean
 from percbal.objective.calibrated import Calibrated
 from percbal.objective.ngdiff import Head, NGDiff
+from percbal.objective.unbiased import UnbiasedNGDiff
 
 CONTROLLERS: dict[str, type[Balance]] = {
     "token_mean": TokenMean,
     "fixed": Fixed,
     "ngdiff": NGDiff,
+    "ngdiff_unbiased": UnbiasedNGDiff,
     "calibrated": Calibrated,
     "head": Head,
 }

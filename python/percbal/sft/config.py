@@ -49,7 +49,8 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
         default="fixed",
         metadata={
             "help": "token_mean (plain fine-tuning), fixed (lam), ngdiff (dynamic: equal gradient "
-            "norms), calibrated or head (estimates of ngdiff; docs/balance.md), or module:Class."
+            "norms), ngdiff_unbiased (without the norms' noise), calibrated or head (estimates of "
+            "ngdiff; docs/balance.md), or module:Class."
         },
     )
     lam: float = field(
@@ -70,7 +71,8 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
     ngdiff_decay: float = field(
         default=0.0,
         metadata={
-            "help": "Exponential mean of every dynamic balance's log-odds over steps; 0 is none."
+            "help": "Exponential mean of every dynamic balance's log-odds over steps, of "
+            "ngdiff_unbiased of its squared norms; 0 is none."
         },
     )
     ngdiff_min: float = field(

@@ -26,7 +26,13 @@ class StepSums:
         new = torch.stack((result.segment_loss, part)).detach()
         self._sums = new if self._sums is None else self._sums + new
 
-    def seen(self, step: int, counts: Tensor, gradient: Tensor | None = None) -> Seen:
+    def seen(
+        self,
+        step: int,
+        counts: Tensor,
+        gradient: Tensor | None = None,
+        squares: Tensor | None = None,
+    ) -> Seen:
         """The step, the same on all ranks; the next one begins."""
         assert self._sums is not None
         losses, stand_in = self.accelerator.reduce(self._sums, "sum").unbind()
@@ -34,4 +40,4 @@ class StepSums:
         if self.level == "logits":
             # (M16): tokens of one segment pull at the parameters together, at their logits alone
             stand_in = stand_in.sqrt() * counts.sqrt()
-        return Seen(step, counts, losses, stand_in, gradient, self.level)
+        return Seen(step, counts, losses, stand_in, gradient, self.level, squares)

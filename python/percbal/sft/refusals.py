@@ -70,6 +70,11 @@ def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[s
             f"{_name(balance)} needs chunked_logits, where each segment's gradient of the output "
             "head is seen alone"
         )
+    if balance.compares_parts and args.gradient_accumulation_steps < 2:
+        raise ValueError(
+            f"{_name(balance)} compares the micro-batches of a step, and there is one: set "
+            "gradient_accumulation_steps to 2 or more"
+        )
     if balance.needs_gradient_norms:
         _refuse_for_norms(args, _name(balance))
 

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from percbal.sft.part_norms import PartNorms
 from percbal_ops import SegmentOutput
 
 Forward = Callable[[], Any]  # one forward pass
@@ -39,22 +40,30 @@ class SegmentGradients(Protocol):
         """Write the weighted sum to ``.grad``; returns the losses (S,) of this rank's tokens."""
         ...
 
+    parts: PartNorms | None  # is told the norms of every micro-batch's own gradients
 
-def make_segment_gradients(accelerator: Accelerator, segments: int) -> SegmentGradients:
-    """The way that fits how the accelerator keeps the parameters."""
+
+def make_segment_gradients(
+    accelerator: Accelerator, segments: int, *, by_parts: bool = False
+) -> SegmentGradients:
+    """The way that fits how the accelerator keeps the parameters. by_parts: with ``parts``."""
     kind = ShardedGradients if accelerator.is_fsdp2 else WholeGradients
-    return kind(accelerator, segments)
+    parts = PartNorms(accelerator, of_all_ranks=accelerator.is_fsdp2) if by_parts else None
+    return kind(accelerator, segments, parts)
 
 
 class WholeGradients:
     """For parameters that every rank holds whole: one forward pass and S backward passes.
 
     The last gradient accumulates in ``.grad`` itself, the others beside it: S - 1 more copies of
-    the gradients in memory, S - 1 more backward passes in time, no more forward passes.
+    the gradients in memory, S - 1 more backward passes in time, no more forward passes. With
+    ``parts`` the last one's is kept apart, too, until it has been added: one more copy.
     """
 
-    def __init__(self, accelerator: Accelerator, segments: int) -> None:
-        self.accelerator, self.segments = accelerator, segments
+    def __init__(
+        self, accelerator: Accelerator, segments: int, parts: PartNorms | None = None
+    ) -> None:
+        self.accelerator, self.segments, self.parts = accelerator, segments, parts
         self._parameters: list[nn.Parameter] = []
         self._kept: list[list[Tensor]] = []  # all but the last; one tensor per parameter
         self._losses: list[Tensor] = []  # (S,) of each micro-batch
@@ -68,12 +77,12 @@ class WholeGradients:
         with self.accelerator.no_sync(model):
             passed = forward()
             results = [loss(passed, segment) for segment in range(self.segments)]
-            for segment, result in enumerate(results[:-1]):
-                gradients = torch.autograd.grad(
-                    result.loss, self._parameters, retain_graph=True, allow_unused=True
-                )
-                self._add(segment, _filled(self._parameters, gradients))
-            results[-1].loss.backward()
+            norms = [self._keep(result.loss, s) for s, result in enumerate(results[:-1])]
+            if self.parts is None:
+                results[-1].loss.backward()
+            else:
+                norms.append(self._keep(results[-1].loss, self.segments - 1))
+                self.parts.add(norms, results)
         self._losses.append(_stacked(results))
         return passed, results
 
@@ -90,11 +99,20 @@ class WholeGradients:
         self._kept, self._losses = [], []
         return losses
 
-    def _add(self, segment: int, gradients: list[Tensor]) -> None:
-        if segment == len(self._kept):
+    def _keep(self, loss: Tensor, segment: int) -> Tensor:
+        """Add a loss's own gradient to its segment's; returns its norm () if there are parts."""
+        last = segment == self.segments - 1
+        found = torch.autograd.grad(
+            loss, self._parameters, retain_graph=not last, allow_unused=True
+        )
+        gradients = _filled(self._parameters, found)
+        if last:
+            torch._foreach_add_(self._last(), gradients)
+        elif segment == len(self._kept):
             self._kept.append(gradients)
         else:
             torch._foreach_add_(self._kept[segment], gradients)
+        return loss.detach() if self.parts is None else _norm(gradients)
 
     def _last(self) -> list[Tensor]:
         """The parameters' own ``.grad``, zero where the loss does not reach."""
@@ -110,11 +128,14 @@ class ShardedGradients:
     FSDP2 prepares one backward pass per forward pass. A second one over the same graph raises
     nothing and gives a wrong gradient. Each backward pass reduces its gradient at once, also before
     the last micro-batch, as unreduced gradients of several losses would be added together. S - 1
-    more copies of the sharded gradients in memory; no two losses' graphs are alive together.
+    more copies of the sharded gradients in memory, and one more with ``parts``; no two losses'
+    graphs are alive together.
     """
 
-    def __init__(self, accelerator: Accelerator, segments: int) -> None:
-        self.accelerator, self.segments = accelerator, segments
+    def __init__(
+        self, accelerator: Accelerator, segments: int, parts: PartNorms | None = None
+    ) -> None:
+        self.accelerator, self.segments, self.parts = accelerator, segments, parts
         self._parameters: list[nn.Parameter] = []
         self._gradients: list[list[Tensor | None]] = []  # (S) shards, one per parameter
         self._losses: list[Tensor] = []  # (S,) of each micro-batch
@@ -127,11 +148,11 @@ class ShardedGradients:
             self._gradients = [[None] * len(self._parameters) for _ in range(self.segments)]
         # the Trainer turns this off for all micro-batches but the last
         model.set_requires_gradient_sync(True)  # type: ignore[operator]
-        results = []
+        results, norms = [], []
         passed = None
         for segment in range(self.segments):
             passed = None  # free the last pass's logits before this one's
-            self._point_to(segment)
+            self._point_to(None if self.parts is not None else segment)
             # all passes draw the same dropout; the last one leaves the generators moved on
             last = segment == self.segments - 1
             with nullcontext() if last else _kept_generators(self.accelerator):
@@ -139,8 +160,15 @@ class ShardedGradients:
                 result = loss(passed, segment)
                 # FSDP2 averages over ranks, and a sum is wanted
                 (result.loss * self.accelerator.num_processes).backward()
-            self._gradients[segment] = [p.grad for p in self._parameters]
+            found = [p.grad for p in self._parameters]
+            if self.parts is None:
+                self._gradients[segment] = found
+            else:
+                norms.append(_norm([g for g in found if g is not None]))
+                self._add(segment, found)
             results.append(result)
+        if self.parts is not None:
+            self.parts.add(norms, results)
         self._losses.append(_stacked(results))
         return passed, results
 
@@ -162,10 +190,20 @@ class ShardedGradients:
         self._gradients, self._losses = [], []
         return losses
 
-    def _point_to(self, segment: int) -> None:
-        """Let ``.grad`` be the gradient of this segment, to which backward then adds."""
-        for parameter, gradient in zip(self._parameters, self._gradients[segment], strict=True):
+    def _point_to(self, segment: int | None) -> None:
+        """Let ``.grad`` be the gradient of this segment, to which backward then adds; or none."""
+        none = [None] * len(self._parameters)
+        gradients = none if segment is None else self._gradients[segment]
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
+
+    @torch.no_grad()
+    def _add(self, segment: int, gradients: list[Tensor | None]) -> None:
+        kept = self._gradients[segment]
+        for i, gradient in enumerate(gradients):
+            old = kept[i]
+            if gradient is not None:
+                kept[i] = gradient if old is None else old.add_(gradient)
 
     def _filled_gradients(self, segment: int) -> list[Tensor]:
         return [g for g in self._gradients[segment] if g is not None]

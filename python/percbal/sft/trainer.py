@@ -8,6 +8,7 @@ lengths, and the mean of means is not the mean.
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -116,8 +117,11 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self._claim_scaled_loss()
         self._level = self._norm_level()
         self._segment_metrics = SegmentMetrics(self.accelerator, self.segments.names, self._level)
-        self._gradients = make_segment_gradients(self.accelerator, len(self.segments))
+        self._gradients = make_segment_gradients(
+            self.accelerator, len(self.segments), by_parts=self.balance.compares_parts
+        )
         self._step_sums = StepSums(self.accelerator, self._level)
+        self._learnt = ""  # the controller's state after the last step that was finite, as JSON
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
         self._parts_of_step = 0  # of the accumulated batch
         self._exact = False  # whether its gradients are kept apart
@@ -162,6 +166,8 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         for batch in batches:
             counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
+        if first:
+            self._settle(finite=True)
         self._counts = self.accelerator.reduce(counts, "sum")
         self._parts_of_step = len(batches)
         self._exact = self.balance.needs_gradient_norms and self.balance.due()
@@ -249,13 +255,22 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     # --- controllers that learn from steps -------------------------------------------------------
 
-    def _observe(self, result: SegmentOutput, gradient: Tensor | None = None) -> None:
-        """A micro-batch; after the last one the controller is shown the step."""
+    def _observe(self, result: SegmentOutput, *norms: Tensor | None) -> None:
+        """A micro-batch; after the last one the controller is shown the step, and its norms."""
         assert self._counts is not None
         self._step_sums.add(result)
         if self.accelerator.sync_gradients:
             step = self.state.global_step
-            self.balance.observe(self._step_sums.seen(step, self._counts, gradient))
+            self.balance.observe(self._step_sums.seen(step, self._counts, *norms))
+
+    def _settle(self, finite: bool) -> None:
+        """A step that is not finite changes nothing, nor what the controller has learnt."""
+        if not self.balance.observes:
+            return
+        if finite:  # the host has just waited for the gradient's norm, so this costs no wait
+            self._learnt = json.dumps(self.balance.state_dict())
+        else:
+            self.balance.load_state_dict(json.loads(self._learnt))
 
     def _weighed_by_itself(
         self, model: nn.Module, inputs: dict[str, Any], target: Tensor, losses: SegmentLosses
@@ -302,11 +317,13 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
                 lambda: self._forward(model, inputs, alone),
                 lambda passed, segment: passed.loss(segment),
             )
-        result, norms = joined(results), None
+        result, norms, squares = joined(results), None, None
         if self.accelerator.sync_gradients:
             norms = self._gradients.reduce()
             self._segment_metrics.add_gradient_norms(norms)
-        self._observe(result, norms)
+            if (parts := self._gradients.parts) is not None:
+                squares = parts.take(norms)
+        self._observe(result, norms, squares)
         weights = self.balance.weights(counts)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         if self.accelerator.sync_gradients:
@@ -354,6 +371,10 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     def _controller(self) -> tuple[Any, str]:
         return self.balance, BALANCE_FILE
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        self._settle(finite=True)
 
 
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
