@@ -167,7 +167,7 @@ DOSE = replace(
     compared=tuple((arm.name, "outcome") for arm in DOSES if arm.name != "outcome"),
     task_options={**PICTURES, "blanks": [2, 3]},  # short: more rollouts in the time
     base=SFT(2000, 64, 6_000, stop=Stop(exact_p=(0.05, 0.2), every=20, least=40)),
-    sft=SFT(2000, 32, 14_000, learning_rate=1e-3),
+    sft=SFT(2000, 32, 14_000),
     grpo=GRPO(updates=150, warmup=10, readable=0.2),
     measure_starts=True,
     tuning=None,
