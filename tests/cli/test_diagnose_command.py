@@ -56,6 +56,14 @@ def test_a_data_set_is_diagnosed(data, n, made, tmp_path, capsys):
     assert "n = 1" in capsys.readouterr().out
 
 
+def test_a_task_is_set_as_percbal_tasks_sets_it(made, tmp_path):
+    for options in (["--size", "4", "--verbosity", "0"], ["--option", "size=4", "--verbosity=0"]):
+        arguments = [made / "model", "--n", 1, "--max-new-tokens", 1, "--out", tmp_path / "out"]
+        main(["diagnose", *map(str, arguments), *options])
+        found = json.loads((tmp_path / "out").read_text())["source"]
+        assert found == {"task": "sudoku", "options": {"size": 4, "verbosity": 0}}
+
+
 def test_the_rows_of_a_data_set_are_read_once_with_the_page_too(made, tmp_path, monkeypatch):
     read, judged = Counter(), Counter()
     from percbal.data import reading
@@ -98,7 +106,8 @@ def test_pictures_of_another_folder_are_on_the_page(made, tmp_path, capsys):
     [
         ("lacking.jsonl", [], "no true perception: .* its columns are answer, topic, prompt"),
         ("one.jsonl", [], "one.jsonl:2: it has no true perception"),
-        ("train.jsonl", ["--option", "size=4"], "--option sets a task"),
+        ("train.jsonl", ["--option", "size=4"], "size=4 sets a task"),
+        ("train.jsonl", ["--level", "easy"], "level=easy sets a task"),
         ("none.jsonl", [], "there is no file .*none.jsonl"),
         ("", ["--split", "dev"], "has no split 'dev', only "),
     ],

@@ -19,7 +19,13 @@ from percbal.cli.dataset_options import add_image_options
 from percbal.cli.diagnose_output import answers_kept, check_out, write_result
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.sampling_options import add_sampling_options, sampling_of
-from percbal.cli.task_options import add_task_options, options_of, task_of
+from percbal.cli.task_options import (
+    add_short_options,
+    add_task_options,
+    options_given,
+    options_of,
+    task_of,
+)
 from percbal.cli.tried_task import tried_task
 
 if TYPE_CHECKING:
@@ -45,6 +51,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="ask nobody: results of --out on the same instances, each against the first",
     )
     add_task_options(parser)
+    add_short_options(parser)
     parser.add_argument(
         "--dataset",
         help="instead of a task: file, folder or hub name of a data set with a true perception "
@@ -127,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
 
 def about_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the result says of where it comes from."""
-    task = {"task": args.task, "options": options_of(args.option, "--option")}
+    task = {"task": args.task, "options": options_of(options_given(args), "--option")}
     drawn = sampling_of(args)
     return {
         "source": task if args.dataset is None else {"dataset": args.dataset},
@@ -237,8 +244,8 @@ def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
         return tried_task(lambda: task_of(args), args.split, "--option")
-    if args.option:
-        raise ValueError("--option sets a task; with --dataset there is none")
+    if given := options_given(args):
+        raise ValueError(f"{given[0]} sets a task; with --dataset there is none")
     from percbal.data.reading import read_dataset
 
     return read_dataset(

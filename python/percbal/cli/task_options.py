@@ -31,16 +31,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_short_options(parser: argparse.ArgumentParser) -> None:
-    """The options that most tasks have, by their own names."""
-    add_options(parser)
+    """The options that most tasks have, by their own names, beside --option."""
     for name in SHORT:
         parser.add_argument(f"--{name}", metavar="VALUE", help=f"--option {name}=VALUE")
 
 
-def task_of(args: argparse.Namespace) -> Task:
+def options_given(args: argparse.Namespace) -> list[str]:
+    """Those of --option, and the short ones in the same form."""
     short = {name: getattr(args, name, None) for name in SHORT}
-    given = [f"{name}={value}" for name, value in short.items() if value is not None]
-    return make_task(args.task, [*args.option, *given], "--option")
+    return [*args.option, *(f"{n}={value}" for n, value in short.items() if value is not None)]
+
+
+def task_of(args: argparse.Namespace) -> Task:
+    return make_task(args.task, options_given(args), "--option")
 
 
 def make_task(name: str, options: Sequence[str], called: str) -> Task:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from percbal.cli.task_options import add_short_options, add_task_options, task_of
+from percbal.cli.task_options import add_options, add_short_options, add_task_options, task_of
 from percbal.tasks import TASKS, get_task, task_class
 
 EXPORTS = {"trl": "trl", "llamafactory": "llama-factory", "verl": "verl"}
@@ -74,6 +74,7 @@ def _add_make(parts: Any) -> None:
 
 def _add_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="NAME", help="of a task, or module:Class")
+    add_options(parser)
     add_short_options(parser)
 
 
