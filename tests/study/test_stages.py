@@ -11,7 +11,17 @@ from percbal.study.competence import Stopped
 from percbal.study.evidence import PERCEPTION_FIRST, TOKEN_MEAN
 from percbal.study.json_files import read_json, write_json
 from percbal.study.plan import SFT
-from percbal.study.training import DIVERGED, DONE, FIRST, SPENT, Floor, Progress, fine_tune
+from percbal.study.recipes import said
+from percbal.study.training import (
+    DIVERGED,
+    DONE,
+    FIRST,
+    SPENT,
+    Floor,
+    Progress,
+    fine_tune,
+    sft_options,
+)
 
 
 @pytest.fixture
@@ -57,6 +67,14 @@ def test_a_run_without_stages_is_one_training(tmp_path, made):
     made.ends = [DONE]
     fine_tune(None, None, None, SFT(100), TOKEN_MEAN, 1, tmp_path)
     assert made.directories == [tmp_path.name]
+
+
+def test_batches_are_of_any_lengths_where_length_says_what_is_seen():
+    """Batches of like lengths come sorted: a model forgets long lists of edges over short ones."""
+    told = [sft_options(SFT(8, any_length=any_), TOKEN_MEAN, 0) for any_ in (False, True)]
+    strategies = [options["train_sampling_strategy"] for options in told]
+    assert strategies == ["group_by_length", "random"]
+    assert said(SFT(8)) == {"steps": 8, "batch_size": 32, "learning_rate": 3e-3}, "old hashes stand"
 
 
 def test_the_floor_is_noticed_over_an_interruption():

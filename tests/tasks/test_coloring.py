@@ -16,7 +16,7 @@ from percbal.tasks.coloring_graph import (
     neighbours,
     symmetry_key,
 )
-from percbal.tasks.coloring_image import clearance, crossings, layout, near_misses
+from percbal.tasks.coloring_image import MOVED, clearance, crossings, layout, near_misses
 from percbal.tasks.picture_task import LEVELS
 
 PETERSEN = frozenset(
@@ -93,18 +93,40 @@ def test_no_edge_touches_a_vertex_that_is_not_its_end(level):
         assert (np.ptp(places, axis=0) > 0.65 * 427).all()  # it fills the picture
 
 
-def test_harder_pictures_have_more_crossings_and_near_misses():
-    counts = []
-    for level in LEVELS:
-        task, graphs = get_task("coloring", level=level), get_task("coloring", vertices=8)
-        found = np.zeros(2)
-        for i in range(40):
-            n, edges = graphs.problem("train", random.Random(i))  # the same graphs for all
-            pairs = np.array(sorted(edges))
-            places = layout(n, pairs, 427, task.look, random.Random(i))
-            found += crossings(places, pairs), near_misses(places, pairs, within=20)
-        counts.append(found)
-    assert (np.diff(counts, axis=0) > 0).all(), counts
+def measured(**options):
+    """Crossings, and vertices within 20 pixels of another's edge, over graphs of 8 vertices."""
+    look, graphs, found = get_task("coloring", **options).look, get_task("coloring", vertices=8), 0
+    for i in range(40):
+        n, edges = graphs.problem("train", random.Random(i))  # the same graphs for all
+        pairs = np.array(sorted(edges))
+        places = layout(n, pairs, 427, look, random.Random(i))
+        found = found + np.array([crossings(places, pairs), near_misses(places, pairs, within=20)])
+    return found
+
+
+def test_the_options_of_a_layout_make_crossings_and_near_misses():
+    few, any_, many = (
+        measured(layout="scattered", crossings=c, clearance=0.006)[0] for c in (-1, 0, 1)
+    )
+    assert few < any_ < many
+    far, near = (measured(layout="scattered", clearance=c)[1] for c in (0.03, 0.006))
+    assert far < near
+    assert measured(level="easy")[1] <= measured(level="medium")[1] < measured(level="hard")[1]
+
+
+@pytest.mark.parametrize("vertices, pixels", [(4, 64), (6, 96), (9, 427)])
+def test_the_vertices_of_a_ring_stand_by_their_numbers(vertices, pixels):
+    task = get_task("coloring", layout="ring", vertices=vertices, pixels=pixels)
+    radius, seen = task.look.radius(pixels), []
+    for i in range(20):
+        n, edges = task.problem("train", random.Random(i))
+        places = layout(n, np.array(sorted(edges)), pixels, task.look, random.Random(i))
+        angles = 2 * np.pi * np.arange(n) / n
+        ring = np.stack([np.sin(angles), -np.cos(angles)], axis=1)  # clockwise from the top
+        off = places - (pixels / 2 + (pixels / 2 - 2 * radius) * ring)
+        assert np.abs(off).max() <= MOVED * radius + 1e-9
+        seen.append(off)
+    assert np.std(seen, axis=0).max() > 0.1 * MOVED * radius, "they are moved by chance"
 
 
 def test_pictures_have_the_paper_s_sizes_and_others_where_asked_for():
@@ -269,6 +291,7 @@ def test_an_edge_to_a_vertex_that_is_not_there_is_refused():
         (dict(vertices=(5, 4)), r"vertices must be a number or \(fewest, most\)"),
         (dict(density=(0.6, 0.5)), r"density must be \(least, most\) in \[0, 1\]"),
         (dict(pixels=64), "64 pixels are too few for 9 vertices"),
+        (dict(layout="grid"), "layout must be one of ring, scattered, got 'grid'"),
         (dict(crossings=2), "crossings must be one of -1, 0, 1, got 2"),
         (dict(clearance=-1.0), "clearance must be 0 or more"),
         (dict(verbosity=4), "verbosity must be one of -1, 0, 1, 2, 3, got 4"),

@@ -1,6 +1,7 @@
 """Facts that docs/tasks.md states: shares of perception, splits, options."""
 
 import csv
+import importlib
 import random
 import re
 from functools import cache
@@ -101,6 +102,8 @@ def test_levels_are_as_documented(level):
     graph = get_task("coloring", level=level)
     row = next(cells for title, cells in table.items() if "coloring" in title)
     assert row == [f"{x:g}" for x in (*graph.vertices, *graph.density)]
+    line = next(line for line in PAGE.splitlines() if line.startswith("| `coloring`: "))
+    assert graph.look.layout in line.split("|")[column]
     chart = get_task("chart", level=level)
     row = next(cells for title, cells in table.items() if "chart" in title)
     expected = (*chart.rows, chart.step, chart.look.ticks, chart.look.noise)
@@ -125,6 +128,18 @@ def test_the_rates_of_errors_are_those_of_the_csv():
     ]
     for key, row in rows.items():
         assert shown[key] == pytest.approx([100 * float(row[n]) for n in names], abs=0.051)
+
+
+def test_a_row_of_one_task_leaves_those_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    difficulty = importlib.import_module("task_difficulty")
+    path = tmp_path / "rows.csv"
+    for task, level in (("chart", "easy"), ("coloring", "hard"), ("chart", "easy")):
+        difficulty.keep(path, {"task": task, "level": level, "steps": len(path.name)})
+        path = path.rename(tmp_path / f"_{path.name}")
+    with open(path, newline="") as file:
+        rows = [(row["task"], row["level"], row["steps"]) for row in csv.DictReader(file)]
+    assert rows == [("coloring", "hard", "9"), ("chart", "easy", "10")]
 
 
 def test_whoever_names_every_pair_of_vertices_misses_as_many_edges_as_documented():

@@ -58,13 +58,19 @@ REACHED, NO_START = "reached", "no start"
 @dataclass(frozen=True)
 class SFT:
     """A fine-tuning: AdamW, batches of like lengths, cosine decay after a fiftieth of warm-up; with
-    a stop rule the rate is constant after the warm-up, and the steps are the most it may take."""
+    a stop rule the rate is constant after the warm-up, and the steps are the most it may take.
+
+    any_length: batches of any lengths. Those of like lengths come from the longest to the shortest,
+        again and again, and where length says what is seen, such as how many edges there are, a
+        model learns that from its last batches and not from the picture.
+    """
 
     steps: int
     batch_size: int = 32
     instances: int | None = None  # seen again and again; None: every batch has fresh ones
     learning_rate: float = 3e-3
     stop: Stop | None = None
+    any_length: bool = False
 
 
 @dataclass(frozen=True)

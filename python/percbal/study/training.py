@@ -154,8 +154,8 @@ def sft_options(recipe: SFT, arm: Arm, seed: int) -> dict[str, Any]:
         "warmup_steps": 20 if recipe.stop else recipe.steps // 50,
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
-        # batches of like lengths: a third of a random batch would be padding
-        "train_sampling_strategy": "group_by_length",
+        # of like lengths: a third of a random batch of full responses would be padding
+        "train_sampling_strategy": "random" if recipe.any_length else "group_by_length",
         "data_seed": seed,
         "dataloader_num_workers": 0,
         "logging_steps": max(1, recipe.steps // 60),

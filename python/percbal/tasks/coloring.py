@@ -19,7 +19,17 @@ from percbal.tasks.coloring_graph import (
     random_graph,
     symmetry_key,
 )
-from percbal.tasks.coloring_image import Look, around, between, fits, render, standing
+from percbal.tasks.coloring_image import (
+    KINDS,
+    RING,
+    SCATTERED,
+    Look,
+    around,
+    between,
+    fits,
+    render,
+    standing,
+)
 from percbal.tasks.coloring_reasoning import (
     COLORS,
     STYLES,
@@ -57,6 +67,7 @@ class Level(NamedTuple):
 
     vertices: tuple[int, int]
     density: tuple[float, float]
+    layout: str
     clearance: float
     crossings: int
     beside: bool
@@ -64,9 +75,9 @@ class Level(NamedTuple):
 
 
 HARDNESS = {
-    "easy": Level((4, 6), (0.3, 0.6), 0.03, -1, False, 0.0),
-    "medium": Level((7, 9), (0.35, 0.6), 0.012, 0, False, 0.0),
-    "hard": Level((9, 10), (0.45, 0.7), 0.006, 1, True, 0.05),
+    "easy": Level((4, 6), (0.3, 0.6), RING, 0.03, -1, False, 0.0),
+    "medium": Level((7, 9), (0.35, 0.6), RING, 0.012, 0, False, 0.0),
+    "hard": Level((9, 10), (0.45, 0.7), SCATTERED, 0.006, 1, True, 0.05),
 }
 
 
@@ -87,8 +98,9 @@ class Coloring(PictureTask):
     style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
     form: how edges and colours are written: words, or paper for the paper's JSON and question.
     pixels: width and height of the picture, or (fewest, most).
+    layout: ring, vertices round a circle by their numbers, or scattered, anywhere.
     clearance: of an edge from vertices that are not its ends, as a share of the width.
-    crossings: -1, 0 or 1 for few, any or many of them; beside: labels stand beside the vertices.
+    crossings: -1, 0 or 1 for few, any or many where scattered; beside: labels stand beside the vertices.
     noise: standard deviation of Gaussian pixel noise, as a share of white; fonts: of the labels.
     """
 
@@ -104,6 +116,7 @@ class Coloring(PictureTask):
         style: str = "terse",
         form: str = "words",
         pixels: tuple[int, int] | int = PIXELS,
+        layout: str | None = None,
         clearance: float | None = None,
         crossings: int | None = None,
         beside: bool | None = None,
@@ -122,6 +135,7 @@ class Coloring(PictureTask):
             raise ValueError(f"density must be (least, most) in [0, 1], got {density!r}")
         self.look = Look(
             _pair("pixels", pixels),
+            one_of("layout", usual.layout if layout is None else layout, KINDS),
             usual.clearance if clearance is None else clearance,
             one_of("crossings", usual.crossings if crossings is None else crossings, (-1, 0, 1)),
             usual.beside if beside is None else beside,
@@ -248,8 +262,8 @@ class Coloring(PictureTask):
             f"{self.name}, {self.vertices[0]} to {self.vertices[1]} vertices, density "
             f"{self.density[0]} to {self.density[1]}, verbosity {self.verbosity}, "
             f"{self.style.name} style, {self.form} form, {look.pixels[0]} to {look.pixels[1]} px, "
-            f"clearance {look.clearance}, crossings {look.crossings}, labels {labels} vertices, "
-            f"noise {look.noise}, fonts {' '.join(look.fonts)}"
+            f"{look.layout}, clearance {look.clearance}, crossings {look.crossings}, labels "
+            f"{labels} vertices, noise {look.noise}, fonts {' '.join(look.fonts)}"
         )
 
 

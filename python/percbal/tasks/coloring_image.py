@@ -22,7 +22,9 @@ from percbal.tasks.coloring_graph import Edge
 from percbal.tasks.pictures import check_look, digit_font, with_noise
 
 OVERSAMPLING = 2
+KINDS = RING, SCATTERED = "ring", "scattered"
 LAYOUTS, CIRCLES = 24, 8  # to choose from
+MOVED = 0.4  # of a radius, at most, each vertex of a ring in width and in height
 PAPER, INK = 255, 0
 Points = np.ndarray  # (vertices, 2), in pixels
 
@@ -32,14 +34,17 @@ class Look:
     """What makes a picture hard to read.
 
     pixels: fewest and most of width and height, which are equal.
+    layout: ring: the vertices stand round a circle by their numbers, 0 at the top, each moved a
+        little; scattered: anywhere.
     clearance: of an edge from vertices that are not its ends, as a share of the width.
-    crossings: whether to look for layouts with few (-1), any (0) or many (1) of them.
+    crossings: whether to look among scattered layouts for few (-1), any (0) or many (1) of them.
     beside: labels stand beside their vertices, not in them.
     noise: standard deviation of Gaussian pixel noise, as a share of white.
     fonts: every label is drawn in one of these, drawn at random.
     """
 
     pixels: tuple[int, int]
+    layout: str
     clearance: float
     crossings: int
     beside: bool
@@ -112,13 +117,17 @@ def around(found: Standing, vertex: int, look: Look) -> Place:
 
 
 def layout(vertices: int, pairs: np.ndarray, pixels: int, look: Look, rng: random.Random) -> Points:
-    """The best of some random layouts with the clearance, else of circles.
+    """A layout with the clearance, else a circle.
 
     On a circle edges keep off vertices as far as the number of vertices lets them (see `fits`).
     pairs: (edges, 2) vertices.
     """
     radius = look.radius(pixels)
     apart = look.reach(radius) + max(2.0, look.clearance * pixels)
+    if look.layout == RING:
+        ring = _round(np.arange(vertices), -math.pi / 2, pixels, radius)
+        moved = (ring + _moves(vertices, MOVED * radius, rng) for _ in range(LAYOUTS))
+        return next((p for p in moved if clearance(p, pairs) >= apart), ring)
     scattered = (_scattered(vertices, pixels, radius, rng) for _ in range(LAYOUTS))
     clear = (p for p in scattered if p is not None and clearance(p, pairs) >= apart)
     circles = (_circle(vertices, pixels, radius, rng) for _ in range(CIRCLES))
@@ -133,13 +142,17 @@ def _scattered(vertices: int, pixels: int, radius: int, rng: random.Random) -> P
     None if they did not fit.
     """
     low = 2.5 * radius
+    side, near, chance = pixels - 2 * low, (4 * radius) ** 2, rng.random
     places: list[tuple[float, float]] = []
-    for _ in range(20 * vertices):
-        new = (rng.uniform(low, pixels - low), rng.uniform(low, pixels - low))
-        if all(math.dist(new, old) >= 4 * radius for old in places):
-            places.append(new)
-        if len(places) == vertices:
-            return _stretched(np.array(places), low, pixels - low)
+    for _ in range(20 * vertices):  # most of a picture's time where they do not fit: plain floats
+        x, y = low + side * chance(), low + side * chance()
+        for other_x, other_y in places:
+            if (x - other_x) ** 2 + (y - other_y) ** 2 < near:
+                break
+        else:
+            places.append((x, y))
+            if len(places) == vertices:
+                return _stretched(np.array(places), low, pixels - low)
     return None
 
 
@@ -152,10 +165,19 @@ def _stretched(places: Points, low: float, high: float) -> Points:
 
 def _circle(vertices: int, pixels: int, radius: int, rng: random.Random) -> Points:
     turn = rng.uniform(0, 2 * math.pi)
-    order = rng.sample(range(vertices), vertices)
-    angles = turn + 2 * math.pi * np.array(order) / vertices
+    return _round(np.array(rng.sample(range(vertices), vertices)), turn, pixels, radius)
+
+
+def _round(order: np.ndarray, turn: float, pixels: int, radius: int) -> Points:
+    """On a circle, each vertex at its place in the order (vertices,), the first at the angle."""
+    angles = turn + 2 * math.pi * order / len(order)
     around = pixels / 2 - 2 * radius
     return pixels / 2 + around * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def _moves(vertices: int, most: float, rng: random.Random) -> Points:
+    """Of each vertex in width and height, up to so many pixels."""
+    return np.array([[rng.uniform(-most, most) for _ in range(2)] for _ in range(vertices)])
 
 
 def clearance(places: Points, pairs: np.ndarray) -> float:
