@@ -100,7 +100,7 @@ class Coloring(PictureTask):
     pixels: width and height of the picture, or (fewest, most).
     layout: ring, vertices round a circle by their numbers, or scattered, anywhere.
     clearance: of an edge from vertices that are not its ends, as a share of the width.
-    crossings: -1, 0 or 1 for few, any or many where scattered; beside: labels stand beside the vertices.
+    crossings: -1, 0, 1: few, any or many where scattered; beside: labels stand beside vertices.
     noise: standard deviation of Gaussian pixel noise, as a share of white; fonts: of the labels.
     """
 

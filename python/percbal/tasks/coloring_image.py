@@ -110,9 +110,10 @@ def between(found: Standing, a: int, b: int, look: Look) -> Place:
 
 
 def around(found: Standing, vertex: int, look: Look) -> Place:
-    """A square around a vertex, twice as wide as the circle that has its label in it."""
+    """A square around a vertex, twice as wide as the circle that has its label in it, or as wide as
+    the picture lets it."""
     x, y = (found.places[vertex] / found.pixels).tolist()
-    r = 2 * look.radius(found.pixels) / found.pixels
+    r = min(2 * look.radius(found.pixels) / found.pixels, x, y, 1 - x, 1 - y)
     return (x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)
 
 
