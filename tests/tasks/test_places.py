@@ -83,7 +83,9 @@ def test_an_answer_s_mark_is_around_its_vertex(name, options):
             assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
             middle = np.array([(left + right) / 2, (top + bottom) / 2])
             turns = np.linspace(0, 2 * np.pi, 60)[:, None]
-            circle = np.concatenate([np.cos(turns), np.sin(turns)], 1) * (right - left) / 4
+            radius = task.look.radius(instance.image.width) / instance.image.width
+            assert (right - left) / 2 / 2**0.5 > radius, "of the diamond's side from its middle"
+            circle = np.concatenate([np.cos(turns), np.sin(turns)], 1) * radius
             ink = [pixels_at(instance, middle + r * circle).min() for r in (0, 0.9, 0.95, 1)]
             assert min(ink) < 110
 
