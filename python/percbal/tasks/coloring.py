@@ -99,8 +99,9 @@ class Coloring(PictureTask):
     form: how edges and colours are written: words, or paper for the paper's JSON and question.
     pixels: width and height of the picture, or (fewest, most).
     layout: ring, vertices round a circle by their numbers, or scattered, anywhere.
-    clearance: of an edge from vertices that are not its ends, as a share of the width.
-    crossings: -1, 0, 1: few, any or many where scattered; beside: labels stand beside vertices.
+    clearance: of an edge from vertices that are not its ends, as a share of the width; crossings:
+        -1, 0 or 1 for few, any or many; both of scattered graphs.
+    beside: labels stand beside the vertices.
     noise: standard deviation of Gaussian pixel noise, as a share of white; fonts: of the labels.
     """
 
@@ -133,9 +134,13 @@ class Coloring(PictureTask):
         self.density = usual.density if density is None else tuple(density)
         if len(self.density) != 2 or not 0 <= self.density[0] <= self.density[1] <= 1:
             raise ValueError(f"density must be (least, most) in [0, 1], got {density!r}")
+        layout = one_of("layout", usual.layout if layout is None else layout, KINDS)
+        for name, given in {"clearance": clearance, "crossings": crossings}.items():
+            if given is not None and layout == RING:
+                raise ValueError(f"{name} is of scattered graphs, got {given} with layout ring")
         self.look = Look(
             _pair("pixels", pixels),
-            one_of("layout", usual.layout if layout is None else layout, KINDS),
+            layout,
             usual.clearance if clearance is None else clearance,
             one_of("crossings", usual.crossings if crossings is None else crossings, (-1, 0, 1)),
             usual.beside if beside is None else beside,
@@ -258,12 +263,13 @@ class Coloring(PictureTask):
 
     def describe(self) -> str:
         look, labels = self.look, "beside" if self.look.beside else "in"
+        scattered = f", clearance {look.clearance}, crossings {look.crossings}"
         return (
             f"{self.name}, {self.vertices[0]} to {self.vertices[1]} vertices, density "
             f"{self.density[0]} to {self.density[1]}, verbosity {self.verbosity}, "
             f"{self.style.name} style, {self.form} form, {look.pixels[0]} to {look.pixels[1]} px, "
-            f"{look.layout}, clearance {look.clearance}, crossings {look.crossings}, labels "
-            f"{labels} vertices, noise {look.noise}, fonts {' '.join(look.fonts)}"
+            f"{look.layout}{'' if look.layout == RING else scattered}, labels {labels} vertices, "
+            f"noise {look.noise}, fonts {' '.join(look.fonts)}"
         )
 
 
