@@ -8,10 +8,10 @@ With ``--beside`` the other one is percbal's own trainer with that balance, in c
 has chunks. Both live in one process with the same weights and rows, and take turns, so that both
 see the same machine; a row of the JSON has the median of the pairs' ratios with a 95% interval
 (order statistics, no distribution assumed). Peak memory is the most resident memory during a step
-above what the process held before it (weights and optimizer states are outside), the larger of two
-steps that are not timed; what percbal keeps for its next call counts as its own, and what earlier
-steps freed goes back to the system first. Each row is measured in a process of its own, whose file
-of results is written anew after every row.
+above what the process held before it (weights and optimizer states are outside), the largest of two
+steps that are not timed, or of more until one has measured exact norms; what percbal keeps for its
+next call counts as its own, and what earlier steps freed goes back to the system first. Each row is
+measured in a process of its own, whose file of results is written anew after every row.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any
 
 import pytest
 from common import environment, median_interval
-from step_runner import QUICK_SIZES, SIZES, Steps, variants
+from step_runner import QUICK_SIZES, SIZES, Steps, balances, variants
 
 import percbal_ops
 
@@ -62,19 +62,32 @@ def peak_of_step(steps: Steps) -> int | None:
     return resident("VmHWM") - before
 
 
+def largest_peak(steps: Steps) -> int | None:
+    """Of two steps, and of as many more as it takes until one has measured exact norms, where the
+    balance does so now and then."""
+    balance = getattr(steps.trainer, "balance", None)
+    waits = getattr(balance, "needs_gradient_norms", False)
+    peaks: list[int] = []
+    while len(peaks) < 2 or (waits and len(peaks) < SETTLED):
+        peaks.append(peak_of_step(steps) or 0)
+        waits = waits and not steps.trainer._exact
+    return max(peaks) or None
+
+
 def seconds_of_step(steps: Steps) -> float:
     begin = time.perf_counter()
     steps.take()
     return time.perf_counter() - begin
 
 
-def other(name: str, balance: str) -> tuple[str, dict[str, Any] | None]:
-    """What a row is measured beside: its name, and what percbal is told; None is stock TRL."""
+def other(name: str, balance: str) -> tuple[str | None, dict[str, Any] | None]:
+    """What a row is measured beside: its name, None if there is none, and what percbal is told,
+    None for stock TRL."""
     if not balance:
         return STOCK, None
     chunked = ", chunked" if name.endswith(", chunked") else ""
     beside = f"{name.partition(',')[0]}, {balance}{chunked}"
-    return beside, variants()[beside][1]
+    return (beside, variants()[beside][1]) if beside in variants() else (None, None)
 
 
 def measure(name: str, size: str, pairs: int, balance: str = "") -> dict[str, Any]:
@@ -95,7 +108,7 @@ def measure(name: str, size: str, pairs: int, balance: str = "") -> dict[str, An
             for pair in range(pairs):
                 for i in (0, 1) if pair % 2 else (1, 0):
                     seconds[i].append(seconds_of_step(trainers[i]))
-            peaks = [max(peak_of_step(t) or 0 for _ in range(2)) or None for t in trainers]
+            peaks = [largest_peak(t) for t in trainers]
         finally:
             for steps in trainers:
                 steps.stop()
@@ -131,7 +144,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="on a tiny model")
     parser.add_argument("--only", default="", help="rows whose name or size has this")
-    parser.add_argument("--beside", default="", metavar="BALANCE", help="default: stock TRL")
+    parser.add_argument(
+        "--beside", default="", choices=("", *balances()), help="default: stock TRL"
+    )
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIZE"), help="this row, on stdout")
     args = parser.parse_args()
     if args.one:
@@ -142,7 +157,7 @@ def main() -> None:
         for name in variants():
             if args.only not in f"{name}, {size}":
                 continue
-            if other(name, args.beside)[0] == name:
+            if other(name, args.beside)[0] in (name, None):
                 continue
             command = [sys.executable, __file__, "--pairs", str(args.pairs), "--out", os.devnull]
             command += ["--beside", args.beside, "--one", name, size]
