@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,19 +181,22 @@ def tracking(seen: list[dict[str, Any]], steps: int, head: bool) -> dict[str, An
     }
 
 
-def write(name: str, lines: list[dict[str, Any]], of: Sequence[str] = ()) -> None:
-    """A CSV of the results; rows that were there stay, but for those of the same columns ``of``."""
-    path = RESULTS / name
-    if of and path.exists():
-        made = {tuple(str(line[column]) for column in of) for line in lines}
-        with path.open(newline="") as file:
-            before = [row for row in csv.DictReader(file)]
-        lines = [row for row in before if tuple(row[column] for column in of) not in made] + lines
-        lines.sort(key=lambda line: int(line["seed"]))
-    with path.open("w", newline="") as file:
+def write(name: str, lines: list[dict[str, Any]]) -> None:
+    """A CSV of the results."""
+    with (RESULTS / name).open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+
+
+def with_other_seeds(name: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Beside those of seeds that were not run now, as the file has them, by seeds."""
+    path, seeds = RESULTS / name, {line["seed"] for line in lines}
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["seed"]) not in seeds]
+    return sorted(rows + lines, key=lambda line: int(line["seed"]))
 
 
 def main() -> None:
@@ -226,7 +228,7 @@ def main() -> None:
                 lines.append(run(studies[name], roots[name], seed, controller))
                 print(lines[-1], flush=True)
                 if not args.smoke:
-                    write("balance_tracking.csv", lines, of=("task", "controller", "seed"))
+                    write("balance_tracking.csv", with_other_seeds("balance_tracking.csv", lines))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from percbal.objective.criterion import dense_factor
 from percbal.report.evidence import write_page
 from percbal.study.contrasts import effects, holm
 from percbal.study.doses import correlation, doses
@@ -315,7 +316,17 @@ def test_a_dense_reward_is_foretold_by_its_signal_about_the_parts():
     dense = line("dense", study="dose", exact_p=0.3, a=0.2, **parts)
     found = {each.arm: each for each in foretold([*dose_lines(), dense])}
     w, r = 0.81 / 1.06, (0.45 / 0.95) ** 0.5
-    assert found["dense"].speed == pytest.approx(1 - w + w * 2 / r)  # 1 / corr(D, P), (P11)
+    assert dense_factor(0.1) == pytest.approx(1.98, abs=0.01), "the bound of (P11), below 1 / 0.5"
+    assert found["dense"].speed == pytest.approx(1 - w + w * dense_factor(0.1) / r)
+
+
+def test_a_start_of_which_the_theory_says_nothing_is_counted():
+    perfect = [line("start", study="dose", exact_p=1.0, a=1.0, a_r=1.0)]
+    found = foretold(perfect + dose_lines()[1:])
+    assert [each.speed for each in found] == [None, None]
+    assert "The theory says nothing" in foretold_table(found)
+    some = foretold_table(foretold(dose_lines()) + found)
+    assert "Signs: 1 of 2 right" in some and "Of 2 arms the theory says nothing." in some
 
 
 def test_the_page_shows_every_effect_with_its_verdict(tmp_path):

@@ -104,5 +104,5 @@ def _train(command: str, arguments: list[str]) -> None:
     import_module(f"percbal.cli.{command}").run(arguments)
     from accelerate import PartialState
 
-    # threads of the process group may abort a rank as its interpreter ends
+    # as torch asks for at a good end; after an error the other ranks may still wait in it
     PartialState().destroy_process_group()

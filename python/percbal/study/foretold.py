@@ -10,6 +10,7 @@ from percbal.evaluate.intervals import wilson_interval
 from percbal.objective.criterion import (
     Reward,
     chain_correlation,
+    dense_factor,
     perception_share,
     segment_speed,
 )
@@ -25,21 +26,23 @@ class Foretold:
     """An arm that pays perception tokens by a reward alone, from one start.
 
     r: within-group correlation of outcome and perception at the start. truth: of the reward with
-    true perception, over the training. speed: (P9) at alpha 1, or (P11) for a dense reward, with
-    the outcome arm as 1. seen: a of the arm minus that of the outcome arm.
+    true perception, over this very training. speed: (P9) at alpha 1, with the outcome arm as 1;
+    for a dense reward with (P11), at most what its bound says. None where the theory says nothing:
+    r is not above 0, or nothing, or all, is right at the start. seen: a of the arm minus that of
+    the outcome arm.
     """
 
     start: str
     arm: str
     r: float
     truth: float
-    speed: float
+    speed: float | None
     seen: float
 
     @property
     def right(self) -> bool:
         """Whether the sign is the predicted one; no difference at all is not."""
-        return (self.speed - 1) * self.seen > 0
+        return self.speed is not None and (self.speed - 1) * self.seen > 0
 
 
 def foretold(lines: Sequence[Line]) -> list[Foretold]:
@@ -53,21 +56,27 @@ def foretold(lines: Sequence[Line]) -> list[Foretold]:
         truth = correlation(line)
         if begins is None or beside is None or truth is None:
             continue
+        seen = line["figures"]["a"] - beside["a"]
         r = _correlation_at(begins)
-        p, q = begins["exact_p"], begins["a_r"]
-        if r <= 0 or not 0 < p < 1 or not 0 < begins["a"] < 1:
-            continue
-        w = perception_share(begins["a"], p, q, r)
-        # (P11): the dense reward's signal about the parts is 1 / corr(D, P) of the exact one's
-        signal = 1 / truth if arm == DENSE and truth > 0 else truth
-        speed = segment_speed(w, r, math.inf, Reward(signal, 0.0))
-        found.append(Foretold(start, arm, r, truth, speed, line["figures"]["a"] - beside["a"]))
+        found.append(Foretold(start, arm, r, truth, _speed(begins, r, truth, arm == DENSE), seen))
     return sorted(found, key=lambda each: (each.start, each.truth))
 
 
 def _correlation_at(start: dict[str, float]) -> float:
     """Of outcome and perception within the samples of a picture, or else by (P2)."""
-    return start.get("r_within_perception", chain_correlation(start["exact_p"], start["a_r"]))
+    if "r_within_perception" in start:
+        return start["r_within_perception"]
+    p, q = start["exact_p"], start["a_r"]
+    return chain_correlation(p, q) if p < 1 else math.nan
+
+
+def _speed(start: dict[str, float], r: float, truth: float, dense: bool) -> float | None:
+    p, q, a = start["exact_p"], start["a_r"], start["a"]
+    if not (r > 0 and 0 < p < 1 and 0 < a < 1):
+        return None
+    if dense and truth > 0:  # its signal about the parts is 1 / corr(D, P) of the exact one's
+        truth = min(1 / truth, dense_factor(p))
+    return segment_speed(perception_share(a, p, q, r), r, math.inf, Reward(truth, 0.0))
 
 
 def foretold_table(found: Sequence[Foretold]) -> str:
@@ -78,20 +87,32 @@ def foretold_table(found: Sequence[Foretold]) -> str:
     rows = [f"| {' | '.join([*head, 'speed', 'a minus outcome', 'sign'])} |"]
     rows.append("|---" * 7 + "|")
     for each in found:
-        cells = [each.start, each.arm, f"{each.truth:.2f}", f"{each.r:.2f}", f"{each.speed:.2f}"]
-        cells += [f"{100 * each.seen:+.1f}", "right" if each.right else "wrong"]
-        rows.append(f"| {' | '.join(cells)} |")
-    right = sum(each.right for each in found)
-    low, high = wilson_interval(right, len(found))[1:]
-    starts = len({each.start for each in found})
+        speed = "" if each.speed is None else f"{each.speed:.2f}"
+        sign = "" if each.speed is None else "right" if each.right else "wrong"
+        cells = [each.start, each.arm, f"{each.truth:.2f}", f"{each.r:.2f}", speed]
+        rows.append(f"| {' | '.join([*cells, f'{100 * each.seen:+.1f}', sign])} |")
     return "\n".join(
         [
-            "What [theory.md](theory.md) predicts: the speed at which a grows at first, with the "
-            "outcome arm as 1, by (P9), for the dense reward by (P11).",
+            "What [theory.md](theory.md) says of the speed at which a grows at first, with the "
+            "outcome arm as 1: by (P9), for the dense reward with (P11). The correlations with "
+            "truth are those of the training that is told of, so this is no forecast before it.",
             "",
             *rows,
             "",
-            f"Signs: {right} of {len(found)} right, 95% interval {low:.0%} to {high:.0%}; the arms "
-            f"of one of the {starts} starts share it, so the interval is too narrow.",
+            _tally(found),
         ]
+    )
+
+
+def _tally(found: Sequence[Foretold]) -> str:
+    said = [each for each in found if each.speed is not None]
+    if not said:
+        return "The theory says nothing of these starts."
+    right = sum(each.right for each in said)
+    low, high = wilson_interval(right, len(said))[1:]
+    starts = len({each.start for each in said})
+    return (
+        f"Signs: {right} of {len(said)} right, 95% interval {low:.0%} to {high:.0%}, of arms from "
+        f"{starts} starts; arms of one start share it and its outcome arm, so the interval is too "
+        f"narrow. Of {len(found) - len(said)} arms the theory says nothing."
     )
