@@ -69,8 +69,8 @@ def largest_peak(steps: Steps) -> int | None:
     waits = getattr(balance, "needs_gradient_norms", False)
     peaks: list[int] = []
     while len(peaks) < 2 or (waits and len(peaks) < SETTLED):
+        waits = waits and not steps.trainer._exact  # of the step to come, whose batch is there
         peaks.append(peak_of_step(steps) or 0)
-        waits = waits and not steps.trainer._exact
     return max(peaks) or None
 
 
