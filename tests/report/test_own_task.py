@@ -8,6 +8,7 @@ import pytest
 from stub_models import BLIND, completions
 
 from percbal.cli.main import main
+from percbal.report.results import read_result
 from percbal.tasks import get_task
 
 OWN = """
@@ -16,22 +17,42 @@ from percbal.tasks.sudoku import Sudoku
 
 class Own(Sudoku):
     pass
+
+
+class Numbers(Sudoku):
+    def wrong_in_answer(self, said, truth):
+        return [] if self.right(said, self.problem_in(truth), truth) else [("r1c1", 3, None)]
+
+
+class Pairs(Sudoku):
+    def wrong_in_answer(self, said, truth):
+        return [("r1c1", "3")]
 """
 NAME, N = "a_task_of_ones_own:Own", 8
 
 
 @pytest.fixture
-def diagnosed(tmp_path, monkeypatch):
-    """The folder of a result and its page, of a model that misreads six pictures of eight."""
+def folder(tmp_path, monkeypatch):
+    """Where Python finds the tasks."""
     (tmp_path / "a_task_of_ones_own.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def diagnosed(folder):
+    """The folder of a result and its page, of a model that misreads six pictures of eight."""
+    diagnose(folder, NAME)
+    return folder
+
+
+def diagnose(tmp_path, name):
     rows = completions(get_task(NAME, size=6), BLIND, N)
     said = tmp_path / "said.jsonl"
     said.write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = ["--n", str(N), "--option", "size=6"]
     paths = ["--out", str(tmp_path / "r.json"), "--report", str(tmp_path / "r.html")]
-    main(["diagnose", "--completions", str(said), "--task", NAME, *options, *paths])
-    return tmp_path
+    main(["diagnose", "--completions", str(said), "--task", name, *options, *paths])
 
 
 def test_a_diagnosis_draws_the_task_that_it_was_told(diagnosed):
@@ -50,3 +71,20 @@ def test_a_report_imports_nothing_that_only_the_result_names(diagnosed):
     main(["report", str(diagnosed / "r.json"), "--out", str(page), "--task", "os:system"])
     text = page.read_text()
     assert "<img src=" not in text and "not of &#39;os:system&#39;" in text
+
+
+def test_numbers_of_a_wrong_answer_are_texts_in_the_result(folder):
+    """A result once said that it was damaged, for ever."""
+    diagnose(folder, NAME.replace("Own", "Numbers"))
+    records = read_result(folder / "r.json").data["records"]
+    assert [record["wrong_answers"] for record in records if record["wrong_answers"]] == [
+        [["r1c1", "3", None]]
+    ] * 6
+
+
+def test_wrong_parts_that_a_result_cannot_hold_end_a_diagnosis_before_it_begins(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["diagnose", "/nowhere", "--task", NAME.replace("Own", "Pairs")])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert "wrong_answers of the task sudoku gives ('r1c1', '3'), and not texts (name" in said
