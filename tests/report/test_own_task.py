@@ -88,3 +88,25 @@ def test_wrong_parts_that_a_result_cannot_hold_end_a_diagnosis_before_it_begins(
     said = capsys.readouterr().err
     assert end.value.code == 2 and said.count("\n") == 1
     assert "wrong_answers of the task sudoku gives ('r1c1', '3'), and not texts (name" in said
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("import a_package_that_is_not_here", "package_that_is_not_here', which {} imports"),
+        ("import {}_.part", "named '{}_', which {} imports"),
+    ],
+)
+def test_what_a_task_s_module_lacks_is_not_told_as_a_wrong_path(text, sentence, folder):
+    module = f"own_task_that_lacks_{len(text)}"
+    (folder / f"{module}.py").write_text(text.replace("{}", module))
+    with pytest.raises(ValueError) as problem:
+        get_task(f"{module}:Own")
+    said = str(problem.value)
+    assert sentence.replace("{}", module) in said and "PYTHONPATH" not in said
+
+
+@pytest.mark.parametrize("module", ["no_such_module", "percbal.no_such", "no_such.module"])
+def test_a_path_where_no_module_is_says_where_python_looks(module):
+    with pytest.raises(ValueError, match="Python looks in PYTHONPATH"):
+        get_task(f"{module}:Own")
