@@ -106,8 +106,9 @@ def test_pictures_of_another_folder_are_on_the_page(made, tmp_path, capsys):
     [
         ("lacking.jsonl", [], "no true perception: .* its columns are answer, topic, prompt"),
         ("one.jsonl", [], "one.jsonl:2: it has no true perception"),
-        ("train.jsonl", ["--option", "size=4"], "size=4 sets a task"),
-        ("train.jsonl", ["--level", "easy"], "level=easy sets a task"),
+        ("train.jsonl", ["--option", "size=4"], "diagnose: --option size=4 sets a task"),
+        ("train.jsonl", ["--level", "easy"], "diagnose: --level sets a task"),
+        ("train.jsonl", ["--option", "level=easy"], "diagnose: --option level=easy sets a task"),
         ("none.jsonl", [], "there is no file .*none.jsonl"),
         ("", ["--split", "dev"], "has no split 'dev', only "),
     ],

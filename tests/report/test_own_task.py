@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from made_results import result
 from stub_models import BLIND, completions
 
 from percbal.cli.main import main
@@ -110,3 +111,23 @@ def test_what_a_task_s_module_lacks_is_not_told_as_a_wrong_path(text, sentence, 
 def test_a_path_where_no_module_is_says_where_python_looks(module):
     with pytest.raises(ValueError, match="Python looks in PYTHONPATH"):
         get_task(f"{module}:Own")
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["report", "one", "one", "--task", NAME], "a task draws the pictures of one result; "),
+        (["report", "rows", "--task", NAME], "a task draws no pictures here: the result is of a d"),
+        (["diagnose", "--compare", "one", "one", "--level", "easy"], "--level sets a task; --comp"),
+        (["diagnose", "--compare", "one", "one", "--option", "size=4"], "--option size=4 sets a "),
+    ],
+)
+def test_what_would_be_ignored_is_refused(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = result({"right": 1})
+    (tmp_path / "one").write_text(json.dumps(data))
+    (tmp_path / "rows").write_text(json.dumps(data | {"source": {"dataset": "x"}}))
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and sentence in said and said.count("\n") == 1

@@ -22,6 +22,7 @@ from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import (
     add_short_options,
     add_task_options,
+    flags_given,
     options_given,
     options_of,
     task_of,
@@ -244,7 +245,7 @@ def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
         return tried_task(lambda: task_of(args), args.split, "--option")
-    if given := options_given(args):
+    if given := flags_given(args):
         raise ValueError(f"{given[0]} sets a task; with --dataset there is none")
     from percbal.data.reading import read_dataset
 
