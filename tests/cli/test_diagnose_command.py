@@ -61,7 +61,9 @@ def test_a_task_is_set_as_percbal_tasks_sets_it(made, tmp_path):
         arguments = [made / "model", "--n", 1, "--max-new-tokens", 1, "--out", tmp_path / "out"]
         main(["diagnose", *map(str, arguments), *options])
         found = json.loads((tmp_path / "out").read_text())["source"]
-        assert found == {"task": "sudoku", "options": {"size": 4, "verbosity": 0}}
+        described = get_task("sudoku", verbosity=0).describe()
+        options = {"size": 4, "verbosity": 0}
+        assert found == {"task": "sudoku", "options": options, "described": described}
 
 
 def test_the_rows_of_a_data_set_are_read_once_with_the_page_too(made, tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from made_results import result
 from stub_models import BLIND, completions
 
 from percbal.cli.main import main
-from percbal.report.results import read_result
+from percbal.report.diagnosis import page
+from percbal.report.results import checked, read_result
 from percbal.tasks import get_task
 
 OWN = """
@@ -131,3 +132,16 @@ def test_what_would_be_ignored_is_refused(words, sentence, tmp_path, monkeypatch
         main(words)
     said = capsys.readouterr().err
     assert end.value.code == 2 and sentence in said and said.count("\n") == 1
+
+
+def test_pictures_that_the_model_never_saw_are_not_shown(diagnosed):
+    """The task draws its pictures otherwise since, and they show the same."""
+    data = json.loads((diagnosed / "r.json").read_text())
+    then = data["source"]["described"]
+    assert then == get_task(NAME, size=6).describe()
+    data["source"]["described"] = then.replace("96 px", "48 px")
+    text = page([checked(data, "x")], task=NAME)
+    assert "<img src=" not in text and "the task draws other pictures now, sudoku 6x6" in text
+    del data["source"]["described"]  # as in older results
+    text = page([checked(data, "x")], task=NAME)
+    assert text.count("<img src=") == N and "other pictures now" not in text

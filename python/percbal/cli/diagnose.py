@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     if args.write_prompts is not None:
         print(write_prompts(args, _questions(args, source, asking)))
         return
-    about = about_of(args)
+    about = about_of(args, source)
     with answers_kept(args, about) as kept:
         given: Any = {"asking": asking, "about": about, "kept": kept}
         if others is None:
@@ -133,12 +133,15 @@ def run(args: argparse.Namespace) -> None:
         write_page([args.out], args.report, **shown)
 
 
-def about_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the result says of where it comes from."""
-    task = {"task": args.task, "options": options_of(options_given(args), "--option")}
+def about_of(args: argparse.Namespace, source: Any) -> dict[str, Any]:
+    """What the result says of where it comes from. source: the task, or the data set."""
+    where = {"dataset": args.dataset}
+    if args.dataset is None:
+        options = options_of(options_given(args), "--option")
+        where = {"task": args.task, "options": options, "described": source.describe()}
     drawn = sampling_of(args)
     return {
-        "source": task if args.dataset is None else {"dataset": args.dataset},
+        "source": where,
         **who(args),
         "options": {
             "format": args.response_format or "tags",
