@@ -61,7 +61,9 @@ def test_a_task_is_set_as_percbal_tasks_sets_it(made, tmp_path):
         arguments = [made / "model", "--n", 1, "--max-new-tokens", 1, "--out", tmp_path / "out"]
         main(["diagnose", *map(str, arguments), *options])
         found = json.loads((tmp_path / "out").read_text())["source"]
-        assert found == {"task": "sudoku", "options": {"size": 4, "verbosity": 0}}
+        described = get_task("sudoku", verbosity=0).describe()
+        options = {"size": 4, "verbosity": 0}
+        assert found == {"task": "sudoku", "options": options, "described": described}
 
 
 def test_the_rows_of_a_data_set_are_read_once_with_the_page_too(made, tmp_path, monkeypatch):
@@ -106,8 +108,9 @@ def test_pictures_of_another_folder_are_on_the_page(made, tmp_path, capsys):
     [
         ("lacking.jsonl", [], "no true perception: .* its columns are answer, topic, prompt"),
         ("one.jsonl", [], "one.jsonl:2: it has no true perception"),
-        ("train.jsonl", ["--option", "size=4"], "size=4 sets a task"),
-        ("train.jsonl", ["--level", "easy"], "level=easy sets a task"),
+        ("train.jsonl", ["--option", "size=4"], "diagnose: --option size=4 sets a task"),
+        ("train.jsonl", ["--level", "easy"], "diagnose: --level sets a task"),
+        ("train.jsonl", ["--option", "level=easy"], "diagnose: --option level=easy sets a task"),
         ("none.jsonl", [], "there is no file .*none.jsonl"),
         ("", ["--split", "dev"], "has no split 'dev', only "),
     ],

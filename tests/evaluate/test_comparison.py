@@ -85,6 +85,12 @@ def test_other_instances_are_refused():
 
 def test_another_name_of_the_same_instances_is_a_note():
     ours = result({0})
+    described = ours | {"source": SOURCE | {"described": "sudoku 4x4"}}
+    assert compare(ours, described)["notes"] == []  # the older one does not say
+    assert (
+        "sudoku 6x6"
+        in compare(ours | {"source": SOURCE | {"described": "sudoku 6x6"}}, described)["notes"][0]
+    )
     (note,) = compare(ours, ours | {"source": {"dataset": "b"}})["notes"]
     assert note.startswith('other source {"task": "sudoku", "options": {}} and {"dataset": "b"};')
 

@@ -94,6 +94,17 @@ def test_what_an_answer_leaves_out_is_marked_and_what_has_no_place_counted():
     assert "1 unanswered <small>" in text and "1 with no place in the picture" in text
 
 
+def test_a_wrong_sum_of_a_chart_is_counted_where_nothing_is_marked():
+    made = get_task("chart", question="sum").generate(0, "test", 0)
+    data = result({"reasoning": 1})
+    data["source"] = {"task": "chart", "options": {"question": "sum"}}
+    wrong = [["answer", made.answer, "1"]]
+    changes = {"perception": made.perception, "wrong_parts": [], "wrong_answers": wrong}
+    data["records"][0].update(changes)
+    text = page([checked(data, "x")])
+    assert '<svg class="marks"' not in text and "1 with no place in the picture" in text
+
+
 @pytest.mark.parametrize("name", ["sudoku", "coloring", "chart"])
 def test_every_wrong_part_is_marked(name, tmp_path):
     text, data = diagnosed(tmp_path, name, BLIND)

@@ -189,3 +189,25 @@ def test_what_is_no_table_is_refused_with_a_reason(text, reason):
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         get_task("chart", **options)
+
+
+@pytest.mark.parametrize(
+    "first, second, said, wrong",
+    [
+        (10, 30, "0.326", ("answer", "0.33", "0.326")),  # both were shown as 0.33
+        (10, 80, "0.14", ("answer", "0.13", "0.14")),  # halves up, as the task's own answer
+        (10, 80, "0.12", None),
+        (10, 80, "0.13", None),
+        (60, 20, "1234567.25", ("answer", "3", "1234567.25")),
+        (-1.5, 12, "1", ("answer", "-0.13", "1")),  # of a truth that others wrote
+    ],
+)
+def test_a_wrong_ratio_is_shown_unrounded_beside_the_right_one(first, second, said, wrong):
+    task = get_task("chart")
+    values = {"Mon": first, "Tue": second}
+    truth = task.facts(Table("bar", values, Question("ratio", "Mon", "Tue", 40)))
+    text = SPANS.format("", said)
+    assert task.wrong_answers(text, truth) == ([wrong] if wrong else [])
+    assert task.marked(text, truth)["answer"] == [[(said, wrong is None)]]
+    if wrong and first > 0:
+        assert ratio_text(first, second) == wrong[1]

@@ -93,8 +93,10 @@ def test_malformed_grids_are_refused_with_a_reason(words, problem):
     assert isinstance(found, str) and problem in found and len(found) < 100
     answer, perception, share, reasoning, parsed = judge(" ".join(words), RIGHT)
     assert (answer, perception, share, reasoning, parsed) == (True, False, 0, None, False)
-    filled = len(words) == 15  # cells that were filled in, one of which is not there
-    assert judge(flat(TRUTH["clues"]), " ".join(words)) == (False, True, 1, False, filled)
+    # of an answer some are the filled cells, where order, capitals and commas do not matter
+    right = {cell.rstrip(",").lower() for cell in words} == {*CELLS} and len(words) == 16
+    read = right or len(words) == 15
+    assert judge(flat(TRUTH["clues"]), " ".join(words)) == (right, True, 1, right, read)
 
 
 BLANKS = ["r3c1=2", "r3c4=3", "r4c2=3", "r4c4=1"]
@@ -126,10 +128,53 @@ def test_filled_cells_complete_what_was_perceived():
 
 
 @pytest.mark.parametrize(
-    "text", ["r3c1=2 r3c1=2 r3c4=3", "r3c1=_ r3c4=3", "r3c1=2, r3c4=3", "r3c1=2 and r3c4=3"]
+    "text, problem",
+    [
+        ("r3c1=2 r3c1=2 r3c4=3", "the filled cell r3c1 stands there twice"),
+        ("r3c1=_ r3c4=3", "among filled cells, such as r3c4=3, stands 'r3c1=_'"),
+        ("r3c1=2 and r3c4=3", "stands 'and'"),
+        ("r3c1=2, .., r4c4=1", "stands '..'"),
+        ("r3c1=2. r3c4=3", "stands '.'"),
+        ("r3c1=-2 r3c4=3", "stands 'r3c1=-2'"),
+        ("r3c1=2.5 r3c4=3", "stands '.5'"),
+        ("r3c1=2 r5c1=3", "a filled cell is none of 4 x 4: r5c1=3"),
+        ("r3c1=5", "a filled cell is none of 4 x 4: r3c1=5"),
+        ("r3c1: 2", "no filled cells such as r1c2=3 are there, and a grid has 16 cells"),
+    ],
 )
-def test_other_texts_of_some_cells_are_no_answer(text):
+def test_other_texts_of_some_cells_are_no_answer(text, problem):
     assert judge(flat(TRUTH["clues"]), text) == (False, True, 1, False, False)
+    score = get_task("sudoku").score(respond(flat(TRUTH["clues"]), text), TRUTH)
+    assert score.reason.startswith("answer: ") and problem in score.reason
+    assert len(score.reason) < 120
+
+
+LISTED = "\n".join(BLANKS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ", ".join(BLANKS),
+        " ".join(BLANKS) + ".",
+        "; ".join(BLANKS) + ";",
+        f"`{' '.join(BLANKS)}`.",
+        " ".join(f"`{word}`" for word in BLANKS),
+        f"```\n{LISTED}\n```",
+        f"```text\n{LISTED}.\n```\n",
+        "- " + "\n- ".join(BLANKS),
+        "\n".join(f"{i}. **{word}**" for i, word in enumerate(BLANKS, 1)),
+        " ".join(BLANKS).replace("=", " = "),
+        " ".join(BLANKS).upper(),
+        " ".join(sorted(CELLS, reverse=True)),
+    ],
+)
+def test_filled_cells_are_read_as_models_write_them(text):
+    clues = flat(TRUTH["clues"])
+    assert judge(clues, text) == (True, True, 1, True, True)
+    assert PaperSudoku().score(respond(clues, text), clues).answer is True
+    wrong = text.replace("r4c4", "r4c2").replace("R4C4", "R4C2")  # twice
+    assert judge(clues, wrong)[0] is False
 
 
 def test_the_filled_cells_are_shown_with_the_clues_around():

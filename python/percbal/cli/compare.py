@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from percbal.cli.diagnose_output import check_out, write_result
+from percbal.cli.task_options import flags_given
 
 SHOWN = 12  # flipped instances on the terminal; the JSON has all of them
 
@@ -24,6 +25,8 @@ def compare_files(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None:
             said = name.replace("_", "-")
             raise ValueError(f"--compare asks nobody and makes no page, got --{said}")
+    if given := flags_given(args):
+        raise ValueError(f"{given[0]} sets a task; --compare asks nobody, and its results have one")
     if len(args.compare) < 2:
         raise ValueError("--compare needs two results or more")
     check_out(args.out)

@@ -22,6 +22,7 @@ from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import (
     add_short_options,
     add_task_options,
+    flags_given,
     options_given,
     options_of,
     task_of,
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> None:
     if args.write_prompts is not None:
         print(write_prompts(args, _questions(args, source, asking)))
         return
-    about = about_of(args)
+    about = about_of(args, source)
     with answers_kept(args, about) as kept:
         given: Any = {"asking": asking, "about": about, "kept": kept}
         if others is None:
@@ -132,12 +133,15 @@ def run(args: argparse.Namespace) -> None:
         write_page([args.out], args.report, **shown)
 
 
-def about_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the result says of where it comes from."""
-    task = {"task": args.task, "options": options_of(options_given(args), "--option")}
+def about_of(args: argparse.Namespace, source: Any) -> dict[str, Any]:
+    """What the result says of where it comes from. source: the task, or the data set."""
+    where = {"dataset": args.dataset}
+    if args.dataset is None:
+        options = options_of(options_given(args), "--option")
+        where = {"task": args.task, "options": options, "described": source.describe()}
     drawn = sampling_of(args)
     return {
-        "source": task if args.dataset is None else {"dataset": args.dataset},
+        "source": where,
         **who(args),
         "options": {
             "format": args.response_format or "tags",
@@ -244,7 +248,7 @@ def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
         return tried_task(lambda: task_of(args), args.split, "--option")
-    if given := options_given(args):
+    if given := flags_given(args):
         raise ValueError(f"{given[0]} sets a task; with --dataset there is none")
     from percbal.data.reading import read_dataset
 

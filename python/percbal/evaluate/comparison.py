@@ -38,14 +38,21 @@ def _paired(base: Result, other: Result) -> tuple[list[Pair], list[str]]:
     ours = {record["index"]: record for record in other["records"]}
     pairs = [(r, ours[r["index"]]) for r in base["records"] if r["index"] in ours]
     unlike = [(a, b) for a, b in pairs if any(a[name] != b[name] for name in SAME)]
-    names = [name for name in ("source", "split", "seed") if base[name] != other[name]]
-    said = "; ".join(f"{name} {_short(base[name])} and {_short(other[name])}" for name in names)
+    sources = _source(base, other), _source(other, base)
+    both = {"source": sources, **{n: (base[n], other[n]) for n in ("split", "seed")}}
+    said = "; ".join(f"{n} {_short(a)} and {_short(b)}" for n, (a, b) in both.items() if a != b)
     if not pairs:
         raise ValueError("they have no instance in common" + (f": {said}" if said else ""))
     if unlike:
         why = f": {said}" if said else f", such as {unlike[0][0]['place']}"
         raise ValueError(f"{len(unlike)} of {len(pairs)} instances are others{why}")
     return pairs, notes_of(base, other, len(pairs), said)
+
+
+def _source(result: Result, beside: Result) -> dict[str, Any]:
+    """Where it comes from, without what an older result beside it does not say."""
+    known = "described" in beside["source"]
+    return {k: value for k, value in result["source"].items() if k != "described" or known}
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,7 @@ from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import IMAGE, TEXT, TOLD, Question
 from percbal.responses.asking import Asking
 from percbal.tasks.base import Score, Table, WrongPart
+from percbal.tasks.judging import told_wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,7 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
     scores: dict[str, Score] = {way: judge.score(text, truth) for way, text in read.items()}
     seen = scores[IMAGE]
     right = {way: score.answer is True for way, score in scores.items()}
-    names = ("marked", "wrong_parts", "wrong_answers")
-    marked, wrong_parts, wrong_answers = (getattr(judge, name, None) for name in names)
+    marked = getattr(judge, "marked", None)
     return {
         "completion": texts[IMAGE],
         "reasoned": texts.get(TOLD),
@@ -105,8 +105,8 @@ def _trial(asking: Asking, question: Question, answers: Mapping[str, Completion]
         "cut_reasoned": TOLD in answers and answers[TOLD].cut,
         "cut_text": TEXT in answers and answers[TEXT].cut,
         "marked": {} if marked is None else marked(read[IMAGE], truth),
-        "wrong_parts": [] if wrong_parts is None else wrong_parts(read[IMAGE], truth),
-        "wrong_answers": [] if wrong_answers is None else wrong_answers(read[IMAGE], truth),
+        "wrong_parts": told_wrong(judge, "wrong_parts", read[IMAGE], truth),
+        "wrong_answers": told_wrong(judge, "wrong_answers", read[IMAGE], truth),
     }
 
 

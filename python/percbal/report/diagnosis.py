@@ -53,9 +53,13 @@ def page(
     dataset: where the data set of the result is now, or the data set as `read_dataset` read it.
     images_within: the folder that its pictures may not leave; default the data set's own.
     task: of the result, or its name, where it is none of percbal's own.
-    Raises ValueError beyond ``BUDGET``.
+    Raises ValueError beyond ``BUDGET``, and for a task that would draw nothing.
     """
     named = _told_apart(results)
+    if task is not None and len(named) > 1:
+        raise ValueError(f"a task draws the pictures of one result; there are {len(named)}")
+    if task is not None and "dataset" in named[0].data["source"]:
+        raise ValueError("a task draws no pictures here: the result is of a data set")
     table = instances_csv(named)
     downloads = {"report.json": address(figures_json(named), "application/json")}
     if len(table) <= LONGEST:

@@ -58,20 +58,22 @@ class Box(NamedTuple):
 def marks(
     wrong: Sequence[WrongPart], answered: Sequence[WrongPart], shown: Shown | None
 ) -> dict[str, Any]:
-    """Those of one picture, how many of each kind, and how many parts have no place there."""
-    drawn = []
-    if shown is not None:
+    """Those of one picture, how many of each kind, and how many parts have no place there, if any
+    part has one."""
+    drawn, elsewhere = [], 0
+    if shown is not None and (shown.places or shown.answer_places):
         high = WIDE * shown.tall
         places = shown.places, shown.answer_places
         drawn = [mark(part, places[0][part[0]], high) for part in wrong if part[0] in places[0]]
         drawn += [
             answer_mark(part, places[1][part[0]], high) for part in answered if part[0] in places[1]
         ]
+        elsewhere = len(wrong) + len(answered) - len(drawn)
     counts = Counter(each.kind for each in drawn)
     return {
         "drawn": drawn,
         "counts": {kind: counts[kind] for kind in KINDS if counts[kind]},
-        "elsewhere": len(wrong) + len(answered) - len(drawn) if drawn else 0,
+        "elsewhere": elsewhere,
     }
 
 

@@ -100,7 +100,11 @@ def opener(
         source = result.data["source"]
         if dataset is None and "task" in source:
             named = source["task"]
-            return _of_task(result, _task(named, source.get("options") or {}, task))
+            made = _task(named, source.get("options") or {}, task)
+            then, now = source.get("described"), made.describe()  # then: None in older results
+            if then is not None and then != now:
+                raise ValueError(f"the task draws other pictures now, {now}; then it was {then!s}")
+            return _of_task(result, made)
         named = source.get("dataset") if dataset is None else dataset
         if named is None or (dataset is None and not isinstance(named, str)):
             raise ValueError("the result does not say where they come from")

@@ -11,7 +11,7 @@ from PIL.Image import Image
 
 from percbal.responses.reading import Refusal
 from percbal.tasks import base
-from percbal.tasks.chart_aloud import STYLES, number_text, ratio_text
+from percbal.tasks.chart_aloud import STYLES, answer_text, ratio_text, said_text
 from percbal.tasks.chart_image import Look, level, points, render
 from percbal.tasks.chart_reasoning import answer_aloud, reasoning_words
 from percbal.tasks.chart_table import (
@@ -188,7 +188,7 @@ class Chart(PictureTask):
                 for label, number in rows
             ]
         if isinstance(said, float):
-            tables["answer"] = [[(number_text(said), self.right(said, true, truth))]]
+            tables["answer"] = [[(said_text(said), self.right(said, true, truth))]]
         return tables
 
     def parts(self, seen: dict[str, float]) -> dict[str, str]:
@@ -204,8 +204,7 @@ class Chart(PictureTask):
         true = self.problem_in(truth)
         if self.right(said, true, truth):
             return []
-        value = self._asked(truth).value(true)
-        return [("answer", None if value is None else number_text(value), number_text(said))]
+        return [("answer", answer_text(self._asked(truth), true), said_text(said))]
 
     def answer_places(self, instance: base.Instance) -> dict[str, base.Place]:
         """From the one to the other of the two values that the question is about, or the line

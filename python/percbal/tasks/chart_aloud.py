@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
+from percbal.tasks.chart_table import Question, Values
 from percbal.tasks.phrases import Phrases
 
 Row = tuple[str, int]  # a label and its value
@@ -95,3 +98,18 @@ def ratio_text(first: int, second: int) -> str:
         return str(first // second)
     hundredths = (200 * first + second) // (2 * second)
     return f"{hundredths // 100}.{hundredths % 100:02}"
+
+
+def answer_text(question: Question, values: Values) -> str | None:
+    """The answer as a right response writes it; None where the table has none."""
+    value = question.value(values)
+    if value is None or question.kind != "ratio":
+        return None if value is None else number_text(value)
+    ratio = Fraction(str(values[question.a])) / Fraction(str(values[question.b]))
+    sign = "-" if ratio < 0 else ""
+    return sign + ratio_text(abs(ratio.numerator), ratio.denominator)
+
+
+def said_text(value: float) -> str:
+    """What was answered, unrounded: it may be wrong in the third decimal."""
+    return f"{value:.12g}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import Any
 
 from percbal.responses.reading import Refusal
@@ -51,3 +52,26 @@ def wrong_parts(seen: Mapping[str, str], true: Mapping[str, str]) -> list[WrongP
     """Of parts by their names: those that differ in the order of the true ones, then the others."""
     names = [name for name in {**true, **seen} if seen.get(name) != true.get(name)]
     return [(name, true.get(name), seen.get(name)) for name in names]
+
+
+def told_wrong(judge: Any, method: str, completion: str, truth: Any) -> list[WrongPart]:
+    """What a judge's ``wrong_parts`` or ``wrong_answers`` says of a completion, if it has that.
+
+    Numbers become texts, as they are written. ValueError, one sentence, for what has not the form
+    of a `WrongPart`, and for parts of a picture that are wrong but look right.
+    """
+    if (tell := getattr(judge, method, None)) is None:
+        return []
+    return [_as_texts(part, judge, method) for part in tell(completion, truth)]
+
+
+def _as_texts(part: Any, judge: Any, method: str) -> WrongPart:
+    whole = isinstance(part, Sequence) and not isinstance(part, str) and len(part) == 3
+    fits = whole and all(isinstance(each, str | Number | None) for each in part)
+    name, right, said = (None if p is None else str(p) for p in part) if fits else (None,) * 3
+    if name is None or (method == "wrong_parts" and right == said):
+        raise ValueError(
+            f"{method} of the task {getattr(judge, 'name', type(judge).__name__)} gives "
+            f"{part!r:.60}, and not texts (name, right, said) of which the last two may be None"
+        )
+    return name, right, said

@@ -30,8 +30,10 @@ def load_class(path: str) -> Any:
     try:
         found = getattr(import_module(module), name)
     except ModuleNotFoundError as problem:
-        where = "in PYTHONPATH, and by `python -m percbal` in this folder, too"
-        raise ValueError(f"there is no task {path}: {problem}; Python looks {where}") from None
+        itself = f"{module}.".startswith(f"{problem.name}.")  # not what the module imports
+        where = "; Python looks in PYTHONPATH, and by `python -m percbal` in this folder, too"
+        said = f"{problem}{where if itself else f', which {module} imports'}"
+        raise ValueError(f"there is no task {path}: {said}") from None
     except (ImportError, ValueError, AttributeError) as problem:
         raise ValueError(f"there is no task {path}: {problem}") from None
     missing = [method for method in METHODS if not hasattr(found, method)]

@@ -25,7 +25,7 @@ from percbal.tasks.judging import judge, wrong_parts
 from percbal.tasks.parts import clue_parts, grid_table, solution_table
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import SIZES, Filled, completed, share_right, solves
-from percbal.tasks.sudoku_text import parse_filled, parse_grid
+from percbal.tasks.sudoku_text import parse_grid, read_answer
 
 
 class PaperSudoku:
@@ -120,7 +120,7 @@ def _read(completion: str, clues: Grid) -> list[Any]:
 def _reader(clues: Grid, *, filled: bool = False) -> Callable[[str], Grid | Filled | Refusal]:
     """Of grids as large as this one. filled: also of the filled cells alone."""
     size = math.isqrt(len(clues))
-    return lambda text: (parse_filled(text, size) if filled else None) or _grid(text, size)
+    return lambda text: read_answer(text, size, _grid) if filled else _grid(text, size)
 
 
 def _grid(text: str, size: int) -> Grid | Refusal:

@@ -41,8 +41,8 @@ from percbal.tasks.sudoku_text import (
     cell_words,
     filled_text,
     grid_text,
-    parse_filled,
     parse_grid,
+    read_answer,
 )
 
 QUERY = "Read the Sudoku grid in the image, then solve it."
@@ -215,8 +215,7 @@ class Sudoku(PictureTask):
         return _read(text, truth["size"])
 
     def said(self, text: str, truth: dict[str, Any]) -> Grid | Filled | Refusal:
-        filled = parse_filled(text, truth["size"])
-        return _read(text, truth["size"]) if filled is None else filled
+        return read_answer(text, truth["size"], _read)
 
     def right(self, said: Grid | Filled | Refusal, seen: Grid, truth: dict[str, Any]) -> bool:
         return solves(said, seen)

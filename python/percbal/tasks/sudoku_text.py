@@ -6,10 +6,17 @@ is a look-up of earlier words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import cache
 
+from percbal.responses.reading import Refusal
 from percbal.tasks.sudoku_grid import Filled, Grid
+
+CELL = re.compile(r"(?<!\w)r([1-9])c([1-9])[ \t]*=[ \t]*([1-9])(?!\w)", re.IGNORECASE | re.ASCII)
+FENCE = re.compile(r"^[ \t]*(?:```|~~~)[ \t]*\w*[ \t]*$", re.MULTILINE)
+LIST_MARK = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,2}[.)])[ \t]", re.MULTILINE)
+AROUND = re.compile(r"[\s,;`*]+")  # what may stand between cells that were filled in
 
 
 @cache
@@ -22,13 +29,6 @@ def cell_words(size: int) -> list[list[str]]:
 def cell_names(size: int) -> list[str]:
     """``r1c1`` .. in reading order."""
     return [f"r{row + 1}c{column + 1}" for row in range(size) for column in range(size)]
-
-
-@cache
-def _digits_by_word(size: int) -> dict[str, tuple[int, int]]:
-    """Word -> cell and digit, of cells that are not empty."""
-    words = enumerate(cell_words(size))
-    return {word: (cell, digit) for cell, of in words for digit, word in enumerate(of) if digit}
 
 
 @cache
@@ -47,13 +47,47 @@ def filled_text(grid: Sequence[int], clues: Sequence[int], size: int) -> str:
     return " ".join(words[digit] for words, digit, clue in shown if not clue)
 
 
-def parse_filled(text: str, size: int) -> Filled | None:
-    """The digits of a text of some cells' words, in any order and each cell once; None for any
-    other text, and for a whole grid; linear in its length."""
-    words = text.split(maxsplit=size * size)
-    found = [_digits_by_word(size).get(word) for word in words]
-    filled = dict(cell for cell in found if cell is not None)
-    return filled if 0 < len(filled) == len(words) < size * size else None
+def parse_filled(text: str, size: int) -> Filled | Grid | str | None:
+    """The digits of a text of cells that were filled in, in any order and each cell once: a grid
+    where all are there; None for a text without any; linear in its length.
+
+    Lists, commas, code fences and capitals do not matter. One sentence where something else is
+    among the cells.
+    """
+    named = [tuple(map(int, found)) for found in CELL.findall(text)]
+    if not named:
+        return None
+    if outside := [cell for cell in named if max(cell) > size]:
+        return f"a filled cell is none of {size} x {size}: {_word(*outside[0])}"
+    filled: Filled = {}
+    for row, column, digit in named:
+        cell = (row - 1) * size + column - 1
+        if cell in filled:
+            return f"the filled cell r{row}c{column} stands there twice"
+        filled[cell] = digit
+    bare = FENCE.sub("", text).rstrip(" \t\n`*").removesuffix(".")
+    rest = AROUND.sub(" ", CELL.sub("", LIST_MARK.sub("", bare))).strip()
+    if rest:
+        return f"among filled cells, such as {_word(*named[0])}, stands {rest[:20]!r}"
+    return [filled[cell] for cell in range(size * size)] if len(filled) == size * size else filled
+
+
+def read_answer(
+    text: str, size: int, read: Callable[[str, int], Grid | Refusal]
+) -> Grid | Filled | Refusal:
+    """The cells that were filled in, or the whole grid. read: a text that is a grid."""
+    filled = parse_filled(text, size)
+    if filled is not None and not isinstance(filled, str):
+        return filled
+    grid = read(text, size)
+    if isinstance(grid, Refusal):
+        problem = filled or f"no filled cells such as r1c2=3 are there, and {grid.problem}"
+        return Refusal(grid.reason, problem)
+    return grid
+
+
+def _word(row: int, column: int, digit: int) -> str:
+    return f"r{row}c{column}={digit}"
 
 
 def parse_grid(text: str, size: int) -> Grid | str:
