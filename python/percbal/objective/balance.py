@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     stand_in: Tensor  # norms that cost nothing, of logits or head, (M16); 0 for an empty segment
     gradient: Tensor | None = None  # norms over all parameters, in the steps that `due` asked for
     level: str = "logits"  # what `stand_in` is of: "logits" or "head"
-    squares: Tensor | None = None  # of `gradient` without noise, (M17), where `compares_parts`
+    pairs: Tensor | None = None  # (2, S) of the step's parts, (M17), where `compares_parts`
 
 
 class Balance:

@@ -317,13 +317,13 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
                 lambda: self._forward(model, inputs, alone),
                 lambda passed, segment: passed.loss(segment),
             )
-        result, norms, squares = joined(results), None, None
+        result, norms, pairs = joined(results), None, None
         if self.accelerator.sync_gradients:
             norms = self._gradients.reduce()
             self._segment_metrics.add_gradient_norms(norms)
             if (parts := self._gradients.parts) is not None:
-                squares = parts.take(norms)
-        self._observe(result, norms, squares)
+                pairs = parts.take(norms)
+        self._observe(result, norms, pairs)
         weights = self.balance.weights(counts)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         if self.accelerator.sync_gradients:
