@@ -67,6 +67,21 @@ def test_a_mean_of_squares_lags_behind_norms_that_fall():
     assert [after[NGDiff, *at] for at in SINCE] == [0.43, 0.50, 0.30]
 
 
+def test_what_no_step_has_shown_is_unknown():
+    balance = UnbiasedNGDiff(decay=0.9)
+    show(balance, [3.0, 0.0], share=(0.5, 0.0))
+    assert balance.unknown() == [1]
+    show(balance, [3.0, -1.0])
+    assert balance.unknown() == []
+
+
+def test_a_decay_of_nothing_is_warned_of(caplog):
+    UnbiasedNGDiff(decay=0.9)
+    assert not caplog.messages
+    UnbiasedNGDiff()
+    assert "ngdiff_unbiased with ngdiff_decay=0 follows each step's noise" in caplog.text
+
+
 def test_fewer_than_two_parts_have_no_pairs():
     whole, tokens = torch.tensor([25.0, 9.0, 0.0]), torch.tensor([7.0, 3.0, 0.0])
     pairs = sums_of_pairs(whole, torch.tensor([17.0, 9.0, 0.0]), tokens, torch.tensor([25.0, 9, 0]))

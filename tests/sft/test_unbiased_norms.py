@@ -131,6 +131,19 @@ def test_a_segment_in_fewer_than_two_parts_has_no_estimate():
     assert not pairs[:, 1:].any()
 
 
+def test_a_segment_that_is_never_learnt_of_is_named_once(llava, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("percbal.sft.trainer.LOOKED_AT_STEP", 2)
+    model, processor = llava
+    options = {"max_steps": 4, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    options |= {"balance": "ngdiff_unbiased", "ngdiff_decay": 0.9}
+    for segments in ("perception,reasoning", "perception,action,reasoning"):
+        args = vlm.config(tmp_path, segments=segments, **options)
+        vlm.train(copy.deepcopy(model), processor, vlm.dataset(EXAMPLES), args)
+        said = [m for m in caplog.messages if "fewer than two parts" in m]
+        assert len(said) == segments.count("action"), said
+    assert said[0].startswith("action has had tokens in fewer than two parts of each of 2 steps")
+
+
 def test_a_step_of_one_micro_batch_is_refused(llava, tmp_path):
     model, processor = llava
     args = vlm.config(tmp_path, balance="ngdiff_unbiased")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from percbal.objective.balance import Seen
 from percbal.objective.ngdiff import NGDiff
+
+log = logging.getLogger(__name__)
 
 FLOOR = 0.1  # the least norm, in norms of the step's own gradient
 
@@ -42,6 +45,12 @@ class UnbiasedNGDiff(NGDiff):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        if self.decay == 0:
+            log.warning(
+                "balance %s with ngdiff_decay=0 follows each step's noise, which it knows less "
+                "well than ngdiff does: set ngdiff_decay to 0.9",
+                self.name,
+            )
         self._pairs = torch.zeros(2, len(self.shares))  # means of `Seen.pairs`
 
     def observe(self, seen: Seen) -> None:
@@ -52,6 +61,10 @@ class UnbiasedNGDiff(NGDiff):
         squares = self._pairs[0] / self._pairs[1]
         norms = squares.clamp(min=0.0).sqrt().maximum(FLOOR * seen.gradient)
         self.update(torch.where(there, norms, torch.nan))
+
+    def unknown(self) -> list[int]:
+        known = (self._pairs[1] > 0).tolist()
+        return [s for s in self.sharing if not known[s]]
 
     def _move(self, log_norms: Tensor) -> None:
         self._log_odds.follow(-log_norms, decay=0.0)

@@ -39,11 +39,14 @@ from percbal.sft.refusals import (
     refuse_unsupported,
     refuse_unsupported_setup,
     warn_of_empty,
+    warn_of_unknown,
 )
 from percbal.sft.segment_gradients import make_segment_gradients
 from percbal.sft.segment_head import SegmentLosses, use_segment_losses
 from percbal.sft.segment_losses import each_alone, joined, segment_counts, shifted
 from percbal_ops import SegmentOutput
+
+LOOKED_AT_STEP = 10  # whether the controller has learnt of all segments
 
 
 class ForwardPass(NamedTuple):
@@ -121,6 +124,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             self.accelerator, len(self.segments), by_parts=self.balance.compares_parts
         )
         self._step_sums = StepSums(self.accelerator, self._level)
+        self._steps_shown = 0  # to the controller, by this run
         self._learnt = ""  # the controller's state after the last step that was finite, as JSON
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
         self._parts_of_step = 0  # of the accumulated batch
@@ -262,6 +266,9 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if self.accelerator.sync_gradients:
             step = self.state.global_step
             self.balance.observe(self._step_sums.seen(step, self._counts, *norms))
+            self._steps_shown += 1
+            if self._steps_shown == LOOKED_AT_STEP:
+                warn_of_unknown(self.segments.names, self.balance.unknown(), LOOKED_AT_STEP)
 
     def _settle(self, finite: bool) -> None:
         """A step that is not finite changes nothing, nor what the controller has learnt."""
