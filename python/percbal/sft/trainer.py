@@ -171,7 +171,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
         if first:
-            self._settle(finite=True)
+            self._remember_balance()
         self._counts = self.accelerator.reduce(counts, "sum")
         self._parts_of_step = len(batches)
         self._exact = self.balance.needs_gradient_norms and self.balance.due()
@@ -272,11 +272,17 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     def _settle(self, finite: bool) -> None:
         """A step that is not finite changes nothing, nor what the controller has learnt."""
-        if not self.balance.observes:
-            return
         if finite:  # the host has just waited for the gradient's norm, so this costs no wait
-            self._learnt = json.dumps(self.balance.state_dict())
+            self._remember_balance()
         else:
+            self._restore_balance()
+
+    def _remember_balance(self) -> None:
+        if self.balance.observes:
+            self._learnt = json.dumps(self.balance.state_dict())
+
+    def _restore_balance(self) -> None:
+        if self.balance.observes:
             self.balance.load_state_dict(json.loads(self._learnt))
 
     def _weighed_by_itself(
@@ -381,7 +387,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        self._settle(finite=True)
+        self._remember_balance()
 
 
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
