@@ -19,7 +19,9 @@ import torch
 
 from percbal.models.loading import load_vlm
 from percbal.models.tiny import build_tiny_vlm, pixel_statistics
-from percbal.objective.unbiased import FLOOR
+from percbal.objective.balance import Seen
+from percbal.objective.ngdiff import NGDiff
+from percbal.objective.unbiased import FLOOR, UnbiasedNGDiff, sums_of_pairs
 from percbal.sft.collate import SegmentCollator
 from percbal.sft.encoded import EncodedDataset, PaddingCollator, encode_examples
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
@@ -77,12 +79,15 @@ def products(model: Any, data: EncodedDataset) -> tuple[list[np.ndarray], np.nda
 
 
 def squares(product: np.ndarray, tokens: np.ndarray, parts: list[np.ndarray]) -> list[float]:
-    """Of the whole batch's gradient as it is, and without its noise."""
+    """Of one segment: the whole batch's squared norm, and (M17)'s two sums over pairs of parts."""
     rows = np.concatenate(parts)
     n = tokens[rows].sum()
     whole = product[np.ix_(rows, rows)].sum() / n**2
     own = sum(product[np.ix_(part, part)].sum() for part in parts) / n**2
-    return [whole, (whole - own) / (1 - sum((tokens[part].sum() / n) ** 2 for part in parts))]
+    of_parts = np.array([tokens[part].sum() for part in parts])
+    numbers = (whole, own, of_parts.sum(), (of_parts**2).sum())
+    pairs = sums_of_pairs(*(torch.tensor([x], dtype=torch.float64) for x in numbers))
+    return [whole, *pairs.flatten().tolist()]
 
 
 def log_odds(squared: np.ndarray) -> np.ndarray:
@@ -90,43 +95,56 @@ def log_odds(squared: np.ndarray) -> np.ndarray:
     return np.log(squared[..., 1] / squared[..., 0]) / 2
 
 
-def running(values: np.ndarray, decay: float, rng: np.random.Generator) -> np.ndarray:
-    """(T, ...) drawn at random -> exponential means, after they have settled."""
-    mean, found = values[0], []
+def shown(batch: np.ndarray) -> Seen:
+    """A drawn batch (2, 3) as the trainer shows a step."""
+    found = torch.tensor(batch, dtype=torch.float32)
+    none = torch.zeros(2)
+    return Seen(0, none, none, none, found[:, 0].sqrt(), pairs=found[:, 1:].T)
+
+
+def without_noise(batch: np.ndarray) -> Seen:
+    """The same with norms without noise in place of the others, no less than the rule's floor."""
+    plain, products, of_ones = batch.T
+    squared = np.maximum(products / of_ones, FLOOR**2 * plain)
+    return shown(np.stack((squared, products, of_ones), 1))
+
+
+def running(rule: NGDiff, batches: list[Seen], rng: np.random.Generator) -> np.ndarray:
+    """(T,) log-odds of lambda after batches drawn at random, once the means have settled."""
+    found = []
     for step in range(STEPS_OF_MEANS):
-        mean = decay * mean + (1 - decay) * values[rng.integers(len(values))]
-        if step * (1 - decay) > 5:
-            found.append(mean)
-    return np.array(found)
+        rule.observe(batches[rng.integers(len(batches))])
+        if step * (1 - rule.decay) > 5:
+            found.append(rule.weights(torch.ones(2)))
+    return torch.stack(found)[:, 0].double().logit().numpy()
 
 
 def table(product: list[np.ndarray], tokens: np.ndarray, rng: np.random.Generator) -> None:
     rows = np.arange(tokens.shape[1])
     alone = [np.array([row]) for row in rows]
-    true = np.array([squares(product[s], tokens[s], alone)[1] for s in range(2)])
+    of_all = np.array([squares(product[s], tokens[s], alone) for s in range(2)])
+    true = of_all[:, 1] / of_all[:, 2]
     print(f"true norms {true**0.5}, tokens of a row {tokens.mean(1)}")
     for batch, (part, draws) in BATCHES.items():
-        found = np.zeros((draws, 2, 2))  # batch, segment, as it is or without noise
+        found = np.zeros((draws, 2, 3))  # batch, segment, `squares`
         for draw in found:
             drawn = rng.choice(rows, batch, replace=False)
             parts = [drawn[i : i + part] for i in range(0, batch, part)]
             draw[:] = [squares(product[s], tokens[s], parts) for s in range(2)]
-        plain, unbiased = found[..., 0], found[..., 1]
+        plain, unbiased = found[..., 0], found[..., 1] / found[..., 2]
         print(f"{batch} rows in parts of {part}: norms {(plain.mean(0) / true) ** 0.5} of true,")
         print(f"  mean of the unbiased squares {unbiased.mean(0) / true} of true,")
         print(f"  negative {(unbiased < 0).mean(0)}")
-        least = FLOOR**2 * plain
+        steps, corrected = [shown(one) for one in found], [without_noise(one) for one in found]
         for decay in DECAYS:
-            means = {
-                "as they are": running(log_odds(plain), decay, rng),
-                "unbiased, of squares": log_odds(
-                    np.maximum(running(unbiased, decay, rng), least.mean(0))
-                ),
-                "unbiased, of log-odds": running(log_odds(np.maximum(unbiased, least)), decay, rng),
+            rules = {
+                "ngdiff": (NGDiff(decay=decay), steps),
+                "ngdiff_unbiased": (UnbiasedNGDiff(decay=decay), steps),
+                "ngdiff of unbiased norms": (NGDiff(decay=decay), corrected),
             }
             errors = {
-                name: math.sqrt(((values - log_odds(true)) ** 2).mean())
-                for name, values in means.items()
+                name: math.sqrt(((running(*given, rng) - log_odds(true)) ** 2).mean())
+                for name, given in rules.items()
             }
             print(f"  decay {decay}: " + ", ".join(f"{k} {v:.3f}" for k, v in errors.items()))
 

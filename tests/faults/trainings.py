@@ -30,6 +30,12 @@ SFT = {
     "token_mean": {"balance": "token_mean"},
     "fixed": {"balance": "fixed"},
     "ngdiff": {"balance": "ngdiff", "ngdiff_decay": 0.9},
+    "ngdiff_unbiased": {
+        "balance": "ngdiff_unbiased",
+        "ngdiff_decay": 0.9,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 2,
+    },
     # of its exact steps the first three are steps 1, 2 and 4: checkpoints lie between them
     "calibrated": {"balance": "calibrated", "calibrated_tolerance": 9.0, "ngdiff_decay": 0.9},
     "head": {"balance": "head", "chunked_logits": True, "ngdiff_decay": 0.9},

@@ -12,6 +12,8 @@ import torch
 import vlm_fixtures as vlm
 
 from percbal.grpo.learnt import Learnt
+from percbal.models.checkpoint import ALPHA_FILE
+from percbal.models.manifest import MANIFEST
 from percbal.objective.alpha import FixedAlpha
 from percbal.objective.balance import Balance, Fixed, lambda_weights
 
@@ -71,6 +73,23 @@ def test_a_checkpoint_that_lacks_the_state_of_a_rule_is_refused():
     Learnt(FixedAlpha(0.5), Fixed(0.5)).load_state_dict(older)  # which has none
     with pytest.raises(ValueError, match="older version holds no state of the balance Drift"):
         Learnt(FixedAlpha(0.5), Drift()).load_state_dict(older)
+
+
+def test_it_is_refused_by_name_before_anything_is_loaded(policy, tmp_path):
+    rule = OPTIONS["rule"]
+    run(policy, tmp_path, max_steps=2, **rule)
+    older = tmp_path / "checkpoint-2"
+    (older / MANIFEST).unlink()
+    state = json.loads((older / ALPHA_FILE).read_text())
+    del state["balance"]
+    (older / ALPHA_FILE).write_text(json.dumps(state))
+    model = copy.deepcopy(policy[0])
+    trainer = rl.trainer((model, policy[1]), tmp_path, **rule, max_steps=4)
+    sentence = "checkpoint-2 cannot be gone on from by its alpha_state.json: .* state of the balanc"
+    with pytest.raises(ValueError, match=sentence):
+        trainer.train(resume_from_checkpoint=str(older))
+    assert vlm.largest_difference(model, policy[0]) == 0.0
+    assert trainer.balance.asked == 0
 
 
 def test_the_state_of_both_is_one_for_json():

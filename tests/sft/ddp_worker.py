@@ -45,7 +45,7 @@ def of_one_process(run: str, engine: str = "ddp") -> dict[str, Any]:
         parts = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
         options |= parts | {"chunked_logits": "chunked" in how}
     if balance == "ngdiff_unbiased":
-        n = 2 if engine == "fsdp2" else 4
+        n = 2 if engine == "fsdp2" or "at_once" in how else 4
         options |= {"per_device_train_batch_size": 8 // n, "gradient_accumulation_steps": n}
     return options
 

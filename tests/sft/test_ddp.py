@@ -25,6 +25,7 @@ SAME_AS_ONE = (
     "fixed+chunked",
     "ngdiff+chunked",
     "ngdiff_unbiased",
+    "ngdiff_unbiased+at_once",
     "calibrated+at_once",
     "calibrated+chunked",
     "head+chunked",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from percbal.models.loading import load_vlm
 from percbal.objective.balance import Fixed
 from percbal.objective.ngdiff import NGDiff
+from percbal.objective.unbiased import UnbiasedNGDiff
 from percbal.sft.refusals import refuse_unsupported, refuse_unsupported_setup
 from percbal.sft.segment_losses import segment_counts
 from percbal.sft.trainer import BalancedSFTTrainer
@@ -284,8 +286,11 @@ def a_setup(**changes) -> SimpleNamespace:
     plain = {"is_fsdp_enabled": False, "is_deepspeed_enabled": False, "aux_loss_enabled": False}
     parallelism = SimpleNamespace(**parallel)
     fsdp2 = changes.pop("is_fsdp2", False)
-    accelerator = SimpleNamespace(parallelism_config=parallelism, is_fsdp2=fsdp2)
-    return SimpleNamespace(accelerator=accelerator, **(plain | changes))
+    accelerator = SimpleNamespace(
+        parallelism_config=parallelism, is_fsdp2=fsdp2, num_processes=changes.pop("ranks", 1)
+    )
+    args = SimpleNamespace(gradient_accumulation_steps=changes.pop("micro_batches", 1))
+    return SimpleNamespace(accelerator=accelerator, args=args, **(plain | changes))
 
 
 @pytest.mark.parametrize(
@@ -303,6 +308,22 @@ def test_unsupported_engines_are_refused_in_one_sentence(changes, balance, messa
     refuse_unsupported_setup(a_setup(), balance)
     refuse_unsupported_setup(a_setup(is_fsdp_enabled=True, is_fsdp2=True), balance)
     with pytest.raises(ValueError, match=message):
+        refuse_unsupported_setup(a_setup(**changes), balance)
+
+
+@pytest.mark.parametrize(
+    ("changes", "enough"),
+    [
+        ({}, False),
+        ({"micro_batches": 2}, True),
+        ({"ranks": 2}, True),
+        ({"ranks": 2, "is_fsdp_enabled": True, "is_fsdp2": True}, False),
+    ],
+)
+def test_a_balance_that_compares_parts_needs_two_of_them(changes, enough):
+    balance = UnbiasedNGDiff(decay=0.9)
+    one = "'ngdiff_unbiased' compares the micro-batches of a step, and there is one"
+    with nullcontext() if enough else pytest.raises(ValueError, match=one):
         refuse_unsupported_setup(a_setup(**changes), balance)
 
 

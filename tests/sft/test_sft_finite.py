@@ -115,11 +115,16 @@ class ByLoss(Balance):
         self.means = state["means"]
 
 
+# ngdiff and head are not among them: they pass over a norm that is not finite by themselves
 LEARNING = {
-    "ngdiff": {"balance": "ngdiff"},
+    "ngdiff_unbiased": {
+        "balance": "ngdiff_unbiased",
+        "ngdiff_decay": 0.9,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 2,
+    },
     "calibrated": {"balance": "calibrated"},
     "calibrated in chunks": {"balance": "calibrated", "chunked_logits": True},
-    "head": {"balance": "head", "chunked_logits": True},
     "a rule of one's own": {"balance": f"{__name__}:ByLoss"},
 }
 

@@ -10,7 +10,7 @@ import torch
 import vlm_fixtures as vlm
 from safetensors.torch import load_file, save_file
 
-from percbal.models.checkpoint import BALANCE_FILE, load_state
+from percbal.models.checkpoint import BALANCE_FILE, load_state, refuse_state
 from percbal.models.resume import last_checkpoint
 from percbal.models.weights import load_weights
 from percbal.objective.ngdiff import NGDiff
@@ -103,6 +103,15 @@ def test_weights_that_lack_a_parameter_are_refused(vlm_and_data, tmp_path):
 def test_ngdiff_refuses_the_checkpoint_of_another_balance():
     with pytest.raises(ValueError, match="was not trained with ngdiff"):
         NGDiff().load_state_dict({})
+
+
+def test_the_checkpoint_of_another_balance_is_refused_by_name_and_nothing_is_loaded():
+    balance = NGDiff(lam=0.3)
+    refuse_state("here", BALANCE_FILE, {"log_odds": 1.0, "segment_names": ["a", "b"]}, balance)
+    refuse_state("here", BALANCE_FILE, None, balance)
+    with pytest.raises(ValueError, match="here cannot be gone on from by its balance_state.json: "):
+        refuse_state("here", BALANCE_FILE, {"segment_names": ["a", "b"]}, balance)
+    assert float(balance.weights(torch.tensor([1, 1]))[0]) == pytest.approx(0.3)
 
 
 def test_checkpoint_keeps_the_lambda_of_ngdiff(vlm_and_data, tmp_path):

@@ -113,7 +113,8 @@ def test_the_mean_over_batches_is_the_true_squared_norm():
         for gradient, n in zip(sums, tokens, strict=True):
             parts.add([gradient.norm()], part((n,)))
         norm = torch.stack(sums).sum(0).norm()
-        found.append(float(parts.take(norm[None])))
+        products, of_ones = parts.take(norm[None])
+        found.append(float(products / of_ones))
         plain.append(float(norm) ** 2)
     found, plain = torch.tensor(found), torch.tensor(plain)
     error = float(found.std()) / 3000**0.5
@@ -125,9 +126,22 @@ def test_a_segment_in_fewer_than_two_parts_has_no_estimate():
     parts = PartNorms(Accelerator(cpu=True), of_all_ranks=False)
     for tokens in ((3, 3, 0), (4, 0, 0)):
         parts.add([torch.tensor(float(n)) for n in tokens], part(tokens))
-    estimates = parts.take(torch.tensor([5.0, 3.0, 0.0]))
-    assert float(estimates[0]) == pytest.approx((25 - 9 - 16) / (1 - 25 / 49))
-    assert estimates[1:].isnan().all()
+    pairs = parts.take(torch.tensor([6.0, 3.0, 0.0]))
+    assert pairs[:, 0].tolist() == pytest.approx([36 - 9 - 16, 1 - 25 / 49])
+    assert not pairs[:, 1:].any()
+
+
+def test_a_segment_that_is_never_learnt_of_is_named_once(llava, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("percbal.sft.trainer.LOOKED_AT_STEP", 2)
+    model, processor = llava
+    options = {"max_steps": 4, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
+    options |= {"balance": "ngdiff_unbiased", "ngdiff_decay": 0.9}
+    for segments in ("perception,reasoning", "perception,action,reasoning"):
+        args = vlm.config(tmp_path, segments=segments, **options)
+        vlm.train(copy.deepcopy(model), processor, vlm.dataset(EXAMPLES), args)
+        said = [m for m in caplog.messages if "fewer than two parts" in m]
+        assert len(said) == segments.count("action"), said
+    assert said[0].startswith("action has had tokens in fewer than two parts of each of 2 steps")
 
 
 def test_a_step_of_one_micro_batch_is_refused(llava, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -55,6 +56,21 @@ def refuse_other_segments(
             f"{directory} cannot be gone on from: it has the segments {', '.join(theirs)}, this "
             f"run has {', '.join(names)}"
         )
+
+
+def refuse_state(directory: str, file: str, state: dict[str, Any] | None, controller: Any) -> None:
+    """Raise ValueError, one sentence, for a state that this controller cannot go on from."""
+    if state is None:
+        return
+    try:  # in a copy, as nothing is to be loaded of a checkpoint that is refused
+        copy.deepcopy(controller).load_state_dict(_own(state))
+    except ValueError as error:
+        raise ValueError(f"{directory} cannot be gone on from by its {file}: {error}") from error
+
+
+def _own(state: dict[str, Any]) -> dict[str, Any]:
+    """Without what stands beside the controller's own."""
+    return {name: value for name, value in state.items() if name != SEGMENTS}
 
 
 class VLMCheckpoints:
@@ -141,8 +157,8 @@ class VLMCheckpoints:
     ) -> Any:
         """``Trainer.train``. True goes on from the newest whole checkpoint in the output directory.
 
-        Raises ValueError, before anything is loaded, for a checkpoint that is damaged or lacks a
-        part of what a run goes on with.
+        Raises ValueError, before anything is loaded, for a checkpoint that is damaged, lacks a
+        part of what a run goes on with, or holds the state of another controller.
         """
         start = self._checked(resume_from_checkpoint) if resume_from_checkpoint else None
         return super().train(start or resume_from_checkpoint, *args, **kwargs)  # type: ignore[misc]
@@ -174,9 +190,11 @@ class VLMCheckpoints:
             if problem := incomplete(Path(found)):
                 raise ValueError(f"{found} cannot be gone on from: {problem}")
         if found is not None:
-            file = self._controller()[1]
+            controller, file = self._controller()
             refuse_part(found, file)
-            refuse_other_segments(found, load_state(found, file), self.segments.names)
+            state = load_state(found, file)
+            refuse_other_segments(found, state, self.segments.names)
+            refuse_state(found, file, state, controller)
         return found
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -185,8 +203,7 @@ class VLMCheckpoints:
         controller, file = self._controller()
         state = None if checkpoint is None else load_state(checkpoint, file)
         if state is not None:
-            state.pop(SEGMENTS, None)
-            controller.load_state_dict(state)
+            controller.load_state_dict(_own(state))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         trainer: Any = self

@@ -69,7 +69,7 @@ class FiniteSteps:
         return bad_inputs(inputs)
 
     def _settle(self, finite: bool) -> None:
-        """Called in each step once it is known whether its gradient is finite."""
+        """A step ends: called in each once it is known whether its gradient is finite."""
 
     # the Trainer's own hook between clipping and the optimizer's step
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:

@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     stand_in: Tensor  # norms that cost nothing, of logits or head, (M16); 0 for an empty segment
     gradient: Tensor | None = None  # norms over all parameters, in the steps that `due` asked for
     level: str = "logits"  # what `stand_in` is of: "logits" or "head"
-    squares: Tensor | None = None  # of `gradient` without noise, (M17), where `compares_parts`
+    pairs: Tensor | None = None  # (2, S) of the step's parts, (M17), where `compares_parts`
 
 
 class Balance:
@@ -42,8 +42,8 @@ class Balance:
         serves GRPO, too.
     stand_in: which norms it takes for those over all parameters: "any", "head" for the gradient of
         the output head alone, or None.
-    compares_parts: whether the steps with gradient norms also compare those of micro-batches, of
-        which there must be at least two.
+    compares_parts: whether the steps with gradient norms also compare those of the step's parts, of
+        which there must be at least two: micro-batches of each rank, under FSDP2 of all together.
     """
 
     needs_gradient_norms = False
@@ -71,6 +71,10 @@ class Balance:
     def observe(self, seen: Seen) -> None:
         """Take in a step. Weights asked for afterwards are those of this step where they can be:
         with ``seen.gradient``, and of a step with one micro-batch; else those of the next step."""
+
+    def unknown(self) -> list[int]:
+        """Segments of which no step has shown what the rule needs. The host waits for it."""
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must keep, ready for JSON."""

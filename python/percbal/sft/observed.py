@@ -31,7 +31,7 @@ class StepSums:
         step: int,
         counts: Tensor,
         gradient: Tensor | None = None,
-        squares: Tensor | None = None,
+        pairs: Tensor | None = None,
     ) -> Seen:
         """The step, the same on all ranks; the next one begins."""
         assert self._sums is not None
@@ -40,4 +40,4 @@ class StepSums:
         if self.level == "logits":
             # (M16): tokens of one segment pull at the parameters together, at their logits alone
             stand_in = stand_in.sqrt() * counts.sqrt()
-        return Seen(step, counts, losses, stand_in, gradient, self.level, squares)
+        return Seen(step, counts, losses, stand_in, gradient, self.level, pairs)

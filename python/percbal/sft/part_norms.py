@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from percbal.objective.unbiased import sums_of_pairs
 from percbal_ops import SegmentOutput
 
 
@@ -29,15 +30,11 @@ class PartNorms:
         self._sums = new if self._sums is None else self._sums + new
 
     def take(self, norms: Tensor) -> Tensor:
-        """(S,) float32 estimates of the squared norms, the same on all ranks; the next step begins.
+        """(2, S) float32 `sums_of_pairs`, the same on all ranks; the next step begins.
 
-        They may be negative. NaN for a segment that fewer than two parts have.
         norms: (S,) of the sums over all parts.
         """
         assert self._sums is not None
         sums = self._sums if self.of_all_ranks else self.accelerator.reduce(self._sums, "sum")
         self._sums = None
-        squares, tokens, token_squares = sums
-        together = token_squares / tokens.square()  # 1 for a single part, NaN for none
-        estimates = (norms.square() - squares) / (1 - together)
-        return torch.where(together < 1, estimates, torch.nan)
+        return sums_of_pairs(norms.square(), *sums)

@@ -70,11 +70,6 @@ def refuse_unsupported(args: BalancedSFTConfig, balance: Balance, kwargs: dict[s
             f"{_name(balance)} needs chunked_logits, where each segment's gradient of the output "
             "head is seen alone"
         )
-    if balance.compares_parts and args.gradient_accumulation_steps < 2:
-        raise ValueError(
-            f"{_name(balance)} compares the micro-batches of a step, and there is one: set "
-            "gradient_accumulation_steps to 2 or more"
-        )
     if balance.needs_gradient_norms:
         _refuse_for_norms(args, _name(balance))
 
@@ -117,6 +112,17 @@ def warn_of_empty(names: tuple[str, ...], counts: list[int]) -> None:
         )
 
 
+def warn_of_unknown(names: tuple[str, ...], unknown: list[int], steps: int) -> None:
+    """Say which segments a balance that compares parts has learnt nothing of."""
+    if unknown:
+        log.warning(
+            "%s has had tokens in fewer than two parts of each of %d steps, so that the balance "
+            "has learnt nothing of it: take more rows in a step, or another balance",
+            " and ".join(names[s] for s in unknown),
+            steps,
+        )
+
+
 def _name(balance: Balance) -> str:
     return f"balance={getattr(balance, 'name', type(balance).__name__)!r}"
 
@@ -154,6 +160,13 @@ def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
         )
     if not balance.needs_gradient_norms:
         return
+    together = trainer.accelerator.is_fsdp2  # all ranks' micro-batches are then one part
+    ranks = 1 if together else trainer.accelerator.num_processes
+    if balance.compares_parts and trainer.args.gradient_accumulation_steps * ranks < 2:
+        raise ValueError(
+            f"{_name(balance)} compares the micro-batches of a step, and there is one: set "
+            "gradient_accumulation_steps to 2 or more"
+        )
     if trainer.is_deepspeed_enabled:
         raise ValueError(
             f"{_name(balance)} does not support DeepSpeed, which keeps only one gradient; use "

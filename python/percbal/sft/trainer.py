@@ -39,11 +39,14 @@ from percbal.sft.refusals import (
     refuse_unsupported,
     refuse_unsupported_setup,
     warn_of_empty,
+    warn_of_unknown,
 )
 from percbal.sft.segment_gradients import make_segment_gradients
 from percbal.sft.segment_head import SegmentLosses, use_segment_losses
 from percbal.sft.segment_losses import each_alone, joined, segment_counts, shifted
 from percbal_ops import SegmentOutput
+
+LOOKED_AT_STEP = 10  # whether the controller has learnt of all segments
 
 
 class ForwardPass(NamedTuple):
@@ -121,6 +124,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             self.accelerator, len(self.segments), by_parts=self.balance.compares_parts
         )
         self._step_sums = StepSums(self.accelerator, self._level)
+        self._steps_shown = 0  # to the controller, by this run
         self._learnt = ""  # the controller's state after the last step that was finite, as JSON
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
         self._parts_of_step = 0  # of the accumulated batch
@@ -167,7 +171,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
         if first:
-            self._settle(finite=True)
+            self._remember_balance()
         self._counts = self.accelerator.reduce(counts, "sum")
         self._parts_of_step = len(batches)
         self._exact = self.balance.needs_gradient_norms and self.balance.due()
@@ -262,14 +266,23 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if self.accelerator.sync_gradients:
             step = self.state.global_step
             self.balance.observe(self._step_sums.seen(step, self._counts, *norms))
+            self._steps_shown += 1
+            if self._steps_shown == LOOKED_AT_STEP:
+                warn_of_unknown(self.segments.names, self.balance.unknown(), LOOKED_AT_STEP)
 
     def _settle(self, finite: bool) -> None:
         """A step that is not finite changes nothing, nor what the controller has learnt."""
-        if not self.balance.observes:
-            return
         if finite:  # the host has just waited for the gradient's norm, so this costs no wait
-            self._learnt = json.dumps(self.balance.state_dict())
+            self._remember_balance()
         else:
+            self._restore_balance()
+
+    def _remember_balance(self) -> None:
+        if self.balance.observes:
+            self._learnt = json.dumps(self.balance.state_dict())
+
+    def _restore_balance(self) -> None:
+        if self.balance.observes:
             self.balance.load_state_dict(json.loads(self._learnt))
 
     def _weighed_by_itself(
@@ -317,13 +330,13 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
                 lambda: self._forward(model, inputs, alone),
                 lambda passed, segment: passed.loss(segment),
             )
-        result, norms, squares = joined(results), None, None
+        result, norms, pairs = joined(results), None, None
         if self.accelerator.sync_gradients:
             norms = self._gradients.reduce()
             self._segment_metrics.add_gradient_norms(norms)
             if (parts := self._gradients.parts) is not None:
-                squares = parts.take(norms)
-        self._observe(result, norms, squares)
+                pairs = parts.take(norms)
+        self._observe(result, norms, pairs)
         weights = self.balance.weights(counts)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
         if self.accelerator.sync_gradients:
@@ -374,7 +387,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        self._settle(finite=True)
+        self._remember_balance()
 
 
 def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
