@@ -73,6 +73,12 @@ def test_another_right_answer_of_a_paper_s_row_has_no_wrong_cell():
         rows = json.dumps([grid[i : i + 9] for i in range(0, 81, 9)])
         given = json.dumps([clues[i : i + 9] for i in range(0, 81, 9)])
         assert agrees(EitherTask(), clues, given, rows) is True
+        truth = {
+            "size": 9,
+            "clues": json.loads(given),
+            "solution": [solution[i : i + 9] for i in range(0, 81, 9)],
+        }
+        assert agrees(task, truth, given, rows) is True
 
 
 @pytest.mark.parametrize("grammar, label, seen, wrong", [
