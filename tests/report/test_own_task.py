@@ -26,6 +26,15 @@ class Numbers(Sudoku):
         return [] if self.right(said, self.problem_in(truth), truth) else [("r1c1", 3, None)]
 
 
+class Nowhere(Sudoku):
+    def places(self, instance):
+        bad = [(), None, ((0.1,),), (("a", "b"),), ((float("nan"), 0.5),)]
+        cells = super().places(instance)
+        for i, cell in enumerate(list(cells)[::2]):
+            cells[cell] = bad[i % len(bad)]
+        return cells
+
+
 class Pairs(Sudoku):
     def wrong_in_answer(self, said, truth):
         return [("r1c1", "3")]
@@ -90,6 +99,14 @@ def test_wrong_parts_that_a_result_cannot_hold_end_a_diagnosis_before_it_begins(
     said = capsys.readouterr().err
     assert end.value.code == 2 and said.count("\n") == 1
     assert "wrong_answers of the task sudoku gives ('r1c1', '3'), and not texts (name" in said
+
+
+def test_places_that_are_none_are_left_out(folder):
+    """One such place once made the whole page fail."""
+    diagnose(folder, NAME.replace("Own", "Nowhere"))
+    text = (folder / "r.html").read_text()
+    assert text.count("<img src=") == N and "Some pictures are missing" not in text
+    assert 'class="w-misanswered"' in text and "with no place in the picture" in text
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,19 @@ def said(perception, answer):
 
 
 def agrees(judge, truth, perception, answer):
-    """Of the tables with the score; the score's answer."""
+    """Of all that tells what is wrong with the score; the score's answer."""
+    right = shows(judge, truth, perception, answer)
+    assert (judge.wrong_answers(said(perception, answer), truth) == []) is right
+    return right
+
+
+def shows(judge, truth, perception, answer):
+    """The same of a judge that does not tell the wrong parts of an answer."""
     completion = said(perception, answer)
     score, tables = judge.score(completion, truth), judge.marked(completion, truth)
     shown = {name: all(ok for row in table for _, ok in row) for name, table in tables.items()}
     assert shown == {"perceived": score.perception, "answer": score.answer}, completion
     assert (judge.wrong_parts(completion, truth) == []) is score.perception
-    if hasattr(judge, "wrong_answers"):
-        assert (judge.wrong_answers(completion, truth) == []) is score.answer
     return score.answer
 
 
@@ -73,6 +78,12 @@ def test_another_right_answer_of_a_paper_s_row_has_no_wrong_cell():
         rows = json.dumps([grid[i : i + 9] for i in range(0, 81, 9)])
         given = json.dumps([clues[i : i + 9] for i in range(0, 81, 9)])
         assert agrees(EitherTask(), clues, given, rows) is True
+        truth = {
+            "size": 9,
+            "clues": json.loads(given),
+            "solution": [solution[i : i + 9] for i in range(0, 81, 9)],
+        }
+        assert agrees(task, truth, given, rows) is True
 
 
 @pytest.mark.parametrize("grammar, label, seen, wrong", [
@@ -84,7 +95,7 @@ def test_another_right_answer_of_a_paper_s_row_has_no_wrong_cell():
 def test_a_label_is_compared_part_by_part(grammar, label, seen, wrong):
     truth = {"perception": label, "answer": "4", "grammar": grammar, "answer_grammar": "numbers"}
     judge = LabelJudge()
-    assert agrees(judge, truth, seen, "4") and not agrees(judge, truth, seen, "5")
+    assert shows(judge, truth, seen, "4") and not shows(judge, truth, seen, "5")
     completion = said(seen, "4")
     assert judge.wrong_parts(completion, truth) == wrong
     assert len(judge.marked(completion, truth)["perceived"]) > 1
@@ -134,6 +145,20 @@ TRUTHS = {
 ])  # fmt: skip
 def test_the_wrong_parts_of_an_answer_are_named_with_what_is_right(name, answer, wrong):
     assert get_task(name).wrong_answers(said("", answer), TRUTHS[name]) == wrong
+
+
+@pytest.mark.parametrize("truth, answer, wrong", [
+    (CLUES, "[[1,3,3,4],[3,4,1,2],[2,1,4,3],[4,3,2,0]]",
+     [(cell, None, "3") for cell in ("r1c2", "r1c3", "r2c1", "r4c2")] + [("r4c4", "1", None)]),
+    (TRUTHS["coloring"], "0=a 1=b 2=c 3=b", [("colors", "2", "3")]),
+    (TRUTHS["chart"], "15", [("answer", "-15", "15")]),
+])  # fmt: skip
+def test_so_are_those_of_a_row_of_the_paper(truth, answer, wrong):
+    """By the rules alone, since such a row holds no solution."""
+    judge, read = judge_of({"truth": truth})
+    assert isinstance(judge, EitherTask)
+    assert judge.wrong_answers(said("", answer), read) == wrong
+    assert judge.wrong_answers("nothing", read) == []
 
 
 def test_a_sudoku_s_own_truth_has_a_difficulty_without_its_task():

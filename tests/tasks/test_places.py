@@ -112,6 +112,17 @@ def test_an_answer_about_a_chart_is_marked_where_its_values_are():
     assert start[1] == end[1] == height and start[0] < left and end[0] > right
 
 
+def test_the_range_of_equal_values_is_a_point():
+    task = get_task("chart", question="range")
+    table = Table("bar", {"Mon": 30, "Tue": 30}, Question("range", "Mon", "Tue", 30))
+    instance = Instance("chart", 0, None, "", "", "", "", task.facts(table))
+    assert task.answer_places(instance) == {"answer": task.places(instance)["mon"]}
+    table = Table("bar", {"Mon": 30, "Tue": 50, "Wed": 50, "Thu": 30}, table.question)
+    instance = Instance("chart", 0, None, "", "", "", "", task.facts(table))
+    (tue,), (mon,) = (task.places(instance)[label] for label in ("tue", "mon"))
+    assert task.answer_places(instance) == {"answer": (tue, mon)}
+
+
 @ALL
 def test_places_and_wrong_parts_have_the_same_names(name, options):
     task, made = instances(name, options)

@@ -33,6 +33,10 @@ class EitherTask:
         """The clues, edges or values that were seen wrong."""
         return _judge(truth).wrong_parts(completion, truth)
 
+    def wrong_answers(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The cells, vertices or numbers that are answered wrong."""
+        return _judge(truth).wrong_answers(completion, truth)
+
     def difficulty(self, truth: Any) -> dict[str, int | str]:
         """What makes a row hard."""
         truth = parsed_truth(truth)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -135,9 +137,21 @@ def _of_task(result: Result, task: Task) -> Opener:
         made = task.generate(record["index"], result.data["split"], result.data["seed"])
         if made.perception != record["perception"]:
             raise ValueError("the task makes another picture now than when this was measured")
-        return made.image, places(made), answer_places(made)
+        return made.image, _usable(places(made)), _usable(answer_places(made))
 
     return opened
+
+
+def _usable(places: Mapping[Any, Any]) -> Places:
+    """Those that are points, by the names of parts in a result. A task of the user's may have
+    others, whose parts then have no place."""
+    found = {}
+    for name, place in places.items():
+        with suppress(TypeError, ValueError):
+            points = tuple((float(x), float(y)) for x, y in place)
+            if points and all(map(isfinite, (each for point in points for each in point))):
+                found[str(name)] = points
+    return found
 
 
 def _of_dataset(named: str | Dataset, split: str, images_within: str | None) -> Opener:

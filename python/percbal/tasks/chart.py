@@ -207,8 +207,9 @@ class Chart(PictureTask):
         return [("answer", answer_text(self._asked(truth), true), said_text(said))]
 
     def answer_places(self, instance: base.Instance) -> dict[str, base.Place]:
-        """From the one to the other of the two values that the question is about, or the line
-        above which values count; a sum has no place."""
+        """From the one to the other of the two values that the question is about, the first one
+        where several are largest or smallest; a point where the largest is the smallest; or the
+        line above which values count. A sum has no place."""
         truth, question = instance.truth, Question(**instance.truth["question"])
         if question.kind == "sum":
             return {}
@@ -220,7 +221,7 @@ class Chart(PictureTask):
         if question.kind == "range":
             ends = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
         found = points(table, self.top)
-        return {"answer": (found[ends[0]], found[ends[1]])}
+        return {"answer": tuple(found[end] for end in dict.fromkeys(ends))}
 
     def words(self) -> list[str]:
         xs = [str(x) for x in range(1, LARGEST_X + 1)]

@@ -22,7 +22,7 @@ from percbal.tasks.chart import Chart
 from percbal.tasks.chart_table import QUESTIONS, Question
 from percbal.tasks.coloring import Coloring
 from percbal.tasks.judging import judge, wrong_parts
-from percbal.tasks.parts import clue_parts, grid_table, solution_table
+from percbal.tasks.parts import clue_parts, grid_table, solution_table, wrong_by_the_rules
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import SIZES, Filled, completed, share_right, solves
 from percbal.tasks.sudoku_text import parse_grid, read_answer
@@ -67,6 +67,12 @@ class PaperSudoku:
         seen, _ = _read(completion, clues)
         return wrong_parts(clue_parts(seen), clue_parts(clues)) if seen else []
 
+    def wrong_answers(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The cells of the answer that are wrong by the rules of the game; likewise."""
+        clues = _clues(truth)
+        grid = completed(_read(completion, clues)[1], clues)
+        return [] if grid is None else wrong_by_the_rules(grid, clues)
+
 
 class PaperColoring:
     """Graph colouring with the fewest colours. A truth is ``{"v": .., "c": .., "edges": ..}``.
@@ -89,6 +95,10 @@ class PaperColoring:
         """The edges that were seen wrong; none where nothing can be read."""
         return Coloring().wrong_parts(completion, _graph(truth))
 
+    def wrong_answers(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The vertices, or the number of colours, that are answered wrong; likewise."""
+        return Coloring().wrong_answers(completion, _graph(truth))
+
 
 class PaperChart:
     """A question about a chart. A truth is ``{"values": {label: number, ..}, "question": ..}``, as
@@ -107,6 +117,10 @@ class PaperChart:
     def wrong_parts(self, completion: str, truth: Any) -> list[WrongPart]:
         """The values that were seen wrong; none where nothing can be read."""
         return Chart().wrong_parts(completion, _table(truth))
+
+    def wrong_answers(self, completion: str, truth: Any) -> list[WrongPart]:
+        """The number, if it is wrong; none where there is none."""
+        return Chart().wrong_answers(completion, _table(truth))
 
 
 def _read(completion: str, clues: Grid) -> list[Any]:

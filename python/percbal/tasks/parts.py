@@ -30,14 +30,28 @@ def grid_table(grid: Grid, right: Grid) -> Table:
 
 
 def solution_table(grid: Grid, clues: Grid) -> Table:
-    """Cell by cell, by the rules. Wrong is a cell that is empty or has another digit than its clue,
-    and one without a clue that has the digit of another one of its row, column or box."""
+    """Cell by cell, by the rules (`_by_the_rules`)."""
+    return _rows(grid, _by_the_rules(grid, clues))
+
+
+def wrong_by_the_rules(grid: Grid, clues: Grid) -> list[WrongPart]:
+    """The wrong cells of `solution_table`; what is right there is known of clues alone."""
+    cells = zip(cell_names(isqrt(len(grid))), clues, grid, strict=True)
+    return [
+        (name, str(clue) if clue else None, str(digit) if digit else None)
+        for (name, clue, digit), ok in zip(cells, _by_the_rules(grid, clues), strict=True)
+        if not ok
+    ]
+
+
+def _by_the_rules(grid: Grid, clues: Grid) -> list[bool]:
+    """Wrong is a cell that is empty or has another digit than its clue, and one without a clue that
+    has the digit of another one of its row, column or box."""
     peers = geometry(isqrt(len(grid))).peers
-    right = [
+    return [
         digit == clue if clue else bool(digit) and all(grid[p] != digit for p in peers[cell])
         for cell, (digit, clue) in enumerate(zip(grid, clues, strict=True))
     ]
-    return _rows(grid, right)
 
 
 def _rows(grid: Grid, right: Sequence[bool]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -209,7 +210,7 @@ class Sudoku(PictureTask):
         return json.dumps(truth["clues"])
 
     def problem_in(self, truth: dict[str, Any]) -> Grid:
-        return [digit for row in truth["clues"] for digit in row]
+        return _flat(truth["clues"])
 
     def perceived(self, text: str, truth: dict[str, Any]) -> Grid | Refusal:
         return _read(text, truth["size"])
@@ -226,12 +227,12 @@ class Sudoku(PictureTask):
     def tables(self, seen: Any, said: Any, truth: dict[str, Any]) -> dict[str, Table]:
         """The perceived grid against the clues, the answer against the solution; where it is the
         filled cells alone, the true clues beside them."""
-        said = completed(said, self.problem_in(truth))
-        sides = (("perceived", seen, truth["clues"]), ("answer", said, truth["solution"]))
+        clues = self.problem_in(truth)
+        grid = completed(said, clues)
+        solution = grid if solves(said, clues) else _flat(truth["solution"])
+        sides = (("perceived", seen, clues), ("answer", grid, solution))
         return {
-            name: grid_table(grid, [digit for row in right for digit in row])
-            for name, grid, right in sides
-            if isinstance(grid, list)
+            name: grid_table(grid, right) for name, grid, right in sides if isinstance(grid, list)
         }
 
     def parts(self, seen: Grid) -> dict[str, str]:
@@ -250,9 +251,11 @@ class Sudoku(PictureTask):
         return found
 
     def wrong_in_answer(self, said: Any, truth: dict[str, Any]) -> list[WrongPart]:
-        """Every cell that is not as in the solution."""
-        solution = [digit for row in truth["solution"] for digit in row]
-        return wrong_cells(completed(said, self.problem_in(truth)), solution)
+        """Every cell that is not as in the solution; none where it is another solution."""
+        clues = self.problem_in(truth)
+        if solves(said, clues):
+            return []
+        return wrong_cells(completed(said, clues), _flat(truth["solution"]))
 
     def answer_places(self, instance: Instance) -> dict[str, Place]:
         return self.places(instance)
@@ -282,6 +285,10 @@ class Sudoku(PictureTask):
         if self.form == "words":
             return grid_text(grid, self.size)
         return json.dumps([[digit or "-" for digit in row] for row in by_row(grid)])
+
+
+def _flat(rows: Sequence[Sequence[int]]) -> Grid:
+    return [digit for row in rows for digit in row]
 
 
 def _range(blanks: Any, size: int) -> tuple[int, int]:
