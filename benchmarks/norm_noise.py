@@ -22,10 +22,11 @@ from percbal.models.tiny import build_tiny_vlm, pixel_statistics
 from percbal.objective.balance import Seen
 from percbal.objective.ngdiff import NGDiff
 from percbal.objective.unbiased import FLOOR, UnbiasedNGDiff, sums_of_pairs
-from percbal.sft.collate import SegmentCollator
-from percbal.sft.encoded import EncodedDataset, PaddingCollator, encode_examples
+from percbal.sft.encoded import EncodedDataset, PaddingCollator
 from percbal.sft.trainer import BalancedSFTConfig, BalancedSFTTrainer
+from percbal.study.data import encoded
 from percbal.study.presets import PICTURES
+from percbal.study.training import common_options
 from percbal.tasks import get_task
 
 ROWS, TRAINED, STEPS = 512, 2400, 150
@@ -35,22 +36,8 @@ DECAYS = (0.0, 0.9, 0.99)
 STEPS_OF_MEANS = 6000
 
 
-def encoded(task: Any, processor: Any, n: int, seed: int) -> EncodedDataset:
-    rows = []
-    for index in range(n):
-        made = task.generate(index, "train", seed)
-        text = (
-            f"<perception> {made.perception} </perception> <reasoning> {made.reasoning} "
-            f"</reasoning> <answer> {made.answer} </answer>"
-        )
-        rows.append(
-            {
-                "image": made.image,
-                "prompt": [{"role": "user", "content": made.query}],
-                "completion": [{"role": "assistant", "content": text}],
-            }
-        )
-    return encode_examples(rows, SegmentCollator(processor))
+def rows_of(task: Any, processor: Any, n: int, seed: int) -> EncodedDataset:
+    return encoded([task.generate(index, "train", seed) for index in range(n)], processor)
 
 
 def products(model: Any, data: EncodedDataset) -> tuple[list[np.ndarray], np.ndarray]:
@@ -162,24 +149,19 @@ def main() -> None:
     )
     model, processor = load_vlm(out / "model")
     print(f"{sum(p.numel() for p in model.parameters())} parameters")
-    probe, rng = encoded(task, processor, ROWS, 0), np.random.default_rng(0)
+    probe, rng = rows_of(task, processor, ROWS, 0), np.random.default_rng(0)
     table(*products(model.eval(), probe), rng)
     args = BalancedSFTConfig(
-        str(out / "training"),
+        **common_options(out / "training", seed=42),
         balance="fixed",
         optim="adamw_torch",
         learning_rate=1e-3,
         lr_scheduler_type="constant",
         max_steps=STEPS,
         per_device_train_batch_size=16,
-        use_cpu=True,
-        bf16=False,
-        gradient_checkpointing=False,
-        report_to="none",
         save_strategy="no",
-        disable_tqdm=True,
     )
-    data = encoded(task, processor, TRAINED, 1)
+    data = rows_of(task, processor, TRAINED, 1)
     BalancedSFTTrainer(model, args, train_dataset=data, processing_class=processor).train()
     print(f"after {STEPS} steps:")
     table(*products(model.eval(), probe), rng)
