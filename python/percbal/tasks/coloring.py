@@ -24,6 +24,7 @@ from percbal.tasks.coloring_image import (
     RING,
     SCATTERED,
     Look,
+    Standing,
     around,
     between,
     fits,
@@ -234,8 +235,7 @@ class Coloring(PictureTask):
 
     def places(self, instance: Instance) -> dict[str, Place]:
         """Between any two vertices, joined or not."""
-        n, rng = instance.truth["v"], self.look_of(instance.truth)
-        found = standing(n, self.problem_in(instance.truth), self.look, rng)
+        n, found = instance.truth["v"], self._standing(instance)
         return {f"{a}-{b}": between(found, a, b, self.look) for b in range(n) for a in range(b)}
 
     def wrong_in_answer(self, said: Any, truth: dict[str, Any]) -> list[WrongPart]:
@@ -243,9 +243,13 @@ class Coloring(PictureTask):
 
     def answer_places(self, instance: Instance) -> dict[str, Place]:
         """A square around each vertex."""
-        n, rng = instance.truth["v"], self.look_of(instance.truth)
-        found = standing(n, self.problem_in(instance.truth), self.look, rng)
+        n, found = instance.truth["v"], self._standing(instance)
         return {str(vertex): around(found, vertex, self.look) for vertex in range(n)}
+
+    def _standing(self, instance: Instance) -> Standing:
+        """Where the vertices of its picture are."""
+        n, rng = instance.truth["v"], self.look_of(instance.truth)
+        return standing(n, self.problem_in(instance.truth), self.look, rng)
 
     def words(self) -> list[str]:
         n = self.vertices[1]
