@@ -18,6 +18,8 @@ import pyarrow.json
 
 OPENINGS = 200  # of brackets in a line; Arrow ends the process at some 10,000 in one another
 ARROW_BLOCK = 1 << 22
+# Neither pa.scalar nor to_numpy is used here: they import pandas where it is installed.
+NAN = pa.Array.from_buffers(pa.float64(), 1, [None, pa.py_buffer(np.array([np.nan]))])[0]
 
 
 @dataclass
@@ -70,7 +72,7 @@ def numbers(block: Block, name: str) -> np.ndarray | None:
     known = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_null)
     if not any(is_kind(kind) for is_kind in known):
         return None
-    values = column.cast(pa.float64(), safe=False).to_numpy()
+    values = _numpy(column.cast(pa.float64(), safe=False).fill_null(NAN).combine_chunks())
     return None if np.isinf(values).any() else values
 
 
@@ -100,13 +102,18 @@ def groups(block: Block, columns: list[str] | None) -> tuple[np.ndarray, list[st
     return code, [f"[{key}]" for key in keys]
 
 
+def _numpy(array: pa.Array) -> np.ndarray:
+    """Of numbers without nulls."""
+    return np.from_dlpack(array)
+
+
 def _coded(column: pa.ChunkedArray, *, is_json: bool) -> tuple[np.ndarray, list[str]] | None:
     """(R,) number of each value in order of appearance, and the values as JSON."""
     kind = column.type
     simple = (pa.types.is_string, pa.types.is_integer, pa.types.is_boolean, pa.types.is_null)
     if any(is_kind(kind) for is_kind in simple):
         coded = column.combine_chunks().dictionary_encode("encode")
-        return coded.indices.to_numpy(), [json.dumps(v) for v in coded.dictionary.to_pylist()]
+        return _numpy(coded.indices), [json.dumps(v) for v in coded.dictionary.to_pylist()]
     if is_json:  # 1 and 1.0, and a date and its text, are two keys there
         return None
     seen: dict[str, int] = {}
