@@ -31,7 +31,7 @@ from typing import Any
 
 import pytest
 from common import environment, median_interval
-from step_runner import QUICK_SIZES, SIZES, Steps, balances, variants
+from step_runner import QUICK_SIZES, SIZES, Steps, rules, variants
 
 import percbal_ops
 
@@ -144,9 +144,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="on a tiny model")
     parser.add_argument("--only", default="", help="rows whose name or size has this")
-    parser.add_argument(
-        "--beside", default="", choices=("", *balances()), help="default: stock TRL"
-    )
+    parser.add_argument("--beside", default="", choices=("", *rules()), help="default: stock TRL")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SIZE"), help="this row, on stdout")
     args = parser.parse_args()
     if args.one:

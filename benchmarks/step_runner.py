@@ -120,17 +120,13 @@ def common(folder: str) -> dict[str, Any]:
     }
 
 
-def balances() -> list[str]:
-    """What ``BalancedSFTConfig.balance`` may be: its table's names, where there is one.
-
-    Without rules that compare micro-batches: a step here has one.
-    """
+def rules() -> dict[str, Any]:
+    """What ``BalancedSFTConfig.balance`` may be, and its class."""
     try:
         from percbal.objective.controllers import CONTROLLERS
-    except ImportError:
-        return ["token_mean", "fixed", "ngdiff"]
-    # an older version, measured by this script, has no such rules
-    return [n for n, rule in CONTROLLERS.items() if not getattr(rule, "compares_parts", False)]
+    except ImportError:  # an older version, measured by this script
+        return dict.fromkeys(["token_mean", "fixed", "ngdiff"])
+    return dict(CONTROLLERS)
 
 
 def outcome(completions: Any, **_: Any) -> list[float]:
@@ -143,9 +139,9 @@ def perception(completions: Any, **_: Any) -> list[float]:
 
 def sft(options: dict[str, Any] | None, size: str, folder: str) -> Any:
     model, processor = start(size)
-    given: dict[str, Any] = common(folder) | {"max_length": None}
+    given: dict[str, Any] = common(folder) | {"max_length": None} | (options or {})
     kind: Any = SFTTrainer if options is None else BalancedSFTTrainer
-    args = SFTConfig(**given) if options is None else BalancedSFTConfig(**given, **options)
+    args = SFTConfig(**given) if options is None else BalancedSFTConfig(**given)
     data = Dataset.from_list(list(rows(4 * ROWS, True)))
     return kind(copy.deepcopy(model), args, train_dataset=data, processing_class=processor)
 
@@ -179,10 +175,13 @@ def grpo(options: dict[str, Any] | None, size: str, folder: str) -> Any:
 def variants() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Name -> how its trainer is made, and what percbal is told; stock TRL is told nothing."""
     found: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
-    for balance in balances():
-        for chunked in (False, True):
-            name = f"SFT, {balance}{', chunked' if chunked else ''}"
-            found[name] = (sft, {"balance": balance, "chunked_logits": chunked})
+    for balance, rule in rules().items():
+        name, options = f"SFT, {balance}", {"balance": balance}
+        if getattr(rule, "compares_parts", False):  # the same rows in two micro-batches
+            name += ", 2 parts"
+            options |= {"per_device_train_batch_size": ROWS // 2, "gradient_accumulation_steps": 2}
+        found[name] = (sft, options | {"chunked_logits": False})
+        found[f"{name}, chunked"] = (sft, options | {"chunked_logits": True})
     found["GRPO, scalar credit"] = (grpo, {"credit": "scalar"})
     found["GRPO, same_perception"] = (grpo, {"credit": "same_perception"})
     return found
