@@ -16,14 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from percbal.evaluate.diagnose import METRICS
 from percbal.report.page import write_report
 from percbal.study import files
-from percbal.study.job_pool import threads
+from percbal.study.job_pool import Job, threads
 from percbal.study.plan import Arm, Run, Start, Study, folder
 from percbal.study.presets import PRESETS
 from percbal.study.results import collect
+from percbal.study.run import main as job_main
 from percbal.study.runner import run_study
 
 SMOKE = PRESETS["smoke"]
@@ -44,10 +46,23 @@ def plots(report):
     return [base64.b64decode(text).decode() for text in found]
 
 
+def start_here(job, threads):
+    """As ``Job.start``, without the seconds that a process of its own takes to import."""
+    before = torch.get_num_threads()
+    job.directory.mkdir(parents=True, exist_ok=True)
+    assert job.arguments[:2] == ["-m", "percbal.study.job"]
+    job_main(*job.arguments[2:])
+    torch.set_num_threads(before)
+    job.process = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
+    """Made in this process; other tests here make some of it again in processes of its own."""
     root = tmp_path_factory.mktemp("runs") / "smoke"
-    results = run_study(SMOKE, root, jobs=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Job, "start", start_here)
+        results = run_study(SMOKE, root, jobs=1)
     return root, results
 
 
