@@ -154,6 +154,10 @@ def test_a_model_or_results_but_not_both(tmp_path, capsys):
     for arguments, sentence in (
         (["m", "--compare", file, file], "takes results and no model, got m"),
         ([], "or --compare; got none"),
+        (["--compare", file, file, "--dataset", "x"], "asks nobody and makes no page, got --data"),
+        (["--compare", file, file, "--report", "x"], "asks nobody and makes no page, got --report"),
+        (["--compare", file, file, "--model", "x"], "asks nobody and makes no page, got --model"),
+        (["--compare", file, file, "--n", "4"], "asks nobody and makes no page, got --n"),
     ):
         with pytest.raises(SystemExit):
             main(["diagnose", *arguments])

@@ -134,8 +134,17 @@ def test_a_path_where_no_module_is_says_where_python_looks(module):
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["report", "one", "one", "--task", NAME], "a task draws the pictures of one result; "),
+        (["report", "one", "one", "--task", NAME], "a task is for the pictures of one result; "),
         (["report", "rows", "--task", NAME], "a task draws no pictures here: the result is of a d"),
+        (
+            ["report", "one", "one", "--dataset", "x"],
+            "a data set is for the pictures of one result",
+        ),
+        (
+            ["report", "one", "--dataset", "x"],
+            "a data set has no pictures for this page: ",
+        ),
+        (["report", "one", "one", "--show", "3"], "--show is for one result; there are 2"),
         (["diagnose", "--compare", "one", "one", "--level", "easy"], "--level sets a task; --comp"),
         (["diagnose", "--compare", "one", "one", "--option", "size=4"], "--option size=4 sets a "),
     ],

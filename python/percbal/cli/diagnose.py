@@ -97,7 +97,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     if args.compare is not None:
-        compare_files(args)
+        alone = argparse.ArgumentParser()
+        add(alone)
+        compare_files(args, vars(alone.parse_args([])))
         return
     check_who(args)
     from percbal.evaluate.result_text import result_text

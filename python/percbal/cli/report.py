@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("report.html"), help="default: report.html"
     )
     parser.add_argument(
-        "--show", type=int, default=60, help="instances to show one by one (default: %(default)s)"
+        "--show", type=int, help="instances of one result to show one by one (default: 60)"
     )
     parser.add_argument(
         "--task",
@@ -34,14 +34,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from percbal.report.diagnosis import write_page
+    from percbal.report.diagnosis import MOST, write_page
 
-    if args.show < 1:
+    if args.show is not None and args.show < 1:
         raise ValueError(f"--show must be 1 or more, got {args.show}")
+    if args.show is not None and len(args.results) > 1:
+        raise ValueError(f"--show is for one result; there are {len(args.results)}")
     write_page(
         args.results,
         args.out,
-        most=args.show,
+        most=args.show or MOST,
         dataset=args.dataset,
         images_within=args.images_within,
         task=args.task,

@@ -53,13 +53,16 @@ def page(
     dataset: where the data set of the result is now, or the data set as `read_dataset` read it.
     images_within: the folder that its pictures may not leave; default the data set's own.
     task: of the result, or its name, where it is none of percbal's own.
-    Raises ValueError beyond ``BUDGET``, and for a task that would draw nothing.
+    Raises ValueError beyond ``BUDGET``, and for a task or a data set that would show nothing.
     """
     named = _told_apart(results)
-    if task is not None and len(named) > 1:
-        raise ValueError(f"a task draws the pictures of one result; there are {len(named)}")
+    for what, given in (("task", task), ("data set", dataset), ("folder of images", images_within)):
+        if given is not None and len(named) > 1:
+            raise ValueError(f"a {what} is for the pictures of one result; there are {len(named)}")
     if task is not None and "dataset" in named[0].data["source"]:
         raise ValueError("a task draws no pictures here: the result is of a data set")
+    if dataset is not None and "dataset" not in named[0].data["source"]:
+        raise ValueError("a data set has no pictures for this page: the result is of a task")
     table = instances_csv(named)
     downloads = {"report.json": address(figures_json(named), "application/json")}
     if len(table) <= LONGEST:
