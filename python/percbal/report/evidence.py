@@ -17,6 +17,7 @@ from percbal.study.contrasts import NOT_YET, Effect, effects
 from percbal.study.doses import dose_table, doses
 from percbal.study.foretold import foretold, foretold_table
 from percbal.study.lines import Line, read_lines, results
+from percbal.study.machine import kind_of
 from percbal.study.registration import Contrast, Registration, read_registration
 
 INTRODUCTION = """# Results
@@ -177,15 +178,36 @@ def _ran(said: Registration, lines: Sequence[Line]) -> str:
         f"One run in twenty is made twice on the same kind of machine: {equal} of {len(repeats)} "
         f"had all figures equal bit for bit. Runs: {ran}."
     )
-    return "\n".join(rows) + "\n\n" + said_again
+    return "\n".join(rows) + "\n\n" + said_again + _mixed(results(lines))
+
+
+def _mixed(runs: Sequence[Line]) -> str:
+    """How many starts have runs of several kinds of processors, or of other weights."""
+    found: dict[tuple[str, str], list[Line]] = {}
+    for line in runs:
+        found.setdefault((line["study"], line["start"]), []).append(line)
+    kinds = sum(
+        any("also" in line["machine"] for line in own) or len({str(kind_of(x)) for x in own}) > 1
+        for own in found.values()
+    )
+    weights = sum(len({line["weights"] for line in own}) > 1 for own in found.values())
+    sources = len({line["versions"].get("sources") for line in runs})
+    if not runs:
+        return ""
+    return (
+        f" Of {len(found)} starts {kinds} have runs of more than one kind of processor, {weights} "
+        f"were made anew with other weights; percbal's sources had {sources} states."
+    )
 
 
 def _rates(lines: Sequence[Line]) -> str:
     """What the tuning chose, and from what."""
-    choices = [line for line in lines if line["kind"] == "choice"]
+    # of a grid that was widened the last choice counts
+    last = {line["arm"]: line for line in lines if line["kind"] == "choice"}
+    choices = list(last.values())
     if not choices:
         return ""
-    grid = list(choices[0]["means"])
+    grid = sorted({rate for line in choices for rate in line["means"]}, key=float)
     rows = [_line("arm", *(f"rate {rate}" for rate in grid), "chosen")]
     rows.append("|---" * (len(grid) + 2) + "|")
     for line in choices:

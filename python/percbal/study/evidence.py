@@ -21,10 +21,10 @@ FIXED = Arm("fixed 0.5", options={"balance": "fixed", "lam": 0.5})
 NGDIFF = Arm("NGDiff", options={"balance": "ngdiff"})
 # Hard enough to see that a model which has begun to read digits still misreads some after training.
 PICTURES = {"blanks": [3, 6], "noise": 0.1, "cell_jitter": 1, "grid_shift": 3}
-DEFAULT = Arm("default", options={"balance": "calibrated"})
-ARMS = (TOKEN_MEAN, FIXED, NGDIFF, DEFAULT, PERCEPTION_FIRST)
+CALIBRATED = Arm("calibrated", options={"balance": "calibrated"})
+ARMS = (TOKEN_MEAN, FIXED, NGDIFF, CALIBRATED, PERCEPTION_FIRST)
 LAMBDAS = (0.05, 0.18, 0.82, 0.95)  # log-odds -3, -1.5, 1.5 and 3, beside 0
-RATES, TUNED_ON = (3e-3, 6e-3, 1.2e-2), (91, 92, 93)  # the grid, and the seeds of its bases
+RATES, TUNED_ON = (6e-3, 1.2e-2, 2.4e-2), (91, 92, 93)  # the grid, and the seeds of its bases
 COMPETENT = Stop(exact_p=(0.1, 0.25), every=20, least=40)
 
 
@@ -121,8 +121,8 @@ SMOKE = replace(
     name="sft-smoke",
     about="a few steps of tuning and arms, to see that they run; its numbers mean nothing",
     starts=bases(1, 2),
-    arms=(TOKEN_MEAN, PERCEPTION_FIRST, DEFAULT),
-    compared=_against_token_mean((PERCEPTION_FIRST, DEFAULT)),
+    arms=(TOKEN_MEAN, PERCEPTION_FIRST, CALIBRATED),
+    compared=_against_token_mean((PERCEPTION_FIRST, CALIBRATED)),
     task_options={},
     model_options=dict(hidden=16, layers=1, heads=2, mlp=32),
     base=SFT(4, 8, 32, stop=Stop(exact_p=(1e-300, 1.0), every=2, instances=4)),

@@ -95,7 +95,8 @@ def read_registration(path: Path) -> Registration:
 def committed_before(said: Path, lines: Path) -> bool | None:
     """Whether the file as it is was committed before the first line; None where git cannot tell.
 
-    A shallow clone has no history to look at.
+    Lines that were taken away, all of them, are none: what counts is when the file with lines was
+    added last. A shallow clone has no history to look at.
     """
     root = said.parent
     if _git(root, "rev-parse", "--is-shallow-repository") != "false":
@@ -104,7 +105,7 @@ def committed_before(said: Path, lines: Path) -> bool | None:
     first = _git(lines.parent, "log", "--diff-filter=A", "--format=%H", "--", lines.name)
     if not last or not first:
         return None
-    added = first.splitlines()[-1]
+    added = first.splitlines()[0]
     return last != added and _git(root, "merge-base", "--is-ancestor", last, added) is not None
 
 

@@ -156,7 +156,8 @@ def sft_options(recipe: SFT, arm: Arm, seed: int) -> dict[str, Any]:
         "max_grad_norm": 1.0,
         # of like lengths: a third of a random batch of full responses would be padding
         "train_sampling_strategy": "random" if recipe.any_length else "group_by_length",
-        "data_seed": seed,
+        # accelerate adds the epoch to that of random batches: neighbours would have one order
+        "data_seed": 1000 * seed if recipe.any_length else seed,
         "dataloader_num_workers": 0,
         "logging_steps": max(1, recipe.steps // 60),
         # where a training will stop is not known: often enough that little is lost
