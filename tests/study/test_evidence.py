@@ -77,7 +77,7 @@ def test_what_was_said_is_what_the_presets_run(path):
     for contrast in said.contrasts:
         if not contrast.reason:
             arms = said.planned[contrast.study]["arms"]
-            assert contrast.arm in arms and contrast.minus in ("", *arms)
+            assert {contrast.arm, contrast.minus, *contrast.ranks} <= {"", *arms}
             assert contrast.finding in (0, *said.findings)
 
 
@@ -312,7 +312,7 @@ def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():
 
 
 def dose_lines():
-    signals = {"signal_group_agreement.1": 0.3, "signal_group_agreement.3": 0.5}
+    signals = {"signal_group_agreement.1": 0.4, "signal_group_agreement.3": 0.9}
     return [
         line("start", study="dose", exact_p=0.1, a=0.05, a_r=0.5),
         line("truth", study="dose", exact_p=0.5, a=0.25),
@@ -327,6 +327,20 @@ def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
     assert found["agreement"].r == (pytest.approx(0.4),)
     assert found["truth"].gain == (pytest.approx(2.197, abs=1e-3),)
     assert correlation(dose_lines()[-1]) is None
+
+
+def test_the_order_of_the_arms_is_held_against_that_of_their_correlations():
+    dose = read_registration(DOCS / "studies" / "dose.yaml")
+    ranked = next(each for each in dose.contrasts if each.ranks)
+    name = "x"
+    said = replace(dose, contrasts=(replace(ranked, name=name, ranks=("truth", "agreement")),))
+    lines = [{**each, "registered": dose.hash} for each in dose_lines()]
+    assert effect(lines, name, said).values == (pytest.approx(1.0),)
+    lines[1]["figures"]["exact_p"] = 0.1  # less than what agreement taught
+    assert effect(lines, name, said).values == (pytest.approx(-1.0),)
+    del lines[2]["figures"]["signal_group_agreement.1"]
+    assert effect(lines, name, said).undefined == 1
+    assert effect(lines[:2], name, said).values == ()
 
 
 def test_the_theory_foretells_the_sign_of_every_arm_from_its_start():

@@ -60,8 +60,9 @@ def write_page(docs: Path) -> Path:
         for said in sorted(registrations, key=lambda said: min(said.findings))
     ]
     found = [(said, lines, effects(said, lines)) for said, lines in studies]
-    # log-odds have another axis: that of the doses
-    shown = [x for *_, each in found for x in each if x.values and not x.contrast.scale]
+    # log-odds and rank correlations have another axis: that of the doses
+    values = [x for *_, each in found for x in each if x.values]
+    shown = [x for x in values if not (x.contrast.scale or x.contrast.ranks)]
     parts = [INTRODUCTION]
     if shown:
         write_svg(effects_figure(shown), docs / "images" / PICTURE)
@@ -126,7 +127,7 @@ def _row(effect: Effect) -> str:
 def in_points(contrast: Contrast) -> bool:
     """Whether the figure is an accuracy, which is shown in percent."""
     others = ("r_", "signal_", "loss_share", "token_share", "lambda")
-    return not contrast.scale and not contrast.figure.startswith(others)
+    return not (contrast.scale or contrast.ranks or contrast.figure.startswith(others))
 
 
 def shown_effect(effect: Effect) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from percbal.evaluate.intervals import Interval, t_interval
-from percbal.study.doses import log_odds
+from percbal.study.doses import log_odds, rank_correlation
 from percbal.study.lines import Line, results
 from percbal.study.registration import LOG_ODDS, Contrast, Registration
 
@@ -117,24 +117,13 @@ def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
 
 
 def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Effect:
-    ours, theirs = (
-        {
-            (line["start"], line["seed"]): line
-            for line in runs
-            if line["study"] == contrast.study and line["arm"] == arm
-        }
-        for arm in (contrast.arm, contrast.minus)
-    )
     values, failed, undefined, moved = [], 0, 0, 0
-    for start, line in ours.items():
-        other = theirs.get(start) if contrast.minus else line
-        if other is None:
-            continue
-        if not line["figures"] or not other["figures"]:
+    for lines in _compared(contrast, runs):
+        if not all(line["figures"] for line in lines):
             failed += 1
             continue
-        moved += other["weights"] != line["weights"]
-        value = _difference(contrast, line["figures"], other["figures"])
+        moved += len({line["weights"] for line in lines}) > 1
+        value = rank_correlation(lines) if contrast.ranks else _difference(contrast, *lines)
         if value is None:
             undefined += 1
         else:
@@ -144,16 +133,24 @@ def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Eff
     return Effect(contrast, tuple(values), failed, undefined, planned, moved, p)
 
 
-def _difference(
-    contrast: Contrast, ours: dict[str, float], theirs: dict[str, float]
-) -> float | None:
+def _compared(contrast: Contrast, runs: Sequence[Line]) -> list[list[Line]]:
+    """Of each start that has them all, the runs of the arms that the contrast names, in order."""
+    arms = contrast.ranks or [arm for arm in (contrast.arm, contrast.minus) if arm]
+    of: dict[tuple[str, int], dict[str, Line]] = {}
+    for line in runs:
+        if line["study"] == contrast.study:
+            of.setdefault((line["start"], line["seed"]), {})[line["arm"]] = line
+    return [[own[arm] for arm in arms] for own in of.values() if all(arm in own for arm in arms)]
+
+
+def _difference(contrast: Contrast, ours: Line, other: Line | None = None) -> float | None:
     """None where a figure is not there, such as a correlation of what does not vary."""
-    value = ours.get(contrast.figure)
+    value = ours["figures"].get(contrast.figure)
     base: float | None
-    if contrast.minus:
-        base = theirs.get(contrast.figure)
+    if other is not None:
+        base = other["figures"].get(contrast.figure)
     elif isinstance(contrast.against, str):
-        base = ours.get(contrast.against)
+        base = ours["figures"].get(contrast.against)
     else:
         base = contrast.against
     if value is None or base is None:

@@ -18,7 +18,8 @@ NOISY = ("truth", "flipped")  # how the names of the arms on the curve begin
 @dataclass(frozen=True)
 class Dose:
     """One arm. r: mean within-group correlation of its reward with true perception, of each start,
-    over the training; gain: in the log-odds of exact a_p against the start, of each start."""
+    in the first third of the training; gain: in the log-odds of exact a_p against the start, of
+    each start."""
 
     arm: str
     r: tuple[float, ...]
@@ -56,15 +57,32 @@ def doses(lines: Sequence[Line]) -> list[Dose]:
 
 
 def correlation(line: Line) -> float | None:
-    """Of the reward for perception tokens with true perception within a group, mean of the thirds
-    of the training; None for an arm that pays none, or where nothing varied."""
+    """Of the reward for perception tokens with true perception within a group, mean of the first
+    third of the training; None for an arm that pays none, or where nothing varied.
+
+    Later ones are partly an outcome: flips of 0.11 have r 0.60 where a tenth is right, 0.78 where
+    half is, so that an arm that learns would move to the right.
+    """
     arm = line["arm"]
     if arm == "truth":
         return 1.0
     name = "flipped_perception" if arm.startswith("flipped") else SIGNALS.get(arm)
-    values = [line["figures"].get(f"signal_{name}.{third}") for third in (1, 2, 3)]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return line["figures"].get(f"signal_{name}.1")
+
+
+def rank_correlation(runs: Sequence[Line]) -> float | None:
+    """Spearman's, over arms of one start: their rewards' r, and the exact a_p they end with.
+
+    None where an r is missing, or nothing differs.
+    """
+    from scipy import stats
+
+    rs = [correlation(line) for line in runs]
+    ends = [line["figures"].get("exact_p") for line in runs]
+    if None in rs or None in ends:
+        return None
+    found = float(stats.spearmanr(rs, ends).statistic)
+    return found if math.isfinite(found) else None
 
 
 def log_odds(p: float) -> float:

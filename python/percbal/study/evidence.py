@@ -172,7 +172,8 @@ DOSE = replace(
     compared=tuple((arm.name, "outcome") for arm in DOSES if arm.name != "outcome"),
     task_options={**PICTURES, "blanks": [2, 3]},  # short: more rollouts in the time
     base=SFT(2000, 64, 6_000, stop=Stop(exact_p=(0.05, 0.2), every=20, least=40)),
-    sft=SFT(2000, 32, 14_000),
+    # a start is taken at any step, where sorted batches would have shown short puzzles alone
+    sft=SFT(2000, 32, 14_000, any_length=True),
     grpo=GRPO(updates=150, warmup=10, readable=0.2),
     measure_starts=True,
     tuning=None,

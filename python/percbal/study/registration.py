@@ -25,6 +25,8 @@ class Contrast:
 
     finding: the number of the paper's finding that it tests; 0 for one of our own.
     minus: another arm; "" to hold the figure against ``against``.
+    ranks: arms of a dose study; the value of a start is then the rank correlation, over them, of
+        their rewards' r and the a_p they end with, and ``figure`` is not read.
     figure: of `percbal.study.lines.figures`. against: a number, or another figure of the same run.
     scale: "" or log-odds, of both before they are subtracted.
     paper: the sign that the paper reports. predicted: the sign that we expect here.
@@ -42,6 +44,7 @@ class Contrast:
     figure: str = "a"
     against: float | str = 0.0
     scale: str = ""
+    ranks: tuple[str, ...] = ()
     paper: str = "+"
     predicted: str = "+"
     chance: float | None = None
@@ -55,7 +58,7 @@ class Contrast:
                 raise ValueError(f"{self.name}: a sign is one of {' '.join(SIGNS)}, got {sign!r}")
         if self.scale not in ("", LOG_ODDS):
             raise ValueError(f"{self.name}: scale must be {LOG_ODDS}, got {self.scale!r}")
-        if not self.reason and not (self.study and self.arm):
+        if not self.reason and not (self.study and (self.arm or self.ranks)):
             raise ValueError(f"{self.name}: a contrast needs a study and an arm, or a reason")
 
 
