@@ -183,7 +183,7 @@ def test_a_grid_without_solution_has_no_reasoning():
         reasoning_text(clues, 4, 1)
 
 
-# documented in docs/sudoku.md
+# perception's share of the words; docs/tasks.md has those of other instances
 SHARES = [
     (4, -1, 0.487),
     (4, 0, 0.340),
