@@ -247,6 +247,12 @@ def test_logs_cover_every_step_since_the_last_log(llava, tmp_path):
             },
             "balance='ngdiff' does not support reentrant gradient checkpointing",
         ),
+        (
+            {"balance": "ngdiff", "optim": "galore_adamw_layerwise"},
+            "'ngdiff' does not support optim=galore_adamw_layerwise: it steps within each backward",
+        ),
+        ({"balance": "calibrated", "optim": "adalomo"}, "does not support optim=adalomo"),
+        ({"balance": "ngdiff_unbiased", "optim": "lomo"}, "does not support optim=lomo"),
     ],
 )
 def test_unsupported_options_are_refused_in_one_sentence(llava, options, message, tmp_path):
@@ -289,7 +295,11 @@ def a_setup(**changes) -> SimpleNamespace:
     accelerator = SimpleNamespace(
         parallelism_config=parallelism, is_fsdp2=fsdp2, num_processes=changes.pop("ranks", 1)
     )
-    args = SimpleNamespace(gradient_accumulation_steps=changes.pop("micro_batches", 1))
+    args = SimpleNamespace(
+        gradient_accumulation_steps=changes.pop("micro_batches", 1),
+        activation_offloading=changes.pop("activation_offloading", False),
+        torch_compile=changes.pop("torch_compile", False),
+    )
     return SimpleNamespace(accelerator=accelerator, args=args, **(plain | changes))
 
 
@@ -302,6 +312,8 @@ def a_setup(**changes) -> SimpleNamespace:
         ({"aux_loss_enabled": True}, Fixed(0.5), "auxiliary loss of mixture-of-experts"),
         ({"is_fsdp_enabled": True}, NGDiff(), "'ngdiff' does not support FSDP 1"),
         ({"is_deepspeed_enabled": True}, NGDiff(), "'ngdiff' does not support DeepSpeed"),
+        ({"activation_offloading": True}, NGDiff(), "does not support activation_offloading"),
+        ({"torch_compile": True}, NGDiff(), "'ngdiff' does not support torch_compile"),
     ],
 )
 def test_unsupported_engines_are_refused_in_one_sentence(changes, balance, message):
@@ -309,6 +321,13 @@ def test_unsupported_engines_are_refused_in_one_sentence(changes, balance, messa
     refuse_unsupported_setup(a_setup(is_fsdp_enabled=True, is_fsdp2=True), balance)
     with pytest.raises(ValueError, match=message):
         refuse_unsupported_setup(a_setup(**changes), balance)
+
+
+@pytest.mark.parametrize("option", ["activation_offloading", "torch_compile"])
+def test_one_backward_pass_for_each_forward_pass_is_enough_for_other_balances(option):
+    refuse_unsupported_setup(a_setup(**{option: True}), Fixed(0.5))
+    sharded = {"is_fsdp_enabled": True, "is_fsdp2": True}
+    refuse_unsupported_setup(a_setup(**{option: True}, **sharded), NGDiff())
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,16 @@ class FiniteSteps:
     _bad_in_a_row = 0
     _bad_steps = 0
 
+    # the Trainer's own loop, which auto_find_batch_size begins again with smaller batches
+    def _inner_training_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self._forget_step()
+        return super()._inner_training_loop(*args, **kwargs)  # type: ignore[misc]
+
+    def _forget_step(self) -> None:
+        """A loop of training begins: what a step that was interrupted has left is not its."""
+        self.__dict__.pop("_micro_batches", None)
+        self._bad_in_a_row = 0
+
     def _remember(self, inputs: dict[str, Any]) -> None:
         """A micro-batch of the step that is being made."""
         self.__dict__.setdefault("_micro_batches", []).append(inputs)

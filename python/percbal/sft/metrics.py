@@ -107,6 +107,8 @@ class SegmentMetrics:
     def forget(self, mode: str) -> None:
         """Begin anew without asking the other ranks."""
         self._token_sums.pop(mode, None)
+        if mode == "train":
+            self._step_sums = {}
 
     def _read(self, sums: dict[str, Tensor], *, reduce: bool) -> dict[str, list[float]]:
         """All sums at once: one reduction over ranks and one copy to the host."""

@@ -18,6 +18,10 @@ class StepSums:
         self.accelerator, self.level = accelerator, level
         self._sums: Tensor | None = None  # (2, S): losses, and norms or their squares
 
+    def reset(self) -> None:
+        """Forget the micro-batches of a step that was interrupted."""
+        self._sums = None
+
     def add(self, result: SegmentOutput) -> None:
         """A micro-batch's, with the counts of the whole batch."""
         norms = result.segment_grad_norm

@@ -20,6 +20,10 @@ class PartNorms:
         self.accelerator, self.of_all_ranks = accelerator, of_all_ranks
         self._sums: Tensor | None = None  # (3, S): squared norms, tokens, squared tokens
 
+    def reset(self) -> None:
+        """Forget the parts of a step that was interrupted."""
+        self._sums = None
+
     def add(self, norms: list[Tensor], results: list[SegmentOutput]) -> None:
         """A part: for each segment () the norm of its gradient, and this rank's losses."""
         counts = [result.segment_count[s] for s, result in enumerate(results)]

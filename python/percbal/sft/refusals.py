@@ -142,6 +142,27 @@ def _refuse_for_norms(args: SFTConfig, name: str) -> None:
             f"{name} does not support reentrant gradient checkpointing: it allows one backward "
             "pass; set use_reentrant to false"
         )
+    optimizer = str(getattr(args.optim, "value", args.optim))
+    if optimizer.endswith("layerwise") or optimizer in ("lomo", "adalomo"):
+        raise ValueError(
+            f"{name} does not support optim={optimizer}: it steps within each backward pass, "
+            "before the weights of the segments are known"
+        )
+
+
+def _refuse_shared_graph(args: Any, name: str) -> None:
+    """Options that allow one backward pass through a forward pass, as FSDP2 has it anyway."""
+    if args.activation_offloading:
+        raise ValueError(
+            f"{name} does not support activation_offloading: it frees what a forward pass has "
+            "saved in the first of several backward passes; use FSDP2, or gradient_checkpointing"
+        )
+    if args.torch_compile:
+        # it works only if no plain backward pass of the same graph has been compiled, or cached
+        raise ValueError(
+            f"{name} does not support torch_compile: a compiled backward pass may use what its "
+            "forward pass has saved as its own memory, so that there is no second one; use FSDP2"
+        )
 
 
 def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
@@ -177,3 +198,5 @@ def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
             f"{_name(balance)} does not support FSDP 1: a second backward pass through its flat "
             "parameters is wrong; set fsdp_version to 2"
         )
+    if not together:
+        _refuse_shared_graph(trainer.args, _name(balance))

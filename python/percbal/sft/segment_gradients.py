@@ -6,7 +6,7 @@ ranks, then their norms are taken, and then ``sum_s w_s g_s`` goes to ``.grad``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -37,7 +37,15 @@ class SegmentGradients(Protocol):
         ...
 
     def combine(self, weights: Tensor) -> Tensor:
-        """Write the weighted sum to ``.grad``; returns the losses (S,) of this rank's tokens."""
+        """Write the weighted sum to ``.grad``; returns the losses (S,) of this rank's tokens.
+
+        A parameter that no loss of any rank reaches has none, as after a plain backward pass: a
+        gradient of zeros would let weight decay and old momentum move it. Not under FSDP2.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget what a step that was interrupted has left; ``.grad`` is the Trainer's."""
         ...
 
     parts: PartNorms | None  # is told the norms of every micro-batch's own gradients
@@ -52,77 +60,124 @@ def make_segment_gradients(
     return kind(accelerator, segments, parts)
 
 
-class WholeGradients:
-    """For parameters that every rank holds whole: one forward pass and S backward passes.
-
-    The last gradient accumulates in ``.grad`` itself, the others beside it: S - 1 more copies of
-    the gradients in memory, S - 1 more backward passes in time, no more forward passes. With
-    ``parts`` the last one's is kept apart, too, until it has been added: one more copy.
-    """
+class _KeptGradients:
+    """What both engines do alike: each segment's gradient takes its turn as ``.grad``."""
 
     def __init__(
         self, accelerator: Accelerator, segments: int, parts: PartNorms | None = None
     ) -> None:
         self.accelerator, self.segments, self.parts = accelerator, segments, parts
         self._parameters: list[nn.Parameter] = []
-        self._kept: list[list[Tensor]] = []  # all but the last; one tensor per parameter
+        # (S) lists, one tensor per parameter; None where no loss of the segment has reached it
+        self._gradients: list[list[Tensor | None]] = []
         self._losses: list[Tensor] = []  # (S,) of each micro-batch
+
+    def reset(self) -> None:
+        self._parameters, self._gradients, self._losses = [], [], []
+        if self.parts is not None:
+            self.parts.reset()
+
+    def combine(self, weights: Tensor) -> Tensor:
+        self._point_to(self.segments - 1)
+        _weigh([_local(self._filled(s)) for s in range(self.segments)], weights)
+        losses = torch.stack(self._losses).sum(0)
+        self._parameters, self._gradients, self._losses = [], [], []
+        return losses
+
+    def _begin(self, model: nn.Module) -> None:
+        """The first micro-batch of a step needs to know the parameters."""
+        if not self._gradients:
+            self._parameters = [p for p in model.parameters() if p.requires_grad]
+            self._gradients = [[None] * len(self._parameters) for _ in range(self.segments)]
+
+    def _keep(self, loss: Tensor, segment: int, *, retain_graph: bool) -> Tensor:
+        """Add a loss's gradient to its segment's; returns its own norm () if there are parts."""
+        self._point_to(None if self.parts is not None else segment)
+        loss.backward(retain_graph=retain_graph)
+        found = [p.grad for p in self._parameters]
+        if self.parts is None:
+            self._gradients[segment] = found
+            return loss.detach()
+        norm = self._norm([g for g in found if g is not None])
+        self._gradients[segment] = _sums(self._gradients[segment], found)
+        return norm
+
+    def _point_to(self, segment: int | None) -> None:
+        """Let ``.grad`` be the gradient of this segment, to which backward then adds; or none."""
+        none = [None] * len(self._parameters)
+        gradients = none if segment is None else self._gradients[segment]
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    def _reached(self) -> list[bool]:
+        """For each parameter, whether a loss of this rank has reached it."""
+        return [any(g is not None for g in of) for of in zip(*self._gradients, strict=True)]
+
+    def _fill(self, reached: list[bool]) -> None:
+        """Zeros for the segments that do not reach one of these parameters."""
+        for segment, gradients in enumerate(self._gradients):
+            self._gradients[segment] = [
+                torch.zeros_like(parameter) if gradient is None and wanted else gradient
+                for parameter, gradient, wanted in zip(
+                    self._parameters, gradients, reached, strict=True
+                )
+            ]
+
+    def _filled(self, segment: int) -> list[Tensor]:
+        """What is there; after ``_fill`` of the same parameters for every segment."""
+        return [g for g in self._gradients[segment] if g is not None]
+
+    def _norms(self) -> Tensor:
+        """(S,)"""
+        return torch.stack([self._norm(self._filled(s)) for s in range(self.segments)])
+
+    def _norm(self, tensors: list[Tensor]) -> Tensor:
+        """() float32 on the losses' device, of all tensors together, whole or sharded."""
+        norm = nn.utils.get_total_norm(tensors)
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        return whole.to(self.accelerator.device, torch.float32)
+
+
+class WholeGradients(_KeptGradients):
+    """For parameters that every rank holds whole: one forward pass and S backward passes.
+
+    S - 1 more copies of the gradients in memory, S - 1 more backward passes in time, no more
+    forward passes. With ``parts`` a micro-batch's own are kept apart until they have been added:
+    one more copy.
+    """
 
     def backward(
         self, model: nn.Module, forward: Forward, loss: SegmentLoss
     ) -> tuple[Any, list[SegmentOutput]]:
-        if not self._losses:
-            self._parameters = _trained(model)
+        self._begin(model)
         # DistributedDataParallel must not reduce: `reduce` does it for all gradients
         with self.accelerator.no_sync(model):
             passed = forward()
             results = [loss(passed, segment) for segment in range(self.segments)]
-            norms = [self._keep(result.loss, s) for s, result in enumerate(results[:-1])]
-            if self.parts is None:
-                results[-1].loss.backward()
-            else:
-                norms.append(self._keep(results[-1].loss, self.segments - 1))
-                self.parts.add(norms, results)
+            last = self.segments - 1
+            norms = [
+                self._keep(result.loss, segment, retain_graph=segment != last)
+                for segment, result in enumerate(results)
+            ]
+        if self.parts is not None:
+            self.parts.add(norms, results)
         self._losses.append(_stacked(results))
         return passed, results
 
     def reduce(self) -> Tensor:
-        gradients = [*self._kept, self._last()]
+        reached = self._reached()
         if self.accelerator.num_processes > 1:
-            for of_segment in gradients:
-                _sum_over_ranks(of_segment)
-        return torch.stack([_norm(of_segment) for of_segment in gradients])
-
-    def combine(self, weights: Tensor) -> Tensor:
-        _weigh([*self._kept, self._last()], weights)
-        losses = torch.stack(self._losses).sum(0)
-        self._kept, self._losses = [], []
-        return losses
-
-    def _keep(self, loss: Tensor, segment: int) -> Tensor:
-        """Add a loss's own gradient to its segment's; returns its norm () if there are parts."""
-        last = segment == self.segments - 1
-        found = torch.autograd.grad(
-            loss, self._parameters, retain_graph=not last, allow_unused=True
-        )
-        gradients = _filled(self._parameters, found)
-        if last:
-            torch._foreach_add_(self._last(), gradients)
-        elif segment == len(self._kept):
-            self._kept.append(gradients)
-        else:
-            torch._foreach_add_(self._kept[segment], gradients)
-        return loss.detach() if self.parts is None else _norm(gradients)
-
-    def _last(self) -> list[Tensor]:
-        """The parameters' own ``.grad``, zero where the loss does not reach."""
-        gradients = _filled(self._parameters, [p.grad for p in self._parameters])
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-        return gradients
+            anywhere = torch.tensor(reached, dtype=torch.int32, device=self.accelerator.device)
+            dist.all_reduce(anywhere, op=dist.ReduceOp.MAX)
+            reached = [bool(n) for n in anywhere.tolist()]
+        self._fill(reached)
+        if self.accelerator.num_processes > 1:
+            for segment in range(self.segments):
+                _sum_over_ranks(self._filled(segment))
+        return self._norms()
 
 
-class ShardedGradients:
+class ShardedGradients(_KeptGradients):
     """For FSDP2: a forward and a backward pass for each gradient.
 
     FSDP2 prepares one backward pass per forward pass. A second one over the same graph raises
@@ -132,40 +187,24 @@ class ShardedGradients:
     graphs are alive together.
     """
 
-    def __init__(
-        self, accelerator: Accelerator, segments: int, parts: PartNorms | None = None
-    ) -> None:
-        self.accelerator, self.segments, self.parts = accelerator, segments, parts
-        self._parameters: list[nn.Parameter] = []
-        self._gradients: list[list[Tensor | None]] = []  # (S) shards, one per parameter
-        self._losses: list[Tensor] = []  # (S,) of each micro-batch
-
     def backward(
         self, model: nn.Module, forward: Forward, loss: SegmentLoss
     ) -> tuple[Any, list[SegmentOutput]]:
-        if not self._gradients:
-            self._parameters = _trained(model)
-            self._gradients = [[None] * len(self._parameters) for _ in range(self.segments)]
+        self._begin(model)
         # the Trainer turns this off for all micro-batches but the last
         model.set_requires_gradient_sync(True)  # type: ignore[operator]
         results, norms = [], []
         passed = None
         for segment in range(self.segments):
             passed = None  # free the last pass's logits before this one's
-            self._point_to(None if self.parts is not None else segment)
             # all passes draw the same dropout; the last one leaves the generators moved on
             last = segment == self.segments - 1
             with nullcontext() if last else _kept_generators(self.accelerator):
                 passed = forward()
                 result = loss(passed, segment)
                 # FSDP2 averages over ranks, and a sum is wanted
-                (result.loss * self.accelerator.num_processes).backward()
-            found = [p.grad for p in self._parameters]
-            if self.parts is None:
-                self._gradients[segment] = found
-            else:
-                norms.append(_norm([g for g in found if g is not None]))
-                self._add(segment, found)
+                summed = result.loss * self.accelerator.num_processes
+                norms.append(self._keep(summed, segment, retain_graph=False))
             results.append(result)
         if self.parts is not None:
             self.parts.add(norms, results)
@@ -173,50 +212,13 @@ class ShardedGradients:
         return passed, results
 
     def reduce(self) -> Tensor:
-        """The norms (S,); the backward passes have summed over ranks already."""
-        for segment, gradients in enumerate(self._gradients):
-            self._gradients[segment] = list(_filled(self._parameters, gradients))
-        return torch.stack([_norm(self._filled_gradients(s)) for s in range(self.segments)])
+        """The norms (S,); the backward passes have summed over ranks already.
 
-    @torch.no_grad()
-    def combine(self, weights: Tensor) -> Tensor:
-        self._point_to(self.segments - 1)
-        shards = [
-            [g.to_local() if isinstance(g, DTensor) else g for g in self._filled_gradients(s)]
-            for s in range(self.segments)
-        ]
-        _weigh(shards, weights)  # in place: the last shards are those of `.grad`
-        losses = torch.stack(self._losses).sum(0)
-        self._gradients, self._losses = [], []
-        return losses
-
-    def _point_to(self, segment: int | None) -> None:
-        """Let ``.grad`` be the gradient of this segment, to which backward then adds; or none."""
-        none = [None] * len(self._parameters)
-        gradients = none if segment is None else self._gradients[segment]
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            parameter.grad = gradient
-
-    @torch.no_grad()
-    def _add(self, segment: int, gradients: list[Tensor | None]) -> None:
-        kept = self._gradients[segment]
-        for i, gradient in enumerate(gradients):
-            old = kept[i]
-            if gradient is not None:
-                kept[i] = gradient if old is None else old.add_(gradient)
-
-    def _filled_gradients(self, segment: int) -> list[Tensor]:
-        return [g for g in self._gradients[segment] if g is not None]
-
-
-def _trained(model: nn.Module) -> list[nn.Parameter]:
-    return [p for p in model.parameters() if p.requires_grad]
-
-
-def _filled(parameters: list[nn.Parameter], gradients: Any) -> list[Tensor]:
-    """Zeros where a loss does not reach a parameter."""
-    pairs = zip(parameters, gradients, strict=True)
-    return [torch.zeros_like(p) if g is None else g for p, g in pairs]
+        A parameter that no loss reaches has zeros here: torch loads an optimizer's sharded state
+        only if it has one of each trained parameter.
+        """
+        self._fill([True] * len(self._parameters))
+        return self._norms()
 
 
 def _stacked(results: list[SegmentOutput]) -> Tensor:
@@ -224,18 +226,34 @@ def _stacked(results: list[SegmentOutput]) -> Tensor:
     return torch.stack([result.segment_loss[i].detach() for i, result in enumerate(results)])
 
 
+@torch.no_grad()
+def _sums(old: list[Tensor | None], new: list[Tensor | None]) -> list[Tensor | None]:
+    """For each parameter the sum of what is there, in place of the old one."""
+    pairs = [(a, b) for a, b in zip(old, new, strict=True) if a is not None and b is not None]
+    if pairs:
+        torch._foreach_add_([a for a, _ in pairs], [b for _, b in pairs])
+    return [b if a is None else a for a, b in zip(old, new, strict=True)]
+
+
+def _local(gradients: list[Tensor]) -> list[Tensor]:
+    """This rank's shards, which share memory with the gradients."""
+    return [g.to_local() if isinstance(g, DTensor) else g for g in gradients]
+
+
+@torch.no_grad()
 def _weigh(gradients: list[list[Tensor]], weights: Tensor) -> None:
-    """The last one becomes ``sum_s weights[s] * gradients[s]``, in place; the others are spent."""
-    torch._foreach_mul_(gradients[-1], weights[-1])
-    for gradient, weight in zip(gradients[:-1], weights[:-1], strict=True):
-        torch._foreach_mul_(gradient, weight)
-        torch._foreach_add_(gradients[-1], gradient)  # type: ignore[arg-type]
+    """The last one becomes ``sum_s weights[s] * gradients[s]``, in place; the others are spent.
 
-
-def _norm(tensors: list[Tensor]) -> Tensor:
-    """() float32, of all tensors together, whole or sharded."""
-    norm = nn.utils.get_total_norm(tensors)
-    return (norm.full_tensor() if isinstance(norm, DTensor) else norm).float()
+    gradients: (S) lists of as many tensors, each of its parameter's device and dtype.
+    weights: (S,) on any device: parameters may lie on several, or on another than the losses.
+    """
+    for at in _alike(gradients[-1], lambda gradient: gradient.device):
+        groups = [[of_segment[i] for i in at] for of_segment in gradients]
+        own = weights.to(groups[-1][0].device)
+        torch._foreach_mul_(groups[-1], own[-1])
+        for group, weight in zip(groups[:-1], own[:-1], strict=True):
+            torch._foreach_mul_(group, weight)
+            torch._foreach_add_(groups[-1], group)  # type: ignore[arg-type]
 
 
 def _kept_generators(accelerator: Accelerator) -> AbstractContextManager:
@@ -245,11 +263,23 @@ def _kept_generators(accelerator: Accelerator) -> AbstractContextManager:
 
 
 def _sum_over_ranks(tensors: list[Tensor]) -> None:
-    """All-reduce in one message per dtype, in place."""
-    for dtype in {tensor.dtype for tensor in tensors}:
-        group = [tensor for tensor in tensors if tensor.dtype == dtype]
+    """All-reduce in one message per device and dtype, in place."""
+    for at in _alike(tensors, lambda tensor: (tensor.device, tensor.dtype)):
+        group = [tensors[i] for i in at]
         flat = torch.cat([tensor.reshape(-1) for tensor in group])
         dist.all_reduce(flat)
         sizes = [tensor.numel() for tensor in group]
         parts = [part.view_as(t) for part, t in zip(flat.split(sizes), group, strict=True)]
         torch._foreach_copy_(group, parts)
+
+
+def _alike(tensors: list[Tensor], kind: Callable[[Tensor], Hashable]) -> list[list[int]]:
+    """The places of the tensors of each kind, in the order in which the kinds come first.
+
+    That order is the same on all ranks. A set's is not: dtypes and devices are hashed by their
+    address in each process.
+    """
+    places: dict[Hashable, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        places.setdefault(kind(tensor), []).append(i)
+    return list(places.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -64,6 +64,22 @@ class SegmentLosses:
             )
             for target, weights in self.asked
         ]
+
+
+class ForwardPass(NamedTuple):
+    """What the model returned when it was asked for these losses."""
+
+    losses: SegmentLosses
+    outputs: Any  # with logits (B, T, V), or a list of () losses to differentiate
+
+    @property
+    def logits(self) -> Tensor | None:
+        return getattr(self.outputs, "logits", None)
+
+    def loss(self, i: int) -> SegmentOutput:
+        if self.logits is not None:
+            return self.losses.of_logits(self.logits, i)
+        return self.losses.results[i]._replace(loss=self.outputs[i])
 
 
 def use_segment_losses(model: PreTrainedModel) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import transformers
@@ -42,27 +42,12 @@ from percbal.sft.refusals import (
     warn_of_unknown,
 )
 from percbal.sft.segment_gradients import make_segment_gradients
-from percbal.sft.segment_head import SegmentLosses, use_segment_losses
+from percbal.sft.segment_head import ForwardPass, SegmentLosses, use_segment_losses
 from percbal.sft.segment_losses import each_alone, joined, segment_counts, shifted
+from percbal.sft.stock_step import begin_step, empty_cache
 from percbal_ops import SegmentOutput
 
 LOOKED_AT_STEP = 10  # whether the controller has learnt of all segments
-
-
-class ForwardPass(NamedTuple):
-    """What the model returned when it was asked for these losses."""
-
-    losses: SegmentLosses
-    outputs: Any  # with logits (B, T, V), or a list of () losses to differentiate
-
-    @property
-    def logits(self) -> Tensor | None:
-        return getattr(self.outputs, "logits", None)
-
-    def loss(self, i: int) -> SegmentOutput:
-        if self.logits is not None:
-            return self.losses.of_logits(self.logits, i)
-        return self.losses.results[i]._replace(loss=self.outputs[i])
 
 
 class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrainer):
@@ -126,6 +111,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self._step_sums = StepSums(self.accelerator, self._level)
         self._steps_shown = 0  # to the controller, by this run
         self._learnt = ""  # the controller's state after the last step that was finite, as JSON
+        self._unsettled = False  # it has been shown a step since, which may yet not be taken
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
         self._parts_of_step = 0  # of the accumulated batch
         self._exact = False  # whether its gradients are kept apart
@@ -264,6 +250,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         assert self._counts is not None
         self._step_sums.add(result)
         if self.accelerator.sync_gradients:
+            self._unsettled = True
             step = self.state.global_step
             self.balance.observe(self._step_sums.seen(step, self._counts, *norms))
             self._steps_shown += 1
@@ -272,10 +259,20 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     def _settle(self, finite: bool) -> None:
         """A step that is not finite changes nothing, nor what the controller has learnt."""
+        self._unsettled = False
         if finite:  # the host has just waited for the gradient's norm, so this costs no wait
             self._remember_balance()
         else:
             self._restore_balance()
+
+    def _forget_step(self) -> None:
+        super()._forget_step()
+        self._gradients.reset()
+        self._step_sums.reset()
+        self._segment_metrics.forget("train")
+        if self._unsettled and not self.is_deepspeed_enabled:  # which settles no step
+            self._restore_balance()
+        self._unsettled, self._steps_shown, self._counts = False, 0, None
 
     def _remember_balance(self) -> None:
         if self.balance.observes:
@@ -317,8 +314,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         if not self._exact:
             return super().training_step(model, inputs, num_items_in_batch)
         assert self._counts is not None
-        model.train()
-        inputs = self._prepare_inputs(inputs)
+        inputs = begin_step(self, model, inputs)
         self._remember(inputs)
         counts = self._counts
         target, segment_ids = shifted(inputs)
@@ -327,7 +323,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             passed, results = self._gradients.backward(
                 model,
-                lambda: self._forward(model, inputs, alone),
+                lambda: empty_cache(self, self._forward(model, inputs, alone)),
                 lambda passed, segment: passed.loss(segment),
             )
         result, norms, pairs = joined(results), None, None
