@@ -61,9 +61,7 @@ def test_a_reward_of_weight_0_is_not_missed():
 
     monitored = split(1.0, 2.0, 0.0, 0.5)
     torch.testing.assert_close(monitored.outcome, torch.tensor([1.5, math.nan]), equal_nan=True)
-    torch.testing.assert_close(
-        monitored.perception, torch.tensor([math.nan, 2.0]), equal_nan=True
-    )
+    torch.testing.assert_close(monitored.perception, torch.tensor([math.nan, 2.0]), equal_nan=True)
     assert split(1.0, 0.0, 0.0, 0.0).outcome.tolist() == [1.0, 0.0]
     assert split(1.0, 0.0, 0.0, 0.0).perception.tolist() == [0.0, 0.0]
     truth = split(1.0, 0.0, 0.0, 0.0).true_perception  # only measured: as it was scored
