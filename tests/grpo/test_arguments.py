@@ -52,6 +52,15 @@ def test_a_tokenizer_is_no_processor(llava, kind, tmp_path):
             make(kind, llava[0], args, wrong)
 
 
+@pytest.mark.parametrize("kind", OWN)
+def test_means_over_each_devices_own_tokens_are_refused(llava, kind, tmp_path, monkeypatch):
+    args = OWN[kind](str(tmp_path), average_tokens_across_devices=False, **ON_CPU)
+    make(kind, llava[0], args, llava[1])  # alone it is the same
+    monkeypatch.setattr(OWN[kind], "world_size", 2)
+    with pytest.raises(ValueError, match="average_tokens_across_devices=False would change noth"):
+        make(kind, llava[0], args, llava[1])
+
+
 PROMPT_LEARNING = {
     "PromptTuningConfig": {"num_virtual_tokens": 2},
     "PromptEncoderConfig": {"num_virtual_tokens": 2, "encoder_hidden_size": 8},

@@ -29,7 +29,7 @@ class Policy:
     def __init__(self, processes: int = 1) -> None:
         self.accelerator = SimpleNamespace(num_processes=processes, device=torch.device("cpu"))
         self.args = SimpleNamespace(per_device_train_batch_size=2)
-        self.model, self.passes, self.use_vllm = None, [], False
+        self.model, self.passes, self.use_vllm = torch.nn.Dropout(0.5), [], False
         self.asked, self.given = [], []
         self._tokenizer = SimpleNamespace(
             batch_decode=lambda rows, skip_special_tokens: [str(row) for row in rows],
@@ -49,7 +49,7 @@ class Policy:
     def _get_per_token_logps_and_entropies(self, model, ids, mask, keep, **fields):
         self.passes.append(fields)
         seen = float(fields["pixel_values"].sum()) if "pixel_values" in fields else 0.0
-        return torch.full((len(ids), keep), -seen / 10), None, None
+        return model(torch.full((len(ids), keep), -seen / 10)), None, None
 
 
 def images_of(messages):
@@ -124,6 +124,21 @@ def test_the_dependence_on_the_image_is_that_of_the_sampled_tokens():
     d = 0.9  # what the image takes from every log-probability
     found = image_dependence(policy, [prompt(RED)] * 3, IDS)
     torch.testing.assert_close(found, torch.full((3,), float(np.exp(d) - d - 1)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_is_no_dependence_and_the_mode_stays_what_it_was(training):
+    policy = Policy()
+    policy.model.train(training)
+    policy._get_per_token_logps_and_entropies = lambda model, ids, mask, keep, **fields: (
+        model(torch.full((len(ids), keep), -1.0)),  # the image changes nothing
+    )
+    assert image_dependence(policy, [prompt(RED)] * 3, IDS).tolist() == [0.0] * 3
+    assert policy.model.training is training
+    policy._get_per_token_logps_and_entropies = lambda *args, **fields: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        image_dependence(policy, [prompt(RED)] * 3, IDS)
+    assert policy.model.training is training
 
 
 def test_without_images_nothing_depends_on_them():

@@ -10,6 +10,7 @@ import rl_fixtures as rl
 import torch
 import vlm_fixtures as vlm
 
+from percbal.grpo.trainer import BalancedGRPOTrainer
 from percbal.segments.tagged import PERCEPTION, REASONING
 
 # --- what the tokens are credited with -----------------------------------------------------------
@@ -67,6 +68,25 @@ def test_completions_cut_by_the_length_limit_are_trained_on(policy, tmp_path):
     cut = batch["completion_mask"].all(1) & (batch["completion_ids"][:, -1] > 3)
     assert cut.any()
     assert batch["advantages"].shape == batch["completion_ids"].shape == (64, 3)
+
+
+class OftenTheSame(BalancedGRPOTrainer):
+    """Of the first group's 32 rollouts 24 perceived as another did, of the second's none."""
+
+    def _perception_keys(self):
+        keys = torch.arange(64)
+        return torch.where(keys < 32, keys % 20, keys)
+
+
+def test_the_log_has_the_share_of_rollouts_whose_reasoning_is_compared(policy, tmp_path):
+    trainer, batch, segments = rl.rollouts(
+        policy, tmp_path, kind=OftenTheSame, credit="same_perception", balance="token_mean"
+    )
+    assert trainer._metrics["train"]["segments/compared"] == [24 / 64]
+    alone = torch.tensor([*range(12, 20), *range(32, 64)])
+    assert not batch["advantages"][alone][segments[alone] == REASONING].any()
+    other, _, _ = rl.rollouts(policy, tmp_path, credit="segment")
+    assert "segments/compared" not in other._metrics["train"]
 
 
 # --- learning ------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import torch
 
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.roles import RewardRoles
@@ -44,6 +47,25 @@ def test_a_speed_is_foretold_of_the_outcome_and_the_truth_alone(names, weights, 
     }
     assert RewardRoles(names, wanted, ["other"], weights, 0.5).is_truth_alone() is alone
     assert not RewardRoles(names, wanted, ["other"], weights, 0.5, ["mine"]).is_truth_alone()
+
+
+def test_a_reward_of_weight_0_is_not_missed():
+    """Where it has no score, too: 0 * NaN would leave the rollout without an outcome."""
+    wanted = {"outcome_reward": "outcome", "perception_reward": "perception"}
+    wanted |= dict.fromkeys(("true_perception", "true_reasoning"))
+    names = ["outcome", "perception", "monitor", "format"]
+    rewards = torch.tensor([[1.0, math.nan, math.nan, 1.0], [0.0, 1.0, 7.0, math.nan]])
+
+    def split(*weights):
+        return RewardRoles(names, wanted, [], weights, 0.5).split(rewards)
+
+    monitored = split(1.0, 2.0, 0.0, 0.5)
+    torch.testing.assert_close(monitored.outcome, torch.tensor([1.5, math.nan]), equal_nan=True)
+    torch.testing.assert_close(monitored.perception, torch.tensor([math.nan, 2.0]), equal_nan=True)
+    assert split(1.0, 0.0, 0.0, 0.0).outcome.tolist() == [1.0, 0.0]
+    assert split(1.0, 0.0, 0.0, 0.0).perception.tolist() == [0.0, 0.0]
+    truth = split(1.0, 0.0, 0.0, 0.0).true_perception  # only measured: as it was scored
+    torch.testing.assert_close(truth, torch.tensor([math.nan, 1.0]), equal_nan=True)
 
 
 def test_a_surrogate_that_no_function_has_is_named():

@@ -11,8 +11,9 @@ import torch
 from percbal.objective.balance import Balance, Fixed, Seen, TokenMean
 from percbal.objective.calibrated import DECAY, Calibrated
 from percbal.objective.controllers import CONTROLLERS, make_controller
-from percbal.objective.ngdiff import Head
+from percbal.objective.ngdiff import Head, NGDiff
 from percbal.sft.config import BalancedSFTConfig
+from percbal.sft.refusals import make_balance
 
 COUNTS = torch.tensor([3, 9])
 
@@ -190,6 +191,14 @@ class Halves(Balance):
         return torch.full((len(counts),), 1 / len(counts))
 
 
+class Reader(Halves):
+    """A user's own, which may read any option."""
+
+    @classmethod
+    def from_options(cls, options):
+        return cls()
+
+
 class Falling(Balance):
     """A user's own, which follows the step."""
 
@@ -256,6 +265,8 @@ def test_a_rule_that_does_not_heed_weights_in_segments_refuses_them(tmp_path):
     [
         ({"segments": "perception=0.5,reasoning=0.5"}, "segments gives the weights"),
         ({"segments": "perception,answer,reasoning", "balance": "head"}, "begin with equal parts"),
+        ({"balance": "token_mean"}, "token_mean weighs every token alike"),
+        ({"balance": f"{__name__}:Halves"}, "Halves chooses all weights itself"),
     ],
 )
 def test_a_lam_that_would_change_nothing_is_refused(options, why, tmp_path):
@@ -263,6 +274,35 @@ def test_a_lam_that_would_change_nothing_is_refused(options, why, tmp_path):
     with pytest.raises(ValueError, match=f"lam=0.9 would change nothing: .*{why}"):
         config(tmp_path, lam=0.9, **options).make_balance()
     config(tmp_path, lam=0.9, balance="ngdiff", segments="a,b=0.2,reasoning").make_balance()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"ngdiff_decay": 0.9}, "fixed"),
+        ({"ngdiff_min": 0.1}, "token_mean"),
+        ({"ngdiff_max": 0.9}, f"{__name__}:Halves"),
+        ({"calibrated_every": 7}, "ngdiff"),
+        ({"calibrated_tolerance": 0.5}, "head"),
+    ],
+)
+def test_an_option_of_another_rule_is_refused(options, name, tmp_path):
+    (option, value), *_ = options.items()
+    sentence = f"^{option}={value:g} would change nothing: balance {name} does not read it$"
+    with pytest.raises(ValueError, match=sentence):
+        config(tmp_path, balance=name, **options).make_balance()
+    rule = option.partition("_")[0]
+    config(tmp_path, balance=rule, **options).make_balance()
+    config(tmp_path, balance=f"{__name__}:Reader", **options).make_balance()
+
+
+def test_options_beside_a_balance_that_is_given_are_refused(tmp_path):
+    why = "would change nothing: the balance that was given"
+    make_balance(config(tmp_path), Halves())
+    with pytest.raises(ValueError, match=f"lam=0.9 {why} has weights of its own"):
+        make_balance(config(tmp_path, lam=0.9), Halves())
+    with pytest.raises(ValueError, match=f"ngdiff_decay=0.9 {why} does not read it"):
+        make_balance(config(tmp_path, ngdiff_decay=0.9), NGDiff(decay=0.9))
 
 
 def test_grpo_knows_those_of_counts_alone(tmp_path):

@@ -13,6 +13,7 @@ from percbal.objective.credit import (
     Advantages,
     assign_credit,
     group_advantages,
+    has_partner,
     mix,
     normalized_advantages,
     perception_keys,
@@ -132,6 +133,13 @@ def test_an_unscored_sibling_is_no_baseline():
     outcome = torch.tensor([1.0, NAN, 0.0, 1.0])
     got = same_perception_advantages(outcome, torch.tensor([7, 7, 8, 8]), G)
     assert not got[:2].any() and got[3] > 0 > got[2]
+
+
+def test_a_partner_perceived_the_same_in_the_group_and_both_are_scored():
+    outcome = torch.tensor([1.0, NAN, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0])
+    none = NO_PERCEPTION
+    partner = has_partner(outcome, torch.tensor([7, 7, 8, 8, 7, none, none, 9]), G)
+    assert partner.tolist() == [False, False, True, True, False, False, False, False]
 
 
 def test_a_rollout_without_perception_is_judged_whole():

@@ -93,6 +93,27 @@ def test_a_noisy_verdict_is_a_reward_with_its_two_correlations():
     assert criterion.best_segment(w, r, Reward(0.9 * outcome * r, outcome)) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("w", "r", "reward", "x"),
+    [
+        (0.9, 0.3, Reward(0.8, 0.7), math.inf),  # w truth / r is 2.4, times 0.7 above 1
+        (0.5, 0.3, Reward(0.6, 1.0), 0.0),  # the outcome itself: 1 is what it does for a
+        (0.9, 0.3, Reward(0.5, 0.5), 4.0),
+        (0.2, 0.5, Reward(0.6, 0.3), 0.0),
+        (0.5, 0.5, Reward(0.9, -0.6), 1.5 / 1.54),
+    ],
+)
+def test_the_best_mix_is_a_supremum_where_no_mixture_is_the_best(w, r, reward, x):
+    found, best = criterion.best_mix(w, r, reward)
+    assert found == pytest.approx(x)
+    assert best == pytest.approx(criterion.mixed_speed(w, r, found, reward))
+    steps = [*(i / 10 for i in range(200)), 1e3, 1e9, math.inf]
+    tried = [criterion.mixed_speed(w, r, step, reward) for step in steps]
+    assert max(tried) <= best + 1e-12 and best == pytest.approx(max(tried), rel=1e-3)
+    alone = [criterion.segment_speed(w, r, step, reward) for step in steps]
+    assert criterion.best_segment(w, r, reward) >= max(alone) - 1e-12
+
+
 def test_credit_by_segment_is_never_slower_than_the_outcome_or_the_same_on_all_tokens():
     for p in P:
         for q in Q:

@@ -179,7 +179,8 @@ def test_batches_without_perception_train_reasoning_as_before(llava, balance, tm
         for example in EXAMPLES
     ]
     data = vlm.encoded(processor, examples)
-    trainer = fit(model, processor, data, tmp_path, balance=balance, lam=0.25)
+    lam = {} if balance == "token_mean" else {"lam": 0.25}
+    trainer = fit(model, processor, data, tmp_path, balance=balance, **lam)
     assert vlm.history(trainer, "n_p") == [0.0, 0.0]
     assert vlm.history(trainer, "loss_p") == []
     weight = 1.0 if balance == "token_mean" else 0.75

@@ -74,6 +74,11 @@ GRPO: tuple[Row, ...] = (
     ),
     (("segments/<name>_share",), "with the option `segments`: the same of each"),
     (("segments/parse_fail",), "share of rollouts without a well-formed perception span"),
+    (
+        ("segments/compared",),
+        "`same_perception`: share of rollouts whose reasoning is compared, with another rollout of "
+        "identical perception in the group",
+    ),
     (("unreadable/<part>_<reason>",), "share of rollouts with a part that does not count, and why"),
     (("alpha",), "of the batch"),
     (

@@ -10,7 +10,6 @@ a_r_text  the same without the image: the true perception stands in the prompt, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +33,7 @@ from percbal.evaluate.questions import (
 from percbal.evaluate.records import record_of
 from percbal.evaluate.row_questions import row_questions
 from percbal.evaluate.sampling import Sampling
+from percbal.models.modes import evaluating as evaluating  # also imported from here
 from percbal.responses.asking import Asking
 from percbal.responses.formats import count_reasons
 
@@ -202,17 +202,6 @@ def _answered(
     if kept is not None:
         kept.add(batch, way, said)
     return said
-
-
-@contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Meanwhile the model is in evaluation mode."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 def _batches(

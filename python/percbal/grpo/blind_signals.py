@@ -17,6 +17,7 @@ from torch import Tensor
 from trl.trainer.utils import pad
 
 from percbal.models.inputs import PER_TOKEN, model_inputs
+from percbal.models.modes import evaluating
 from percbal.rewards import blind_messages, masked_kl
 from percbal.segments.sampled import GeneratedSegments
 
@@ -100,7 +101,8 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
     """(B,) mean k3 divergence per token between seeing the image and seeing none.
 
     The image is replaced by zeros after preprocessing: a uniform picture of the mean colour. 0
-    where there is no image.
+    where there is no image. Both passes are made in evaluation mode: two masks of dropout would
+    differ by themselves.
     """
     prompt_ids, images, fields = trainer._tokenize_prompts(list(prompts))
     device = trainer.accelerator.device
@@ -125,12 +127,13 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
     grey = {
         name: torch.zeros_like(field) for name, field in extra.items() if name == "pixel_values"
     }
-    seen, blind = (
-        trainer._get_per_token_logps_and_entropies(
-            trainer.model, *inputs, keep, batch_size=size, num_images=counts, **fields_
-        )[0]
-        for fields_ in (extra, {**extra, **grey})
-    )
+    with evaluating(trainer.model):
+        seen, blind = (
+            trainer._get_per_token_logps_and_entropies(
+                trainer.model, *inputs, keep, batch_size=size, num_images=counts, **fields_
+            )[0]
+            for fields_ in (extra, {**extra, **grey})
+        )
     return masked_kl(seen, blind, completion_mask)
 
 

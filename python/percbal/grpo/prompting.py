@@ -13,6 +13,7 @@ from trl.data_utils import is_conversational, prepare_multimodal_messages
 
 from percbal.data.rows import images_of
 from percbal.grpo.position_guard import difference_alone, differs
+from percbal.models.modes import evaluating
 from percbal.responses.asking import Asking
 from percbal.responses.prompt import OPTIONS, PromptIds, prompt_ids
 from percbal.responses.thoughts import opens_thoughts
@@ -122,10 +123,9 @@ class Prompting:
             alone = PromptIds([ids], None, {}, [prompt])
         else:
             alone = self._encoded([prompt])
-        self.model.eval()  # dropout would differ by itself
         some = completion or batch["completion_ids"][row][:1].tolist()
-        found, rounding = difference_alone(self, batch, row, alone, some)
-        self.model.train()
+        with evaluating(self.model):  # dropout would differ by itself
+            found, rounding = difference_alone(self, batch, row, alone, some)
         bad = checked and differs(self, found, rounding)
         own = torch.tensor([float(bad), found, rounding], device=self.accelerator.device)
         for failed, found, rounding in self.accelerator.gather(own).view(-1, 3).tolist():

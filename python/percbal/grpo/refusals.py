@@ -30,9 +30,17 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
         ),
         "use_liger_kernel": (args.use_liger_kernel, "it was not tried"),
     }
+    if args.credit == "normalized":
+        refusals[f"scale_rewards={args.scale_rewards!r}"] = (
+            args.scale_rewards != "group",
+            "it would change nothing, since each reward is scaled in its group and their sum over "
+            "the batch",
+        )
     segment_credit = args.credit in ("segment", "same_perception")
-    by_token = segment_credit or not isinstance(args.make_balance(), TokenMean)
-    if by_token:
+    balanced = not isinstance(args.make_balance(), TokenMean)
+    if balanced:
+        refusals |= _of_a_balance(args)
+    if segment_credit or balanced:
         why = "it needs one advantage per rollout, and segments have their own"
         refusals |= {
             "loss_type='vespo'": (args.loss_type == "vespo", why),
@@ -50,6 +58,23 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
             )
 
 
+def _of_a_balance(args: BalancedGRPOConfig) -> dict[str, tuple[bool, str]]:
+    """What would give the segments' mean losses other weights than those of the balance."""
+    return {
+        # segment_scale counts tokens in the whole batch: a micro-batch's own count undoes it
+        "loss_type='bnpo'": (
+            args.loss_type == "bnpo",
+            "it divides by the tokens of each micro-batch, so that segments would not have the "
+            "weights of the balance; take loss_type='dapo' or balance='token_mean'",
+        ),
+        f"top_entropy_quantile={args.top_entropy_quantile:g}": (
+            args.top_entropy_quantile < 1,
+            "it drops more tokens of one segment than of another after they are counted, so that "
+            "segments would not have the weights of the balance; take balance='token_mean'",
+        ),
+    }
+
+
 def refuse_unmatched_images(rows: Sequence[Row]) -> None:
     """ValueError for a row whose image parts are not as many as its images; it is named."""
     for i, row in enumerate(rows):
@@ -59,11 +84,25 @@ def refuse_unmatched_images(rows: Sequence[Row]) -> None:
             raise ValueError(f"{row_name(row, f'row {i} of the batch')}: {problem}") from None
 
 
-def refuse_split_groups(args: BalancedGRPOConfig, names: list[str], processes: int) -> None:
-    """A reward function sees the rollouts of its own process; agreement needs whole groups."""
+def refuse_split_groups(
+    args: BalancedGRPOConfig, names: list[str], processes: int, *, evaluates: bool = False
+) -> None:
+    """A reward function sees the rollouts of its own process; agreement needs whole groups.
+
+    evaluates: whether the batches of evaluation are looked at, too.
+    """
+    if "group_agreement" not in names or processes == 1:
+        return
     rollouts = args.per_device_train_batch_size * (args.steps_per_generation or 1)
-    if "group_agreement" in names and processes > 1 and rollouts % (args.num_generations or 1):
+    if rollouts % (args.num_generations or 1):
         raise ValueError(
             f"group_agreement needs whole groups on each process: {rollouts} rollouts per process "
             f"are no multiple of num_generations={args.num_generations}"
+        )
+    size = args.num_generations_eval or args.num_generations or 1
+    if evaluates and args.per_device_eval_batch_size % size:
+        option = "num_generations_eval" if args.num_generations_eval else "num_generations"
+        raise ValueError(
+            "group_agreement needs whole groups on each process: per_device_eval_batch_size="
+            f"{args.per_device_eval_batch_size} is no multiple of {option}={size}"
         )

@@ -27,7 +27,7 @@ class RewardRoles:
     """Reads the gathered rewards (R, F) by role.
 
     Functions without a role (a format reward, say) are added to the outcome with TRL's
-    ``reward_weights``, 1 by default; measured ones are not.
+    ``reward_weights``, 1 by default; measured ones, and those of weight 0, are not.
     surrogates: names of functions that need no label, beside percbal's own.
     Raises ValueError for a name that no function has, or that two have.
     """
@@ -99,7 +99,8 @@ class RewardRoles:
         outcome = self.column(rewards, "outcome_reward")
         assert outcome is not None
         for name in self.extra:
-            outcome = outcome + self._weights[name] * rewards[:, self.names.index(name)]
+            if self._weights[name] != 0:
+                outcome = outcome + self._weighted(rewards, name)
         return Columns(
             outcome,
             self.column(rewards, "perception_reward"),
@@ -112,6 +113,12 @@ class RewardRoles:
         name = self.roles[role]
         if name is None:
             return None
-        column = rewards[:, self.names.index(name)]
         rewarded = role in ("outcome_reward", "perception_reward")
-        return column * self._weights[name] if rewarded and self._weights[name] != 1 else column
+        return self._weighted(rewards, name) if rewarded else rewards[:, self.names.index(name)]
+
+    def _weighted(self, rewards: Tensor, name: str) -> Tensor:
+        """(R,) of one function, times its weight; NaN where it gave no score, if it has weight."""
+        column, weight = rewards[:, self.names.index(name)], self._weights[name]
+        if weight == 0:
+            return torch.zeros_like(column)  # 0 * NaN would be NaN
+        return column if weight == 1 else column * weight

@@ -48,6 +48,7 @@ from percbal.objective.credit import (
     Credit,
     Scale,
     assign_credit,
+    has_partner,
     perception_keys,
     segment_scale,
     token_advantages,
@@ -128,7 +129,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             self.alpha.value,
             args.surrogates,
         )
-        refuse_split_groups(args, self.reward_func_names, self.accelerator.num_processes)
+        self._refuse_split_groups(evaluates=self.eval_dataset is not None)
         named = list(zip(self.reward_func_names, self.reward_funcs, strict=True))
         self._asks_policy_blindly = any(
             name == "blind_reanswer" and not isinstance(function, EndpointReanswer)
@@ -145,6 +146,14 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             )
             for mode in ("train", "eval")
         }
+
+    def _refuse_split_groups(self, *, evaluates: bool) -> None:
+        processes = self.accelerator.num_processes
+        refuse_split_groups(self.args, self.reward_func_names, processes, evaluates=evaluates)
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse_split_groups(evaluates=True)  # the data may have come with the call
+        return super().evaluation_loop(*args, **kwargs)
 
     def _use_token_logprob(self) -> None:
         for model in (self.model, self.ref_model):
@@ -245,6 +254,9 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         batch["advantages"] = self._per_token(local, batch, mode)
         parse_fail = (keys == NO_PERCEPTION).float().mean()
         self._metrics[mode]["segments/parse_fail"].append(float(parse_fail))
+        if self.args.credit == "same_perception":
+            compared = has_partner(rewards.outcome, keys, group_size).float().mean()
+            self._metrics[mode]["segments/compared"].append(float(compared))
         self._unreadable[mode].add(
             gather_object([count_reasons(self._segmented.readings)]), len(keys)
         )

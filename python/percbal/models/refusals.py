@@ -19,6 +19,7 @@ FAMILIES = {
 def check_arguments(args: Any, config: type, model: Any, processor: Any, adapters: Any) -> None:
     """What a trainer is made of, before TRL looks at it; a model by name is loaded safely."""
     refuse_other_arguments(args, config, processor)
+    refuse_device_means(args)
     refuse_family(type(processor).__name__.removesuffix("Processor").lower(), "the model")
     refuse_prompt_learning(model, adapters)
     load_safetensors_alone(args, model)
@@ -35,6 +36,16 @@ def refuse_other_arguments(args: Any, config: type, processor: Any) -> None:
         raise TypeError(
             "processing_class must be the processor of a vision-language model, as load_vlm and "
             f"AutoProcessor.from_pretrained return it, got {type(processor).__name__}"
+        )
+
+
+def refuse_device_means(args: Any) -> None:
+    """ValueError for means over each device's own tokens, where there are several devices."""
+    name = "average_tokens_across_devices"
+    default = type(args).__dataclass_fields__[name].default
+    if args.world_size > 1 and getattr(args, name) is False and default is True:
+        raise ValueError(
+            f"{name}=False would change nothing: counts of tokens are those of all devices"
         )
 
 

@@ -54,8 +54,10 @@ class Balance:
     @classmethod
     def from_options(cls, options: Any) -> Balance:
         """The controller that a configuration describes. ValueError for weights in `segments`,
-        which a controller that chooses all weights would not heed."""
-        options.make_segments().refuse_weights(f"{cls.__name__} chooses all weights itself")
+        or a `lam`, which a controller that chooses all weights would not heed."""
+        why = f"{cls.__name__} chooses all weights itself"
+        options.make_segments().refuse_weights(why)
+        refuse_lam(options, why)
         return cls()
 
     def weights(self, counts: Tensor) -> Tensor:
@@ -90,7 +92,9 @@ class TokenMean(Balance):
 
     @classmethod
     def from_options(cls, options: Any) -> TokenMean:
-        options.make_segments().refuse_weights("balance token_mean weighs every token alike")
+        why = "balance token_mean weighs every token alike"
+        options.make_segments().refuse_weights(why)
+        refuse_lam(options, why)
         return cls()
 
     def weights(self, counts: Tensor) -> Tensor:

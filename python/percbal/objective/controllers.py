@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pkgutil
 from typing import Any
 
@@ -18,6 +19,8 @@ CONTROLLERS: dict[str, type[Balance]] = {
     "calibrated": Calibrated,
     "head": Head,
 }
+# who reads the options whose names begin so
+READERS: dict[str, type[Balance]] = {"ngdiff": NGDiff, "calibrated": Calibrated}
 
 
 def make_controller(name: str, options: Any, *, counts_alone: bool = False) -> Balance:
@@ -29,6 +32,7 @@ def make_controller(name: str, options: Any, *, counts_alone: bool = False) -> B
     """
     names = [n for n, kind in CONTROLLERS.items() if not (counts_alone and kind.observes)]
     if name in names:
+        refuse_unread(CONTROLLERS[name], options, f"balance {name}")
         return CONTROLLERS[name].from_options(options)
     known = f"balance must be {', '.join(names)} or module:Class, got {name!r}"
     if ":" not in name:
@@ -41,4 +45,23 @@ def make_controller(name: str, options: Any, *, counts_alone: bool = False) -> B
         raise ValueError(f"{known}, which is no percbal.objective.balance.Balance")
     if counts_alone and kind.observes:
         raise ValueError(f"balance {name!r} learns from steps, and only counts are known here")
+    refuse_unread(kind, options, f"balance {name}")
     return kind.from_options(options)
+
+
+def refuse_unread(kind: type[Balance], options: Any, who: str) -> None:
+    """ValueError where an option was chosen that only rules of another kind read.
+
+    kind: ``Balance`` itself reads none. who: the subject of the sentence.
+    A class with a ``from_options`` of its own may read whatever it likes.
+    """
+    known = [Balance, *CONTROLLERS.values()]
+    if not any(kind.from_options.__func__ is each.from_options.__func__ for each in known):  # type: ignore[attr-defined]
+        return
+    for option in dataclasses.fields(options) if dataclasses.is_dataclass(options) else ():
+        reader = READERS.get(option.name.partition("_")[0])
+        value = getattr(options, option.name)
+        if reader and not issubclass(kind, reader) and value != option.default:
+            raise ValueError(
+                f"{option.name}={value:g} would change nothing: {who} does not read it"
+            )

@@ -92,10 +92,8 @@ def same_perception_advantages(
 
     key: (R,) int64 of ``perception_keys``.
     """
-    groups, keys = outcome.view(-1, group_size), key.view(-1, group_size)
-    scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (G, size of a group)
-    # (G, size, size): is sibling j in the baseline of rollout i
-    same = (keys[:, :, None] == keys[:, None, :]) & scored[:, :, None] & scored[:, None, :]
+    groups = outcome.view(-1, group_size)
+    same = _same_perception(outcome, key, group_size)  # (G, size, size)
     count = same.sum(-1)
     values = groups.nan_to_num(0.0)[:, None, :]  # (G, 1, size)
     mean = (same * values).sum(-1) / count.clamp(min=1)
@@ -106,6 +104,14 @@ def same_perception_advantages(
     elif scale == "batch":
         advantages = advantages / (_std(outcome) + EPS)
     return advantages.nan_to_num(0.0).view(-1)
+
+
+def has_partner(outcome: Tensor, key: Tensor, group_size: int) -> Tensor:
+    """(R,) bool: whether ``same_perception_advantages`` has another rollout to compare with.
+
+    outcome: (R,), NaN where not scored; key: (R,) int64 of ``perception_keys``.
+    """
+    return (_same_perception(outcome, key, group_size).sum(-1) > 1).view(-1)
 
 
 def perception_keys(perceived: Sequence[str | None]) -> list[int]:
@@ -184,6 +190,14 @@ def segment_scale(weights: Tensor, counts: Tensor) -> Tensor:
     counts = counts.to(weights.dtype)
     total = counts.sum(-1, keepdim=True)
     return torch.where(counts > 0, weights * total / counts.clamp(min=1), 0.0)
+
+
+def _same_perception(outcome: Tensor, key: Tensor, group_size: int) -> Tensor:
+    """(G, size, size) bool: is sibling j in the baseline of rollout i. Rollouts without a score
+    or a readable perception are in none, not even their own."""
+    groups, keys = outcome.view(-1, group_size), key.view(-1, group_size)
+    scored = ~groups.isnan() & (keys != NO_PERCEPTION)  # (G, size)
+    return (keys[:, :, None] == keys[:, None, :]) & scored[:, :, None] & scored[:, None, :]
 
 
 def _z_or_nan(rewards: Tensor, group_size: int) -> Tensor:

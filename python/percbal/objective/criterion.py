@@ -68,13 +68,16 @@ def segment_speed(w: float, r: float, x: float, reward: Reward | None = None) ->
 def best_mix(w: float, r: float, reward: Reward | None = None) -> tuple[float, float]:
     """(P8): the x of the fastest mixture on all tokens, and its speed. r: in (0, 1].
 
-    (0, 1) where no mixture is faster than the outcome; x is inf for the reward alone.
+    (0, 1) where no mixture is faster than the outcome; x is inf for the reward alone, which is the
+    fastest where ``w truth / r * outcome >= 1``: from there the speed only grows with x.
     """
     truth, outcome = reward or Reward(1.0, r)
-    each = w * truth / r  # the reward's signal, by what it does for a
-    if each <= outcome or abs(outcome) >= 1:
+    each = w * truth / r  # the speed of the reward alone
+    if each <= outcome or outcome <= -1:
         return 0.0, 1.0
-    x = (each - outcome) / (1 - each * outcome) if each * outcome < 1 else math.inf
+    if each * outcome >= 1:
+        return math.inf, each
+    x = (each - outcome) / (1 - each * outcome)
     return x, math.sqrt(1 + (each - outcome) ** 2 / (1 - outcome * outcome))
 
 

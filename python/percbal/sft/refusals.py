@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from percbal.objective.balance import Balance
+from percbal.objective.balance import Balance, refuse_lam
+from percbal.objective.controllers import refuse_unread
 from percbal.sft.collate import SegmentCollator
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset
@@ -20,14 +21,16 @@ def make_balance(args: BalancedSFTConfig, given: Any) -> Balance:
     """The controller that was given, or the one that a name or the options describe.
 
     Raises ValueError, one sentence, for a class in place of a controller, for weights in the
-    option `segments` that a given controller would not heed, and for another number of weights
-    than of segments.
+    option `segments`, `lam` and options of a rule that a given controller would not heed, and for
+    another number of weights than of segments.
     """
     segments = args.make_segments()
     if isinstance(given, type) and issubclass(given, Balance):
         raise ValueError(f"balance must be a controller, got its class: {given.__name__}()")
     if isinstance(given, Balance):
         segments.refuse_weights("the balance that was given has weights of its own")
+        refuse_lam(args, "the balance that was given has weights of its own")
+        refuse_unread(Balance, args, "the balance that was given")
         made = given
     else:
         made = args.make_balance(given)
