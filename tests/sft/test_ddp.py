@@ -117,7 +117,7 @@ def _learns(rule, step, entry) -> bool:
         return torch.tensor([entry[f"{name}_{segment}"] for segment in "pr"])
 
     exact = "grad_norm_p" in entry
-    assert exact == rule.due()
+    assert exact == rule.due(logged("n"))
     gradient = logged("grad_norm") if exact else None
     norms = logged("grad_norm_head")
     rule.observe(Seen(step, logged("n"), logged("loss"), norms, gradient, "head"))

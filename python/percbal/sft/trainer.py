@@ -174,7 +174,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             self._remember_balance()
         self._counts = self.accelerator.reduce(counts, "sum")
         self._parts_of_step = len(batches)
-        self._exact = self.balance.needs_gradient_norms and self.balance.due()
+        self._exact = self.balance.needs_gradient_norms and self.balance.due(self._counts)
         if first and batches and not of_responses(self._counts, self.segments.prompt).any():
             which = "all rows of the first batch"
             raise ValueError(nothing_to_train_on(which, self.args.max_length, self.segments.prompt))
