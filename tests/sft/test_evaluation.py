@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 import vlm_fixtures as vlm
+from accelerate import Accelerator
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler
 
 from percbal.models.loading import load_vlm
 from percbal.sft.trainer import BalancedSFTTrainer
@@ -90,3 +94,32 @@ def test_a_sets_metric_chooses_the_best_checkpoint(llava, tmp_path):
     assert len(values) == 2 and both.state.best_metric == min(values)
     state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
     assert state["best_global_step"] == 1 + values.index(min(values))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunked_logits": True}, {"balance": "token_mean"}])
+@pytest.mark.parametrize("rows", [9, 12, 8, 3])
+def test_rows_that_fill_the_last_batch_of_two_ranks_count_once(
+    llava, rows, options, tmp_path, monkeypatch
+):
+    data = vlm.encoded(llava[1], EXAMPLES[:rows])
+    made = trainer(llava, tmp_path, data, "encoded", **options)
+    alone = made.evaluate()
+    kept = []  # of rows of all ranks, as the Trainer gathers them
+    shards = [
+        list(BatchSamplerShard(BatchSampler(range(rows), 4, drop_last=False), 2, rank))
+        for rank in range(2)
+    ]
+    for number, of_ranks in enumerate(zip(*shards, strict=True), 1):
+        last = number == len(shards[0])
+        state = SimpleNamespace(end_of_dataloader=last, remainder=rows % 8)
+        monkeypatch.setattr(made.accelerator, "gradient_state", state)
+        losses = []
+        for rank, indices in enumerate(of_ranks):
+            monkeypatch.setattr(Accelerator, "process_index", rank)
+            batch = made.data_collator([data[i] for i in indices])
+            loss, _, _ = made.prediction_step(made.model, batch, prediction_loss_only=True)
+            losses += [float(loss)] * 4
+        kept += losses[: rows % 8] if last and rows % 8 else losses
+    assert sum(kept) / len(kept) == pytest.approx(alone["eval_loss"], rel=1e-5)
+    found = {f"eval_{name}": value for name, value in made._drain_evaluation().items()}
+    assert {name: alone[name] for name in found} == pytest.approx(found, rel=1e-5)

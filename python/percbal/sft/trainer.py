@@ -30,7 +30,7 @@ from percbal.segments.names import TWO
 from percbal.sft.collate import nothing_to_train_on, of_responses
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset, PaddingCollator
-from percbal.sft.metrics import SegmentMetrics
+from percbal.sft.metrics import SegmentMetrics, without_repeats
 from percbal.sft.observed import StepSums
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.refusals import (
@@ -255,6 +255,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
         loss_only = prediction_loss_only or self.args.chunked_logits  # there are no logits
+        inputs = without_repeats(inputs, self.accelerator)
         return super().prediction_step(model, inputs, loss_only, ignore_keys)
 
     # --- controllers that learn from steps -------------------------------------------------------
