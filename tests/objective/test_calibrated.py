@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def lam(balance: Balance) -> float:
 def steps_to_exact(balance: Calibrated, stand_in, exact) -> int:
     """Cheap steps until the next exact one, which then shows these norms."""
     cheap = 0
-    while not balance.due():
+    while not balance.due(COUNTS):
         balance.observe(seen(stand_in))
         cheap += 1
     balance.observe(seen(stand_in, exact))
@@ -39,7 +40,7 @@ def steps_to_exact(balance: Calibrated, stand_in, exact) -> int:
 
 def test_an_exact_step_has_the_weights_of_ngdiff():
     balance = Calibrated()
-    assert balance.due()
+    assert balance.due(COUNTS)
     balance.observe(seen([1.0, 1.0], [6.0, 2.0]))
     assert lam(balance) == pytest.approx(2 / 8)
 
@@ -49,7 +50,7 @@ def test_between_exact_steps_stand_ins_are_set_right():
     balance = Calibrated()
     for _ in range(2):
         balance.observe(seen([1.0, 1.0], [2.0, 1.0]))
-    assert not balance.due()
+    assert not balance.due(COUNTS)
     # twice the norm and twice the loss are a stand-in twice as large
     balance.observe(seen([2.0, 1.0], losses=(2.0, 1.0)))
     assert lam(balance) == pytest.approx(1 / (1 + 2 * 2))
@@ -75,17 +76,86 @@ def test_the_factor_is_a_running_mean_of_logs():
     assert lam(balance) == pytest.approx(1 / (1 + 4 ** (1 - DECAY)))
 
 
-def test_a_batch_without_a_segment_changes_nothing_and_the_next_step_with_it_asks_for_exact_norms():
+def test_exact_norms_wait_for_a_batch_that_has_both_segments():
+    alone, both = torch.tensor([0, 9]), COUNTS
     balance = Calibrated(lam=0.3)
-    balance.observe(seen([0.0, 1.0], [0.0, 1.0], losses=(0.0, 1.0)))
-    assert not balance.due() and lam(balance) == pytest.approx(0.3)
-    balance.observe(seen([1.0, 1.0]))
-    assert balance.due() and lam(balance) == pytest.approx(0.3)
+    assert not balance.due(alone) and balance.due(both)
+    balance.observe(seen([0.0, 1.0], losses=(0.0, 1.0))._replace(counts=alone))
+    assert not balance.due(alone) and balance.due(both) and lam(balance) == pytest.approx(0.3)
     for _ in range(2):
         balance.observe(seen([1.0, 1.0], [2.0, 1.0]))
     before = lam(balance)
-    balance.observe(seen([0.0, 1.0], losses=(0.0, 1.0)))
+    balance.observe(seen([0.0, 1.0], losses=(0.0, 1.0))._replace(counts=alone))
     assert lam(balance) == before
+
+
+def measured_in(balance: Calibrated, batches) -> list[int]:
+    """The exact steps of a run over batches: which of its segments each has. Norms never change."""
+    steps = []
+    for step, has in enumerate(batches):
+        norms = torch.tensor([float(h) for h in has])
+        exact = balance.due(norms.long())
+        steps += [step] * exact
+        gradient = norms * torch.tensor([2.0, 1.0, 4.0, 8.0][: len(has)]) if exact else None
+        balance.observe(Seen(step, norms.long(), norms, norms, gradient))
+    return steps
+
+
+def test_batches_that_alternate_are_measured_as_often_as_others():
+    """Every second one has reasoning alone, and tells nothing of perception."""
+    balance = Calibrated(every=24)
+    steps = measured_in(balance, [(step % 2 == 0, True) for step in range(400)])
+    assert steps == [0, 2, 4, 8, 16, *range(32, 400, 24)]
+    assert lam(balance) == pytest.approx(1 / 3)
+
+
+def test_a_measurement_is_at_the_first_step_with_both_after_its_time():
+    generator = torch.Generator().manual_seed(0)
+    both = (torch.rand(2000, generator=generator) < 0.1).tolist()
+    steps = measured_in(Calibrated(every=24), [(b, True) for b in both])
+    assert all(both[step] for step in steps)
+    late = [after for before, after in pairwise(steps) if any(both[before + 24 : after])]
+    assert not late and len(steps) > 2000 / (24 + 10) - 5
+
+
+def test_a_segment_that_the_last_measurement_did_not_show_is_measured_when_it_comes():
+    """The third is in a tenth of the batches, and two of three would be measured without it."""
+    generator = torch.Generator().manual_seed(0)
+    third = (torch.rand(2000, generator=generator) < 0.1).tolist()
+    balance = Calibrated(every=24, shares=(None, None, None))
+    steps = measured_in(balance, [(True, True, t) for t in third])
+    of_third = [step for step in steps if third[step]]
+    assert not [a for b, a in pairwise(of_third) if any(third[b + 48 : a])]
+    assert len(steps) <= 2 * 2000 / 24
+    inverse = torch.tensor([1 / 2, 1.0, 1 / 4])
+    torch.testing.assert_close(balance.weights(torch.ones(3)), inverse / inverse.sum())
+
+
+def test_norms_that_are_0_though_there_are_tokens_do_not_make_every_step_exact():
+    balance, due = Calibrated(every=8), 0
+    for _ in range(50):
+        due += (exact := balance.due(COUNTS))
+        balance.observe(seen([0.0, 1.0], [0.0, 1.0] if exact else None))
+    assert due <= 12
+
+
+def test_a_checkpoint_of_before_waits_for_what_it_does_not_know():
+    shares = (None, None, None)
+    state = Calibrated(shares=shares).state_dict()
+    for name in ("waiting", "factor_groups", "groups"):
+        del state[name]
+    state |= {
+        "factors": [math.log(2), 0.0],
+        "known": [True, True, False],
+        "interval": 24,
+        "left": 20,
+    }
+    balance = Calibrated(shares=shares)
+    balance.load_state_dict(json.loads(json.dumps(state)))
+    assert not balance.due(torch.tensor([1, 1, 0])) and balance.due(torch.tensor([1, 0, 1]))
+    measured_in(balance, [(True, True, True), (True, True, True)])
+    inverse = torch.tensor([1 / 2, 1.0, 1 / 4])
+    torch.testing.assert_close(balance.weights(torch.ones(3)), inverse / inverse.sum())
 
 
 @pytest.mark.parametrize("shares", [(None, None), (None, None, None)])
@@ -96,17 +166,17 @@ def test_a_segment_that_never_appears_does_not_make_every_step_exact(missing, sh
         if missing < len(norms) and not appeared:
             norms[missing] = exact[missing] = 0.0
         counts, losses = torch.tensor(norms).sign().long(), torch.tensor(norms).sign()
-        gradient = torch.tensor(exact[: len(norms)]) if balance.due() else None
+        gradient = torch.tensor(exact[: len(norms)]) if balance.due(counts) else None
+        told.append(gradient is not None)
         balance.observe(Seen(0, counts, losses, torch.tensor(norms), gradient))
 
-    balance, appeared, due = Calibrated(every=8, shares=shares), False, 0
+    balance, appeared, told = Calibrated(every=8, shares=shares), False, []
     for _ in range(50):
-        due += balance.due()
         step([1.0, 1.0, 1.0], [2.0, 1.0, 4.0])
-    assert due <= 12
-    appeared = True  # the step that shows it is estimated, the next one measured
-    for _ in range(balance.due() + 2):
-        step([1.0, 1.0, 1.0], [2.0, 1.0, 4.0])
+    assert sum(told) <= 12
+    appeared = True  # the step that shows it is measured
+    step([1.0, 1.0, 1.0], [2.0, 1.0, 4.0])
+    assert told[-1] or missing == len(shares)
     counts = torch.ones(len(shares), dtype=torch.int64)
     inverse = torch.tensor([1 / 2, 1.0, 1 / 4][: len(shares)])
     torch.testing.assert_close(balance.weights(counts), inverse / inverse.sum())
@@ -121,7 +191,7 @@ def test_a_run_with_other_stand_ins_measures_anew():
     other.load_state_dict(json.loads(json.dumps(balance.state_dict())))
     before = lam(other)
     other.observe(seen([9.0, 1.0])._replace(level="head"))
-    assert other.due() and lam(other) == before
+    assert other.due(COUNTS) and lam(other) == before
     other.observe(seen([9.0, 1.0], [2.0, 1.0])._replace(level="head"))
     other.observe(seen([9.0, 1.0], [2.0, 1.0])._replace(level="head"))
     other.observe(seen([9.0, 1.0])._replace(level="head"))
@@ -135,7 +205,7 @@ def test_a_shorter_schedule_holds_from_the_restart():
     short = Calibrated(every=2)
     short.load_state_dict(balance.state_dict())
     short.observe(seen([1.0, 1.0]))
-    assert short.due()
+    assert short.due(COUNTS)
 
 
 def test_it_goes_on_in_the_middle_of_its_schedule():
@@ -143,7 +213,7 @@ def test_it_goes_on_in_the_middle_of_its_schedule():
 
     def step(balance: Calibrated, i: int) -> tuple[bool, float]:
         values = torch.randn(3, 2, generator=generator.manual_seed(i)).mul(0.2).exp().tolist()
-        due = balance.due()
+        due = balance.due(COUNTS)
         balance.observe(seen(values[0], values[1] if due else None, values[2], i))
         return due, lam(balance)
 
@@ -178,7 +248,7 @@ def test_impossible_options_are_refused(options, message):
 def test_head_takes_the_stand_in_as_it_is():
     balance = Head()
     balance.observe(seen([6.0, 2.0]))
-    assert not balance.due() and lam(balance) == pytest.approx(2 / 8)
+    assert not balance.due(COUNTS) and lam(balance) == pytest.approx(2 / 8)
 
 
 # --- names -----------------------------------------------------------------------------------

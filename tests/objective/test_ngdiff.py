@@ -130,6 +130,59 @@ def test_bounds_are_of_the_first_part_and_the_others_keep_their_ratio():
     torch.testing.assert_close(parts, torch.tensor([0.5, 0.375, 0.125]))
 
 
+def test_a_segment_is_placed_by_the_first_step_that_shows_it():
+    """What kept its place until then is no observation, and a mean takes nothing of it."""
+    balance = NGDiff(decay=0.9, shares=(None, None, None))
+    balance.update(torch.tensor([1.0, 1.0, 0.0]))
+    balance.update(torch.tensor([1.0, 1.0, 10.0]))
+    assert weights(balance).tolist() == pytest.approx(
+        expected([1, 1, 10], balance.shares), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("late", range(3))
+def test_those_that_were_seen_keep_their_mean_when_another_is_placed(late):
+    first, second = (s for s in range(3) if s != late)
+    ratios = Ratios(3)
+    for log in (0.0, 0.0, 4.0):
+        logs = torch.tensor([NAN] * 3)
+        logs[first], logs[second] = log, 1.0
+        ratios.follow(logs, 0.5)
+    logs[late] = 7.0
+    ratios.follow(logs, 0.5)  # 0, 2 and 3, a mean of what the first was; the new one as it is
+    now = [*ratios.dump(), 0.0]
+    assert now[first] - now[second] == pytest.approx(3.0 - 1.0)
+    assert now[late] - now[second] == pytest.approx(7.0 - 1.0)
+
+
+@pytest.mark.parametrize("groups", [((0, 1), (2, 3)), ((0, 3), (1, 2)), ((1, 3), (0, 2))])
+def test_pairs_that_were_seen_apart_are_placed_by_one_of_each(groups):
+    (a, b), (c, d) = groups
+    ratios = Ratios(4)
+
+    def follow(**logs):
+        values = torch.tensor([NAN] * 4)
+        for name, log in logs.items():
+            values[{"a": a, "b": b, "c": c, "d": d}[name]] = log
+        ratios.follow(values, 0.9)
+
+    follow(a=1.0, b=0.0)
+    follow(c=2.0, d=0.0)
+    again = Ratios(4)
+    again.load(json.loads(json.dumps(ratios.dump())), json.loads(json.dumps(ratios.groups())))
+    ratios = again
+    follow(b=0.0, c=5.0)
+    now = [*ratios.dump(), 0.0]
+    assert [now[i] - now[b] for i in (a, c, d)] == pytest.approx([1.0, 5.0, 3.0])
+
+
+def test_a_checkpoint_without_groups_goes_on_as_it_was():
+    balance = NGDiff(decay=0.5, shares=(None, None, None))
+    balance.load_state_dict({"log_odds": [0.0, None]})
+    balance.update(torch.tensor([math.exp(-2.0), math.exp(-3.0), 1.0]))
+    assert balance.state_dict()["log_odds"] == pytest.approx([1.0, 3.0])
+
+
 @pytest.mark.parametrize("updates", [0, 2])
 def test_the_state_of_three_segments_is_kept(updates):
     ours, other = (NGDiff(decay=0.9, shares=(None, 0.2, None, None)) for _ in range(2))

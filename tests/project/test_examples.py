@@ -12,6 +12,7 @@ from percbal.cli.grpo import GRPOArguments, reward_function
 from percbal.cli.sft import SFTArguments
 from percbal.data.reading import read_dataset
 from percbal.grpo.config import BalancedGRPOConfig
+from percbal.objective.calibrated import Calibrated
 from percbal.sft.config import BalancedSFTConfig
 from percbal.tasks import get_task
 from percbal.tasks.preview import export_jsonl
@@ -29,6 +30,14 @@ def test_sft():
     script, config = parsed("sft.yaml", SFTArguments, BalancedSFTConfig)
     assert script.dataset == "data/sudoku/train.jsonl"
     assert config.make_balance().needs_gradient_norms and config.ngdiff_decay == 0.9
+
+
+def test_sft_calibrated():
+    """What it says are the defaults are the defaults."""
+    script, config = parsed("sft_calibrated.yaml", SFTArguments, BalancedSFTConfig)
+    made, default = config.make_balance(), Calibrated()
+    assert isinstance(made, Calibrated) and script.dataset == "data/sudoku/train.jsonl"
+    assert (made.every, made.tolerance) == (default.every, default.tolerance)
 
 
 def test_grpo():

@@ -66,7 +66,7 @@ def train_each(directory: Path, engine: str, runs: list[str]) -> None:
         data = vlm.encoded(processor, examples)
         trainer = trainer_class(model, args, train_dataset=data, processing_class=processor)
         trainer.train()
-        trainer.evaluate(data)
+        trainer.evaluate(vlm.encoded(processor, examples[:9]))
         trainer.save_model(str(directory / name))  # all ranks: gathers what is sharded
         if trainer.is_world_process_zero():
             (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))

@@ -215,7 +215,7 @@ def test_an_evaluation_takes_no_norms_of_the_head(llava, tmp_path, monkeypatch):
 class Asked(Balance):
     """No exact norms, whatever it says is due."""
 
-    def due(self) -> bool:
+    def due(self, counts: torch.Tensor) -> bool:
         return True
 
     def weights(self, counts: torch.Tensor) -> torch.Tensor:

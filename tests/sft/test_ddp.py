@@ -53,10 +53,14 @@ def by_two(llava, tmp_path_factory):
     return directory
 
 
+def by_two_logs(directory, run):
+    return json.loads((directory / f"{run}.json").read_text())
+
+
 def compare(trainer, directory, run, names):
     both = type(trainer.model).from_pretrained(directory / run)
     assert vlm.largest_difference(trainer.model, both) < 1e-6
-    logs = json.loads((directory / f"{run}.json").read_text())
+    logs = by_two_logs(directory, run)
     for name in ["loss", "loss_p", "loss_r", "lambda", "n_p", "n_r", *names]:
         theirs = [entry[name] for entry in logs if name in entry]
         assert vlm.history(trainer, name) == pytest.approx(theirs, rel=1e-5), name
@@ -70,6 +74,10 @@ def test_two_processes_equal_one(llava, by_two, run, tmp_path):
     by_head = run in ("head+chunked", "calibrated+chunked")
     norms = [] if options["balance"] in ("fixed", "head") else ["grad_norm_p"]
     compare(whole, by_two, run, [*norms, f"grad_norm_{'head' if by_head else 'logits'}_r"])
+    found = whole.evaluate(vlm.encoded(processor, EXAMPLES[:9]))  # two ranks have 8 and 8
+    (theirs,) = [entry for entry in by_two_logs(by_two, run) if "eval_loss" in entry]
+    for name in ("eval_loss", "eval_loss_p", "eval_loss_r"):
+        assert theirs[name] == pytest.approx(found[name], rel=1e-5), name
 
 
 class Replayed(Balance):
@@ -94,7 +102,7 @@ def test_a_step_of_two_processes_is_weighed_by_the_heads_norms_of_both(
 ):
     """One process needs two micro-batches for these norms, and is told the weights."""
     model, processor = llava
-    logs = json.loads((by_two / f"{run}.json").read_text())
+    logs = by_two_logs(by_two, run)
     logs = [entry for entry in logs if "lambda" in entry]
     halves = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
     made = BalancedSFTTrainer(
@@ -117,7 +125,7 @@ def _learns(rule, step, entry) -> bool:
         return torch.tensor([entry[f"{name}_{segment}"] for segment in "pr"])
 
     exact = "grad_norm_p" in entry
-    assert exact == rule.due()
+    assert exact == rule.due(logged("n"))
     gradient = logged("grad_norm") if exact else None
     norms = logged("grad_norm_head")
     rule.observe(Seen(step, logged("n"), logged("loss"), norms, gradient, "head"))

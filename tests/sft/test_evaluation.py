@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 import vlm_fixtures as vlm
+from accelerate import Accelerator
+from accelerate.data_loader import BatchSamplerShard
+from torch.utils.data import BatchSampler
 
 from percbal.models.loading import load_vlm
+from percbal.sft.refusals import refuse_moving_loss
 from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(12)]
@@ -90,3 +95,65 @@ def test_a_sets_metric_chooses_the_best_checkpoint(llava, tmp_path):
     assert len(values) == 2 and both.state.best_metric == min(values)
     state = json.loads((tmp_path / "checkpoint-2" / "trainer_state.json").read_text())
     assert state["best_global_step"] == 1 + values.index(min(values))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunked_logits": True}, {"balance": "token_mean"}])
+@pytest.mark.parametrize("rows", [9, 12, 8, 3])
+def test_rows_that_fill_the_last_batch_of_two_ranks_count_once(
+    llava, rows, options, tmp_path, monkeypatch
+):
+    data = vlm.encoded(llava[1], EXAMPLES[:rows])
+    made = trainer(llava, tmp_path, data, "encoded", **options)
+    alone = made.evaluate()
+    kept = []  # of rows of all ranks, as the Trainer gathers them
+    shards = [
+        list(BatchSamplerShard(BatchSampler(range(rows), 4, drop_last=False), 2, rank))
+        for rank in range(2)
+    ]
+    for number, of_ranks in enumerate(zip(*shards, strict=True), 1):
+        last = number == len(shards[0])
+        state = SimpleNamespace(end_of_dataloader=last, remainder=rows % 8)
+        monkeypatch.setattr(made.accelerator, "gradient_state", state)
+        losses = []
+        for rank, indices in enumerate(of_ranks):
+            monkeypatch.setattr(Accelerator, "process_index", rank)
+            batch = made.data_collator([data[i] for i in indices])
+            loss, _, _ = made.prediction_step(made.model, batch, prediction_loss_only=True)
+            losses += [float(loss)] * 4
+        kept += losses[: rows % 8] if last and rows % 8 else losses
+    assert sum(kept) / len(kept) == pytest.approx(alone["eval_loss"], rel=1e-5)
+    found = {f"eval_{name}": value for name, value in made._drain_evaluation().items()}
+    assert {name: alone[name] for name in found} == pytest.approx(found, rel=1e-5)
+
+
+BEST = {"eval_strategy": "steps", "save_strategy": "steps", "save_steps": 1, "eval_steps": 1}
+BEST |= {"load_best_model_at_end": True}
+PLATEAU = {"eval_strategy": "steps", "lr_scheduler_type": "reduce_lr_on_plateau"}
+
+
+@pytest.mark.parametrize(
+    ("options", "better"),
+    [
+        (BEST, "eval_loss_p or eval_loss_r$"),
+        (PLATEAU, "eval_loss_p or eval_loss_r$"),
+        ({"metric_for_best_model": "eval_a_loss"}, "eval_a_loss_p or eval_a_loss_r$"),
+        (BEST | {"segments": "perception,answer,reasoning"}, "eval_loss_perception or eval_loss_a"),
+    ],
+)
+def test_a_loss_whose_weights_move_chooses_no_checkpoint(options, better, tmp_path):
+    def check(name, **more):
+        args = vlm.config(tmp_path, balance=name, **(options | more))
+        refuse_moving_loss(args, args.make_balance(), {"a": None})
+        return args
+
+    check("token_mean")
+    for name in ("ngdiff", "calibrated", "head"):
+        with pytest.raises(ValueError, match=f"since balance='{name}' moves them .*{better}"):
+            check(name)
+    assert check("ngdiff", metric_for_best_model="eval_loss_r").greater_is_better is False
+    assert check("ngdiff", metric_for_best_model="loss_p", greater_is_better=True).greater_is_better
+
+
+def test_the_trainer_refuses_it_before_it_trains(llava, tmp_path):
+    with pytest.raises(ValueError, match="^metric_for_best_model='loss' compares losses of diff"):
+        trainer(llava, tmp_path, sets(llava[1], "rows")["a"], balance="ngdiff", **BEST)

@@ -65,9 +65,11 @@ class Balance:
         several times in a step, and in evaluation: a call is no step."""
         raise NotImplementedError
 
-    def due(self) -> bool:
-        """Whether the step that begins is to take the gradient of every segment alone. Asked only
-        where ``needs_gradient_norms``."""
+    def due(self, counts: Tensor) -> bool:
+        """Whether the step that begins, with token counts (S,) of its whole accumulated batch over
+        all ranks, is to take the gradient of every segment alone. Asked once in a step, only where
+        ``needs_gradient_norms``; all ranks must say the same."""
+        del counts
         return self.needs_gradient_norms
 
     def observe(self, seen: Seen) -> None:

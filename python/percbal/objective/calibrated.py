@@ -20,11 +20,12 @@ class Calibrated(NGDiff):
     The stand-in is the geometric mean of a norm that costs nothing and of the segment's loss, which
     err in different ways: together they follow a batch better than either.
 
-    every: the most steps from one exact measurement to the next. It begins with 1, doubles when a
-        measurement is as the stand-ins predicted, and halves when it is not.
+    every: the most steps from one exact measurement to the next, as far as batches allow. It begins
+        with 1, doubles when a measurement is as the stand-ins predicted, and halves when it is not.
     tolerance: by how much a segment's log-odds may be off in a prediction that holds.
-    A sharing segment that no exact step has shown is not waited for: once a step has it, the next
-    one is exact.
+    A measurement compares segments, so it is not spent on a batch that has fewer than two of those
+    that share: it waits for one that has. So does each segment that the last measurement did not
+    show, or that none has: the first step that has it beside another is exact.
     Other arguments are those of ``NGDiff``.
     """
 
@@ -49,17 +50,29 @@ class Calibrated(NGDiff):
         )
 
     def _begin(self) -> None:
-        self._forget_factors()
+        self._factors = Ratios(len(self.sharing))  # of exact / stand-in
+        self._known = [False] * len(self.sharing)  # whether an exact step has shown it
         self._level: str | None = None  # of the stand-ins that the factors are of
         self._interval = 1  # from one exact measurement to the next
         self._left = 0  # steps until it
+        self._waiting = [True] * len(self.sharing)  # for a measurement before that
 
-    def _forget_factors(self) -> None:
-        self._factors = Ratios(len(self.sharing))  # of exact / stand-in
-        self._known = [False] * len(self.sharing)  # whether an exact step has shown it
+    def due(self, counts: Tensor) -> bool:
+        """The host looks at the counts only where a segment waits for a measurement."""
+        waiting = self._wait()
+        if not any(waiting):
+            return False
+        there = self._there(counts)
+        return sum(there) > 1 and any(w and t for w, t in zip(waiting, there, strict=True))
 
-    def due(self) -> bool:
-        return self._left == 0
+    def _wait(self) -> list[bool]:
+        """Of the sharing segments, which wait for a measurement."""
+        return self._waiting if self._left else [True] * len(self.sharing)
+
+    def _there(self, counts: Tensor) -> list[bool]:
+        """(S,) -> which of the sharing segments have tokens."""
+        has = (counts > 0).tolist()
+        return [has[s] for s in self.sharing]
 
     def observe(self, seen: Seen) -> None:
         if self._level not in (None, seen.level):  # gone on from a run with other stand-ins
@@ -71,54 +84,52 @@ class Calibrated(NGDiff):
             norms = stand_in + torch.cat((factors, factors.new_zeros(1)))
             known = torch.tensor(self._known, device=norms.device)
             self._move(torch.where(known, norms, torch.nan))
-            self._left = 0 if self._shows_unknown(stand_in) else max(self._left - 1, 0)
+            self._left = max(self._left - 1, 0)
             return
         exact = self._logs(seen.gradient)
         self._move(exact)
-        self._plan(exact - stand_in)
+        self._plan(exact - stand_in, self._there(seen.counts))
 
-    def _plan(self, factors: Tensor) -> None:
+    def _plan(self, factors: Tensor, has_tokens: list[bool]) -> None:
         """Log exact / stand-in (K,) of a step: when to look next. The host waits for them."""
         there = factors.isfinite().tolist()
         if sum(there) < 2:
             there = [False] * len(there)
-        if there[-1] and not self._known[-1]:
-            self._forget_factors()  # they are ratios to the last one, and were to another
+        self._factors.link(factors)
         off = (self._factors.of(factors) - self._factors.value.to(factors.device)).tolist()
         self._factors.follow(factors, DECAY)
         known = [abs(x) for x in off if math.isfinite(x)]
-        if known or not any(there):  # a step that shows nothing contradicts nothing
+        if known or not any(there):  # norms that say nothing contradict nothing
             right = max(known, default=0.0) <= self.tolerance
             longer, shorter = min(2 * self._interval, self.every), max(self._interval // 2, 1)
             self._interval = longer if right else shorter
         self._known = [old or new for old, new in zip(self._known, there, strict=True)]
+        # one with tokens was measured, even where nothing came of it: it waits for the next time
+        pairs = zip(self._wait(), has_tokens, strict=True)
+        self._waiting = [waits and not has for waits, has in pairs]
         self._left = self._interval - 1
-
-    def _shows_unknown(self, stand_in: Tensor) -> bool:
-        """Whether exact norms of such a step (K,) would give one more segment a factor. The host
-        waits for the answer, as long as there is a segment without."""
-        if all(self._known):
-            return False
-        there = stand_in.isfinite().tolist()
-        unknown = any(new and not old for new, old in zip(there, self._known, strict=True))
-        return unknown and sum(there) > 1
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {
             "factors": self._factors.dump(),
+            "factor_groups": self._factors.groups(),
             "known": self._known,
             "level": self._level,
             "interval": self._interval,
             "left": self._left,
+            "waiting": self._waiting,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "factors" not in state:
             raise ValueError("the checkpoint was not trained with calibrated: it holds no factors")
         super().load_state_dict(state)
-        self._factors.load(state["factors"])
-        whole = None not in state["factors"]  # older versions have no "known"
+        # what has a default is not in the checkpoints of older versions
+        whole = None not in state["factors"]
         self._known = list(state.get("known", [whole] * len(self.sharing)))
+        groups = [len(self.sharing) if known else i for i, known in enumerate(self._known)]
+        self._factors.load(state["factors"], state.get("factor_groups", groups))
+        self._waiting = list(state.get("waiting", [not known for known in self._known]))
         self._level = state.get("level")
         self._interval = min(state["interval"], self.every)
         self._left = min(state["left"], self._interval - 1)

@@ -24,11 +24,17 @@ PAIR: Shares = (None, None)
 class Ratios:
     """The logs of K positive numbers over the last of them, followed through steps.
 
+    Steps that show some of the numbers say how these stand to each other, and not how they stand
+    to the others. Numbers that no chain of steps has linked have a ratio in `value` all the same,
+    which only keeps the place of one that will be seen.
+
     value: (K - 1,) float32, NaN where nothing has been seen.
+    linked: (K, K) bool, whether steps have shown how two numbers stand to each other.
     """
 
     def __init__(self, numbers: int) -> None:
         self.value = torch.full((numbers - 1,), torch.nan)
+        self.linked = torch.eye(numbers, dtype=torch.bool)
 
     def of(self, logs: Tensor) -> Tensor:
         """(K,) logs -> (K - 1,), NaN where they say nothing.
@@ -43,8 +49,28 @@ class Ratios:
         new = logs - logs.gather(0, last) + old.gather(0, last).nan_to_num(nan=0.0)
         return torch.where(there & (there.sum() > 1), new, torch.nan)[:-1]
 
+    def link(self, logs: Tensor) -> None:
+        """Place those that the logs (K,) link for the first time where the logs say.
+
+        Linked numbers move together, so that their ratios stay. The last number stays, and with it
+        what is linked to it; where the logs show nothing of these, the last that is there.
+        """
+        old = torch.cat((self.value.to(logs.device), logs.new_zeros(1)))
+        linked, there = self.linked.to(logs.device), logs.isfinite()
+        order = torch.arange(1, len(logs) + 1, device=logs.device)
+        here = linked & there  # (K, K), of each number those that it is linked to and are there
+        shown = here.any(1) & (there.sum() > 1)
+        by, last = (here * order).argmax(1), (there * order).argmax(0, keepdim=True)
+        last = torch.where(shown[-1:], by[-1:], last)
+        place = old.nan_to_num(nan=0.0)
+        new = logs - logs.gather(0, last) + place.gather(0, last)
+        moves = shown & ~linked[last].squeeze(0)
+        self.value = (old + torch.where(moves, (new - place).gather(0, by), 0.0))[:-1]
+        self.linked = linked | (shown[:, None] & shown)
+
     def follow(self, logs: Tensor, decay: float) -> None:
         """Take in the logs (K,) of a step, as an exponential mean."""
+        self.link(logs)
         new = self.of(logs)
         old = self.value.to(new.device)
         mean = torch.where(old.isnan(), new, decay * old + (1 - decay) * new)
@@ -54,12 +80,24 @@ class Ratios:
         """For JSON, which has no NaN."""
         return [None if math.isnan(x) else x for x in self.value.tolist()]
 
-    def load(self, values: Sequence[float | None]) -> None:
-        """What ``dump`` gave; ValueError for another number of segments."""
+    def groups(self) -> list[int]:
+        """Of each of the K numbers the first one that it is linked to."""
+        return self.linked.int().argmax(1).tolist()
+
+    def load(self, values: Sequence[float | None], groups: Sequence[int] | None = None) -> None:
+        """What ``dump`` and ``groups`` gave; ValueError for another number of segments.
+
+        Without groups, as older versions wrote them, all that has a value counts as linked.
+        """
         if len(values) != len(self.value):
             theirs, ours = len(values) + 1, len(self.value) + 1
             raise ValueError(f"the checkpoint balances {theirs} segments, this run {ours}")
         self.value = torch.tensor([math.nan if x is None else x for x in values])
+        if groups is None:
+            last = len(values)
+            groups = [i if x is None else last for i, x in enumerate(values)] + [last]
+        of = torch.tensor(groups)
+        self.linked = of[:, None] == of
 
 
 class NGDiff(Balance):
@@ -133,7 +171,8 @@ class NGDiff(Balance):
     def state_dict(self) -> dict[str, Any]:
         values = self._log_odds.dump()
         odds = values[0] if len(values) == 1 else values
-        return {"log_odds": odds, "shares": list(self.shares)}
+        groups = self._log_odds.groups()
+        return {"log_odds": odds, "groups": groups, "shares": list(self.shares)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if "log_odds" not in state:
@@ -147,7 +186,8 @@ class NGDiff(Balance):
                 f"{_said(self.shares)}"
             )
         values = state["log_odds"]
-        self._log_odds.load(values if isinstance(values, list) else [values])
+        values = values if isinstance(values, list) else [values]
+        self._log_odds.load(values, state.get("groups"))
 
 
 class Head(NGDiff):

@@ -108,6 +108,8 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
     )
 
     def __post_init__(self) -> None:
+        if self.greater_is_better is None and "_loss_" in f"_{self.metric_for_best_model}":
+            self.greater_is_better = False  # the Trainer knows only names that end with loss
         super().__post_init__()
         if self.train_prompt not in ("generation", "conversation"):
             raise ValueError(

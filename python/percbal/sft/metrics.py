@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from percbal.segments.names import TWO
+from percbal.sft.collate import IGNORE_INDEX
 from percbal_ops import SegmentOutput
 
 
@@ -117,6 +119,25 @@ class SegmentMetrics:
             flat = self.accelerator.reduce(flat, "sum")
         parts = flat.cpu().split([len(value) for value in sums.values()])
         return {name: part.tolist() for name, part in zip(sums, parts, strict=True)}
+
+
+def without_repeats(inputs: dict[str, Any], accelerator: Accelerator) -> dict[str, Any]:
+    """A rank's batch of an evaluation, in which rows that only fill it have no labels.
+
+    So that all ranks have equally many rows, the last batch is filled with rows from the beginning
+    of the data. ``remainder`` says how many of its rows over all ranks, counted rank by rank, are
+    not such; ``gather_for_metrics``, by which the Trainer gathers losses, drops the others.
+    """
+    state = accelerator.gradient_state
+    if not state.end_of_dataloader or state.remainder <= 0:  # 0: nothing was filled, -1: unknown
+        return inputs
+    labels = inputs["labels"]  # (B, T), as the segments are
+    own = max(state.remainder - accelerator.process_index * len(labels), 0)
+    if own >= len(labels):
+        return inputs
+    segment_ids, labels = inputs["segment_ids"].clone(), labels.clone()
+    labels[own:], segment_ids[own:] = IGNORE_INDEX, -1
+    return {**inputs, "labels": labels, "segment_ids": segment_ids}
 
 
 def _token_means(tokens: dict[str, list[float]], names: Sequence[str]) -> dict[str, float]:

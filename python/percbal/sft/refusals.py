@@ -10,6 +10,7 @@ from trl import SFTConfig, SFTTrainer
 
 from percbal.objective.balance import Balance, refuse_lam
 from percbal.objective.controllers import refuse_unread
+from percbal.segments.names import TWO
 from percbal.sft.collate import SegmentCollator
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset
@@ -102,6 +103,25 @@ def refuse_mixed_data(names: tuple[str, ...], collator: Any, data: Any, held_out
                 f"the {type(source).__name__} has the segments {', '.join(theirs)}, the options "
                 f"{', '.join(names)}"
             )
+
+
+def refuse_moving_loss(args: BalancedSFTConfig, balance: Balance, held_out: Any) -> None:
+    """Raise one sentence where checkpoints or learning rates would be chosen by a weighted loss
+    whose weights move: it falls where they go to the segment that is learnt already.
+
+    held_out: as the trainer takes it, one data set or several by name.
+    """
+    sets = list(held_out) if isinstance(held_out, dict) else []
+    metric = (args.metric_for_best_model or "").removeprefix("eval_")
+    if not balance.observes or metric not in ("loss", *(f"{name}_loss" for name in sets)):
+        return
+    segments = args.make_segments().names
+    names = ("p", "r") if segments == TWO.names else segments
+    raise ValueError(
+        f"metric_for_best_model={args.metric_for_best_model!r} compares losses of different "
+        f"weights, since {_name(balance)} moves them in training: set it to "
+        + " or ".join(f"eval_{metric}_{name}" for name in names)
+    )
 
 
 def warn_of_empty(names: tuple[str, ...], counts: list[int]) -> None:

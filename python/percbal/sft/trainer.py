@@ -30,12 +30,13 @@ from percbal.segments.names import TWO
 from percbal.sft.collate import nothing_to_train_on, of_responses
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset, PaddingCollator
-from percbal.sft.metrics import SegmentMetrics
+from percbal.sft.metrics import SegmentMetrics, without_repeats
 from percbal.sft.observed import StepSums
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.refusals import (
     make_balance,
     refuse_mixed_data,
+    refuse_moving_loss,
     refuse_unsupported,
     refuse_unsupported_setup,
     warn_of_empty,
@@ -89,6 +90,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
         refuse_mixed_data(self.segments.names, data_collator, train_dataset, eval_dataset)
+        refuse_moving_loss(args, self.balance, eval_dataset)
         super().__init__(
             model=model,
             args=args,
@@ -160,7 +162,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             self._remember_balance()
         self._counts = self.accelerator.reduce(counts, "sum")
         self._parts_of_step = len(batches)
-        self._exact = self.balance.needs_gradient_norms and self.balance.due()
+        self._exact = self.balance.needs_gradient_norms and self.balance.due(self._counts)
         if first and batches and not of_responses(self._counts, self.segments.prompt).any():
             which = "all rows of the first batch"
             raise ValueError(nothing_to_train_on(which, self.args.max_length, self.segments.prompt))
@@ -241,6 +243,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self, model: nn.Module, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> Any:
         loss_only = prediction_loss_only or self.args.chunked_logits  # there are no logits
+        inputs = without_repeats(inputs, self.accelerator)
         return super().prediction_step(model, inputs, loss_only, ignore_keys)
 
     # --- controllers that learn from steps -------------------------------------------------------
