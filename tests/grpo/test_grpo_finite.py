@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from unittest.mock import Mock
 
 import pytest
 import rl_fixtures as rl
@@ -49,6 +50,17 @@ def test_a_run_stops_before_its_weights_are_touched(policy, tmp_path):
         trainer.train()
     assert vlm.largest_difference(trainer.model, one_step.model) == 0.0
     assert last_checkpoint(tmp_path / "two").endswith("checkpoint-1")
+
+
+def test_training_that_begins_again_takes_no_rollouts_that_are_left(policy, tmp_path):
+    """Of a generation cycle that was interrupted after its first step."""
+    trainer = make(policy, tmp_path, BalancedGRPOTrainer, max_steps=1, num_iterations=2)
+    trainer.train()
+    assert trainer._step == 1 and trainer._buffered_inputs
+    sampled = trainer._generate_and_score_completions
+    trainer._generate_and_score_completions = Mock(side_effect=sampled)
+    trainer.train()
+    assert trainer._generate_and_score_completions.call_count == 1
 
 
 def test_such_steps_can_be_skipped_and_are_counted(policy, tmp_path):

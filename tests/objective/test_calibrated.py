@@ -358,7 +358,7 @@ def test_a_lam_that_would_change_nothing_is_refused(options, why, tmp_path):
 )
 def test_an_option_of_another_rule_is_refused(options, name, tmp_path):
     (option, value), *_ = options.items()
-    sentence = f"^{option}={value:g} would change nothing: balance {name} does not read it$"
+    sentence = f"^{option}={value:g} would change nothing: balance {name} does not read it; leave"
     with pytest.raises(ValueError, match=sentence):
         config(tmp_path, balance=name, **options).make_balance()
     rule = option.partition("_")[0]

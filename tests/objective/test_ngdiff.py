@@ -155,6 +155,14 @@ def test_those_that_were_seen_keep_their_mean_when_another_is_placed(late):
     assert now[late] - now[second] == pytest.approx(7.0 - 1.0)
 
 
+def test_a_segment_that_comes_without_the_last_one_moves_no_other():
+    """Equal norms of the first two, one of which is new; the other is 1/8 of the last one's."""
+    balance = NGDiff(decay=0.9, shares=(None, None, None))
+    balance.update(torch.tensor([1.0, 0.0, 8.0]))
+    balance.update(torch.tensor([1.0, 1.0, 0.0]))
+    assert weights(balance).tolist() == pytest.approx(expected([1, 1, 8], balance.shares), rel=1e-5)
+
+
 @pytest.mark.parametrize("groups", [((0, 1), (2, 3)), ((0, 3), (1, 2)), ((1, 3), (0, 2))])
 def test_pairs_that_were_seen_apart_are_placed_by_one_of_each(groups):
     (a, b), (c, d) = groups

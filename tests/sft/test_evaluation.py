@@ -134,10 +134,10 @@ PLATEAU = {"eval_strategy": "steps", "lr_scheduler_type": "reduce_lr_on_plateau"
 @pytest.mark.parametrize(
     ("options", "better"),
     [
-        (BEST, "eval_loss_p or eval_loss_r$"),
-        (PLATEAU, "eval_loss_p or eval_loss_r$"),
+        (BEST, "eval_a_loss_p or eval_a_loss_r$"),
+        (PLATEAU, "eval_a_loss_p or eval_a_loss_r$"),
         ({"metric_for_best_model": "eval_a_loss"}, "eval_a_loss_p or eval_a_loss_r$"),
-        (BEST | {"segments": "perception,answer,reasoning"}, "eval_loss_perception or eval_loss_a"),
+        (BEST | {"segments": "perception,answer,reasoning"}, "eval_a_loss_perception or eval_a_l"),
     ],
 )
 def test_a_loss_whose_weights_move_chooses_no_checkpoint(options, better, tmp_path):
@@ -151,9 +151,12 @@ def test_a_loss_whose_weights_move_chooses_no_checkpoint(options, better, tmp_pa
         with pytest.raises(ValueError, match=f"since balance='{name}' moves them .*{better}"):
             check(name)
     assert check("ngdiff", metric_for_best_model="eval_loss_r").greater_is_better is False
+    accuracy = {"metric_for_best_model": "eval_no_loss_cut_token_accuracy_p"}
+    assert check("ngdiff", **accuracy).greater_is_better
     assert check("ngdiff", metric_for_best_model="loss_p", greater_is_better=True).greater_is_better
 
 
 def test_the_trainer_refuses_it_before_it_trains(llava, tmp_path):
-    with pytest.raises(ValueError, match="^metric_for_best_model='loss' compares losses of diff"):
+    sentence = "^metric_for_best_model='loss' compares losses .*: set it to eval_loss_p or eval_"
+    with pytest.raises(ValueError, match=sentence):
         trainer(llava, tmp_path, sets(llava[1], "rows")["a"], balance="ngdiff", **BEST)

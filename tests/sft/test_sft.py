@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import vlm_fixtures as vlm
+from accelerate.utils import DynamoBackend
 from trl import SFTConfig, SFTTrainer
 
 from percbal.models.loading import load_vlm
@@ -293,8 +294,12 @@ def a_setup(**changes) -> SimpleNamespace:
     plain = {"is_fsdp_enabled": False, "is_deepspeed_enabled": False, "aux_loss_enabled": False}
     parallelism = SimpleNamespace(**parallel)
     fsdp2 = changes.pop("is_fsdp2", False)
+    dynamo = SimpleNamespace(backend=DynamoBackend(changes.pop("dynamo", "NO")))
     accelerator = SimpleNamespace(
-        parallelism_config=parallelism, is_fsdp2=fsdp2, num_processes=changes.pop("ranks", 1)
+        parallelism_config=parallelism,
+        is_fsdp2=fsdp2,
+        num_processes=changes.pop("ranks", 1),
+        state=SimpleNamespace(dynamo_plugin=dynamo),
     )
     args = SimpleNamespace(
         gradient_accumulation_steps=changes.pop("micro_batches", 1),
@@ -315,6 +320,7 @@ def a_setup(**changes) -> SimpleNamespace:
         ({"is_deepspeed_enabled": True}, NGDiff(), "'ngdiff' does not support DeepSpeed"),
         ({"activation_offloading": True}, NGDiff(), "does not support activation_offloading"),
         ({"torch_compile": True}, NGDiff(), "'ngdiff' does not support torch_compile"),
+        ({"dynamo": "INDUCTOR"}, NGDiff(), "'ngdiff' does not support torch_compile"),
     ],
 )
 def test_unsupported_engines_are_refused_in_one_sentence(changes, balance, message):

@@ -332,15 +332,14 @@ def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
 def test_the_order_of_the_arms_is_held_against_that_of_their_correlations():
     dose = read_registration(DOCS / "studies" / "dose.yaml")
     ranked = next(each for each in dose.contrasts if each.ranks)
-    name = "x"
-    said = replace(dose, contrasts=(replace(ranked, name=name, ranks=("truth", "agreement")),))
+    said = replace(dose, contrasts=(replace(ranked, name="x", ranks=("truth", "agreement")),))
     lines = [{**each, "registered": dose.hash} for each in dose_lines()]
-    assert effect(lines, name, said).values == (pytest.approx(1.0),)
+    assert effect(lines, "x", said).values == (pytest.approx(1.0),)
     lines[1]["figures"]["exact_p"] = 0.1  # less than what agreement taught
-    assert effect(lines, name, said).values == (pytest.approx(-1.0),)
+    assert effect(lines, "x", said).values == (pytest.approx(-1.0),)
     del lines[2]["figures"]["signal_group_agreement.1"]
-    assert effect(lines, name, said).undefined == 1
-    assert effect(lines[:2], name, said).values == ()
+    assert effect(lines, "x", said).undefined == 1
+    assert effect(lines[:2], "x", said).values == ()
 
 
 def test_the_theory_foretells_the_sign_of_every_arm_from_its_start():

@@ -187,6 +187,18 @@ def test_a_rate_that_another_grid_chose_is_not_taken(tmp_path, made):
     assert Ledger(finer, ledger.path).rates() == {}
 
 
+def test_no_registered_run_begins_while_a_rate_may_change(tmp_path, made):
+    said, part = replace(STUDY, registered="x"), Part(lines=tmp_path / "x.jsonl")
+    with pytest.raises(ValueError, match=f"^the rate of {ARMS[1]} is not tuned yet: all are, be"):
+        run_study(said, tmp_path / "a", part=replace(part, arms=(ARMS[0],)))
+    with pytest.raises(ValueError, match="is best at 0.003, an end of the grid: as was said befor"):
+        run_study(said, tmp_path / "b", part=part)
+    assert all(run.tuning for run in made)
+    wider = replace(said, tuning=replace(STUDY.tuning, grid=(1e-3, 3e-3, 9e-3)))
+    run_study(wider, tmp_path / "c", part=part)
+    assert {run.rate for run in made if not run.tuning} == {3e-3}
+
+
 def test_the_figures_of_a_line():
     found = figures(evaluation(STUDY, STUDY.runs()[0]))
     assert found["a"] == 0.75 and found["greedy_a"] == 0.5 and found["exact_p"] == 0.375

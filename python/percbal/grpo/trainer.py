@@ -119,6 +119,11 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         self._first_batches = ReadableFromTheStart()
         self._batches = 0  # of rollouts, in training and evaluation
 
+    def _forget_step(self) -> None:
+        """Nor does a loop begin in the middle of the rollouts that another one has left."""
+        super()._forget_step()
+        self._step, self._buffered_inputs = 0, None
+
     def _set_up_rewards(self, args: BalancedGRPOConfig) -> None:
         """Who is rewarded for what, under guard, and whose coupling is followed."""
         self.roles = RewardRoles(
@@ -129,7 +134,9 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             self.alpha.value,
             args.surrogates,
         )
-        self._refuse_split_groups(evaluates=self.eval_dataset is not None)
+        self._refuse_split_groups(
+            evaluates=self.eval_dataset is not None and args.eval_strategy != "no"
+        )
         named = list(zip(self.reward_func_names, self.reward_funcs, strict=True))
         self._asks_policy_blindly = any(
             name == "blind_reanswer" and not isinstance(function, EndpointReanswer)

@@ -127,7 +127,8 @@ class Fixed(Balance):
     def weights(self, counts: Tensor) -> Tensor:
         if isinstance(self.lam, int | float):
             return lambda_weights(self.lam, counts.device)
-        return torch.tensor(self.lam, dtype=torch.float32, device=counts.device)
+        each = [counts.new_full((), lam, dtype=torch.float32) for lam in self.lam]
+        return torch.stack(each)  # written on the device: a copy to it would be waited for
 
 
 def token_mean_weights(counts: Tensor) -> Tensor:
@@ -141,7 +142,9 @@ def token_mean_weights(counts: Tensor) -> Tensor:
 
 def lambda_weights(lam: Tensor | float, device: torch.device) -> Tensor:
     """``[lambda, 1 - lambda]``, (2,) float32."""
-    lam = torch.as_tensor(lam, dtype=torch.float32, device=device)
+    if not isinstance(lam, Tensor):  # a copy to the device would be waited for
+        lam = torch.full((), lam, dtype=torch.float32, device=device)
+    lam = lam.to(device, torch.float32)
     return torch.stack((lam, 1 - lam))
 
 

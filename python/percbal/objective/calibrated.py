@@ -51,7 +51,7 @@ class Calibrated(NGDiff):
 
     def _begin(self) -> None:
         self._factors = Ratios(len(self.sharing))  # of exact / stand-in
-        self._known = [False] * len(self.sharing)  # whether an exact step has shown it
+        self._known = torch.zeros(len(self.sharing), dtype=torch.bool)  # shown by an exact step
         self._level: str | None = None  # of the stand-ins that the factors are of
         self._interval = 1  # from one exact measurement to the next
         self._left = 0  # steps until it
@@ -82,8 +82,8 @@ class Calibrated(NGDiff):
         if seen.gradient is None:
             factors = self._factors.value.to(stand_in.device)
             norms = stand_in + torch.cat((factors, factors.new_zeros(1)))
-            known = torch.tensor(self._known, device=norms.device)
-            self._move(torch.where(known, norms, torch.nan))
+            self._known = self._known.to(norms.device)  # once: a copy to a device is waited for
+            self._move(torch.where(self._known, norms, torch.nan))
             self._left = max(self._left - 1, 0)
             return
         exact = self._logs(seen.gradient)
@@ -103,7 +103,7 @@ class Calibrated(NGDiff):
             right = max(known, default=0.0) <= self.tolerance
             longer, shorter = min(2 * self._interval, self.every), max(self._interval // 2, 1)
             self._interval = longer if right else shorter
-        self._known = [old or new for old, new in zip(self._known, there, strict=True)]
+        self._known = self._known | torch.tensor(there, device=self._known.device)
         # one with tokens was measured, even where nothing came of it: it waits for the next time
         pairs = zip(self._wait(), has_tokens, strict=True)
         self._waiting = [waits and not has for waits, has in pairs]
@@ -113,7 +113,7 @@ class Calibrated(NGDiff):
         return super().state_dict() | {
             "factors": self._factors.dump(),
             "factor_groups": self._factors.groups(),
-            "known": self._known,
+            "known": self._known.tolist(),
             "level": self._level,
             "interval": self._interval,
             "left": self._left,
@@ -126,10 +126,11 @@ class Calibrated(NGDiff):
         super().load_state_dict(state)
         # what has a default is not in the checkpoints of older versions
         whole = None not in state["factors"]
-        self._known = list(state.get("known", [whole] * len(self.sharing)))
-        groups = [len(self.sharing) if known else i for i, known in enumerate(self._known)]
+        known = list(state.get("known", [whole] * len(self.sharing)))
+        self._known = torch.tensor(known)
+        groups = [len(known) if each else i for i, each in enumerate(known)]
         self._factors.load(state["factors"], state.get("factor_groups", groups))
-        self._waiting = list(state.get("waiting", [not known for known in self._known]))
+        self._waiting = list(state.get("waiting", [not each for each in known]))
         self._level = state.get("level")
         self._interval = min(state["interval"], self.every)
         self._left = min(state["left"], self._interval - 1)

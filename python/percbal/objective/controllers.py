@@ -56,12 +56,14 @@ def refuse_unread(kind: type[Balance], options: Any, who: str) -> None:
     A class with a ``from_options`` of its own may read whatever it likes.
     """
     known = [Balance, *CONTROLLERS.values()]
-    if not any(kind.from_options.__func__ is each.from_options.__func__ for each in known):  # type: ignore[attr-defined]
+    own = getattr(kind.from_options, "__func__", None)
+    if not any(own is each.from_options.__func__ for each in known):  # type: ignore[attr-defined]
         return
     for option in dataclasses.fields(options) if dataclasses.is_dataclass(options) else ():
         reader = READERS.get(option.name.partition("_")[0])
         value = getattr(options, option.name)
         if reader and not issubclass(kind, reader) and value != option.default:
             raise ValueError(
-                f"{option.name}={value:g} would change nothing: {who} does not read it"
+                f"{option.name}={value:g} would change nothing: {who} does not read it; leave it "
+                f"out, or set it to {option.default:g}"
             )

@@ -39,13 +39,14 @@ class Ratios:
     def of(self, logs: Tensor) -> Tensor:
         """(K,) logs -> (K - 1,), NaN where they say nothing.
 
-        A number that is not finite is missing. Without the last one the others are taken
-        against the last that is there, whose own ratio stays what it was, 0 if it has none.
+        A number that is not finite is missing. Without the last one the others are taken against
+        the last that is there and has a ratio, which stays what it was; 0 where none has one.
         """
         old = torch.cat((self.value.to(logs.device), logs.new_zeros(1)))
         there = logs.isfinite()
         order = torch.arange(1, len(logs) + 1, device=logs.device)
-        last = (there * order).argmax(0, keepdim=True)
+        placed = there & ~old.isnan()
+        last = (torch.where(placed.any(), placed, there) * order).argmax(0, keepdim=True)
         new = logs - logs.gather(0, last) + old.gather(0, last).nan_to_num(nan=0.0)
         return torch.where(there & (there.sum() > 1), new, torch.nan)[:-1]
 
@@ -160,7 +161,8 @@ class NGDiff(Balance):
 
     def weights(self, counts: Tensor) -> Tensor:
         odds = self._log_odds.value
-        odds = torch.where(odds.isnan(), self._start.to(odds), odds).to(counts.device)
+        self._start = self._start.to(odds)  # once for a device: a copy to it is waited for
+        odds = torch.where(odds.isnan(), self._start, odds).to(counts.device)
         parts = shared_parts(odds, self.lam_min, self.lam_max)
         if len(self.sharing) == len(self.shares):
             return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -108,8 +109,11 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
     )
 
     def __post_init__(self) -> None:
-        if self.greater_is_better is None and "_loss_" in f"_{self.metric_for_best_model}":
-            self.greater_is_better = False  # the Trainer knows only names that end with loss
+        # the Trainer knows only losses whose names end with loss
+        of = "|".join(map(re.escape, ("p", "r", *self.make_segments().names)))
+        of_segment = re.search(rf"(^|_)loss_({of})$", self.metric_for_best_model or "")
+        if self.greater_is_better is None and of_segment:
+            self.greater_is_better = False
         super().__post_init__()
         if self.train_prompt not in ("generation", "conversation"):
             raise ValueError(

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import torch
+from accelerate.utils import DynamoBackend
 from trl import SFTConfig, SFTTrainer
 
 from percbal.objective.balance import Balance, refuse_lam
@@ -115,6 +116,8 @@ def refuse_moving_loss(args: BalancedSFTConfig, balance: Balance, held_out: Any)
     metric = (args.metric_for_best_model or "").removeprefix("eval_")
     if not balance.observes or metric not in ("loss", *(f"{name}_loss" for name in sets)):
         return
+    if sets and metric == "loss":  # of which set is for the user to say
+        metric = f"{sets[0]}_loss"
     segments = args.make_segments().names
     names = ("p", "r") if segments == TWO.names else segments
     raise ValueError(
@@ -173,14 +176,15 @@ def _refuse_for_norms(args: SFTConfig, name: str) -> None:
         )
 
 
-def _refuse_shared_graph(args: Any, name: str) -> None:
+def _refuse_shared_graph(trainer: Any, name: str) -> None:
     """Options that allow one backward pass through a forward pass, as FSDP2 has it anyway."""
-    if args.activation_offloading:
+    if trainer.args.activation_offloading:
         raise ValueError(
             f"{name} does not support activation_offloading: it frees what a forward pass has "
             "saved in the first of several backward passes; use FSDP2, or gradient_checkpointing"
         )
-    if args.torch_compile:
+    backend = trainer.accelerator.state.dynamo_plugin.backend  # also from accelerate's own config
+    if trainer.args.torch_compile or backend != DynamoBackend.NO:
         # it works only if no plain backward pass of the same graph has been compiled, or cached
         raise ValueError(
             f"{name} does not support torch_compile: a compiled backward pass may use what its "
@@ -222,4 +226,4 @@ def refuse_unsupported_setup(trainer: SFTTrainer, balance: Balance) -> None:
             "parameters is wrong; set fsdp_version to 2"
         )
     if not together:
-        _refuse_shared_graph(trainer.args, _name(balance))
+        _refuse_shared_graph(trainer, _name(balance))

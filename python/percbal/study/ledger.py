@@ -114,9 +114,14 @@ class Ledger:
         """Arm -> learning rate as tuned, of arms that take another's too."""
         if self.study.tuning is None:
             return {}
-        chosen = chosen_rates(read_lines(self.rates_file()), self.study.tuning)
+        chosen = self.choices()
         owners = {arm.name: arm.rate_of or arm.name for arm in self.study.arms}
         return {name: chosen[owner] for name, owner in owners.items() if owner in chosen}
+
+    def choices(self) -> dict[str, float]:
+        """Arm -> learning rate as tuned, of the arms that were tuned."""
+        assert self.study.tuning is not None
+        return chosen_rates(read_lines(self.rates_file()), self.study.tuning)
 
     def rates_file(self) -> Path:
         """Where the lines of the tuning are looked for."""

@@ -29,6 +29,8 @@ from percbal.tasks import get_task
 
 MODULE = "percbal.study.job"
 
+WIDEST = 5  # rates of a grid: three, and twice one more
+
 
 @dataclass(frozen=True)
 class Part:
@@ -115,8 +117,29 @@ def _with_rates(study: Study, runs: list[Run], ledger: Ledger) -> list[Run]:
             f"{tuned} has no tuned rate; first run percbal study --preset "
             f"{study.tuning.study} --only tuning --lines {tuned}"
         )
+    if study.registered:
+        _refuse_open_tuning(study, ledger)
     rated = [replace(run, rate=rates.get(run.arm)) for run in runs]
     return [run for run in rated if run.rate is not None or run.arm == START]
+
+
+def _refuse_open_tuning(study: Study, ledger: Ledger) -> None:
+    """ValueError before a registered run while a rate may still change."""
+    tuning, chosen = study.tuning, ledger.choices()
+    assert tuning is not None
+    open_ = sorted({arm.rate_of or arm.name for arm in study.arms} - set(chosen))
+    if open_:
+        raise ValueError(
+            f"the rate of {', '.join(open_)} is not tuned yet: all are, before any run of "
+            f"{study.name} (--only tuning)"
+        )
+    for arm, rate in chosen.items():
+        if rate in (min(tuning.grid), max(tuning.grid)) and len(tuning.grid) < WIDEST:
+            raise ValueError(
+                f"{arm} is best at {rate:g}, an end of the grid: as was said beforehand, one more "
+                "rate is tried there, for all arms, before any run (RATES in "
+                "python/percbal/study/evidence.py)"
+            )
 
 
 def _make(
