@@ -109,7 +109,7 @@ def test_weights_are_kept_though_an_earlier_run_left_the_same_folder(made, run):
 
 
 def test_the_best_checkpoint_is_found_where_the_folder_is_now(made, tmp_path):
-    options = {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "loss"}
+    options = {"eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "loss_r"}
     options |= {"greater_is_better": True, "save_total_limit": 1}  # the first is the best
     first = make(made[0], tmp_path / "here", eval_dataset=made[0][2], max_steps=4, **options)
     first.train()
