@@ -129,7 +129,7 @@ def test_rows_that_cannot_be_asked_can_be_skipped(made, capsys):
     assert "n = 1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["sft", "grpo"])
+@pytest.mark.parametrize("command", ["sft", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_a_data_set_is_diagnosed_while_a_model_trains(command, made, tmp_path):
     arguments = ["--model", made / "model", "--dataset", made / "data" / "train.jsonl"]
     arguments += ["--output_dir", tmp_path, "--max_steps", 1, "--per_device_train_batch_size", 2]

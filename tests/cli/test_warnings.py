@@ -18,6 +18,7 @@ OPTIONS = {  # what each run tries besides its defaults
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", OPTIONS)
 def test_a_run_has_no_warning_of_what_is_deprecated(command, tmp_path):
     task = get_task("sudoku")

@@ -106,6 +106,7 @@ def test_a_run_that_another_callback_stops_is_measured_at_its_end(made, tmp_path
     assert [e["step"] for e in diagnoses(trainer.state.log_history)] == [1]
 
 
+@pytest.mark.slow
 def test_the_first_of_two_processes_measures(made):
     two_processes(Path(__file__).with_name("callback_worker.py"), made)
     logs = [json.loads((made / f"log{rank}.json").read_text()) for rank in range(2)]

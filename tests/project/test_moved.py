@@ -18,6 +18,7 @@ def test_an_old_path_is_the_new_module_and_warns(old: str) -> None:
     assert module.__spec__ is not None and module.__spec__.name == f"percbal.{MOVED[old]}"
 
 
+@pytest.mark.slow
 def test_public_paths_do_not_warn() -> None:
     code = (
         "from percbal.diagnose import diagnose; from percbal import rewards, BalancedSFTTrainer; "
