@@ -93,9 +93,6 @@ def _study(said: Registration, lines: Sequence[Line], found: Sequence[Effect]) -
     own = [effect for effect in found if not effect.contrast.finding]
     if own:
         blocks.append("\n".join(["**Beyond the paper**", "", *_rows(own)]))
-    moved = sum(effect.moved for effect in found)
-    if moved:
-        blocks.append(f"{moved} differences are of runs that began from unequal weights.")
     return "\n\n".join([*blocks, _ran(said, lines), _rates(lines)]).strip()
 
 

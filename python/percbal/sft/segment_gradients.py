@@ -81,7 +81,7 @@ class _KeptGradients:
         self._point_to(self.segments - 1)
         _weigh([_local(self._filled(s)) for s in range(self.segments)], weights)
         losses = torch.stack(self._losses).sum(0)
-        self._parameters, self._gradients, self._losses = [], [], []
+        self.reset()
         return losses
 
     def _begin(self, model: nn.Module) -> None:

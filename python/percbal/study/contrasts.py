@@ -28,7 +28,6 @@ class Effect:
     holm: corrected over the primary contrasts; one that is not complete counts there as 1.
     failed: starts without the competence. undefined: starts whose runs lack the figure, such as a
     correlation of what does not vary. planned: starts.
-    moved: pairs whose two runs began from other weights, made on two machines.
     family: whether all primary contrasts are complete, if this is one of them.
     """
 
@@ -37,7 +36,6 @@ class Effect:
     failed: int
     undefined: int
     planned: int
-    moved: int = 0
     p: float | None = None
     holm: float | None = None
     family: bool = True
@@ -117,12 +115,11 @@ def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
 
 
 def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Effect:
-    values, failed, undefined, moved = [], 0, 0, 0
+    values, failed, undefined = [], 0, 0
     for lines in _compared(contrast, runs):
         if not all(line["figures"] for line in lines):
             failed += 1
             continue
-        moved += len({line["weights"] for line in lines}) > 1
         value = rank_correlation(lines) if contrast.ranks else _difference(contrast, *lines)
         if value is None:
             undefined += 1
@@ -130,7 +127,7 @@ def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Eff
             values.append(value)
     planned = said.planned.get(contrast.study, {}).get("starts", 0)
     p = _p(values) if len(values) >= LEAST else None
-    return Effect(contrast, tuple(values), failed, undefined, planned, moved, p)
+    return Effect(contrast, tuple(values), failed, undefined, planned, p)
 
 
 def _compared(contrast: Contrast, runs: Sequence[Line]) -> list[list[Line]]:

@@ -28,7 +28,6 @@ from percbal.study.tables import note, table
 from percbal.tasks import get_task
 
 MODULE = "percbal.study.job"
-
 WIDEST = 5  # rates of a grid: three, and twice one more
 
 
@@ -118,22 +117,22 @@ def _with_rates(study: Study, runs: list[Run], ledger: Ledger) -> list[Run]:
             f"{study.tuning.study} --only tuning --lines {tuned}"
         )
     if study.registered:
-        _refuse_open_tuning(study, ledger)
+        _refuse_open_tuning(study, ledger, rates)
     rated = [replace(run, rate=rates.get(run.arm)) for run in runs]
     return [run for run in rated if run.rate is not None or run.arm == START]
 
 
-def _refuse_open_tuning(study: Study, ledger: Ledger) -> None:
+def _refuse_open_tuning(study: Study, ledger: Ledger, rates: dict[str, float]) -> None:
     """ValueError before a registered run while a rate may still change."""
-    tuning, chosen = study.tuning, ledger.choices()
+    tuning = study.tuning
     assert tuning is not None
-    open_ = sorted({arm.rate_of or arm.name for arm in study.arms} - set(chosen))
+    open_ = [arm.name for arm in study.arms if arm.name not in rates]
     if open_:
         raise ValueError(
             f"the rate of {', '.join(open_)} is not tuned yet: all are, before any run of "
             f"{study.name} (--only tuning)"
         )
-    for arm, rate in chosen.items():
+    for arm, rate in ledger.choices().items():  # also of arms that this study does not have
         if rate in (min(tuning.grid), max(tuning.grid)) and len(tuning.grid) < WIDEST:
             raise ValueError(
                 f"{arm} is best at {rate:g}, an end of the grid: as was said beforehand, one more "
