@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import vlm_fixtures as vlm
+from accelerate import Accelerator
 from ddp_worker import of_one_process
 from two_processes import two_processes
 
@@ -16,6 +17,7 @@ from percbal.models.loading import load_vlm
 from percbal.objective.balance import Balance, Seen, lambda_weights
 from percbal.objective.calibrated import Calibrated
 from percbal.objective.ngdiff import Head
+from percbal.sft import segment_head
 from percbal.sft.trainer import BalancedSFTTrainer
 
 EXAMPLES = [vlm.example_at(i) for i in range(16)]
@@ -78,6 +80,40 @@ def test_two_processes_equal_one(llava, by_two, run, tmp_path):
     (theirs,) = [entry for entry in by_two_logs(by_two, run) if "eval_loss" in entry]
     for name in ("eval_loss", "eval_loss_p", "eval_loss_r"):
         assert theirs[name] == pytest.approx(found[name], rel=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("chunked", "operator"),
+    [(False, "segment_cross_entropy"), (True, "linear_segment_cross_entropy")],
+)
+def test_a_loss_of_several_ranks_goes_back_by_a_factor_of_one(
+    llava, tmp_path, monkeypatch, chunked, operator
+):
+    """Its gradient, which the operator has finished, would be read and written again by another."""
+    model, processor = llava
+    data = vlm.encoded(processor, EXAMPLES)
+    trainer = BalancedSFTTrainer(
+        copy.deepcopy(model),
+        vlm.config(tmp_path, balance="fixed", chunked_logits=chunked),
+        train_dataset=data,
+        processing_class=processor,
+    )
+    batch = trainer.data_collator([data[i] for i in range(4)])
+    trainer.model.train()
+    alone = trainer.compute_loss(trainer.model, dict(batch)).item()
+    factors, compute = [], getattr(segment_head, operator)
+
+    def watched(*args, **kwargs):
+        result = compute(*args, **kwargs)
+        result.loss.register_hook(lambda factor: factors.append(float(factor)))
+        return result
+
+    monkeypatch.setattr(segment_head, operator, watched)
+    monkeypatch.setattr(Accelerator, "num_processes", property(lambda self: 3))
+    loss = trainer.compute_loss(trainer.model, dict(batch))
+    loss.backward()
+    assert loss.item() == pytest.approx(3 * alone)
+    assert factors == [1.0]
 
 
 class Replayed(Balance):

@@ -49,6 +49,7 @@ class SegmentGradients(Protocol):
         ...
 
     parts: PartNorms | None  # is told the norms of every micro-batch's own gradients
+    loss_scale: int  # the factor of a micro-batch's losses that ``backward`` is to be given
 
 
 def make_segment_gradients(
@@ -67,6 +68,7 @@ class _KeptGradients:
         self, accelerator: Accelerator, segments: int, parts: PartNorms | None = None
     ) -> None:
         self.accelerator, self.segments, self.parts = accelerator, segments, parts
+        self.loss_scale = 1
         self._parameters: list[nn.Parameter] = []
         # (S) lists, one tensor per parameter; None where no loss of the segment has reached it
         self._gradients: list[list[Tensor | None]] = []
@@ -187,6 +189,12 @@ class ShardedGradients(_KeptGradients):
     graphs are alive together.
     """
 
+    def __init__(
+        self, accelerator: Accelerator, segments: int, parts: PartNorms | None = None
+    ) -> None:
+        super().__init__(accelerator, segments, parts)
+        self.loss_scale = accelerator.num_processes  # FSDP2 averages over ranks, a sum is wanted
+
     def backward(
         self, model: nn.Module, forward: Forward, loss: SegmentLoss
     ) -> tuple[Any, list[SegmentOutput]]:
@@ -202,9 +210,7 @@ class ShardedGradients(_KeptGradients):
             with nullcontext() if last else _kept_generators(self.accelerator):
                 passed = forward()
                 result = loss(passed, segment)
-                # FSDP2 averages over ranks, and a sum is wanted
-                summed = result.loss * self.accelerator.num_processes
-                norms.append(self._keep(summed, segment, retain_graph=False))
+                norms.append(self._keep(result.loss, segment, retain_graph=False))
             results.append(result)
         if self.parts is not None:
             self.parts.add(norms, results)

@@ -26,6 +26,8 @@ class SegmentLosses:
     counts: (S,) tokens of each segment in the whole batch.
     asked: for each loss its targets (B, T) and weights (S,).
     level: from hidden states, what the norms are the gradients with respect to.
+    scale: a factor of the losses to differentiate. It goes into the weights, since the operators
+        have finished a gradient before a factor on their loss could reach it.
     """
 
     def __init__(
@@ -34,15 +36,17 @@ class SegmentLosses:
         counts: Tensor,
         asked: list[tuple[Tensor, Tensor]],
         level: str = "logits",
+        scale: int = 1,
     ) -> None:
         self.segment_ids, self.counts, self.asked, self.level = segment_ids, counts, asked, level
+        self.scale = scale
         self.results: list[SegmentOutput] = []  # in float32, also where the model returns less
 
     def of_logits(self, logits: Tensor, i: int) -> SegmentOutput:
         """Loss ``i`` from logits (B, T, V)."""
         target, weights = self.asked[i]
         return segment_cross_entropy(
-            logits, target, self.segment_ids, weights, segment_counts=self.counts
+            logits, target, self.segment_ids, self.scale * weights, segment_counts=self.counts
         )
 
     def of_hidden(
@@ -56,7 +60,7 @@ class SegmentLosses:
                 weight,
                 target.to(device),
                 self.segment_ids.to(device),
-                weights.to(device),
+                self.scale * weights.to(device),
                 bias=bias,
                 grad_norm=self.level,
                 segment_counts=self.counts.to(device),

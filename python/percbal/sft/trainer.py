@@ -191,7 +191,10 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             counts = self._counts_of(inputs)
         target, segment_ids = shifted(inputs)
         # an evaluation's norms are not read, and those of the logits cost nothing
-        losses = SegmentLosses(segment_ids, counts, [], self._level if training else "logits")
+        level = self._level if training else "logits"
+        # ranks' gradients are averaged, and the counts already run over all ranks
+        scale = self.accelerator.num_processes if training else 1
+        losses = SegmentLosses(segment_ids, counts, [], level, scale)
         if training and self.balance.observes and self._parts_of_step == 1:
             passed, result, weights = self._weighed_by_itself(model, inputs, target, losses)
         else:
@@ -202,9 +205,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             if training and self.balance.observes:
                 self._observe(result)
         self._record(inputs, passed.logits, target, segment_ids, result, weights, counts)
-        # ranks' gradients are averaged, and the counts already run over all ranks
-        loss = result.loss * self.accelerator.num_processes if training else result.loss
-        return (loss, passed.outputs) if return_outputs else loss
+        return (result.loss, passed.outputs) if return_outputs else result.loss
 
     def _forward(
         self, model: nn.Module, inputs: dict[str, Any], losses: SegmentLosses
@@ -322,7 +323,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         counts = self._counts
         target, segment_ids = shifted(inputs)
         asked = each_alone(target, segment_ids, len(counts))
-        alone = SegmentLosses(segment_ids, counts, asked, self._level)
+        alone = SegmentLosses(segment_ids, counts, asked, self._level, self._gradients.loss_scale)
         with self.maybe_activation_offload_context, self.compute_loss_context_manager():
             passed, results = self._gradients.backward(
                 model,
