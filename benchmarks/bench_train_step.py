@@ -75,9 +75,15 @@ def largest_peak(steps: Steps) -> int | None:
 
 
 def seconds_of_step(steps: Steps) -> float:
-    begin = time.perf_counter()
+    return sum(parts_of_step(steps))
+
+
+def parts_of_step(steps: Steps) -> tuple[float, float]:
+    """Seconds of its rollouts, 0 of SFT, and of the rest."""
+    begin, before = time.perf_counter(), steps.sampling
     steps.take()
-    return time.perf_counter() - begin
+    sampling = steps.sampling - before
+    return sampling, time.perf_counter() - begin - sampling
 
 
 def other(name: str, balance: str) -> tuple[str | None, dict[str, Any] | None]:
@@ -104,15 +110,18 @@ def measure(name: str, size: str, pairs: int, balance: str = "") -> dict[str, An
             for _ in range(SETTLED if balance else WARM):
                 for steps in trainers:
                     steps.take()
-            seconds: list[list[float]] = [[], []]
+            parts: list[list[tuple[float, float]]] = [[], []]
             for pair in range(pairs):
                 for i in (0, 1) if pair % 2 else (1, 0):
-                    seconds[i].append(seconds_of_step(trainers[i]))
+                    parts[i].append(parts_of_step(trainers[i]))
             peaks = [largest_peak(t) for t in trainers]
         finally:
             for steps in trainers:
                 steps.stop()
+    seconds = [[sum(of_step) for of_step in of_one] for of_one in parts]
     ratio, low, high = median_interval([ours / its for ours, its in zip(*seconds, strict=True)])
+    rest = median_interval([ours[1] / its[1] for ours, its in zip(*parts, strict=True)])
+    sampled = [statistics.median(of_step[0] for of_step in of_one) for of_one in parts]
     of_peak = peaks[0] / peaks[1] if peaks[0] and peaks[1] else None
     return {
         "name": name,
@@ -126,6 +135,8 @@ def measure(name: str, size: str, pairs: int, balance: str = "") -> dict[str, An
         "high": high,
         # of a balance that measures more in some steps than in others this is the price
         "total_ratio": sum(seconds[0]) / sum(seconds[1]),
+        # of GRPO: rollouts, the same code in both, and the ratio of all that is not rollouts
+        **({"sampling": sampled, "rest": rest} if any(sampled) else {}),
         "peak": peaks[0],
         "peak_beside": peaks[1],
         "peak_ratio": of_peak,

@@ -24,7 +24,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [f"Measured on: {'; '.join(where)}."]
     for title in dict.fromkeys(map(title_of, rows)):
         lines += ["", f"{title}:", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-        lines += [f"| {' | '.join(cells(row))} |" for row in rows if title_of(row) == title]
+        here = [row for row in rows if title_of(row) == title]
+        lines += [f"| {' | '.join(cells(row))} |" for row in here]
+        lines += [line for row in here for line in rollouts(row)]
     return "\n".join(lines) + "\n"
 
 
@@ -43,6 +45,19 @@ def cells(row: dict[str, Any]) -> list[str]:
         "-" if row["peak_ratio"] is None else f"{row['peak_ratio']:.2f}",
         f"{row['seconds']:.3g} / {row['seconds_beside']:.3g}",
         " / ".join(f"{(row[k] or 0) / 2**20:.0f}" for k in ("peak", "peak_beside")),
+    ]
+
+
+def rollouts(row: dict[str, Any]) -> list[str]:
+    """What sampling took of a step of GRPO, and the rest of the step alone."""
+    if "sampling" not in row:
+        return []
+    ours, its = row["sampling"]
+    ratio, low, high = row["rest"]
+    return [
+        "",
+        f"Of {row['name']}, {ours:.3g} / {its:.3g} seconds are rollouts, which both sample alike. "
+        f"The rest of the step takes {ratio:.2f} of the time ({low:.2f} to {high:.2f}).",
     ]
 
 

@@ -10,6 +10,7 @@ import copy
 import functools
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ class Steps(TrainerCallback):
         self.go, self.ready = threading.Semaphore(0), threading.Semaphore(0)
         self.problem: BaseException | None = None
         self.stopping, self.trainer = False, trainer
+        self.sampling = 0.0  # seconds of all rollouts, in which both trainers call the same
+        if hasattr(trainer, "_generate"):
+            trainer._generate = self._timed(trainer._generate)
         trainer.add_callback(self)
         self.thread = threading.Thread(target=self._train, args=(trainer,), daemon=True)
         self.thread.start()
@@ -57,6 +61,15 @@ class Steps(TrainerCallback):
         except BaseException as problem:
             self.problem = problem
         self.ready.release()
+
+    def _timed(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        def sample(*args: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            found = generate(*args, **options)
+            self.sampling += time.perf_counter() - begin
+            return found
+
+        return sample
 
     def _wait(self) -> None:
         self.ready.acquire()

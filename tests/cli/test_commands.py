@@ -65,6 +65,21 @@ def test_mistakes_get_one_sentence_and_exit_status_2(arguments, sentence, capsys
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["sft", "grpo"])
+def test_a_run_that_begins_anew_does_not_lie_beside_another_ones_checkpoints(
+    command, tmp_path, capsys
+):
+    """The next run would go on from those, whose numbers are larger."""
+    (tmp_path / "checkpoint-900").mkdir()
+    (tmp_path / "checkpoint-20").mkdir()
+    given = ["--model", "x", "--dataset", "/no/such.jsonl", "--output_dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as exit_:
+        main([command, *given, "--use_cpu", "--bf16", "false", "--resume", "false"])
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert f"resume: false begins a run of its own, and {tmp_path} has checkpoint-900" in said
+
+
 def test_help_names_every_command():
     done = subprocess.run(
         [sys.executable, "-m", "percbal", "--help"], capture_output=True, text=True

@@ -43,7 +43,15 @@ def test_a_row_is_shown_with_its_interval_and_its_machine():
     )
     assert "| SFT, x | 0.50 | 0.40 to 0.62 (9 pairs) | 0.70 | 0.25 | 1.5 / 3 | 1 / 4 |" in said
     assert "Measured on: a CPU, torch 2, commit c, d." in said and "| SFT, y | - |" in said
+    assert "rollouts" not in said
     assert said.index("V 5, beside B:") < said.index("| SFT, x |") < said.index("V 5, beside C:")
+
+
+def test_a_step_with_rollouts_says_what_they_took_and_how_the_rest_compares():
+    page = module("page_train_step")
+    said = page.table([ROW | MORE | WHERE | {"sampling": [1.25, 1.5], "rest": [0.5, 0.25, 0.75]}])
+    assert "Of SFT, x, 1.25 / 1.5 seconds are rollouts" in said
+    assert "The rest of the step takes 0.50 of the time (0.25 to 0.75)." in said
 
 
 @pytest.mark.parametrize("n", [6, 10, 40, 41])

@@ -72,7 +72,11 @@ class TrainArguments(DataArguments, DiagnosisArguments):
         },
     )
     resume: bool = field(
-        default=True, metadata={"help": "Go on from the last checkpoint in output_dir, if any."}
+        default=True,
+        metadata={
+            "help": "Go on from the last checkpoint in output_dir, if any. False: begin anew, "
+            "where there is none."
+        },
     )
     dry_run: bool = field(
         default=False,
@@ -126,7 +130,22 @@ def parse(command: str, own: type, options: type, arguments: list[str]) -> tuple
     ignore_upstream_warnings()
     parser = TrlParser([own, LoRAArguments, options], prog=f"percbal {command}")  # type: ignore[list-item]
     script, lora, config = parsed(parser, arguments)
+    refuse_foreign_checkpoints(script, str(config.output_dir))
     return script, lora.config(), config
+
+
+def refuse_foreign_checkpoints(script: TrainArguments, output: str) -> None:
+    """A run that begins anew beside another's checkpoints would be taken for that one later.
+
+    The newest is known by its number, also where ``save_total_limit`` removes the others.
+    """
+    from percbal.models.resume import checkpoints
+
+    if not script.resume and (found := checkpoints(output)):
+        raise ValueError(
+            f"resume: false begins a run of its own, and {output} has {found[0].name} of another "
+            "one; remove its checkpoints, or give another output_dir"
+        )
 
 
 def train_and_save(
