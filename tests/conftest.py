@@ -1,5 +1,6 @@
 """What holds for every test: the environment it runs in, and which packages it may lack."""
 
+import gc
 import os
 from collections.abc import Generator
 from importlib.metadata import PackageNotFoundError, version
@@ -52,6 +53,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(names) if path.endswith(name)), len(names))
 
     items.sort(key=place)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported_for_good() -> None:
+    """What is imported stays, and need not be looked at whenever garbage is collected.
+
+    accelerate collects it at each beginning of a training, which took most of a short one.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or extensions would report all that is left as leaks
 
 
 def skip_if_missing(report: Report, call: pytest.CallInfo, path: object) -> Report:
