@@ -78,4 +78,4 @@ def _(
 
 @torch.library.register_fake("percbal::group_advantage")
 def _(outcome: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(outcome), torch.empty_like(outcome)
+    return outcome.new_empty(outcome.shape), outcome.new_empty(outcome.shape)

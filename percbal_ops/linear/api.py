@@ -121,8 +121,8 @@ def linear_segment_cross_entropy(
 
     - "logits": ``torch.autograd.grad(segment_loss[s], logits)[0].norm()``, free;
     - "hidden": the same for `hidden`: free where `hidden` needs a gradient, else one GEMM;
-    - "head": the same for `head`: no GEMM more where the segments' sizes may be asked for, else
-      S - 1 GEMMs and S float32 buffers (V, D) more;
+    - "head": the same for `head`: no GEMM more where `head` needs a gradient (else one) and the
+      segments' sizes may be asked for, else S - 1 GEMMs and S float32 buffers (V, D) more;
     - None: not computed, NaN.
 
     Backward may run twice (the second time recomputes); differentiating twice raises RuntimeError.

@@ -58,7 +58,7 @@ def linear_weighted_cross_entropy(
     hidden, head = inputs.hidden, inputs.head
     with torch.autocast(hidden.device.type, enabled=False):
         valid = inputs.target != options.ignore_index
-        unit = _unit(row_weight, valid, hidden.dtype)
+        unit, probe = _units(row_weight, valid, hidden, options.class_weight)
         relative = row_weight / unit
         plan = make_plan(
             valid,
@@ -70,7 +70,7 @@ def linear_weighted_cross_entropy(
             ask=may_ask(hidden, head),
             room=room_rows(head, needs.head, level),
         )
-        weights = (relative, unit)
+        weights = (relative, unit, probe)
         work = _Work(inputs, weights, segment, plan, level, segments, needs)
         for chunk in plan.chunks:
             if plan.parts is None:
@@ -95,7 +95,7 @@ class _Work:
     def __init__(
         self,
         inputs: LinearInputs,
-        weights: tuple[Tensor, Tensor],
+        weights: tuple[Tensor, Tensor, Tensor],
         segment: Tensor | None,
         plan: Plan,
         level: str,
@@ -107,16 +107,16 @@ class _Work:
         hidden, head = self.hidden, self.head
         n, vocab = hidden.shape[0], head.shape[0]
         dtype = accumulate_dtype(hidden)
-        relative, self.unit = weights
-        # A row of weight 0 still has a norm: its residual is taken at weight 1 and kept apart.
+        relative, self.unit, probe = weights
+        # A row of weight 0 still has a norm: its residual is taken at this weight and kept apart.
         self.probed = level != "logits"
         self.kept = (relative != 0) & plan.valid
         self.masked = self.probed or not plan.exact
-        self.fold = torch.where(self.kept, relative, 1.0) if self.probed else relative
+        self.fold = torch.where(self.kept, relative, probe) if self.probed else relative
         self.loss = torch.zeros(n, dtype=dtype, device=hidden.device)
         in_room = plan.parts is not None
         self.square = self.loss.new_zeros(segments if in_room and level == "head" else n)
-        self.dhidden = torch.zeros_like(hidden) if self.needs.hidden else hidden.new_empty(0)
+        self.dhidden = hidden.new_zeros(hidden.shape if self.needs.hidden else 0)
         self.dbias = torch.zeros(vocab if self.needs.bias else 0, dtype=dtype, device=hidden.device)
         self.buffer = fresh(hidden, (0 if in_room else plan.longest, vocab), hidden.dtype)
         low = dtype != hidden.dtype and (len(plan.chunks) > 1 or level == "head") and not in_room
@@ -219,11 +219,25 @@ class _Work:
         )
 
 
-def _unit(row_weight: Tensor, valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """(): 1, but for fp16 the largest row weight: 1 / N would underflow in an fp16 residual, and no
-    loss scale can reach a gradient that is computed before the backward pass."""
+def _units(
+    row_weight: Tensor, valid: Tensor, hidden: Tensor, class_weight: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """What row weights are divided by, (), and the weight of a row that has none, ().
+
+    1 and 1, but for fp16: row weights of 1 / N would underflow in its residuals, those of 1 could
+    overflow in their sum over rows, and no loss scale can reach a gradient that is computed before
+    the backward pass. So the largest becomes one with which |dW| and |db| stay below 2^15, by their
+    bound in (M8).
+    """
     one = row_weight.new_ones(())
-    if dtype != torch.float16 or len(valid) == 0:
-        return one
+    if hidden.dtype != torch.float16 or len(valid) == 0:
+        return one, one
+    features = torch.linalg.vector_norm(hidden, dim=0, dtype=row_weight.dtype)
+    n = valid.sum().to(row_weight.dtype)
+    bound = torch.maximum(n, n.sqrt() * features.amax()) / 2**15
+    if class_weight is not None:
+        bound = bound * class_weight.amax()
+    room = torch.where(bound.isfinite(), bound, 1.0).clamp(min=1.0).log2().ceil().exp2()
     largest = torch.where(valid, row_weight.abs(), 0.0).amax()
-    return torch.where((largest > 0) & largest.isfinite(), largest, one)
+    largest = torch.where((largest > 0) & largest.isfinite(), largest, one)
+    return largest * room, 1 / room

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from percbal_ops import dispatch
-from percbal_ops.gradients import padded
+from percbal_ops.gradients import padded, saved_by_hooks, scaled
 from percbal_ops.linear import chunks, logprob_chunks, logprob_rows, room
 from percbal_ops.linear.inputs import (
     INPUTS,
@@ -166,9 +166,9 @@ def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
     ctx.numbers, ctx.needs = options.numbers, Needs(*needs)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*given, row_weight, options.class_weight)
-    # Not saved as tensors of the graph: the first backward scales them in place, gives them away.
-    ctx.unit, ctx.gradients = output[3], output[4:]
+    ctx.unit, gradients = output[3], output[4:]
+    saved, ctx.gradients = (gradients, None) if saved_by_hooks() else ((), gradients)
+    ctx.save_for_backward(*given, row_weight, options.class_weight, *saved)
 
 
 def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
@@ -176,14 +176,15 @@ def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor |
         return padded(ctx)
     if torch.is_grad_enabled():
         raise RuntimeError(TWICE.format("a linear cross-entropy"))
-    gradients, ctx.gradients = ctx.gradients, None
+    kept = ctx.saved_tensors  # once: hooks may hand them out no second time
+    (*inputs, row_weight, class_weight), saved = kept[:6], kept[6:]
+    gradients, ctx.gradients = saved or ctx.gradients, None
     factor = grad * ctx.unit
     if gradients is None:  # a second backward over the same graph
-        *inputs, row_weight, class_weight = ctx.saved_tensors
         options = LossOptions(class_weight, *ctx.numbers)
         gradients = _recomputed(LinearInputs(*inputs), grad * row_weight, options, ctx.needs)
     else:
-        gradients = [_scaled(g, factor) for g in gradients]
+        gradients = [scaled(g, factor, in_place=not saved) for g in gradients]
     return padded(ctx, _where_needed(gradients, ctx.needs))
 
 
@@ -211,15 +212,7 @@ def _recomputed(
     results = torch.ops.percbal.linear_weighted_cross_entropy(
         *inputs, row_weight, None, *options, "logits", 0, *needs
     )
-    return [_scaled(g, results[3]) for g in results[4:]]
-
-
-def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
-    if type(gradient) is not Tensor:
-        # traced: a compiled graph must not write over what its forward returned
-        return (gradient * factor).to(gradient.dtype)
-    torch.ops.percbal.scale_(gradient, factor)
-    return gradient
+    return [scaled(g, results[3], in_place=True) for g in results[4:]]
 
 
 def _where_needed(gradients: Any, needs: Needs) -> tuple[Tensor | None, ...]:

@@ -51,7 +51,7 @@ def linear_token_logprob_backward(
     device may be asked for them."""
     hidden, head, bias, target = inputs
     dtype = accumulate_dtype(hidden)
-    dhidden = torch.zeros_like(hidden) if needs.hidden else hidden.new_empty(0)
+    dhidden = hidden.new_zeros(hidden.shape if needs.hidden else 0)
     dbias = torch.zeros(head.shape[0] if needs.bias else 0, dtype=dtype, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
         valid = (target != options.ignore_index) & ((grad_logprob != 0) | (grad_entropy != 0))

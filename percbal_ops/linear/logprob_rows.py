@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percbal_ops.losses.reference import accumulate_dtype
+from percbal_ops.losses.reference import accumulate_dtype, capped
 
 BLOCK = 1 << 22  # logits worked on at once: bounds the fp32 copies of them
 # exp of it is 0 in float64; 0 * -1000 is 0 where 0 * -inf would be NaN
@@ -26,7 +26,7 @@ def token_logprob_rows(
     logprob, entropy = (logits.new_empty(len(logits), dtype=dtype) for _ in range(2))
     stats = logits.new_empty(len(logits), 5, dtype=dtype)
     for rows in _blocks(logits):
-        u = _capped(logits[rows], softcap)[0]
+        u, _ = capped(logits[rows], softcap)
         logprob[rows], entropy[rows], stats[rows] = _statistics(u, target[rows], temperature)
     return logprob, entropy, stats
 
@@ -68,20 +68,11 @@ def token_logprob_gradient_(
     a, b = grad_logprob[:, None], grad_entropy[:, None]
     for rows in _blocks(logits):
         max_logit, ratio, one_minus_p, level, pull = stats[rows].unsqueeze(2).unbind(1)
-        u, slope = _capped(logits[rows], softcap)
+        u, slope = capped(logits[rows], softcap)
         gaps = u.sub(max_logit).div_(temperature).clamp_(min=FLOOR)
         grad = gaps.exp().mul_(ratio).mul_(gaps.mul_(-b[rows]).add_(b[rows] * level - a[rows]))
         grad.scatter_(1, target[rows, None], a[rows] * one_minus_p + b[rows] * pull)
-        logits[rows] = grad.mul_(slope / temperature)
-
-
-def _capped(logits: Tensor, softcap: float) -> tuple[Tensor, Tensor | float]:
-    """u and s of (M1), in fp32 or fp64"""
-    u = logits.to(accumulate_dtype(logits))
-    if not softcap:
-        return u, 1.0
-    u = u / softcap
-    return softcap * torch.tanh(u), torch.cosh(u) ** -2
+        logits[rows] = grad.mul_((1 if slope is None else slope) / temperature)
 
 
 def _blocks(logits: Tensor) -> Iterator[slice]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal_ops.gradients import padded
+from percbal_ops.gradients import padded, scaled
 from percbal_ops.losses import library  # noqa: F401  defines weighted_cross_entropy_
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import weighted_sum
@@ -86,5 +86,4 @@ class _OverLogits(torch.autograd.Function):
             return padded(ctx)
         ctx.given_away = True
         dlogits = ctx.saved_tensors[0].detach()
-        torch.ops.percbal.scale_(dlogits, grad)
-        return padded(ctx, (dlogits,))
+        return padded(ctx, (scaled(dlogits, grad, in_place=True),))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from percbal_ops import dispatch
-from percbal_ops.gradients import padded
+from percbal_ops.gradients import padded, saved_by_hooks, scaled
 from percbal_ops.losses import reference, segments
 from percbal_ops.losses.options import OPTIONS, LossOptions, packed
 from percbal_ops.losses.reference import accumulate_dtype
@@ -175,16 +175,15 @@ def _setup_weighted(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
     ctx.numbers = options.numbers
     ctx.mark_non_differentiable(loss, grad_sq, dlogits)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(logits, target, row_weight, options.class_weight)
-    # Not saved as a tensor of the graph: the first backward scales it in place and gives it away.
-    ctx.dlogits = dlogits
+    saved, ctx.dlogits = (dlogits, None) if saved_by_hooks() else (None, dlogits)
+    ctx.save_for_backward(logits, target, row_weight, options.class_weight, saved)
 
 
 def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if grad is None:
         return padded(ctx)
-    dlogits, ctx.dlogits = ctx.dlogits, None
-    logits, target, row_weight, class_weight = ctx.saved_tensors
+    logits, target, row_weight, class_weight, saved = ctx.saved_tensors
+    dlogits, ctx.dlogits = (ctx.dlogits if saved is None else saved), None
     options = LossOptions(class_weight, *ctx.numbers)
     if torch.is_grad_enabled():  # create_graph: a backward that can itself be differentiated
         row_grad = grad * row_weight
@@ -193,11 +192,7 @@ def _backward_weighted(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor |
         dlogits = torch.ops.percbal.weighted_cross_entropy(
             logits, target, row_weight, *options, True
         )[3]
-    if type(dlogits) is Tensor:
-        torch.ops.percbal.scale_(dlogits, grad)
-    else:  # traced: a compiled graph must not write over what its forward returned
-        dlogits = (dlogits * grad).to(dlogits.dtype)
-    return padded(ctx, (dlogits,))
+    return padded(ctx, (scaled(dlogits, grad, in_place=saved is None),))
 
 
 torch.library.register_autograd(

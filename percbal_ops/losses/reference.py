@@ -45,13 +45,17 @@ def under_autocast(x: Tensor) -> bool:
     return x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
 
 
-def _rows(logits: Tensor, target: Tensor, options: LossOptions) -> Rows:
+def capped(logits: Tensor, softcap: float) -> tuple[Tensor, Tensor | None]:
+    """u and s of (M1), in fp32 or fp64; None without a softcap, where the slope is 1."""
     u = logits.to(accumulate_dtype(logits))
-    slope, softcap = None, options.softcap
-    if softcap:
-        u = u / softcap
-        slope = torch.cosh(u) ** -2
-        u = softcap * torch.tanh(u)
+    if not softcap:
+        return u, None
+    u = u / softcap
+    return softcap * torch.tanh(u), torch.cosh(u) ** -2
+
+
+def _rows(logits: Tensor, target: Tensor, options: LossOptions) -> Rows:
+    u, slope = capped(logits, options.softcap)
     valid = target != options.ignore_index
     index = torch.where(valid, target, 0)[:, None]
     is_target = torch.zeros_like(u, dtype=torch.bool).scatter(1, index, True)
@@ -62,11 +66,16 @@ def _rows(logits: Tensor, target: Tensor, options: LossOptions) -> Rows:
     exps = torch.exp(others - max_logit[:, None])
     total = exps.sum(1)
     u_y = u.gather(1, index)[:, 0]
-    lead = (u_y - max_logit) - total.log()
+    # Without other classes: nothing of ln 0 may reach a derivative, where it would be 0 * inf.
+    others_exist = total != 0
+    log_total = torch.where(others_exist, total, 1.0).log()
+    gap = (u_y - max_logit) - log_total
+    certain = torch.where(u_y.isfinite(), INF, torch.nan)
+    lead = torch.where(others_exist, gap, certain)
     nll = torch.where(u_y == INF, torch.nan, -F.logsigmoid(lead))
-    above = total.log() - F.logsigmoid(-lead)
+    above = log_total - F.logsigmoid(-torch.where(others_exist, lead, 0.0))
     lse = torch.where(lead > 0, u_y + nll, max_logit + above)
-    rest = torch.where(total > 0, above, lse - max_logit)
+    rest = torch.where(others_exist, above, lse - max_logit)
     one_minus_p = torch.where(u_y == INF, torch.nan, torch.sigmoid(-lead))
     p_target = torch.sigmoid(lead)
     return Rows(
@@ -76,7 +85,7 @@ def _rows(logits: Tensor, target: Tensor, options: LossOptions) -> Rows:
 
 def _ratio(rows: Rows) -> Tensor:
     """r = q / S1 of (M5), (N,); without other classes q is 0, or NaN in a row without a maximum."""
-    return torch.where(rows.exp_sum == 0, rows.one_minus_p, rows.one_minus_p / rows.exp_sum)
+    return rows.one_minus_p / torch.where(rows.exp_sum == 0, 1.0, rows.exp_sum)
 
 
 class _Weights(NamedTuple):
@@ -142,10 +151,14 @@ def _grad_sq(rows: Rows, options: LossOptions) -> Tensor:
 def token_cross_entropy(
     logits: Tensor, target: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss (N,), squared gradient norm (N,) and the statistics (N, 4) that backward needs."""
+    """Loss (N,), squared gradient norm (N,) and the statistics (N, 4) that the kernels' backward
+    reads, since another backend may serve that: m, A q / S1, dl/dz_y before its slope, L."""
     options = LossOptions(*flat)
     rows = _rows(logits, target, options)
-    stats = torch.stack((rows.max_logit, _ratio(rows), rows.one_minus_p, rows.lse), 1)
+    weights = _weights(rows, options)
+    mass = _mass(rows, weights, options)
+    at_target = _target_gradient(rows, weights, mass, options)
+    stats = torch.stack((rows.max_logit, mass * _ratio(rows), at_target, rows.lse), 1)
     return (
         _loss(rows, options),
         _grad_sq(rows, options),

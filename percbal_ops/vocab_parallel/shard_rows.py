@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percbal_ops.losses.reference import accumulate_dtype
+from percbal_ops.losses.reference import accumulate_dtype, capped
 
 BLOCK = 1 << 24  # logits worked on at once: bounds the fp32 temporaries, whatever the batch
 
@@ -45,7 +45,7 @@ def shard_statistics(
 def _statistics(
     logits: Tensor, target: Tensor, weight: Tensor | None, softcap: float, smoothed: bool
 ) -> Tensor:
-    u, slope = _capped(logits, softcap)
+    u, slope = capped(logits, softcap)
     here, index = target >= 0, target.clamp(min=0)[:, None]
     own = torch.zeros_like(u, dtype=torch.bool).scatter_(1, index, here[:, None])
     others = u.masked_fill(own, -torch.inf)
@@ -129,7 +129,7 @@ def shard_gradient(
     size = max(1, BLOCK // logits.shape[1])
     for start in range(0, logits.shape[0], size):
         part = slice(start, start + size)
-        u, slope = _capped(logits[part], softcap)
+        u, slope = capped(logits[part], softcap)
         _, _, max_logit, _, mass, at_target, share = (row[part, None] for row in rows)
         grad = mass * torch.exp(u - max_logit)
         grad -= share if weight is None else share * weight.to(u)
@@ -139,12 +139,3 @@ def shard_gradient(
             grad.mul_(slope)
         out[part] = torch.where(row_grad[part, None] == 0, 0.0, grad.mul_(row_grad[part, None]))
     return out
-
-
-def _capped(logits: Tensor, softcap: float) -> tuple[Tensor, Tensor | None]:
-    """(M1)"""
-    u = logits.to(accumulate_dtype(logits))
-    if not softcap:
-        return u, None
-    u = u / softcap
-    return softcap * torch.tanh(u), torch.cosh(u) ** -2

@@ -113,6 +113,24 @@ def test_the_in_place_operator_has_a_kernel_of_its_own_on_cuda():
     assert hasattr(library.cuda_kernels(), "weighted_cross_entropy_")
 
 
+@pytest.mark.parametrize("options", [(-100, 0.0, 0.0, 0.0), (-100, 0.1, 1e-3, 5.0)])
+def test_a_backward_may_be_served_by_another_backend_than_its_forward(options):
+    """As where a block of `use_cuda_backend` ends between them."""
+    pytest.importorskip("triton")
+    from percbal_ops.losses.triton import launch
+
+    logits, target = batch()
+    logits, row_grad = logits.detach(), torch.tensor([1.0, -2.0, 0.5, 3.0])
+    weight = torch.linspace(0.5, 2, 9)
+    truth = reference.logit_gradient(
+        row_grad, logits, target, reference.LossOptions(weight, *options)
+    )
+    for first, second in ((reference, launch), (launch, reference)):
+        stats = first.token_cross_entropy(logits, target, weight, *options)[2]
+        given = (row_grad, logits, target, weight, stats, *options)
+        torch.testing.assert_close(second.token_cross_entropy_backward(*given), truth)
+
+
 def test_unknown_backend_is_named():
     with pytest.raises(ValueError, match="unknown CUDA backend 'cutlass'; known are"):
         with percbal_ops.use_cuda_backend("cutlass"):
