@@ -210,9 +210,7 @@ SEEN = [  # p*, its grammar, what was seen and answered -> F1 (T4), whatever the
 
 
 @pytest.mark.parametrize("label, grammar, seen, answer, f1", SEEN)
-def test_what_was_seen_is_measured_as_it_is_and_not_as_it_is_paid(
-    label, grammar, seen, answer, f1
-):
+def test_what_was_seen_is_measured_as_it_is_and_not_as_it_is_paid(label, grammar, seen, answer, f1):
     """A perception that holds the response's answer, or too much, earns nothing and is measured."""
     truth = {"perception": label, "answer": answer, "grammar": grammar, "answer_grammar": "text"}
     score = LabelJudge().score(said(seen, answer), truth)

@@ -58,6 +58,15 @@ def chat_request(
     return body
 
 
+def check_body(body: Mapping[str, Any]) -> None:
+    """ValueError for fields that ask for several completions at once, of which one is read."""
+    if body.get("n") not in (None, 1):
+        raise ValueError(
+            f"one completion of a request is read: n must be 1 in the body, or left out, got "
+            f"{body['n']!r:.40}"
+        )
+
+
 def told_in_words(beginning: str) -> str:
     """What a prompt says where a response cannot be made to begin so."""
     return (

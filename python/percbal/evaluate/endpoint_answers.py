@@ -14,6 +14,7 @@ from percbal.evaluate.chat_requests import (
     Told,
     begins_anew,
     chat_request,
+    check_body,
     joined,
     repeats,
 )
@@ -74,6 +75,7 @@ class EndpointAnswers:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.body.get("stream"):
             raise ValueError("replies are read whole: stream must be off in the body, or left out")
+        check_body(self.body)
         if not self.endpoint.timeout > 0:
             raise ValueError(f"timeout must be positive, got {self.endpoint.timeout:g}")
 
