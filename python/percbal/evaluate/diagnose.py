@@ -127,8 +127,8 @@ def _exact(
 ) -> dict[int, float]:
     """Index -> probability of the true perception, kept one by one as answers are."""
 
-    def computed(batch: Sequence[Question], *, told: bool) -> list[Completion]:
-        found = perception_probabilities(model, processor, batch)
+    def computed(questions: Sequence[Question], *, told: bool) -> list[Completion]:
+        found = perception_probabilities(model, processor, questions)
         return [Completion(repr(probability), False) for probability in found]
 
     found = {}

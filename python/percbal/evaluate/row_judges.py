@@ -64,7 +64,7 @@ class LabelJudge:
 
 def _parts_right(completion: str, truth: Row) -> float:
     """F1 (T4) between what was perceived and p*: the measure, not what a reward pays for it."""
-    grammar = truth["grammar"] or labelled.GRAMMAR
+    grammar: Any = truth["grammar"] or labelled.GRAMMAR
     (found,) = score_text([completion], [truth["perception"]], grammar).records()
     return found["f1"] or 0.0
 
