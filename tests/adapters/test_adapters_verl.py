@@ -10,9 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from vlm_fixtures import byte_tokenizer
 
+from percbal import rewards
 from percbal.adapters.verl import compute_score
 from percbal.adapters.verl.token_rewards import NO_SPAN, read, write
+from percbal.segments.sampled import segment_completions
 
 TRUTH = {"perception": "r1c1=1 r1c2=_ r2c1=_ r2c2=2", "answer": "r1c1=1 r1c2=2 r2c1=2 r2c2=2"}
 SHORT = {"perception": "0-1 1-2 2-3", "answer": "7"}
@@ -99,6 +102,32 @@ def test_partial_perception_earns_f1_unless_it_holds_the_answer():
         "d", response("0-1 2-7", "7"), seen, perception_grammar="edges", perception_score="f1"
     )
     assert result["perception"] == pytest.approx(0.8)
+
+
+RIGHT = response(TRUTH["perception"], TRUTH["answer"])
+THOUGHTS = {  # before a right response, or none -> what it is paid
+    "<think>" + RIGHT + "</think>no idea": 0,
+    "<think>" + RIGHT: 0,
+    " \n<think>" + RIGHT: 0,
+    "<think><perception>perhaps</perception></think> " + RIGHT: 1,
+    "<answer>7</answer> </think>" + RIGHT: 1,  # the prompt opened the block
+    "<think>a</think> " + RIGHT + " </think>": 1,
+}
+
+
+@pytest.mark.parametrize("text", THOUGHTS)
+def test_thoughts_are_paid_for_nothing_and_spoil_nothing(text):
+    """As in TRL's rewards, and as the rollout marks its tokens."""
+    paid = THOUGHTS[text]
+    found = grid(text)
+    assert [*found.values()] == [paid] * 4
+    columns = {"grammar": ["grid"], "answer_grammar": ["grid"]}
+    assert rewards.outcome([text], [TRUTH["answer"]], **columns) == [paid]
+    assert rewards.perception([text], [TRUTH["perception"]], **columns) == [paid]
+    tokenizer = byte_tokenizer()
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    cut = segment_completions(tokenizer, [ids])
+    assert cut.perception == [TRUTH["perception"] if paid else None]
 
 
 @settings(max_examples=60, deadline=None)

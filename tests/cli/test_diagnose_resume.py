@@ -10,6 +10,7 @@ import re
 import pytest
 
 from percbal.cli.main import main
+from percbal.evaluate import exact
 from percbal.evaluate.generation import LocalModel
 from percbal.models.tiny import build_tiny_vlm
 from percbal.tasks import get_task
@@ -58,6 +59,26 @@ def test_ctrl_c_and_again_gives_the_same_result(options, model, stopped, tmp_pat
     assert end.value.code == 2 and "has answers of another diagnosis (options" in said
     again = diagnose(model, out, *options)
     assert not kept.exists() and again == diagnose(model, tmp_path / "at_once.json", *options)
+
+
+def test_probabilities_are_kept_one_by_one(model, tmp_path, monkeypatch, capsys):
+    """Ctrl-C at the third of them: the first two are not computed again."""
+    computed, compute = [], exact._probability
+
+    def probability(model, processor, question):
+        computed.append(question.index)
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return compute(model, processor, question)
+
+    monkeypatch.setattr(exact, "_probability", probability)
+    options = ["--exact", "--ways", "image"]
+    with pytest.raises(SystemExit):
+        diagnose(model, tmp_path / "again.json", *options)
+    again = diagnose(model, tmp_path / "again.json", *options)
+    assert computed == [0, 1, 2, 2] and "exact" in capsys.readouterr().err
+    assert again == diagnose(model, tmp_path / "at_once.json", *options)
+    assert 0 < again["records"][1]["a_p_exact"] < 1
 
 
 def test_a_result_may_stand_beside_the_weights(model, stopped):

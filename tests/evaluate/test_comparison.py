@@ -47,9 +47,12 @@ def test_what_flipped_is_named_both_ways():
 
 
 def test_a_model_against_itself():
+    """Nothing has flipped of these six; of others something may."""
     ours = result({0, 3})
     for value in compare(ours, ours)["accuracies"].values():
-        assert value["difference"] == value["low"] == value["high"] == 0
+        may = 1 - 0.025 ** (1 / value["n"])
+        found = value["difference"], value["low"], value["high"]
+        assert found == pytest.approx((0, -may, may))
         assert value["p"] in (1.0, None) and not value["gained"] and not value["lost"]
 
 

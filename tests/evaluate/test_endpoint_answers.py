@@ -378,6 +378,7 @@ def test_a_prompt_that_the_assistant_began_is_continued():
         ({"concurrency": 0}, "concurrency must be at least 1"),
         ({"retries": -1}, "retries must be at least 0"),
         ({"body": {"stream": True}}, "stream must be off in the body"),
+        ({"body": {"n": 4}}, "n must be 1 in the body, or left out, got 4"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(options, sentence):

@@ -13,6 +13,7 @@ from percbal.data.reading import read_dataset
 from percbal.evaluate.diagnose import measure
 from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import asked_in_text
+from percbal.evaluate.row_judges import LabelJudge
 from percbal.evaluate.row_questions import row_questions
 from percbal.responses.asking import Asking
 from percbal.responses.formats import make_format
@@ -197,3 +198,21 @@ def test_a_row_says_for_people_what_was_asked_and_what_is_shown():
     (message,) = asked_in_text(question).prompt()
     assert message["content"][0]["text"].startswith("The image is not given.")
     assert all(part["type"] == "text" for part in message["content"])
+
+
+SEEN = [  # p*, its grammar, what was seen and answered -> F1 (T4), whatever the answer is
+    ("four red cats on a sofa", None, "three red cats on a sofa", "three", 5 / 6),
+    ("four red cats on a sofa", None, "three red cats on a sofa", "four", 5 / 6),
+    ("four red cats", None, "four red cats on a sofa, a dog, a lamp and a rug", "four", 6 / 16),
+    ("0-1 1-2 2-3", "edges", "0-1 1-2 7", "7", 2 / 3),
+    ("four red cats", None, "", "four", 0.0),
+]
+
+
+@pytest.mark.parametrize("label, grammar, seen, answer, f1", SEEN)
+def test_what_was_seen_is_measured_as_it_is_and_not_as_it_is_paid(label, grammar, seen, answer, f1):
+    """A perception that holds the response's answer, or too much, earns nothing and is measured."""
+    truth = {"perception": label, "answer": answer, "grammar": grammar, "answer_grammar": "text"}
+    score = LabelJudge().score(said(seen, answer), truth)
+    assert score.perception_f1 == pytest.approx(f1)
+    assert LabelJudge().score("nothing", truth).perception_f1 == 0

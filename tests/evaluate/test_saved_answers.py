@@ -116,6 +116,12 @@ TOLD = [{"index": i, "completion": "x", "told": True} for i in range(3)]
 FAILED = {"custom_id": "1", "response": {"status_code": 400, "body": {}}, "error": None}
 
 
+def batch(choices):
+    """The output of a request with ``n``."""
+    body = {"choices": completion("x")["choices"] * choices}
+    return {"custom_id": "0", "response": {"status_code": 200, "body": body}, "error": None}
+
+
 @pytest.mark.parametrize(
     "rows, sentence",
     [
@@ -132,6 +138,7 @@ FAILED = {"custom_id": "1", "response": {"status_code": 400, "body": {}}, "error
         ([{"index": 0, "completion": "", "told": "yes"}], ":1: told must be true or false"),
         ([FAILED | {"response": {"body": {"choices": []}}}], ":1: its response is no chat"),
         (["x"], ":1: not a JSON object"),
+        ([batch(3)], r":1: its response has 3 choices; one completion of each instance is read"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_sentence(rows, sentence, tmp_path):
@@ -148,3 +155,9 @@ def test_requests_of_another_seed_are_noticed(tmp_path):
     with pytest.raises(ValueError, match="6 lines of no such instance.* --seed"):
         read(path)
     assert read(path, seed=1).tells
+
+
+def test_requests_for_several_completions_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="n must be 1 in the body, or left out, got 4"):
+        write_requests(tmp_path / "r.jsonl", questions(), model="m", body={"n": 4})
+    assert write_requests(tmp_path / "r.jsonl", questions(), model="m", body={"n": 1}) == 6

@@ -1,7 +1,8 @@
 """Answers of a diagnosis, kept as they come: an interrupted one goes on where it stopped.
 
 A file of lines of JSON. The first, the header, says whose answers these are; every other one is
-``{"index", "sample", "way", "of", "text", "cut"}``, ``of`` a digest of what was asked.
+``{"index", "sample", "way", "of", "text", "cut"}``, ``of`` a digest of what was asked. A way
+``a_p_exact`` has the probability of the true perception as its text.
 """
 
 from __future__ import annotations

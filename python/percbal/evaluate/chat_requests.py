@@ -58,6 +58,15 @@ def chat_request(
     return body
 
 
+def check_body(body: Mapping[str, Any]) -> None:
+    """ValueError for fields that ask for several completions at once, of which one is read."""
+    if body.get("n") not in (None, 1):
+        raise ValueError(
+            f"one completion of a request is read: n must be 1 in the body, or left out, got "
+            f"{body['n']!r:.40}"
+        )
+
+
 def told_in_words(beginning: str) -> str:
     """What a prompt says where a response cannot be made to begin so."""
     return (
@@ -67,18 +76,40 @@ def told_in_words(beginning: str) -> str:
 
 
 def joined(beginning: str, text: str, chosen: Format) -> str:
-    """A whole response of somebody who was given its beginning and may have left it out.
-
-    A text that has a perception of its own is whole already.
-    """
-    start = response_start(text)
-    if text[start:].lstrip().startswith(beginning.strip()) or has_perception(text, chosen):
+    """A whole response of somebody who was given its beginning and may have left it out."""
+    if repeats(beginning, text) or begins_anew(beginning, text, chosen):
         return text
+    return _behind(beginning, text)
+
+
+def repeats(beginning: str, text: str) -> bool:
+    """Whether a response has the beginning that it was to go on behind, in its first place."""
+    return text[response_start(text) :].lstrip().startswith(beginning.strip())
+
+
+def begins_anew(beginning: str, text: str, chosen: Format) -> bool:
+    """Whether a response that was to go on behind a beginning has a perception of its own instead.
+
+    What looks like a perception may be the answer: the first list of `paper`, the only block of
+    `fence`. So the text is read alone and behind the beginning, and it has an own one if it then
+    reads worse: if its answer is lost, or other parts. Where both read alike, if it stands first.
+    """
+    alone = chosen.read(text)
+    if repeats(beginning, text) or "perception" not in alone.parts:
+        return False
+    before = text[response_start(text) : alone.parts["perception"].outer[0]]
+    first = not before.strip()
+    if not first and "reasoning" not in alone.parts:
+        return False  # the reasoning stands before it
+    behind = chosen.read(_behind(beginning, text))
+    if ("answer" in alone.parts) != ("answer" in behind.parts):
+        return "answer" in alone.parts
+    return first or len(behind.parts) < len(alone.parts)
+
+
+def _behind(beginning: str, text: str) -> str:
+    start = response_start(text)
     return text[:start] + beginning + text[start:]
-
-
-def has_perception(text: str, chosen: Format) -> bool:
-    return "perception" in chosen.read(text).parts
 
 
 def data_url(image: Image) -> str:

@@ -21,6 +21,7 @@ from percbal.evaluate.answer_file import AnswerFile
 from percbal.evaluate.diagnosis import Diagnosis
 from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import Completion, LocalModel
+from percbal.evaluate.names import EXACT
 from percbal.evaluate.questions import (
     IMAGE,
     TEXT,
@@ -113,9 +114,28 @@ def diagnose(
     options |= {"samples": drawn.samples, "about": about, "kept": kept}
     with evaluating(model):
         if exact:
-            found = perception_probabilities(model, processor, questions)
-            options["exact"] = dict(zip((q.index for q in questions), found, strict=True))
+            options["exact"] = _exact(model, processor, questions, progress, kept)
         return measure(questions, answers, asking, split=split, seed=seed, **options)
+
+
+def _exact(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    questions: Sequence[Question],
+    progress: bool,
+    kept: AnswerFile | None,
+) -> dict[int, float]:
+    """Index -> probability of the true perception, kept one by one as answers are."""
+
+    def computed(questions: Sequence[Question], *, told: bool) -> list[Completion]:
+        found = perception_probabilities(model, processor, questions)
+        return [Completion(repr(probability), False) for probability in found]
+
+    found = {}
+    for question in tqdm(questions, desc="exact", unit="instance", disable=not progress):
+        (said,) = _answered([question], EXACT, computed, kept)
+        found[question.index] = float(said.text)
+    return found
 
 
 def questions_of(

@@ -10,7 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from percbal.evaluate.chat_requests import Told, chat_request, has_perception, joined
+from percbal.evaluate.chat_requests import (
+    Told,
+    begins_anew,
+    chat_request,
+    check_body,
+    joined,
+    repeats,
+)
 from percbal.evaluate.endpoint_client import LONGEST_WAIT, Endpoint, EndpointError, Failure, Reply
 from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import Question
@@ -68,6 +75,7 @@ class EndpointAnswers:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.body.get("stream"):
             raise ValueError("replies are read whole: stream must be off in the body, or left out")
+        check_body(self.body)
         if not self.endpoint.timeout > 0:
             raise ValueError(f"timeout must be positive, got {self.endpoint.timeout:g}")
 
@@ -84,11 +92,7 @@ class EndpointAnswers:
     def _begun(self, pairs: list[tuple[Question, Completion]]) -> list[Completion]:
         """Told responses, whole."""
         chosen = self.asking.response_format
-        others = [
-            not text.lstrip().startswith(question.beginning.strip())
-            and has_perception(text, chosen)
-            for question, (text, _) in pairs
-        ]
+        others = [begins_anew(question.beginning, text, chosen) for question, (text, _) in pairs]
         first = not self.counts.told and len({q.index for q, _ in pairs}) >= ENOUGH
         if self.told == "prefix" and first and all(others):
             raise EndpointError(
@@ -100,7 +104,7 @@ class EndpointAnswers:
         if self.told == "text":
             return [Completion(joined(q.beginning, text, chosen), cut) for q, (text, cut) in pairs]
         return [
-            Completion(text if text.startswith(q.beginning) else q.beginning + text, cut)
+            Completion(text if repeats(q.beginning, text) else q.beginning + text, cut)
             for q, (text, cut) in pairs
         ]
 

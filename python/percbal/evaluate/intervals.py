@@ -9,7 +9,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 class Interval(NamedTuple):
@@ -41,11 +41,15 @@ def mean_interval(
 ) -> Interval:
     """Mean of ``values``, one of each instance, with a percentile bootstrap interval.
 
-    values: (n,) float, n > 0.
+    Equal values in [0, 1], of which a bootstrap has no width, get the bounds of (M18).
+
+    values: (n,) float, n > 0. Raises ValueError for another shape.
     """
     each = np.asarray(values, np.float64)
     if each.ndim != 1 or not len(each):
         raise ValueError(f"need one value or more, (n,), got {each.shape}")
+    if _are_equal_shares(each, each):
+        return _of_equal(float(each[0]), len(each), 0.0, level)
     rng = np.random.default_rng(seed)
     rows = max(1, min(resamples, 2**22 // len(each)))  # drawn at once, to bound the memory
     means = [
@@ -68,7 +72,10 @@ def paired_difference(
     386-411); the interval then covers the variation between runs, coarsely if they are few. With
     one run it covers the choice of test instances alone.
 
-    ours, base: (n,) or (runs, n), bool or float, paired by position.
+    Equal differences of (n,) values in [0, 1] get the bounds of (M18). Those of runs are left
+    without a width, since equal runs tell nothing of others.
+
+    ours, base: (n,) or (runs, n), bool or float, paired by position. Raises ValueError for others.
     """
     shape = np.shape(ours)
     if shape != np.shape(base) or len(shape) not in (1, 2) or 0 in shape:
@@ -76,7 +83,10 @@ def paired_difference(
             f"need two arrays of one shape (n,) or (runs, n), got {np.shape(ours)} and "
             f"{np.shape(base)}"
         )
-    difference = np.atleast_2d(np.asarray(ours, np.float64) - np.asarray(base, np.float64))
+    pair = np.asarray(ours, np.float64), np.asarray(base, np.float64)
+    if len(shape) == 1 and _are_equal_shares(pair[0] - pair[1], *pair):
+        return _of_equal(float((pair[0] - pair[1])[0]), shape[0], -1.0, level)
+    difference = np.atleast_2d(pair[0] - pair[1])
     runs, n = difference.shape
     rng = np.random.default_rng(seed)
     # how often each instance and each run is drawn, as weights that sum to one
@@ -86,6 +96,17 @@ def paired_difference(
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(difference.mean()), float(low), float(high))
+
+
+def _are_equal_shares(each: NDArray[np.float64], *of: NDArray[np.float64]) -> bool:
+    """Whether all of ``each`` are one number, and what they are made of lies in [0, 1]."""
+    return bool(np.ptp(each) == 0) and all(0 <= a.min() and a.max() <= 1 for a in of)
+
+
+def _of_equal(value: float, n: int, least: float, level: float) -> Interval:
+    """(M18): ``n`` equal values of at least ``least`` and at most 1."""
+    unseen = 1 - ((1 - level) / 2) ** (1 / n)
+    return Interval(value, value - unseen * (value - least), value + unseen * (1 - value))
 
 
 def t_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:

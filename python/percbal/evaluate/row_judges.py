@@ -15,6 +15,7 @@ from percbal.rewards import labelled
 from percbal.rewards.by_task import Judge
 from percbal.tasks import TASKS, get_task
 from percbal.tasks.base import Score, Table, WrongPart
+from percbal_ops import score_text
 
 Row = Mapping[str, Any]
 
@@ -34,7 +35,7 @@ class LabelJudge:
         return Score(
             answer=None if spans.answer is None else answer == 1,
             perception=None if spans.perception is None else perception == 1,
-            perception_f1=labelled.perception_f1([completion], **columns)[0] or 0.0,
+            perception_f1=_parts_right(completion, truth),
             reasoning=None,
             parsed=spans.complete,
             reason="; ".join(spans.problems),
@@ -59,6 +60,13 @@ class LabelJudge:
         if seen is None or shown is None:
             return []
         return label_wrong_parts(seen, shown, truth["grammar"])
+
+
+def _parts_right(completion: str, truth: Row) -> float:
+    """F1 (T4) between what was perceived and p*: the measure, not what a reward pays for it."""
+    grammar: Any = truth["grammar"] or labelled.GRAMMAR
+    (found,) = score_text([completion], [truth["perception"]], grammar).records()
+    return found["f1"] or 0.0
 
 
 def judge_of(row: Row) -> tuple[Judge, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from percbal.data.lines import BadRow, json_object, read_lines
-from percbal.evaluate.chat_requests import Told, chat_request, joined, png
+from percbal.evaluate.chat_requests import Told, chat_request, check_body, joined, png
 from percbal.evaluate.generation import Completion
 from percbal.evaluate.questions import Question
 from percbal.responses.asking import Asking
@@ -40,7 +40,9 @@ def write_requests(
     body: more fields of every request; those that are None are left out.
     pictures: a folder that images are written to, and named in by ``file://``, in place of data
         URLs.
+    Raises ValueError for a body that asks for several completions.
     """
+    check_body(body or {})
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
@@ -198,12 +200,17 @@ def _line(row: Mapping[str, Any]) -> tuple[str | int, dict[bool, Completion]]:
 
 
 def _of_batch(row: Mapping[str, Any]) -> Completion | None:
-    """The response of a batch's output; None where the request failed."""
+    """The response of a batch's output; None where the request failed. BadRow for several."""
     response = row["response"] if isinstance(row["response"], Mapping) else {}
     if row.get("error") or response.get("status_code", 200) != 200:
         return None
     try:
-        choice = response["body"]["choices"][0]
+        choices = response["body"]["choices"]
+        if len(choices) > 1:  # the others would be dropped
+            raise BadRow(
+                f"its response has {len(choices)} choices; one completion of each instance is read"
+            )
+        choice = choices[0]
         text = content_text(choice["message"].get("content"))
         return Completion(text, choice.get("finish_reason") == "length")
     except (LookupError, TypeError, AttributeError):

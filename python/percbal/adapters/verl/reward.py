@@ -9,6 +9,7 @@ from typing import Any, Literal
 from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.labels import label_text
 from percbal.responses.spans import Spans, find_spans
+from percbal.responses.thoughts import without_thoughts
 from percbal_ops import score_text
 
 GRAMMARS = ("grid", "edges", "numbers", "text")  # of percbal_ops.score_text
@@ -31,7 +32,8 @@ def compute_score(
     """``alpha * perception + (1 - alpha) * outcome`` and its parts.
 
     Args:
-        solution_str: the response, untrusted; no text makes this raise.
+        solution_str: the response, untrusted; no text makes this raise. Its thoughts are not read
+            (`percbal.responses.thoughts`).
         ground_truth: ``{"perception": .., "answer": ..}``, the right text of both spans, or the
             same as JSON.
         alpha: the weight of perception, in [0, 1].
@@ -53,15 +55,16 @@ def compute_score(
     """
     _check(alpha, perception_grammar, answer_grammar, perception_score, longest)
     truth = _texts(ground_truth, data_source)
-    seen = score_text([solution_str], [truth["perception"]], perception_grammar, threads=1)  # type: ignore[arg-type]
+    text = without_thoughts(solution_str)
+    seen = score_text([text], [truth["perception"]], perception_grammar, threads=1)  # type: ignore[arg-type]
     said = score_text(
-        [solution_str],
+        [text],
         [truth["answer"]],
         answer_grammar,  # type: ignore[arg-type]
         span="answer",
         threads=1,
     )
-    spans = find_spans(solution_str)
+    spans = find_spans(text)
     perception = 0.0
     if _earns(spans, truth, longest, exact=bool(seen.exact[0] == 1)):
         perception = float(seen.exact[0] if perception_score == "exact" else seen.f1[0])
