@@ -48,7 +48,7 @@ _TABLE: tuple[tuple[str, Ways], ...] = (
     # with --completions they say how those were asked, which --compare looks at
     ("chat_template_kwargs state_format format_examples", (*ASKED, *ABOUT)),
 )
-HAS_EFFECT: dict[str, Ways] = {name: ways for names, ways in _TABLE for name in names.split()}
+HAS_EFFECT = {name: ways for names, ways in _TABLE for name in names.split()}
 
 
 def check_ways(args: argparse.Namespace) -> None:
