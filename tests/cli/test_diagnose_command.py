@@ -108,9 +108,9 @@ def test_pictures_of_another_folder_are_on_the_page(made, tmp_path, capsys):
     [
         ("lacking.jsonl", [], "no true perception: .* its columns are answer, topic, prompt"),
         ("one.jsonl", [], "one.jsonl:2: it has no true perception"),
-        ("train.jsonl", ["--option", "size=4"], "diagnose: --option size=4 sets a task"),
-        ("train.jsonl", ["--level", "easy"], "diagnose: --level sets a task"),
-        ("train.jsonl", ["--option", "level=easy"], "diagnose: --option level=easy sets a task"),
+        ("train.jsonl", ["--option", "size=4"], "--option size=4 has no effect with --dataset"),
+        ("train.jsonl", ["--level", "easy"], "--level easy has no effect with --dataset"),
+        ("train.jsonl", ["--option", "level=easy"], "--option level=easy has no effect with --dat"),
         ("none.jsonl", [], "there is no file .*none.jsonl"),
         ("", ["--split", "dev"], "has no split 'dev', only "),
     ],

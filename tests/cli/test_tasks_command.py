@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +212,21 @@ def test_exports_are_those_of_data_convert(to, file, tmp_path):
     for split, completions in (("train_sft", True), ("test", None)):
         path = tmp_path / f"data-{to}" / f"{split}.{file}"
         assert len(read_dataset(str(path), completions=completions)) == 2
+
+
+@pytest.mark.parametrize("to", ["trl", "verl"])
+def test_an_export_of_another_seed_is_not_taken_for_this_one(to, tmp_path, capsys):
+    out = tmp_path / "data"
+    made = ["tasks", "make", "coloring", "--split", "test=2", "--out", str(out), "--export", to]
+    main([*made, "--seed", "1"])
+    shutil.rmtree(out)
+    main([*made, "--seed", "1"])  # the same rows: it is left as it is
+    shutil.rmtree(out)
+    with pytest.raises(SystemExit) as exit_:
+        main([*made, "--seed", "2"])
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert exit_.value.code == 2
+    assert f"{out}-{to} was made of {out} as it was before" in said and f"remove {out}-{to}" in said
 
 
 def test_show_draws_pictures_as_wide_as_their_texts(tmp_path, capsys):

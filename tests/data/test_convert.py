@@ -120,6 +120,58 @@ def test_it_goes_on_where_it_was_interrupted(source, tmp_path, monkeypatch, to):
         convert(data, to, "train", tmp_path / "out", source="another")
 
 
+def mend_a_row(source):
+    source.write_text(source.read_text().replace("text alone", "text mended"))
+
+
+def mend_a_picture(source):
+    Image.effect_noise((9, 9), 90).save(source.parent / "b.png")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("change", [mend_a_row, mend_a_picture])
+@pytest.mark.parametrize("to", ["trl", "verl"])
+def test_a_folder_of_the_same_source_as_it_was_before_is_refused(
+    source, tmp_path, monkeypatch, to, change, whole
+):
+    """Whether it is whole, and would be taken for the new one, or would hold rows of both."""
+    out, line = tmp_path / "out", writing._line
+
+    def interrupted(row, form, name, folder):
+        if name.endswith("1"):
+            raise KeyboardInterrupt
+        return line(row, form, name, folder)
+
+    def made():
+        data = read_dataset(str(source), "train", completions=None)
+        return convert(data, to, "train", out, source=str(source))
+
+    if whole:
+        made()
+    else:
+        monkeypatch.setattr(writing, "_line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            made()
+        monkeypatch.setattr(writing, "_line", line)
+    change(source)
+    said = f"{out} was made of {source} as it was before, .* remove {out}, or choose a new"
+    with pytest.raises(ValueError, match=said):
+        made()
+
+
+def test_a_source_that_was_only_written_again_is_the_same(source, tmp_path):
+    def made():
+        data = read_dataset(str(source), "train", completions=None)
+        return convert(data, "trl", "train", tmp_path / "out", source=str(source))
+
+    first = made()
+    for path in source.parent.iterdir():
+        content = path.read_bytes()
+        path.unlink()
+        path.write_bytes(content)
+    assert made() == first
+
+
 def test_a_row_that_the_columns_cannot_hold_is_named_or_skipped(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
     good = {"prompt": "look", "completion": "yes", "images": ["a.png"]}

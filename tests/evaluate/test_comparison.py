@@ -155,12 +155,11 @@ def test_what_cannot_be_compared_is_one_sentence(names, options, sentence, tmp_p
 def test_a_model_or_results_but_not_both(tmp_path, capsys):
     (file,) = written(tmp_path, a=result({0}))
     for arguments, sentence in (
-        (["m", "--compare", file, file], "takes results and no model, got m"),
+        (["m", "--compare", file, file], "got a model and --compare"),
         ([], "or --compare; got none"),
-        (["--compare", file, file, "--dataset", "x"], "asks nobody and makes no page, got --data"),
-        (["--compare", file, file, "--report", "x"], "asks nobody and makes no page, got --report"),
-        (["--compare", file, file, "--model", "x"], "asks nobody and makes no page, got --model"),
-        (["--compare", file, file, "--n", "4"], "asks nobody and makes no page, got --n"),
+        (["--compare", file, file, "--dataset", "x"], "--dataset x has no effect with --compare"),
+        (["--compare", file, file, "--report", "x"], "--report x has no effect with --compare"),
+        (["--compare", file, file, "--model", "x"], "--model x has no effect with --compare"),
     ):
         with pytest.raises(SystemExit):
             main(["diagnose", *arguments])

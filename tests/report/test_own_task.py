@@ -145,8 +145,10 @@ def test_a_path_where_no_module_is_says_where_python_looks(module):
             "a data set has no pictures for this page: ",
         ),
         (["report", "one", "one", "--show", "3"], "--show is for one result; there are 2"),
-        (["diagnose", "--compare", "one", "one", "--level", "easy"], "--level sets a task; --comp"),
-        (["diagnose", "--compare", "one", "one", "--option", "size=4"], "--option size=4 sets a "),
+        (
+            ["report", "one", "--images-within", "x"],
+            "a folder of images has no pictures for this page: the result is of a task",
+        ),
     ],
 )
 def test_what_would_be_ignored_is_refused(words, sentence, tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from percbal.cli.diagnose_ways import check_ways
 from percbal.cli.sampling_options import sampling_of
 
 if TYPE_CHECKING:
@@ -85,30 +86,10 @@ def who(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_who(args: argparse.Namespace) -> None:
-    """ValueError unless exactly one is named."""
-    ways = {
-        "a model": args.model,
-        "--endpoint": args.endpoint,
-        "--completions": args.completions,
-        "--write-prompts": args.write_prompts,
-    }
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) != 1:
-        what = " and ".join(given) or "none"
-        raise ValueError(f"it takes one of {', '.join(ways)} or --compare; got {what}")
-    asked = {"samples": args.samples != 1, "ways": args.ways, "out": args.out}
-    if args.write_prompts is not None and (here := [name for name in asked if asked[name]]):
-        raise ValueError(f"--write-prompts writes two requests an instance, without --{here[0]}")
-    if args.exact and args.model is None:
-        raise ValueError("--exact computes with a model here, and none is named")
-    if args.completions is not None and args.samples != 1:
-        raise ValueError("--samples draws completions; those of a file are drawn already")
+    """ValueError where an option lacks the one that it goes with."""
+    check_ways(args)
     if args.endpoint is not None and args.served is None:
         raise ValueError("--endpoint needs --model, the model's name there")
-    if args.served is not None and args.endpoint is None and args.write_prompts is None:
-        raise ValueError("--model names a model behind --endpoint; one here is named without it")
-    if args.write_pictures is not None and args.write_prompts is None:
-        raise ValueError("--write-pictures goes with --write-prompts")
 
 
 def write_prompts(args: argparse.Namespace, questions: Sequence[Question]) -> str:

@@ -8,28 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from percbal.cli.diagnose_output import check_out, write_result
-from percbal.cli.task_options import flags_given
 
 SHOWN = 12  # flipped instances on the terminal; the JSON has all of them
 
 
-def compare_files(args: argparse.Namespace, defaults: Mapping[str, Any]) -> None:
-    """Print the differences to the first file. Raises ValueError for other instances.
-
-    defaults: of the command's options; one that is set and says nothing here is refused.
-    """
+def compare_files(args: argparse.Namespace) -> None:
+    """Print the differences to the first file. Raises ValueError for other instances."""
     from percbal.evaluate.comparison import compare
     from percbal.evaluate.result_text import table
     from percbal.report.results import read_result
 
-    if args.model is not None:
-        raise ValueError(f"--compare takes results and no model, got {args.model}")
-    if given := flags_given(args):
-        raise ValueError(f"{given[0]} sets a task; --compare asks nobody, and its results have one")
-    for name, default in defaults.items():
-        if name not in ("compare", "out") and getattr(args, name) != default:
-            said = {"served": "model"}.get(name, name).replace("_", "-")
-            raise ValueError(f"--compare asks nobody and makes no page, got --{said}")
     if len(args.compare) < 2:
         raise ValueError("--compare needs two results or more")
     check_out(args.out)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from percbal.cli.format_options import add_format_options, asking_of
+from percbal.cli.format_options import add_reading_options, asking_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a_r of `percbal diagnose`, for the advice (default: the share of right answers after "
         "right perceptions stands for it)",
     )
-    add_format_options(parser)
+    add_reading_options(parser)
     parser.add_argument("--json", type=Path, metavar="OUT", help="write every number here")
     parser.add_argument(
         "--plot", type=Path, metavar="OUT", help="draw the correlations (.png, .svg)"

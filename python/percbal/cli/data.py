@@ -10,8 +10,11 @@ from typing import Any
 
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.format_options import add_format_options, asking_of
+from percbal.cli.given import given, keep_defaults
 
 TARGETS = ("trl", "llama-factory", "verl", "paper")
+OF_RESPONSES = ("max_length", "tag_tokens", "segments")  # which grpo has none of yet
+STATED = ("response_format", "perception_tags")  # a prompt may state them
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +49,7 @@ def _add_check(parts: Any) -> None:
     parser.add_argument("--out", type=Path, help="write everything as JSON")
     parser.add_argument("--html", type=Path, help="write numbers and shown rows as a page")
     parser.set_defaults(run=run_check)
+    keep_defaults(parser)
 
 
 def _add_convert(parts: Any) -> None:
@@ -79,9 +83,8 @@ def run_check(args: argparse.Namespace) -> None:
     for path in (args.out, args.html):
         if path is not None and not path.parent.is_dir():
             raise ValueError(f"there is no directory {path.parent}")
+    _refuse_without_effect(args)
     sft = args.trainer == "sft"
-    if args.segments and not sft:
-        raise ValueError(f"--segments is for --command sft, got {args.trainer}")
     processor = load_processor(args.model)
     asking = asking_of(args)
     encode: Any = (
@@ -117,6 +120,23 @@ def run_check(args: argparse.Namespace) -> None:
     _report(check, args, f"interrupted, the first {check.rows} rows" if interrupted else "")
     if interrupted or check.failed:
         sys.exit(130 if interrupted else 1)
+
+
+def _refuse_without_effect(args: argparse.Namespace) -> None:
+    """ValueError for an option that would change nothing of this check."""
+    from percbal.data.files import FILES
+
+    said = given(args)
+    if args.trainer == "grpo":
+        for name in (name for name in OF_RESPONSES if name in said):
+            raise ValueError(f"{said[name]} has no effect with --command grpo; it is for sft")
+        for name in (name for name in STATED if name in said and not args.state_format):
+            raise ValueError(
+                f"{said[name]} has no effect with --command grpo unless the prompts say it "
+                "(--state-format)"
+            )
+    if "split" in said and Path(args.dataset).suffix in FILES:
+        raise ValueError(f"{said['split']} has no effect with {args.dataset}, which is one file")
 
 
 def _report(check: Any, args: argparse.Namespace, note: str) -> None:

@@ -18,11 +18,11 @@ from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.diagnose_output import answers_kept, check_out, write_result
 from percbal.cli.format_options import add_format_options, asking_of
+from percbal.cli.given import keep_defaults
 from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import (
     add_short_options,
     add_task_options,
-    flags_given,
     options_given,
     options_of,
     task_of,
@@ -93,15 +93,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, help="with --out: also a page to look at, as HTML")
     parser.set_defaults(run=run)
+    keep_defaults(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.compare is not None:
-        alone = argparse.ArgumentParser()
-        add(alone)
-        compare_files(args, vars(alone.parse_args([])))
-        return
     check_who(args)
+    if args.compare is not None:
+        compare_files(args)
+        return
     from percbal.evaluate.result_text import result_text
 
     asking = asking_of(args)
@@ -250,8 +249,6 @@ def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
         return tried_task(lambda: task_of(args), args.split, "--option")
-    if given := flags_given(args):
-        raise ValueError(f"{given[0]} sets a task; with --dataset there is none")
     from percbal.data.reading import read_dataset
 
     return read_dataset(

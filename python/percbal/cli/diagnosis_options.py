@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from percbal.evaluate.callback import DiagnosisCallback
 
+DEFAULT_TASK = "sudoku"
 OF_PICTURES = ("images_within", "max_image_pixels")  # options of the training data
 
 
@@ -27,7 +28,9 @@ class DiagnosisArguments:
             "(docs/diagnose.md). None: never."
         },
     )
-    diagnose_task: str = field(default="sudoku", metadata={"help": "The task, a diagnostic one."})
+    diagnose_task: str = field(
+        default=DEFAULT_TASK, metadata={"help": "The task, a diagnostic one."}
+    )
     diagnose_option: list[str] = field(
         default_factory=list,
         metadata={"help": "Options of the task, NAME=VALUE each, the value as JSON: size=9."},
@@ -72,6 +75,11 @@ class DiagnosisArguments:
             return tried_task(lambda: make_task(*options), self.diagnose_split, options[-1])
         if self.diagnose_option:
             raise ValueError("diagnose_option sets a task; with diagnose_dataset there is none")
+        if self.diagnose_task != DEFAULT_TASK:
+            raise ValueError(
+                f"diagnose_task {self.diagnose_task} names a task; with diagnose_dataset there is "
+                "none"
+            )
         rules = {name: getattr(self, name) for name in OF_PICTURES if hasattr(self, name)}
         return read_dataset(self.diagnose_dataset, self.diagnose_split, completions=None, **rules)
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.given import given, keep_defaults
+
 RUNS, STUDIES = Path("runs"), Path("docs/studies")
 
 
@@ -53,6 +55,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "studies/*.yaml and results/*.jsonl",
     )
     parser.set_defaults(run=run)
+    keep_defaults(parser)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -73,7 +76,7 @@ def _part(args: argparse.Namespace, registered: str) -> Any:
         raise ValueError(f"--only must be arm=NAME or tuning, got {', '.join(sorted(unknown))}")
     said = args.registration or (STUDIES / f"{registered}.yaml" if registered else None)
     # nothing is promised of a study whose lines stay in its own directory
-    bound = said is not None and (args.lines is not None or said.exists())
+    bound = said is not None and bool(args.registration or args.lines or said.exists())
     return Part(
         arms=arms,
         seeds=args.seeds,
@@ -89,12 +92,19 @@ def run(args: argparse.Namespace) -> None:
     from percbal.study.presets import PRESETS
     from percbal.study.runner import run_study
 
+    for name, said in given(args).items():
+        if args.page is not None and name != "page":
+            raise ValueError(f"{said} has no effect with --page, which runs nothing")
     if args.page is not None:
         from percbal.report.evidence import write_page
 
         print(write_page(args.page))
         return
     study = PRESETS[args.preset]
+    if "tuning" in args.only and not study.tunes():
+        raise ValueError(
+            f"--only tuning has no effect with --preset {study.name}, which tunes no rates"
+        )
     root = args.out / (args.name or study.name)
     part = _part(args, study.registered)
     print(

@@ -42,12 +42,6 @@ def options_given(args: argparse.Namespace) -> list[str]:
     return [*args.option, *(f"{n}={value}" for n, value in short.items() if value is not None)]
 
 
-def flags_given(args: argparse.Namespace) -> list[str]:
-    """The same as they were given: ``--option size=4``, ``--level``."""
-    short = [f"--{name}" for name in SHORT if getattr(args, name, None) is not None]
-    return [*(f"--option {option}" for option in args.option), *short]
-
-
 def task_of(args: argparse.Namespace) -> Task:
     return make_task(args.task, options_given(args), "--option")
 

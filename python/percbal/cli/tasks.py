@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from percbal.cli.given import given, keep_defaults
 from percbal.cli.task_options import add_options, add_short_options, add_task_options, task_of
 from percbal.tasks import TASKS, get_task, task_class
 
@@ -22,6 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--export", type=Path, metavar="DIRECTORY", help="write images and JSONL")
     _add_counts(parser, n=8)
     parser.set_defaults(run=run)
+    keep_defaults(parser)
     parts = parser.add_subparsers(dest="part", metavar="show | make")
     _add_show(parts)
     _add_make(parts)
@@ -82,6 +84,8 @@ def run(args: argparse.Namespace) -> None:
     from percbal.tasks.preview import export_jsonl, save_preview
 
     if args.preview is None and args.export is None:
+        for said in given(args).values():
+            raise ValueError(f"{said} has no effect without --preview or --export: it lists tasks")
         for name in TASKS:
             print(f"{name}\n{task_class(name).__doc__}\nby default: {get_task(name).describe()}")
         return

@@ -11,6 +11,7 @@ from typing import Any
 from datasets import Dataset
 from tqdm.auto import tqdm
 
+from percbal.data.digest import digest
 from percbal.data.images import with_files
 from percbal.data.lines import BadRow
 from percbal.data.messages import MARK, Message
@@ -30,14 +31,16 @@ def convert(
     data: of `read_dataset`. The lines grow in ``<split>.jsonl.part``, which takes its final name
     when all are there. Call again after an interruption, and it goes on after the last whole line.
     skip: leave out rows that the columns cannot hold and pictures that cannot be opened.
-    ValueError for such a row, and if the folder holds another data set.
+    ValueError for such a row, and if the folder holds another data set, or this one with rows that
+    have changed since.
     """
     folder = Path(out_dir)
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write to folder {folder}: {error.strerror}") from None
-    _claim(folder / f"{split}.meta.json", {"source": source, "to": to, "rows": len(data)})
+    made_of = {"source": source, "to": to, "rows": len(data), "digest": digest(data)}
+    _claim(folder / f"{split}.meta.json", made_of)
     lines, part = folder / f"{split}.jsonl", folder / f"{split}.jsonl.part"
     target = folder / f"{split}.parquet" if to == "verl" else lines
     if target.exists():
@@ -168,8 +171,14 @@ def _claim(meta: Path, made_of: dict[str, Any]) -> None:
         found = json.loads(meta.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         raise ValueError(f"{meta} cannot be read; choose a new directory") from None
-    if found != made_of:
-        raise ValueError(f"{meta.parent} holds another data set ({found}); choose a new directory")
+    if found == made_of:
+        return
+    if isinstance(found, dict) and all(found.get(n) == made_of[n] for n in ("source", "to")):
+        raise ValueError(
+            f"{meta.parent} was made of {made_of['source']} as it was before, and would hold old "
+            f"rows; remove {meta.parent}, or choose a new directory"
+        )
+    raise ValueError(f"{meta.parent} holds another data set ({found}); choose a new directory")
 
 
 def _drop_blank_lines(path: Path) -> None:

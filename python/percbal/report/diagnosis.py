@@ -63,6 +63,10 @@ def page(
         raise ValueError("a task draws no pictures here: the result is of a data set")
     if dataset is not None and "dataset" not in named[0].data["source"]:
         raise ValueError("a data set has no pictures for this page: the result is of a task")
+    if images_within is not None and "dataset" not in named[0].data["source"]:
+        raise ValueError(
+            "a folder of images has no pictures for this page: the result is of a task"
+        )
     table = instances_csv(named)
     downloads = {"report.json": address(figures_json(named), "application/json")}
     if len(table) <= LONGEST:
