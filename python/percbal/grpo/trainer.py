@@ -29,6 +29,7 @@ from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.prompting import Prompting, without_parts
 from percbal.grpo.readable import ReadableFromTheStart, Unreadable
+from percbal.grpo.reference import begin_at_policy
 from percbal.grpo.refusals import (
     refuse_split_groups,
     refuse_unmatched_images,
@@ -105,6 +106,7 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
             processing_class=processing_class,
             **kwargs,
         )
+        begin_at_policy(self)
         self.alpha = args.make_alpha()
         self.segments, self.balance = args.make_segments(), args.make_balance()
         self._set_up_prompts(args.asking())
