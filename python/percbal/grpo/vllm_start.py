@@ -1,4 +1,4 @@
-"""vLLM in the trainer's process starts from a whole model, and is then given the policy's weights."""
+"""vLLM in the trainer's process starts from a whole model, and then has the policy's weights."""
 
 from __future__ import annotations
 
