@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import setuptools
@@ -60,10 +61,22 @@ except ImportError:
 # CUDA sources are built when torch has CUDA and a toolkit is found; no GPU need be present.
 CUDA = torch.version.cuda is not None and CUDA_HOME is not None
 CUDA = os.environ.get("PERCBAL_CUDA", str(int(CUDA))) == "1"
-LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")  # free-threaded Python has none
+# free-threaded Python has none: its Python.h refuses the macro
+LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
 # torch's own choice differs between its versions
 STANDARD = "-std=c++20"
-STABLE = ["-DPy_LIMITED_API=0x030A0000", "-DTORCH_TARGET_VERSION=0x020B000000000000"]
+
+
+def oldest_torch():
+    """The lower bound in pyproject.toml, as LibTorch's stable ABI writes a version."""
+    needs = tomllib.loads(Path("pyproject.toml").read_text())["project"]["dependencies"]
+    (taken,) = (need for need in needs if need.startswith("torch>="))
+    major, minor = re.findall(r"\d+", taken)[:2]
+    return f"0x{int(major):02X}{int(minor):02X}{0:012X}"
+
+
+STABLE = [f"-DTORCH_TARGET_VERSION={oldest_torch()}"]
+STABLE += ["-DPy_LIMITED_API=0x030A0000"] if LIMITED_API else []
 # Python's own flags ask for debug information: nine tenths of the libraries. -s drops the symbol
 # table, too, which nothing reads at run time.
 NO_DEBUG = ["-g0"]

@@ -1,4 +1,4 @@
-"""Which versions of torch percbal takes, read from pyproject.toml, where they stand once.
+"""Which versions of torch percbal takes, read from the dependencies in pyproject.toml.
 
 `torch_bound.py` prints them as pip takes them; `torch_bound.py --here` exits with 0 if this Python
 has such a torch, and with 1 if not; `torch_bound.py --torchvision` prints the one of this torch;

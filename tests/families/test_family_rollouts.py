@@ -6,10 +6,14 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from zoo import EACH
+from transformers import AutoConfig
+from zoo import EACH, FAMILIES
 from zoo_grpo import rows, trainer
 
+from percbal.grpo.config import BalancedGRPOConfig
+from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.position_guard import difference_alone
+from percbal.models.loading import load_processor
 
 
 @EACH
@@ -43,6 +47,16 @@ def test_the_token_that_an_image_replaces_is_never_sampled(family, tmp_path):
     made = trainer(family, tmp_path)
     banned = made.args.generation_kwargs["suppress_tokens"]
     assert made.model.config.image_token_id in banned
+
+
+@EACH
+def test_nor_is_it_where_the_model_is_a_name(family, tmp_path):
+    """A name has no configuration, and the processor alone says what the model replaces."""
+    folder = FAMILIES[family].build(tmp_path / "model")
+    args = BalancedGRPOConfig(str(tmp_path / "out"), use_cpu=True, bf16=False)
+    never_sample_images(args, load_processor(folder), str(folder))
+    replaced = AutoConfig.from_pretrained(folder).image_token_id
+    assert replaced in args.generation_kwargs["suppress_tokens"]
 
 
 @pytest.mark.parametrize("bf16", [pytest.param(False, marks=pytest.mark.families), True])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 
+import peft
 import pytest
 import torch
 import vllm_stub
@@ -11,7 +13,7 @@ from zoo import EACH, FAMILIES
 from zoo_grpo import rows, trainer
 
 from percbal.grpo.vllm_prompts import AROUND
-from percbal.models.loading import load_processor
+from percbal.models.loading import load_processor, load_vlm
 from percbal.responses.prompt import PromptIds
 from percbal.rewards import blind_reanswer
 
@@ -40,6 +42,37 @@ def test_an_engine_is_asked_what_training_sees(family, tmp_path, vllm):
     banned = engine.tokenizer.encode("".join(engine.sampling[0]["bad_words"]))
     assert made.model.config.image_token_id in banned
     assert engine.synced == len(list(made.model.named_parameters()))
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_an_engine_starts_from_the_model_below_merged_adapters(further, tmp_path, vllm):
+    """Their folder has no config.json; the engine has the merged weights before it is asked.
+
+    further: with adapters on top, whose folder names those below.
+    """
+    below = FAMILIES["llava"].build(tmp_path / "below")
+    model, processor = load_vlm(below)
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapters")
+    processor.save_pretrained(tmp_path / "adapters")
+    on_top = peft.LoraConfig(r=2, target_modules=["q_proj"]) if further else None
+    made = trainer(
+        "llava",
+        tmp_path,
+        folder=tmp_path / "adapters",
+        peft_config=on_top,
+        use_vllm=True,
+        vllm_mode="colocate",
+    )
+    engine = vllm_stub.engine_of(made)
+    assert engine.started_from == str(below)
+    assert made.model.name_or_path == str(tmp_path / "adapters")
+    sampled(made)
+    assert engine.synced
+    if further:
+        made.save_model(str(tmp_path / "on_top"))
+        saved = json.loads((tmp_path / "on_top" / "adapter_config.json").read_text())
+        assert saved["base_model_name_or_path"] == str(tmp_path / "adapters")
 
 
 @pytest.mark.families

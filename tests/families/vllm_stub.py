@@ -8,6 +8,7 @@ where it found it in a conversation of its own.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import trl.generation.vllm_generation as generation
@@ -60,7 +61,9 @@ class LLM:
     """In the trainer's process."""
 
     def __init__(self, model, **_):
+        assert (Path(model) / "config.json").is_file(), f"{model} is no model"
         self.engine = Engine(load_processor(model))
+        self.engine.started_from = model
         loaded = SimpleNamespace(load_weights=self._load)
         driver = SimpleNamespace(model_runner=SimpleNamespace(model=loaded))
         executor = SimpleNamespace(driver_worker=driver)

@@ -24,9 +24,9 @@ def length(completions, **_):
     return [float(len(completion[0]["content"])) for completion in completions]
 
 
-def trainer(name, tmp_path, rewards=None, shown=None, **options):
-    """shown: its rows, by default those of `rows`."""
-    model, processor = load_vlm(FAMILIES[name].build(tmp_path / "model"))
+def trainer(name, tmp_path, rewards=None, shown=None, folder=None, peft_config=None, **options):
+    """shown: its rows, by default those of `rows`; folder: of a model that is there already."""
+    model, processor = load_vlm(folder or FAMILIES[name].build(tmp_path / "model"))
     torch.manual_seed(0)
     settings = {
         "outcome_reward": "length" if rewards is None else rewards[-1].__name__,
@@ -52,4 +52,5 @@ def trainer(name, tmp_path, rewards=None, shown=None, **options):
         args,
         train_dataset=data,
         processing_class=processor,
+        peft_config=peft_config,
     )

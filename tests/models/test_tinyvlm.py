@@ -175,6 +175,25 @@ def test_a_model_without_a_processor_is_named(directory, tmp_path, removed, mess
         load_vlm(tmp_path / "copy")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("You are trying to access a gated repo.\nMake sure to have access to it"),
+        ValueError("SentencePiece is not installed\nsee its page"),
+        OSError(),  # without a word
+    ],
+)
+def test_why_a_processor_cannot_be_had_is_said(directory, error, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("percbal.models.loading.AutoProcessor.from_pretrained", fails)
+    first = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+    with pytest.raises(LoadingError, match="has no usable processor .*files") as refusal:
+        load_processor(directory)
+    assert str(refusal.value).endswith(f": {first}")
+
+
 def test_a_lone_tokenizer_is_no_processor(loaded, tmp_path):
     loaded[1].tokenizer.save_pretrained(tmp_path)
     with pytest.raises(LoadingError, match="processor"):

@@ -1,4 +1,4 @@
-"""What `make` installs: the versions of torch, which stand in pyproject.toml alone."""
+"""What `make` installs and how it builds: the versions of torch, and what compilers are told."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 import runpy
 import shutil
 import subprocess
+import sysconfig
 import tomllib
 from pathlib import Path
 
 import pytest
+import setuptools
 
 ROOT = Path(__file__).parents[2]
 BOUND = runpy.run_path(str(ROOT / ".ci" / "torch_bound.py"))
@@ -32,6 +34,36 @@ def test_the_readme_names_the_versions_of_the_bound():
 def test_torch_to_build_with_has_the_same_lower_bound():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     assert BOUND["BOUND"].split(",")[0] in build
+
+
+def flags(monkeypatch, gil_disabled: int) -> list[list[str]]:
+    """What setup.py passes to the compilers of `_C`."""
+    made = {}
+    variables = sysconfig.get_config_vars() | {"Py_GIL_DISABLED": gil_disabled}
+    monkeypatch.setattr(sysconfig, "get_config_var", variables.get)
+    monkeypatch.setattr(setuptools, "setup", made.update)
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    (operators,) = (e for e in made["ext_modules"] if e.name == "percbal_ops._C")
+    assert operators.py_limited_api is (not gil_disabled)
+    return list(operators.extra_compile_args.values())
+
+
+@pytest.mark.parametrize("gil_disabled", [0, 1])
+def test_free_threaded_python_is_built_for_without_its_limited_api(gil_disabled, monkeypatch):
+    """Its Python.h refuses the two together."""
+    for passed in flags(monkeypatch, gil_disabled):
+        limited = any(flag.startswith("-DPy_LIMITED_API") for flag in passed)
+        assert limited is (not gil_disabled)
+
+
+def test_the_stable_abi_is_that_of_the_oldest_torch(monkeypatch):
+    """A byte for the major version, one for the minor: 2.11 is 0x020B."""
+    major, minor = re.match(r"torch>=(\d+)\.(\d+)", BOUND["BOUND"]).groups()
+    version = (int(major) << 56) + (int(minor) << 48)
+    for passed in flags(monkeypatch, 0):
+        (named,) = (flag for flag in passed if flag.startswith("-DTORCH_TARGET_VERSION="))
+        assert int(named.partition("=")[2], 16) == version
 
 
 def installed(tmp_path: Path, path: str, **variables: str) -> tuple[str, list[str]]:

@@ -89,6 +89,23 @@ def test_resume_within_a_later_epoch_sees_the_same_length_grouped_batches(vlm_an
     assert vlm.largest_difference(whole.model, resumed.model) == 0.0
 
 
+def test_each_parameter_is_loaded_in_its_own_dtype(vlm_and_data, tmp_path):
+    """As `cast_lm_head_to_fp32` leaves a model of bf16: its head is not rounded to bf16."""
+    model = copy.deepcopy(vlm_and_data[0]).to(torch.bfloat16)
+    model.lm_head.float()
+    with torch.no_grad():
+        model.lm_head.weight.add_(1e-4)  # which bf16 does not have
+    model.save_pretrained(tmp_path)
+    again = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in again.parameters():
+            weight.zero_()
+    load_weights(again, tmp_path)
+    for name, weight in again.named_parameters():
+        assert weight.dtype == model.get_parameter(name).dtype, name
+        assert torch.equal(weight, model.get_parameter(name)), name
+
+
 def test_weights_that_lack_a_parameter_are_refused(vlm_and_data, tmp_path):
     model = vlm_and_data[0]
     model.save_pretrained(tmp_path)

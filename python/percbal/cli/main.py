@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any
 
 from percbal.cli.kept_help import kept_help
+from percbal.cli.needs import missing_package
 
 COMMANDS = {  # as they are listed; the module percbal.cli.COMMAND is imported for its own alone
     "study": "train a tiny VLM with and without balancing, measure both, write a report",
@@ -38,21 +39,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     signal.signal(signal.SIGTERM, _interrupt)
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    command = _named(argv)
+    try:
+        _run(argv)
+    except (ValueError, OSError) as error:
+        print(f"percbal {command}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (RuntimeError, ImportError) as error:
+        if (sentence := missing_package(error)) is not None:
+            print(f"percbal {command}: {sentence}", file=sys.stderr)
+            sys.exit(2)
+        if isinstance(error, ImportError):
+            raise
+        sys.exit(_report(str(command), error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(argv: Sequence[str]) -> None:
     parser = _parser(argv)
     known, rest = parser.parse_known_args(argv)
     trains = known.command in TRAINERS
     if rest and not trains:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    try:
-        _check_order(argv, known)
-        _train(known.command, rest) if trains else known.run(known)
-    except (ValueError, OSError) as error:
-        print(f"percbal {known.command}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        sys.exit(_report(known.command, error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    _check_order(argv, known)
+    _train(known.command, rest) if trains else known.run(known)
+
+
+def _named(argv: Sequence[str]) -> str | None:
+    """The command, as far as argv has one."""
+    return next((argument for argument in argv if not argument.startswith("-")), None)
 
 
 def _check_order(argv: Sequence[str], known: argparse.Namespace) -> None:
@@ -88,7 +104,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="Find and fix the perception-reasoning imbalance of vision-language models.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    named = next((argument for argument in argv if not argument.startswith("-")), None)
+    named = _named(argv)
     for name, summary in COMMANDS.items():
         trains = name in TRAINERS
         command = commands.add_parser(name, help=summary, add_help=not trains)

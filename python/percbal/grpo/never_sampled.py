@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from percbal.grpo.config import BalancedGRPOConfig
-
-NAMES = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+from percbal.models.placeholders import placeholder_ids
 
 
 def never_sample_images(args: BalancedGRPOConfig, processor: Any, model: Any) -> None:
     """Written into ``args.generation_kwargs``; without it the forward pass of training fails.
 
-    The model's config names the token that it replaces; a processor may name another (Gemma3).
+    TRL's own list gives way to it, so it is whole. model: perhaps a name, which has no config.
     """
-    sources = (processor, getattr(model, "config", None))
-    named = {getattr(source, name, None) for source in sources for name in NAMES}
-    ids = sorted(i for i in named if isinstance(i, int))
+    ids = sorted(placeholder_ids(processor, getattr(model, "config", None)))
     if not ids:
         return
     given: dict[str, Any] = dict(args.generation_kwargs or {})  # type: ignore[arg-type]

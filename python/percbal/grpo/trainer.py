@@ -29,6 +29,7 @@ from percbal.grpo.logprob_head import use_token_logprob
 from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.prompting import Prompting, without_parts
 from percbal.grpo.readable import ReadableFromTheStart, Unreadable
+from percbal.grpo.reference import begin_at_policy
 from percbal.grpo.refusals import (
     refuse_split_groups,
     refuse_unmatched_images,
@@ -36,6 +37,7 @@ from percbal.grpo.refusals import (
 )
 from percbal.grpo.roles import Columns, RewardRoles
 from percbal.grpo.vllm_prompts import VLLMPrompts
+from percbal.grpo.vllm_start import starts_below_adapters
 from percbal.models.checkpoint import ALPHA_FILE, VLMCheckpoints
 from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps
@@ -96,15 +98,17 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         functions: list[Any] = [reward_funcs] if alone else list(reward_funcs)  # TRL writes into it
         args = copy.copy(args)  # what this model must not sample is written into it
         never_sample_images(args, processing_class, model)
-        super().__init__(
-            model=model,
-            reward_funcs=functions,
-            args=args,
-            train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
-            processing_class=processing_class,
-            **kwargs,
-        )
+        with starts_below_adapters(model, kwargs.get("peft_config")):
+            super().__init__(
+                model=model,
+                reward_funcs=functions,
+                args=args,
+                train_dataset=train_dataset,
+                eval_dataset=eval_dataset,
+                processing_class=processing_class,
+                **kwargs,
+            )
+        begin_at_policy(self)
         self.alpha = args.make_alpha()
         self.segments, self.balance = args.make_segments(), args.make_balance()
         self._set_up_prompts(args.asking())

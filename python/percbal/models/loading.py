@@ -21,6 +21,7 @@ from transformers.utils import cached_file, find_adapter_config_file
 from percbal.models.lora import base_of, merged
 from percbal.models.manifest import damage, is_sealed
 from percbal.models.refusals import refuse_family
+from percbal.models.weights import first_line
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 SAFE_ADAPTERS = "adapter_model.safetensors"
@@ -123,8 +124,8 @@ def load_processor(source: str | Path) -> ProcessorMixin:
         raise _needs_package(source, error) from error
     except (OSError, ValueError) as error:
         raise LoadingError(
-            f"{source} has no usable processor: processor_config.json or the tokenizer's files "
-            "are missing or cannot be read"
+            f"{source} has no usable processor (processor_config.json and the tokenizer's files): "
+            f"{first_line(error)}"
         ) from error
     if not isinstance(processor, ProcessorMixin):  # a lone tokenizer, where there is no more
         raise LoadingError(

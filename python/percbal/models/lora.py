@@ -77,6 +77,15 @@ def merged(model: Any, adapters: str) -> Any:
     return whole
 
 
+def below_adapters(model: Any) -> str | None:
+    """The name of the model that ``load_vlm`` has merged adapters into; None if it has not.
+
+    ``name_or_path`` of such a model is theirs, as adapters on top of it belong to both.
+    """
+    base = model.config._name_or_path
+    return None if model.name_or_path == base else base
+
+
 def _peft() -> Any:
     try:
         import peft

@@ -8,9 +8,11 @@ huggingface/transformers#43701). ``from_pretrained`` knows the mapping.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
@@ -29,7 +31,9 @@ def load_weights(model: PreTrainedModel, directory: str | Path) -> None:
     if not (path / "config.json").is_file():  # transformers would build a model of default size
         raise ValueError(f"{path} holds no checkpoint: it has no config.json")
     try:
-        loaded: Any = type(model).from_pretrained(path, dtype=model.dtype, output_loading_info=True)
+        loaded: Any = type(model).from_pretrained(
+            path, dtype=_widest(model), output_loading_info=True
+        )
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ValueError(f"the weights in {path} cannot be read: {first_line(error)}") from error
     saved, report = loaded
@@ -37,6 +41,13 @@ def load_weights(model: PreTrainedModel, directory: str | Path) -> None:
     if lacking:
         raise ValueError(f"{path} lacks {len(lacking)} of the model's parameters: {lacking[0]}")
     model.load_state_dict(saved.state_dict(), strict=True)
+
+
+def _widest(model: PreTrainedModel) -> torch.dtype:
+    """A dtype that rounds no parameter: ``model.dtype`` is that of one of them, and a head may be
+    float32 in a model of bfloat16 (``cast_lm_head_to_fp32``)."""
+    kinds = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
+    return functools.reduce(torch.promote_types, kinds, model.dtype)
 
 
 def first_line(error: Exception) -> str:

@@ -20,6 +20,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from percbal.data.lines import BadRow
 from percbal.data.rows import check_images, images_of, row_name
+from percbal.models.placeholders import placeholder_ids
 from percbal.responses.asking import Asking
 from percbal.responses.format_tags import TagFormat
 from percbal.responses.prompt import OPTIONS, Begin, content_text, images_in, trained_turn
@@ -33,20 +34,10 @@ from percbal.segments.tagged import (
     spans_from_segments,
     token_segments,
 )
+from percbal.sft.padding import IGNORE_INDEX, Padding, use_pad_token
 
-IGNORE_INDEX = -100
 Example = Mapping[str, Any]
 Batch = dict[str, Tensor]
-
-# Keys with one entry per token, and what they are padded with (the tokenizer's id for input_ids).
-TOKEN_KEYS = {
-    "input_ids": 0,
-    "attention_mask": 0,
-    "labels": IGNORE_INDEX,
-    "segment_ids": OTHER,
-    "token_type_ids": 0,
-    "mm_token_type_ids": 0,
-}
 
 
 class SegmentCollator:
@@ -66,6 +57,8 @@ class SegmentCollator:
     asking: the format of responses, and how prompts are rendered. An example's column
         ``chat_template_kwargs`` goes before its options of the chat template.
     segments: their names; the default is perception and reasoning.
+    pad_token: see ``padding.use_pad_token``; it becomes the tokenizer's.
+    pad_to_multiple_of: T is a multiple of it, also behind a cut.
     """
 
     def __init__(
@@ -78,6 +71,8 @@ class SegmentCollator:
         begin: Begin = "generation",
         asking: Asking | None = None,
         segments: Segments = TWO,
+        pad_token: str | None = None,
+        pad_to_multiple_of: int | None = None,
     ) -> None:
         if not processor.tokenizer.is_fast:
             raise ValueError(
@@ -91,6 +86,8 @@ class SegmentCollator:
         self.begin = begin
         self.segments = segments
         self.warns = True
+        pad = use_pad_token(processor.tokenizer, pad_token)
+        self.padding = Padding(pad, pad_to_multiple_of)
         self.stock = DataCollatorForVisionLanguageModeling(
             processor=processor, max_length=max_length, completion_only_loss=True
         )
@@ -115,7 +112,7 @@ class SegmentCollator:
         batch["segment_ids"] = segment_ids
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
         self._warn_of_untrained(batch["labels"], segment_ids)
-        return batch
+        return self.padding.fill(batch)
 
     def _add_prompts(self, batch: Batch, segment_ids: Tensor, prompt: int) -> None:
         """Labels and segments (B, T) of the prompts' words, in place."""
@@ -202,10 +199,8 @@ def nothing_to_train_on(which: str, max_length: int | None, prompt: int | None =
 def untrained_ids(processor: Any) -> set[int]:
     """Tokens of a prompt that nobody is to write: special ones, and those of images and videos."""
     tokenizer = processor.tokenizer
-    named = {getattr(processor, f"{kind}_token_id", None) for kind in ("image", "video")}
-    named |= {*(getattr(processor, "image_token_ids", None) or ()), *tokenizer.all_special_ids}
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return {i for i in named | added if i is not None}
+    return placeholder_ids(processor) | {*tokenizer.all_special_ids} | added
 
 
 def trained_rows(labels: Tensor, segment_ids: Tensor, prompt: int | None) -> Tensor:

@@ -142,4 +142,6 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
             begin=self.train_prompt,  # type: ignore[arg-type]
             asking=self.asking(self.chat_template_kwargs),
             segments=self.make_segments(),
+            pad_token=self.pad_token,
+            pad_to_multiple_of=self.pad_to_multiple_of,  # type: ignore[arg-type]
         )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset as HFDataset
@@ -14,7 +15,6 @@ from torch.utils.data import Dataset
 
 from percbal.segments.names import TWO
 from percbal.sft.collate import (
-    TOKEN_KEYS,
     Batch,
     Example,
     SegmentCollator,
@@ -22,6 +22,7 @@ from percbal.sft.collate import (
     nothing_to_train_on,
     trained_rows,
 )
+from percbal.sft.padding import TOKEN_KEYS, Padding, use_pad_token
 
 
 class EncodedDataset(Dataset):
@@ -150,22 +151,34 @@ def encode_examples(
 
 
 class PaddingCollator:
-    """Pads the examples of an ``EncodedDataset`` on the right into a batch."""
+    """Pads the examples of an ``EncodedDataset`` on the right into a batch (B, T).
 
-    def __init__(self, pad_token_id: int) -> None:
-        self.padding = {**TOKEN_KEYS, "input_ids": pad_token_id}
+    pad_to_multiple_of: T is a multiple of it; None for as long as the longest example.
+    """
+
+    def __init__(self, pad_token_id: int, pad_to_multiple_of: int | None = None) -> None:
+        self.padding = Padding(pad_token_id, pad_to_multiple_of)
 
     def __call__(self, examples: Sequence[Batch]) -> Batch:
-        batch = {}
+        batch: Batch = {}
+        values = self.padding.values
         for key in examples[0]:
             parts = [example[key] for example in examples]
-            if key in self.padding:
+            if key in values:
                 batch[key] = torch.nn.utils.rnn.pad_sequence(
-                    parts, batch_first=True, padding_value=self.padding[key]
+                    parts, batch_first=True, padding_value=values[key]
                 )
             elif sum(map(len, parts)):  # else no example has an image
                 batch[key] = torch.cat(parts)
-        return batch
+        return self.padding.fill(batch)
+
+
+def default_collator(args: Any, data: Any, processor: Any) -> PaddingCollator | SegmentCollator:
+    """For encoded data or raw examples, by the options of a ``BalancedSFTConfig``."""
+    if not isinstance(data, EncodedDataset):
+        return args.make_collator(processor)
+    named = use_pad_token(processor.tokenizer, args.pad_token)
+    return PaddingCollator(named if args.pad_token else data.pad_token_id, args.pad_to_multiple_of)
 
 
 def _encoded(examples: list[Example], collator: SegmentCollator) -> list[Batch]:

@@ -29,10 +29,11 @@ from percbal.objective.balance import Balance
 from percbal.segments.names import TWO
 from percbal.sft.collate import nothing_to_train_on, of_responses
 from percbal.sft.config import BalancedSFTConfig
-from percbal.sft.encoded import EncodedDataset, PaddingCollator
+from percbal.sft.encoded import EncodedDataset, default_collator
 from percbal.sft.metrics import SegmentMetrics, without_repeats
 from percbal.sft.observed import StepSums
 from percbal.sft.order import LengthGroupedSampler
+from percbal.sft.padding import agree_on_padding
 from percbal.sft.refusals import (
     make_balance,
     refuse_mixed_data,
@@ -85,8 +86,9 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self.segments = args.make_segments()
         self.balance = make_balance(args, balance)
         refuse_unsupported(args, self.balance, kwargs)
-        if data_collator is None:
-            data_collator = _default_collator(args, train_dataset, processing_class)
+        ours = data_collator is None
+        if ours:
+            data_collator = default_collator(args, train_dataset, processing_class)
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
         refuse_mixed_data(self.segments.names, data_collator, train_dataset, eval_dataset)
@@ -100,6 +102,8 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             processing_class=processing_class,
             **kwargs,
         )
+        if ours:
+            agree_on_padding(self.model, processing_class.tokenizer)
         self.train_dataset: Dataset = train_dataset
         refuse_unsupported_setup(self, self.balance)
         if args.chunked_logits:
@@ -388,9 +392,3 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         self._remember_balance()
-
-
-def _default_collator(args: BalancedSFTConfig, dataset: Any, processor: ProcessorMixin) -> Any:
-    if isinstance(dataset, EncodedDataset):
-        return PaddingCollator(dataset.pad_token_id)
-    return args.make_collator(processor)
