@@ -200,12 +200,22 @@ def test_a_lone_tokenizer_is_no_processor(loaded, tmp_path):
         load_processor(tmp_path)
 
 
-def test_a_name_that_the_hub_does_not_know_is_one_sentence(monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (
+            "some/one is no model\nIf this is a private repository, ...",
+            "OSError: some/one is no model",
+        ),
+        ("", "OSError"),
+    ],
+)
+def test_a_name_that_the_hub_does_not_know_is_one_sentence(monkeypatch, said, sentence):
     def unknown(name):
-        raise OSError(f"{name} is not a model identifier\nIf this is a private repository, ...")
+        raise OSError(said)
 
     monkeypatch.setattr("percbal.models.loading.find_adapter_config_file", unknown)
-    with pytest.raises(LoadingError, match="^some/one, no directory, .*: some/one is not.*er$"):
+    with pytest.raises(LoadingError, match=f"^some/one, no directory, .* by name: {sentence}$"):
         load_vlm("some/one")
 
 

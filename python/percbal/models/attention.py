@@ -6,6 +6,8 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 
+from percbal.models.weights import first_line
+
 FLASH = "flash_attention_2"
 
 
@@ -27,7 +29,7 @@ def set_attention(model: PreTrainedModel, wanted: str = "auto") -> str:
         try:
             model.set_attn_implementation(wanted)
         except (ValueError, ImportError) as problem:
-            what = str(problem).splitlines()[0]
+            what = first_line(problem)
             raise ValueError(f"attention {wanted} cannot be used: {what}") from None
     return str(model.config.get_text_config()._attn_implementation)
 

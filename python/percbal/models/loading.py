@@ -142,8 +142,9 @@ def _needs_package(source: str | Path, error: ImportError) -> LoadingError:
             return LoadingError(
                 f'the processor of {source} needs {package}: pip install "percbal[vision]"'
             )
-    first = str(error).strip().splitlines()[0]
-    return LoadingError(f"the processor of {source} needs a package that is missing: {first}")
+    return LoadingError(
+        f"the processor of {source} needs a package that is missing: {first_line(error)}"
+    )
 
 
 def _check_model(source: str) -> None:
@@ -161,9 +162,7 @@ def _check_model(source: str) -> None:
             ) from error
         if not local:
             raise _not_on_the_hub(source, error) from error
-        raise LoadingError(
-            f"{source}/config.json cannot be read: {str(error).splitlines()[0]}"
-        ) from error
+        raise LoadingError(f"{source}/config.json cannot be read: {first_line(error)}") from error
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise LoadingError(
             f"{source} holds a {config.model_type} model, which takes no images; "
@@ -176,5 +175,4 @@ def _check_model(source: str) -> None:
 
 
 def _not_on_the_hub(name: str, error: Exception) -> LoadingError:
-    why = str(error).splitlines()[0]
-    return LoadingError(f"{name}, no directory, cannot be had by name: {why}")
+    return LoadingError(f"{name}, no directory, cannot be had by name: {first_line(error)}")
