@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from percbal_ops.losses.reference import accumulate_dtype, capped
+from percbal_ops.losses.reference import capped
 
 BLOCK = 1 << 24  # logits worked on at once: bounds the fp32 temporaries, whatever the batch
 
