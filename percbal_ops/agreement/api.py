@@ -32,8 +32,8 @@ def group_agreement(
             (A4). Two empty rollouts agree fully.
 
     Returns (R,) float32, NaN for a rollout that is alone in its group. Raises ValueError for wrong
-    shapes, dtypes, devices or offsets, or an unknown kind. Give it the perception span's tokens alone: over
-    whole completions it rewards agreeing answers, not agreeing perception.
+    shapes, dtypes, devices or offsets, or an unknown kind. Give it the perception span's tokens
+    alone: over whole completions it rewards agreeing answers, not agreeing perception.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")

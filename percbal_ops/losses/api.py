@@ -25,9 +25,8 @@ from percbal_ops.losses.reference import accumulate_dtype, under_autocast, weigh
 from percbal_ops.losses.segments import segment_results, split
 from percbal_ops.renamed import renamed
 
-
 # What keeps the kernels from a call that torch defines: what of the call, what they need, what was
-# given. Not yet a sentence: to make one would break a graph of torch.compile, and torch has its own.
+# given. Not yet a sentence: to make one would break a graph of torch.compile, and torch has one.
 Misfit = tuple[str, object, object]
 # Sums over rows are float64, which others may lack (mps does). meta: shapes alone.
 KERNEL_DEVICES = ("cpu", "cuda", "meta")
@@ -63,8 +62,9 @@ def cross_entropy(
     input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, devices other than CPU and CUDA, and inputs F.cross_entropy would refuse
     are handed to it. On CUDA an index out of range gives a NaN loss instead of a device assertion,
-    or an IndexError with PERCBAL_CHECK=1 (which waits for the device). torch.func and forward-mode derivatives raise
-    RuntimeError, and so does backward where `input` was written to after the call; torch has both.
+    or an IndexError with PERCBAL_CHECK=1 (which waits for the device). torch.func and forward-mode
+    derivatives raise RuntimeError, and so does backward where `input` was written to after the
+    call; torch has both.
 
     inplace: let the gradient take the place of the logits, so that forward and backward need next
     to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:

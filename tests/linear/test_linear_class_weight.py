@@ -1,4 +1,4 @@
-"""Class weights of linear_cross_entropy: which dtypes torch takes, and with them so do the chunks."""
+"""Class weights of linear_cross_entropy: the chunks take the dtypes that torch takes, no others."""
 
 from __future__ import annotations
 
