@@ -1,6 +1,8 @@
-"""Every check of the operators' arguments: shapes, dtypes, options, ranges; one sentence each.
+"""Every check of the operators' arguments: shapes, dtypes, devices, options, ranges; one sentence
+each.
 
-May import: torch. Shapes and dtypes are looked at in every call; values only where that is free.
+May import: torch. Shapes, dtypes and devices are looked at in every call; values only where that
+is free.
 """
 
 from __future__ import annotations
@@ -60,6 +62,16 @@ def _is_transformed(tensors: list[Tensor]) -> bool:
     return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
+def check_one_device(**tensors: Tensor | None) -> None:
+    """All lie where the first does, one number too: a kernel takes an address for one of its own
+    device, and nothing but a fault would tell."""
+    (first, at), *others = tensors.items()
+    assert at is not None
+    for name, tensor in others:
+        if tensor is not None and tensor.device != at.device:
+            raise ValueError(f"{name} is on {tensor.device}, {first} on {at.device}")
+
+
 def check_targets(index: Tensor, classes: int, ignore_index: int) -> bool:
     """Whether every row is known to count, at no further cost."""
     if not _must_check(index):
@@ -92,8 +104,9 @@ def check_segments(
         raise ValueError(f"logits must be floating point, got {logits.dtype}")
     if logits.dim() < 2:
         raise ValueError(f"logits must be (..., V), got shape {tuple(logits.shape)}")
+    check_one_device(logits=logits, target=target, segment_ids=segment_ids, class_weight=weight)
     check_integers(logits.shape[:-1], target=target, segment_ids=segment_ids)
-    check_segment_vectors(segment_weights, segment_counts)
+    check_segment_vectors(segment_weights, segment_counts, logits=logits)
     if weight is not None and weight.shape != logits.shape[-1:]:
         raise ValueError(
             f"class_weight must be {tuple(logits.shape[-1:])}, got {tuple(weight.shape)}"
@@ -103,8 +116,7 @@ def check_segments(
 def check_options(label_smoothing: float, z_loss: float, softcap: float | None) -> None:
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
-    if not 0.0 <= z_loss < math.inf:
-        raise ValueError(f"z_loss must be finite and not negative, got {z_loss}")
+    check_not_negative(z_loss=z_loss)
     if softcap is not None:
         check_positive(softcap=softcap)
 
@@ -113,6 +125,12 @@ def check_is_number(**given: float) -> None:
     for name, value in given.items():
         if value != value:  # not math.isnan, which breaks a graph
             raise ValueError(f"{name} must be a number, got {value}")
+
+
+def check_not_negative(**given: float) -> None:
+    for name, value in given.items():
+        if not 0.0 <= value < math.inf:
+            raise ValueError(f"{name} must be finite and not negative, got {value}")
 
 
 def check_positive(**given: float) -> None:
@@ -126,11 +144,15 @@ def check_integers(shape: torch.Size, **ids: Tensor) -> None:
     for name, values in ids.items():
         if values.shape != shape:
             raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(values.shape)}")
-        if values.dtype.is_floating_point or values.dtype == torch.bool:
+        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
             raise ValueError(f"{name} must hold integers, got {values.dtype}")
 
 
-def check_segment_vectors(segment_weights: Tensor, segment_counts: Tensor | None) -> None:
+def check_segment_vectors(
+    segment_weights: Tensor, segment_counts: Tensor | None, **rows: Tensor
+) -> None:
+    """`rows`: the tensor by whose device the others go, by its name."""
+    check_one_device(**rows, segment_weights=segment_weights, segment_counts=segment_counts)
     if segment_weights.dim() != 1 or not segment_weights.dtype.is_floating_point:
         raise ValueError(
             "segment_weights must be (S,) and floating point, got shape "
@@ -166,6 +188,7 @@ def check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tenso
             f"bias must be {tuple(head.shape[:1])} of {head.dtype}, "
             f"got {tuple(bias.shape)} of {bias.dtype}"
         )
+    check_one_device(hidden=hidden, head=head, bias=bias, **ids)
     check_integers(hidden.shape[:-1], **ids)
 
 
@@ -179,4 +202,5 @@ def check_shard(logits: Tensor, weight: Tensor | None, **ids: Tensor) -> None:
             f"class_weight must be {tuple(logits.shape[-1:])}, one for each class of logits_shard, "
             f"got {tuple(weight.shape)}"
         )
+    check_one_device(logits_shard=logits, class_weight=weight, **ids)
     check_integers(logits.shape[:-1], **ids)

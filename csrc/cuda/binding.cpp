@@ -3,6 +3,7 @@
 // dispatch.py chooses between this launch and Triton's.
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/library.h>
@@ -26,7 +27,15 @@ Dtype kernel_dtype(const Tensor& logits) {
   }
 }
 
-const float* floats(const Tensor& x, int64_t length, const char* name) {
+// A kernel would take an address of the host, or of another GPU, for one of its own.
+void check_device(const Tensor& x, const Tensor& logits, const char* name) {
+  STD_TORCH_CHECK(x.is_cuda() && x.get_device_index() == logits.get_device_index(), name,
+                  " must be on the GPU of logits, ", logits.get_device_index(), ", got ",
+                  x.is_cuda() ? std::to_string(x.get_device_index()) : "another device");
+}
+
+const float* floats(const Tensor& x, int64_t length, const Tensor& logits, const char* name) {
+  check_device(x, logits, name);
   check_length(x, length, name);
   STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float, name, " must be float32");
   return x.const_data_ptr<float>();
@@ -52,8 +61,10 @@ void weighted_cross_entropy_out(Tensor logits, Tensor target, Tensor row_weight,
                                 Tensor dlogits, int64_t ignore_index, double z_loss) {
   check_matrix(logits, "logits");
   check_matrix(dlogits, "dlogits");
+  check_device(dlogits, logits, "dlogits");
   check_layout(logits, dlogits);
   const int64_t rows = logits.size(0), classes = logits.size(1);
+  check_device(target, logits, "target");
   check_length(target, rows, "target");
   STD_TORCH_CHECK(target.scalar_type() == ScalarType::Long, "target must be int64");
   CrossEntropyArgs args{};
@@ -64,14 +75,14 @@ void weighted_cross_entropy_out(Tensor logits, Tensor target, Tensor row_weight,
   args.classes = static_cast<int>(classes);
   args.target = target.const_data_ptr<int64_t>();
   args.target_stride = target.stride(0);
-  args.row_weight = floats(row_weight, rows, "row_weight");
+  args.row_weight = floats(row_weight, rows, logits, "row_weight");
   args.row_weight_stride = row_weight.stride(0);
   if (weight.has_value()) {
-    args.class_weight = floats(*weight, classes, "weight");
+    args.class_weight = floats(*weight, classes, logits, "weight");
     STD_TORCH_CHECK(weight->stride(0) == 1, "weight must be contiguous");
   }
-  args.loss = const_cast<float*>(floats(loss, rows, "loss"));
-  args.grad_sq = const_cast<float*>(floats(grad_sq, rows, "grad_sq"));
+  args.loss = const_cast<float*>(floats(loss, rows, logits, "loss"));
+  args.grad_sq = const_cast<float*>(floats(grad_sq, rows, logits, "grad_sq"));
   args.dlogits = dlogits.mutable_data_ptr();
   args.ignore_index = ignore_index;
   args.z_loss = static_cast<float>(z_loss);

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from percbal_ops.agreement import library  # noqa: F401  defines the operator
+from percbal_ops.checks import check_one_device
 from percbal_ops.coupling import library as coupling_library  # noqa: F401  defines group_layout
 
 KINDS = ("edit", "exact", "set")
@@ -31,18 +32,17 @@ def group_agreement(
             (A4). Two empty rollouts agree fully.
 
     Returns (R,) float32, NaN for a rollout that is alone in its group. Raises ValueError for wrong
-    shapes, dtypes or offsets, or an unknown kind. Give it the perception span's tokens alone: over
-    whole completions it rewards agreeing answers, not agreeing perception.
+    shapes, dtypes, devices or offsets, or an unknown kind. Give it the perception span's tokens
+    alone: over whole completions it rewards agreeing answers, not agreeing perception.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
+    check_one_device(tokens=tokens, offsets=offsets, group=group)
     for name, value in {"tokens": tokens, "offsets": offsets, "group": group}.items():
         if value.dim() != 1:
             raise ValueError(f"{name} must have 1 dim, got {value.dim()}")
         if value.is_floating_point() or value.dtype == torch.bool or value.is_complex():
             raise ValueError(f"{name} must hold integers, got {value.dtype}")
-        if value.device != tokens.device:
-            raise ValueError(f"{name} is on {value.device}, tokens on {tokens.device}")
     if len(offsets) != len(group) + 1:
         raise ValueError(
             f"offsets must have one entry more than group, got {len(offsets)} and {len(group)}"

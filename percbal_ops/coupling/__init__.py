@@ -1,6 +1,6 @@
 """What an outcome reward tells a policy about its perception, in batch.
 
-May import: torch. Never: losses, linear, text.
+May import: torch, checks. Never: losses, linear, text.
 """
 
 from percbal_ops.coupling.api import (

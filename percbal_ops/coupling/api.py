@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from percbal_ops.checks import check_is_number, check_not_negative, check_one_device
 from percbal_ops.coupling import library as coupling_library  # noqa: F401  defines the operators
 from percbal_ops.coupling.reference import PAIR_FIELDS, SIGNAL_FIELDS
 from percbal_ops.coupling.summary import GroupTable, RewardCoupling, summarise
@@ -58,9 +59,12 @@ def reward_coupling(
         per_group: also return the correlations of each group.
 
     Returns float64 tensors on the CPU: () for an (R,) outcome, (C,) for an (R, C) one.
-    Raises ValueError for wrong shapes or dtypes and for infinite rewards. The pooled correlation is
+    Raises ValueError for wrong shapes, dtypes or devices, for infinite rewards, and for an ``eps``
+    or ``right_at`` that is no number. The pooled correlation is
     ``torch.corrcoef(torch.stack([outcome, perception]))[0, 1]`` over the scored rollouts.
     """
+    check_not_negative(eps=eps)
+    check_is_number(right_at=right_at)
     outcome, perception, reasoning, group = _checked(outcome, perception, reasoning, group)
     matrix = outcome if outcome.dim() == 2 else outcome[:, None]
     origin_outcome = _origins(*matrix.unbind(1))
@@ -91,7 +95,8 @@ def group_advantage(
     Sums are float64. A trainer that repeats TRL's float32 arithmetic bit for bit has other last
     digits, and small numbers for 0 where the rewards of a group are all equal.
     """
-    _check_columns(reward, {"group": group})
+    check_not_negative(eps=eps)
+    _check_columns(group, reward=reward)
     matrix = reward.detach().to(_sum_dtype(reward))
     matrix = matrix if matrix.dim() == 2 else matrix[:, None]
     order, offsets, _ = _layout(group, len(matrix), matrix.device)
@@ -107,6 +112,11 @@ class CouplingStats:
     `signal` (C, 17) are plain float64 sums about `origin`; `tensor()` holds all of them in one
     tensor to all-reduce. Sums about an origin far from the rewards lose digits: keep the default
     0 for rewards of order one, and give the typical value to others, the same on every rank.
+
+    candidates: C, as in an (R, C) outcome; None: what ``origin_outcome`` has, else an (R,) outcome.
+    reasoning: whether every update has one: two targets (K) instead of one.
+    origin_outcome (C,) and origin_target (K,): finite numbers; eps, right_at as in
+    `reward_coupling`. Raises ValueError where these contradict one another.
     """
 
     def __init__(
@@ -119,11 +129,13 @@ class CouplingStats:
         eps: float = EPS,
         right_at: float = 1.0,
     ) -> None:
+        if candidates is not None and candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {candidates}")
+        check_not_negative(eps=eps)
+        check_is_number(right_at=right_at)
         self.scalar = candidates is None and origin_outcome is None
-        zeros = torch.zeros(candidates or 1, dtype=torch.float64)
-        self.origin_outcome = zeros if origin_outcome is None else origin_outcome.double().cpu()
-        targets = torch.zeros(1 + reasoning, dtype=torch.float64)
-        self.origin_target = targets if origin_target is None else origin_target.double().cpu()
+        self.origin_outcome = _origin(candidates, "candidate", origin_outcome=origin_outcome)
+        self.origin_target = _origin(1 + reasoning, "target", origin_target=origin_target)
         self.eps, self.right_at = eps, right_at
         t, c = len(self.origin_target), len(self.origin_outcome)
         self.pair = torch.zeros(t, c, PAIR_FIELDS, dtype=torch.float64)
@@ -249,6 +261,20 @@ def _layout(group: Tensor | None, rows: int, device: torch.device) -> tuple[Tens
     return every.new_empty(0, dtype=torch.int32), every, every[:-1]
 
 
+def _origin(columns: int | None, of: str, **given: Tensor | None) -> Tensor:
+    """(columns,) float64 on the CPU: a copy of the one that is given, else zeros."""
+    ((name, origin),) = given.items()
+    if origin is None:
+        return torch.zeros(1 if columns is None else columns, dtype=torch.float64)
+    if origin.dim() != 1 or len(origin) != (columns or max(len(origin), 1)):
+        wanted = "C" if columns is None else columns
+        shape = tuple(origin.shape)
+        raise ValueError(f"{name} must be ({wanted},), a number for each {of}, got {shape}")
+    if not origin.isfinite().all():
+        raise ValueError(f"{name} must be finite, got {origin.tolist()}")
+    return origin.detach().to("cpu", torch.float64, copy=True)
+
+
 def _origins(*columns: Tensor) -> Tensor:
     """(columns,) float64 on the CPU: near the values, so that equal rewards give exact zeros."""
     return torch.tensor([_first_scored(column) for column in columns], dtype=torch.float64)
@@ -265,7 +291,7 @@ def _first_scored(column: Tensor) -> float:
 def _checked(
     outcome: Tensor, perception: Tensor, reasoning: Tensor | None, group: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    _check_columns(outcome, {"perception": perception, "reasoning": reasoning, "group": group})
+    _check_columns(group, outcome=outcome, perception=perception, reasoning=reasoning)
     dtype = _sum_dtype(*(v for v in (outcome, perception, reasoning) if v is not None))
     return (
         outcome.detach().to(dtype),
@@ -275,21 +301,22 @@ def _checked(
     )
 
 
-def _check_columns(outcome: Tensor, columns: dict[str, Tensor | None]) -> None:
-    if outcome.dim() not in (1, 2):
-        raise ValueError(f"outcome must be (R,) or (R, C), got {outcome.dim()} dims")
-    if outcome.dim() == 2 and outcome.shape[1] == 0:
-        raise ValueError(f"outcome needs at least one candidate, got {tuple(outcome.shape)}")
-    rows = outcome.shape[0]
-    for name, column in columns.items():
-        if column is None:
-            continue
-        if column.shape != (rows,):
-            raise ValueError(f"{name} must be ({rows},) like outcome, got {tuple(column.shape)}")
-        if column.device != outcome.device:
-            raise ValueError(f"{name} is on {column.device}, outcome on {outcome.device}")
-    group = columns["group"]
-    if group is not None and (group.is_floating_point() or group.dtype == torch.bool):
+def _check_columns(group: Tensor | None, **rewards: Tensor | None) -> None:
+    """The first of the rewards is (R,) or (R, C); all else is (R,)."""
+    (first, matrix), *others = rewards.items()
+    assert matrix is not None
+    if matrix.dim() not in (1, 2):
+        raise ValueError(f"{first} must be (R,) or (R, C), got {matrix.dim()} dims")
+    if matrix.dim() == 2 and matrix.shape[1] == 0:
+        raise ValueError(f"{first} needs at least one candidate, got {tuple(matrix.shape)}")
+    rows = matrix.shape[0]
+    for name, column in (*others, ("group", group)):
+        if column is not None and column.shape != (rows,):
+            raise ValueError(f"{name} must be ({rows},) like {first}, got {tuple(column.shape)}")
+    check_one_device(**rewards, group=group)
+    if group is not None and (
+        group.is_floating_point() or group.is_complex() or group.dtype == torch.bool
+    ):
         raise ValueError(f"group must hold integer ids, got {group.dtype}")
 
 

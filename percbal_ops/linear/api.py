@@ -23,7 +23,7 @@ from percbal_ops.checks import (
 )
 from percbal_ops.linear import library  # noqa: F401  defines the operators used here
 from percbal_ops.linear.inputs import LinearInputs, Needs
-from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share
+from percbal_ops.losses.api import SegmentOutput, cross_entropy, mean_share, rows_misfit
 from percbal_ops.losses.options import LossOptions
 from percbal_ops.losses.reference import accumulate_dtype, under_autocast
 from percbal_ops.losses.segments import segment_results, split
@@ -58,10 +58,13 @@ def linear_cross_entropy(
 
     input: (D,) or (N, D) float; linear_weight: (V, D); linear_bias, weight: (V,); target: int64 (),
     (N,). The result has the dtype of `input` (float32 under autocast). ignore_index: None is -100.
-    Weights (V, d1, ..., D), probability targets and inputs torch would refuse take the plain way,
-    errors included; so does a call with torch's own `options`.
+    Weights (V, d1, ..., D), probability targets, devices other than CPU and CUDA and inputs torch
+    would refuse take the plain way, errors included; so does a call with torch's own `options`.
     """
-    takes = _is_row_problem(input, linear_weight, target, linear_bias, weight, reduction)
+    if not label_smoothing > 1.0:  # which torch refuses; it takes NaN and negative numbers for 0
+        check_options(label_smoothing, 0.0, None)
+    given = (input, linear_weight, target, linear_bias, weight)
+    takes = _is_row_problem(*given, reduction, label_smoothing)
     if options is not None or not takes:
         keywords: dict[str, Any] = dict(
             weight=weight,
@@ -72,9 +75,7 @@ def linear_cross_entropy(
         )
         return _with_whole_logits(input, linear_weight, target, linear_bias, keywords)
     ignore_index = -100 if ignore_index is None else ignore_index
-    given = (input, linear_weight, target, linear_bias, weight)
     check_backward_only("linear_cross_entropy", PLAIN, *given)
-    check_options(label_smoothing, 0.0, None)
     out_dtype = accumulate_dtype(input) if under_autocast(input) else input.dtype
     rows, head, bias = cast_as_linear(input, linear_weight, linear_bias)
     rows, index = (rows, target) if rows.dim() == 2 else (rows[None], target[None])
@@ -126,14 +127,14 @@ def linear_segment_cross_entropy(
     - None: not computed, NaN.
 
     Backward may run twice (the second time recomputes); differentiating twice raises RuntimeError.
-    Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target or
-    segment id out of range (on CUDA only with PERCBAL_CHECK=1).
+    Raises ValueError for shapes, dtypes, devices and options that do not fit, IndexError for a
+    target or segment id out of range (on CUDA only with PERCBAL_CHECK=1).
     """
     given = (hidden, head, bias, target, segment_ids, segment_weights, segment_counts)
     check_backward_only("linear_segment_cross_entropy", PLAIN, *given)
     hidden, head, bias = cast_as_linear(hidden, head, bias)
     check_linear(hidden, head, bias, target=target, segment_ids=segment_ids)
-    check_segment_vectors(segment_weights, segment_counts)
+    check_segment_vectors(segment_weights, segment_counts, hidden=hidden)
     check_options(label_smoothing, z_loss, softcap)
     if grad_norm is not None and grad_norm not in LEVELS:
         raise ValueError(f"grad_norm must be None or one of {LEVELS}, got {grad_norm!r}")
@@ -179,25 +180,24 @@ def _is_row_problem(
     bias: Tensor | None,
     weight: Tensor | None,
     reduction: str,
+    smoothing: float,
 ) -> bool:
     """Whether this is a call the chunks compute; everything else is torch's, errors included."""
     if torch.overrides.has_torch_function_variadic(input, head, target, bias, weight):
         return False
     if input.dim() not in (1, 2) or head.dim() != 2:
         return False
-    same = under_autocast(input) or input.dtype == head.dtype
+    wide = torch.float64 in (input.dtype, head.dtype)  # which autocast leaves as it is
+    same = input.dtype == head.dtype or (under_autocast(input) and not wide)
     floats = [t for t in (input, head, bias) if t is not None]
+    shape, classes = input.shape[:-1], head.shape[0]
     return (
         all(t.dtype in FLOATS and t.device == input.device for t in floats)
         and same
         and (bias is None or (bias.shape == head.shape[:1] and bias.dtype == head.dtype))
         and input.shape[-1] == head.shape[1]
         and head.numel() > 0
-        and target.dtype == torch.int64
-        and target.device == input.device
-        and target.shape == input.shape[:-1]
-        and (weight is None or (weight.shape == head.shape[:1] and weight.device == input.device))
-        and reduction in ("none", "mean", "sum")
+        and rows_misfit(input, shape, classes, target, weight, reduction, smoothing) is None
     )
 
 

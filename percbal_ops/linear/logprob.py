@@ -46,8 +46,8 @@ def linear_token_logprob(
 
     hidden: (..., D) float; head: (V, D) of the same dtype; bias: (V,); target: (...) int.
     A target of ignore_index gives log-probability 0 and entropy 0.
-    Raises ValueError for shapes, dtypes and options that do not fit, IndexError for a target out of
-    range (on CUDA only with PERCBAL_CHECK=1).
+    Raises ValueError for shapes, dtypes, devices and options that do not fit, IndexError for a
+    target out of range (on CUDA only with PERCBAL_CHECK=1).
     """
     plain = "F.linear and F.log_softmax"
     check_backward_only("linear_token_logprob", plain, hidden, head, bias, target)

@@ -25,6 +25,12 @@ from percbal_ops.losses.reference import accumulate_dtype, under_autocast, weigh
 from percbal_ops.losses.segments import segment_results, split
 from percbal_ops.renamed import renamed
 
+# What keeps the kernels from a call that torch defines: what of the call, what they need, what was
+# given. Not yet a sentence: to make one would break a graph of torch.compile, and torch has one.
+Misfit = tuple[str, object, object]
+# Sums over rows are float64, which others may lack (mps does). meta: shapes alone.
+KERNEL_DEVICES = ("cpu", "cuda", "meta")
+
 
 class SegmentOutput(NamedTuple):
     """Result of a segment loss. All float32 (float64 for float64 logits), counts int64."""
@@ -54,10 +60,11 @@ def cross_entropy(
     autocast). Sums run in float32 (float64 for float64 input), accurate near p(target) = 1 (M2).
 
     input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
-    Probability targets, and inputs F.cross_entropy would refuse, are handed to it. On CUDA an index
-    out of range gives a NaN loss instead of a device assertion, or an IndexError with
-    PERCBAL_CHECK=1 (which waits for the device). torch.func and forward-mode derivatives raise
-    RuntimeError, and so does backward where `input` was written to after the call; torch has both.
+    Probability targets, devices other than CPU and CUDA, and inputs F.cross_entropy would refuse
+    are handed to it. On CUDA an index out of range gives a NaN loss instead of a device assertion,
+    or an IndexError with PERCBAL_CHECK=1 (which waits for the device). torch.func and forward-mode
+    derivatives raise RuntimeError, and so does backward where `input` was written to after the
+    call; torch has both.
 
     inplace: let the gradient take the place of the logits, so that forward and backward need next
     to no memory beyond them. Safe where nothing reads `input` after this call, forward or backward:
@@ -66,18 +73,16 @@ def cross_entropy(
     not have saved it (a matrix product does not). It takes "mean" or "sum", float64, float32 or
     bfloat16, and logits that are neither a leaf nor part of a larger tensor, contiguous with the
     classes last (an input of (N, V, d1, ...) is a `movedim` of such logits); it breaks a
-    graph under torch.compile. Where no gradient is wanted nothing is written.
+    graph under torch.compile. Where no gradient is wanted, or there are no logits at all, nothing
+    is written. ValueError where the call would be torch's, with what does not fit.
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce)
     check_is_number(label_smoothing=label_smoothing)  # torch takes NaN for 0
-    takes = _takes_index_targets(input, target, weight, reduction, label_smoothing)
-    if inplace and (reduction == "none" or not takes):
-        raise ValueError(
-            'inplace=True needs index targets and reduction "mean" or "sum", '
-            f"got target of {target.dtype} and {reduction!r}"
-        )
-    if not takes:
+    misfit = _misfit(input, target, weight, reduction, label_smoothing)
+    if inplace:
+        _check_inplace(input, reduction, misfit)
+    if misfit is not None:
         return F.cross_entropy(
             input, target, weight, None, ignore_index, None, reduction, label_smoothing
         )
@@ -131,9 +136,9 @@ def segment_cross_entropy(
     inplace: write the gradient over the logits, on the terms of `cross_entropy`.
     An empty segment contributes 0; if all are empty the loss is 0 and still has a gradient (zeros).
 
-    Raises ValueError for shapes, dtypes and options that do not fit; IndexError for a target or
-    segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the device: without
-    it such a target gives a NaN loss, such a segment id counts as no segment).
+    Raises ValueError for shapes, dtypes, devices and options that do not fit; IndexError for a
+    target or segment id out of range (on CUDA only with PERCBAL_CHECK=1, which waits for the
+    device: without it such a target gives a NaN loss, such a segment id counts as no segment).
     """
     given = (logits, target, segment_ids, segment_weights, segment_counts, class_weight)
     check_backward_only("segment_cross_entropy", "F.cross_entropy", *given)
@@ -190,34 +195,67 @@ def _reduced(
     return total + 0.0 * inverse
 
 
-def _takes_index_targets(
+def _misfit(
     input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
-) -> bool:
-    """Whether this is a call the kernels compute; everything else is torch's, errors included."""
+) -> Misfit | None:
+    """None: a call the kernels compute. Everything else is torch's, errors included."""
     if torch.overrides.has_torch_function_variadic(input, target, weight):
-        return False
-    if input.dim() == 0:
-        return False
+        return "arguments", "that are plain tensors", "a subclass"
+    if input.dim() == 0 or input.numel() == 0:
+        return "input.shape", "(V,), (N, V) or (N, V, d1, ...), no 0", tuple(input.shape)
     classes = input.shape[min(input.dim(), 2) - 1]
     shape = input.shape[:1] + input.shape[2:] if input.dim() > 1 else torch.Size()
-    return (
-        input.dtype in FLOATS
-        and input.numel() > 0
-        and target.dtype == torch.int64
-        and target.shape == shape
-        and target.device == input.device
-        and (
-            weight is None
-            or (
-                weight.shape == (classes,)
-                and weight.dtype == input.dtype
-                and weight.device == input.device
-                and not weight.requires_grad
-            )
-        )
-        and reduction in ("none", "mean", "sum")
-        and 0.0 <= smoothing <= 1.0
-    )
+    return rows_misfit(input, shape, classes, target, weight, reduction, smoothing)
+
+
+def rows_misfit(
+    input: Tensor,
+    shape: torch.Size,
+    classes: int,
+    target: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    smoothing: float,
+) -> Misfit | None:
+    """Of losses of `shape` over `classes`, by index targets; `input` has their dtype and device."""
+    if input.dtype not in FLOATS:
+        return "input.dtype among", FLOATS, input.dtype
+    if input.device.type not in KERNEL_DEVICES:
+        return "input.device among", KERNEL_DEVICES, input.device
+    if target.dtype != torch.int64:
+        return "target.dtype", torch.int64, target.dtype
+    if target.shape != shape:
+        return "target.shape", tuple(shape), tuple(target.shape)
+    if target.device != input.device:
+        return "target.device", input.device, target.device
+    if reduction not in ("none", "mean", "sum"):
+        return "reduction", "'none', 'mean' or 'sum'", reduction
+    if not 0.0 <= smoothing <= 1.0:
+        return "label_smoothing", "between 0 and 1", smoothing
+    return None if weight is None else _weight_misfit(input, classes, weight)
+
+
+def _weight_misfit(input: Tensor, classes: int, weight: Tensor) -> Misfit | None:
+    if weight.shape != (classes,):
+        return "weight.shape", (classes,), tuple(weight.shape)
+    if weight.device != input.device:
+        return "weight.device", input.device, weight.device
+    # autocast casts both to float32, but no float64
+    wide = torch.float64 in (input.dtype, weight.dtype)
+    if weight.dtype != input.dtype and (wide or not under_autocast(input)):
+        return "weight.dtype", input.dtype, weight.dtype
+    if weight.requires_grad and torch.is_grad_enabled():
+        return "weight.requires_grad", False, True
+    return None
+
+
+def _check_inplace(input: Tensor, reduction: str, misfit: Misfit | None) -> None:
+    if reduction not in ("mean", "sum"):
+        misfit = "reduction", "'mean' or 'sum'", repr(reduction)
+    elif misfit is None or input.numel() == 0:  # torch has an empty batch, nothing to overwrite
+        return
+    what, needed, given = misfit
+    raise ValueError(f"inplace=True needs {what} {needed}, got {given}")
 
 
 def mean_share(

@@ -59,7 +59,7 @@ def vocab_parallel_cross_entropy(
 
     "mean" over no token is NaN with a zero gradient, as in torch. A target that no rank holds gives
     an infinite loss: no rank knows the whole vocabulary.
-    Raises ValueError for shapes, dtypes and options that do not fit.
+    Raises ValueError for shapes, dtypes, devices and options that do not fit.
     """
     check_backward_only("vocab_parallel_cross_entropy", WHOLE, logits_shard, target, class_weight)
     check_shard(logits_shard, class_weight, target=target)
@@ -105,7 +105,7 @@ def vocab_parallel_segment_cross_entropy(
     given = (logits_shard, target, segment_ids, segment_weights, segment_counts, class_weight)
     check_backward_only("vocab_parallel_segment_cross_entropy", WHOLE, *given)
     check_shard(logits_shard, class_weight, target=target, segment_ids=segment_ids)
-    check_segment_vectors(segment_weights, segment_counts)
+    check_segment_vectors(segment_weights, segment_counts, logits_shard=logits_shard)
     check_options(label_smoothing, z_loss, softcap)
     rows, index, ids = logits_shard.flatten(0, -2), target.reshape(-1).long(), segment_ids
     ids = ids.reshape(-1)

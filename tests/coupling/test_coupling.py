@@ -204,13 +204,29 @@ def test_ten_million_rollouts():
         ({"outcome": torch.zeros(3, dtype=torch.complex64)}, "rewards must be real"),
         ({"outcome": torch.tensor([0, 1, math.inf])}, "got 1 infinite value"),
         ({"perception": torch.tensor([0, -math.inf, 1])}, "got 1 infinite value"),
+        ({"group": torch.zeros(3, dtype=torch.complex64)}, "integer ids, got torch.complex64"),
         ({"confidence": 95}, "confidence must lie between 0 and 1, got 95"),
+        ({"eps": math.nan}, "eps must be finite and not negative, got nan"),
+        ({"right_at": math.nan}, "right_at must be a number, got nan"),
     ],
 )
 def test_bad_input_is_named(change, message):
     good = {"outcome": torch.zeros(3), "perception": torch.zeros(3), "group": torch.arange(3)}
     with pytest.raises(ValueError, match=message):
         reward_coupling(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reward": torch.zeros(3, 1, 1)}, r"reward must be \(R,\) or \(R, C\), got 3 dims"),
+        ({"group": torch.zeros(4).long()}, r"group must be \(3,\) like reward, got \(4,\)"),
+        ({"eps": -1.0}, "eps must be finite and not negative, got -1.0"),
+    ],
+)
+def test_bad_input_of_advantages_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        group_advantage(**({"reward": torch.zeros(3), "group": torch.arange(3)} | change))
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,5 +1,7 @@
 """Running statistics of reward coupling: batches and ranks add up to one big call."""
 
+import math
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -94,6 +96,58 @@ def test_statistics_of_different_settings_do_not_merge():
         CouplingStats().merge(CouplingStats(right_at=0.5))
     with pytest.raises(ValueError, match="hold 2 candidates and 1 targets, got 1 and 1"):
         CouplingStats(2).update(torch.zeros(3), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "given, sentence",
+    [
+        (dict(candidates=0), "candidates must be at least 1, got 0"),
+        (dict(candidates=-2), "candidates must be at least 1, got -2"),
+        (
+            dict(candidates=3, origin_outcome=torch.zeros(2)),
+            r"origin_outcome must be \(3,\), a number for each candidate, got \(2,\)",
+        ),
+        (dict(origin_outcome=torch.zeros(0)), r"origin_outcome must be \(C,\), .*, got \(0,\)"),
+        (dict(origin_outcome=torch.tensor(1.0)), r"origin_outcome must be \(C,\), .*, got \(\)"),
+        (
+            dict(origin_outcome=torch.tensor([math.nan, 1])),
+            r"origin_outcome must be finite, got \[nan, 1.0\]",
+        ),
+        (
+            dict(reasoning=True, origin_target=torch.zeros(1)),
+            r"origin_target must be \(2,\), a number for each target, got \(1,\)",
+        ),
+        (
+            dict(origin_target=torch.zeros(2)),
+            r"origin_target must be \(1,\), a number for each target, got \(2,\)",
+        ),
+        (dict(eps=math.nan), "eps must be finite and not negative, got nan"),
+        (dict(eps=-0.1), "eps must be finite and not negative, got -0.1"),
+        (dict(right_at=math.nan), "right_at must be a number, got nan"),
+    ],
+)
+def test_settings_that_hold_no_statistics_are_refused_at_once(given, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        CouplingStats(**given)
+
+
+def test_origins_that_agree_with_the_numbers_of_columns_are_taken():
+    origins = dict(origin_outcome=torch.tensor([5.0, 7]), origin_target=torch.tensor([1.0, 2]))
+    given = torch.tensor([[5.0, 7], [6, 9], [4, 8]]), torch.rand(3), torch.rand(3)
+    plain, counted, alone = (
+        CouplingStats(**arguments, reasoning=True).update(*given, torch.zeros(3).long()).summary()
+        for arguments in (dict(candidates=2), dict(candidates=2, **origins), origins)
+    )
+    for other in (counted, alone):
+        torch.testing.assert_close(other.perception.pooled.r, plain.perception.pooled.r)
+        torch.testing.assert_close(other.reasoning.target_mean, plain.reasoning.target_mean)
+
+
+def test_origins_are_the_statistics_own():
+    origin = torch.zeros(1, dtype=torch.float64)
+    running = CouplingStats(origin_outcome=origin)
+    origin.fill_(9)
+    assert running.origin_outcome == 0
 
 
 @pytest.mark.parametrize("reasoning", [False, True])

@@ -333,6 +333,10 @@ def test_errors_are_torchs_own():
         dict(linear_bias=bias[:3]),
         dict(input=hidden[None]),
         dict(weight=torch.ones(3)),
+        dict(weight=torch.ones(len(head), dtype=torch.float64)),
+        dict(weight=torch.ones(len(head), dtype=torch.bfloat16)),
+        dict(weight=torch.ones(len(head), requires_grad=True)),
+        dict(label_smoothing=2.0),
         dict(reduction="average"),
         dict(linear_weight=head.double()),
     ]

@@ -64,6 +64,18 @@ def test_probability_targets_and_class_weights():
         )
 
 
+def test_autocast_takes_class_weights_of_float32():
+    logits, target = make((6, 9), 9)
+    weight = torch.linspace(0.5, 2, 9)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = logits.bfloat16()
+        ours, expected = (f(low, target, weight) for f in (cross_entropy, F.cross_entropy))
+        torch.testing.assert_close(ours, expected)
+        for loss in (cross_entropy, F.cross_entropy):  # it leaves float64 alone
+            with pytest.raises(RuntimeError, match="expected scalar type Double but found Float"):
+                loss(logits.double(), target, weight)
+
+
 def test_legacy_reduction_arguments():
     logits, target = make((6, 9), 9)
     with pytest.warns(UserWarning, match="reduction='sum'"):

@@ -21,7 +21,7 @@ def make(shape=(6, 50), dtype=torch.float32):
     hidden = torch.randn(*shape[:-1], 8, generator=g).to(dtype).requires_grad_()
     head = torch.randn(shape[-1], 8, generator=g).to(dtype).requires_grad_()
     target = torch.randint(0, shape[-1], shape[:-1], generator=g)
-    target.view(-1)[1] = -100
+    target.view(-1)[1:2] = -100
     return hidden, head, target
 
 
@@ -145,7 +145,7 @@ def refused():
     yield "leaf", leaf, {}, RuntimeError, "a leaf Variable that requires grad"
     yield "view of a leaf", leaf.view(6, 50), {}, RuntimeError, "a view of a leaf Variable"
     made = 2 * leaf
-    yield "none", made, dict(reduction="none"), ValueError, 'needs index targets and reduction "mea'
+    yield "none", made, dict(reduction="none"), ValueError, "needs reduction 'mean' or 'sum', got"
     yield "part", (2 * torch.randn(7, 50, requires_grad=True))[1:], {}, ValueError, "all of their"
     yield "transposed", (2 * torch.randn(50, 6, requires_grad=True)).t(), {}, ValueError, "contigu"
     positions_last = 2 * torch.randn(2, 3, 3, requires_grad=True)
@@ -168,6 +168,44 @@ def test_refusals_leave_the_logits_as_they_were(logits, options, kind, sentence)
     with pytest.raises(kind, match=sentence):
         cross_entropy(logits, target, inplace=True, **options)
     assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (dict(target=torch.zeros(5).long()), r"target\.shape \(6,\), got \(5,\)"),
+        (dict(target=torch.zeros(6).int()), r"target\.dtype torch\.int64, got torch\.int32"),
+        (dict(target=torch.rand(6, 50)), r"target\.dtype torch\.int64, got torch\.float32"),
+        (dict(target=torch.zeros(6).long().to("meta")), r"target\.device cpu, got meta"),
+        (dict(weight=torch.ones(49)), r"weight\.shape \(50,\), got \(49,\)"),
+        (dict(weight=torch.ones(50).double()), r"weight\.dtype torch\.float32, got torch\.float64"),
+        (dict(weight=torch.ones(50, device="meta")), r"weight\.device cpu, got meta"),
+        (dict(weight=torch.ones(50, requires_grad=True)), r"weight\.requires_grad False, got True"),
+        (dict(label_smoothing=2), "label_smoothing between 0 and 1, got 2"),
+        (dict(label_smoothing=-0.5), "label_smoothing between 0 and 1, got -0.5"),
+        (dict(reduction="average"), "reduction 'mean' or 'sum', got 'average'"),
+        (dict(reduction="none"), "reduction 'mean' or 'sum', got 'none'"),
+        (dict(input=torch.ones(6, 50).int()), r"input\.dtype among .*float16\), got torch\.int32"),
+        (dict(input=torch.tensor(1.0)), r"input\.shape \(V,\), .*, got \(\)"),
+    ],
+)
+def test_the_refusal_names_what_does_not_fit(change, sentence):
+    given = dict(input=2 * torch.randn(6, 50, requires_grad=True), target=torch.zeros(6).long())
+    with pytest.raises(ValueError, match=f"^inplace=True needs {sentence}$"):
+        cross_entropy(**(given | change), inplace=True)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_an_empty_batch_has_nothing_to_overwrite(reduction):
+    hidden, head, target = make((0, 50))
+    results = []
+    for inplace in (False, True):
+        loss = cross_entropy(F.linear(hidden, head), target, reduction=reduction, inplace=inplace)
+        results.append((loss, torch.autograd.grad(loss, head)[0]))
+    torch.testing.assert_close(*results, equal_nan=True)
+    assert results[1][0].isnan() == (reduction == "mean")
+    with pytest.raises(ValueError, match="to match target batch_size"):  # torch's own
+        cross_entropy(F.linear(hidden, head), torch.zeros(1).long(), inplace=True)
 
 
 def test_nothing_is_written_where_no_gradient_is_wanted():

@@ -58,6 +58,8 @@ def first(output):
 @pytest.mark.parametrize("name, number", [(k, v) for k in NUMBERS for v in NUMBERS[k]])
 def test_numbers_that_are_none_are_refused(name, number, bad):
     if name == "cross_entropy" and not math.isnan(bad):
+        pytest.skip("torch's own business: it refuses what is above 1")
+    if name == "linear_cross_entropy" and bad > 1:
         pytest.skip("torch refuses it")
     with pytest.raises(ValueError, match=rf"^{number} must be .* got {bad}$"):
         getattr(ops, name)(**arguments(name), **{number: bad})

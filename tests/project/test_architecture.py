@@ -53,8 +53,8 @@ FLOORS = {
         "losses": "checks dispatch gradients renamed",
         "linear": "checks dispatch gradients losses renamed",
         "vocab_parallel": "checks gradients losses renamed",
-        "coupling": "",
-        "agreement": "coupling text",
+        "coupling": "checks",
+        "agreement": "checks coupling text",
         "text": "",
     },
     "percbal": {
