@@ -23,6 +23,7 @@ RIGHT = [
     (read_nine, grids.READ, grids.GRID),
     (read_edges, graphs.EDGES_READ, graphs.EDGES),
     (read_coloring, graphs.COLORS_READ, graphs.COLORS),
+    (read_coloring, graphs.NUMBERS_READ, graphs.NUMBERED),
 ]
 WRONG = [
     (read_nine, grids.REFUSED),
@@ -64,6 +65,27 @@ def test_more_than_sixty_styles_are_known():
 
 def test_an_empty_graph_is_a_list_without_edges():
     assert read_edges("[]") == read_edges('{"edges": []}') == frozenset()
+
+
+def test_numbers_beside_a_coloring_in_letters_are_no_colors():
+    told = "Final coloring: 0=a, 1=b\nDegrees:\n0: 1\n1: 1"
+    assert read_coloring(told) == {0: "a", 1: "b"}
+
+
+@pytest.mark.parametrize("name", ["teal", "gold", "silver", "turquoise", "lime", "magenta"])
+def test_names_of_colors(name):
+    assert read_coloring(f'{{"0": "{name}", "1": "red"}}') == {0: name, 1: "red"}
+    assert read_coloring(f"Vertex 0: {name.title()}\nVertex 1: red") == {0: name, 1: "red"}
+
+
+@pytest.mark.parametrize("style", [*graphs.COLORS_READ, *graphs.NUMBERS_READ])
+def test_coloring_scores_a_style_as_it_scores_its_own_words(style):
+    task, written = get_task("coloring"), {**graphs.COLORS_READ, **graphs.NUMBERS_READ}[style]
+    path = {"v": 5, "c": 2, "edges": [[a, a + 1] for a in range(4)]}
+    found = task.score(f"<perception> 0-1 </perception> <answer> {written} </answer>", path)
+    assert found.answer is True
+    path["edges"].append([0, 4])  # of one colour
+    assert task.score(f"<answer> {written} </answer>", path | {"c": 3}).answer is False
 
 
 def test_a_grid_of_four():

@@ -81,8 +81,6 @@ CELLS = grid_text(RIGHT, 4).split()
         (["r1c1=0", *CELLS[1:]], "'r1c1=0' stands"),
         (["r1c1=-1", *CELLS[1:]], "stands"),
         (["r1c1=١", *CELLS[1:]], "stands"),  # an Arabic one, which int() would take
-        (["R1C1=1", *CELLS[1:]], "stands"),
-        (["r1c1=1,", *CELLS[1:]], "stands"),
         (["r1c1==1", *CELLS[1:]], "stands"),
         (["r01c1=1", *CELLS[1:]], "stands"),
         (["x" * 10**6, *CELLS[1:]], "'xxxxxxxxxxxxxxxxxxxx' stands"),
@@ -93,10 +91,58 @@ def test_malformed_grids_are_refused_with_a_reason(words, problem):
     assert isinstance(found, str) and problem in found and len(found) < 100
     answer, perception, share, reasoning, parsed = judge(" ".join(words), RIGHT)
     assert (answer, perception, share, reasoning, parsed) == (True, False, 0, None, False)
-    # of an answer some are the filled cells, where order, capitals and commas do not matter
-    right = {cell.rstrip(",").lower() for cell in words} == {*CELLS} and len(words) == 16
+    # of an answer some are the filled cells, whose order does not matter
+    right = {*words} == {*CELLS} and len(words) == 16
     read = right or len(words) == 15
     assert judge(flat(TRUTH["clues"]), " ".join(words)) == (right, True, 1, right, read)
+
+
+SHOWN = grid_text(flat(TRUTH["clues"]), 4)
+DRESSES = {
+    "capitals": str.upper,
+    "commas": lambda text: text.replace(" ", ", "),
+    "commas alone": lambda text: text.replace(" ", ","),
+    "semicolons": lambda text: text.replace(" ", "; ") + ";",
+    "a full stop": lambda text: f"{text}.",
+    "a fence": lambda text: f"```\n{text}\n```",
+    "a named fence": lambda text: f"~~~text\n{text}.\n~~~\n",
+    "code": lambda text: f"`{text}`",
+    "bold": lambda text: f"**{text}**",
+    "bold words": lambda text: " ".join(f"**{word}**" for word in text.split()),
+    "bullets": lambda text: "- " + "\n- ".join(text.split()),
+    "numbers": lambda text: "\n".join(f"{i}. {w}" for i, w in enumerate(text.split(), 1)),
+    "spaces": lambda text: text.replace("=", " = "),
+    "all": lambda text: f"```\n{text.upper().replace(' ', ', ')}.\n```",
+}
+
+
+@pytest.mark.parametrize("dress", DRESSES.values(), ids=DRESSES)
+def test_the_words_of_a_grid_count_in_any_dress(dress):
+    """Of a perception as of an answer."""
+    clues, missed = flat(TRUTH["clues"]), dress(SHOWN.replace("r1c1=1", "r1c1=_"))
+    answer = dress(grid_text(RIGHT, 4))
+    assert judge(dress(SHOWN), answer) == (True, True, 1, True, True)
+    assert judge(missed, answer) == (True, False, 15 / 16, True, True)
+    assert PaperSudoku().score(respond(dress(SHOWN), answer), clues).perception is True
+    assert isinstance(parse_grid(dress(SHOWN), 4), str)
+    # what is no grid without the dress is none in it
+    for other in (
+        SHOWN.replace("r1c1=1 ", ""),
+        SHOWN + " r4c4=_",
+        SHOWN.replace("r1c1=", "r1c1=1"),
+    ):
+        assert judge(dress(other), answer)[1:3] == (False, 0)
+
+
+@pytest.mark.parametrize("other", ["I see {}", "{} I think", "{}..", "{} and", "x, {}"])
+def test_a_sentence_is_no_dress(other):
+    assert judge(other.format(SHOWN), RIGHT)[1:3] == (False, 0)
+
+
+def test_a_long_line_of_spaces_takes_no_time():
+    """The pattern of a fence went back and forth between its two runs of spaces: 25 s."""
+    text = "r1c1=1\n```" + " " * 100_000 + "!"
+    assert judge(text, text)[:2] == (False, False)
 
 
 BLANKS = ["r3c1=2", "r3c4=3", "r4c2=3", "r4c4=1"]

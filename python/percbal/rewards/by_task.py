@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.labels import is_missing
 from percbal.rewards.blind import share_right
-from percbal.rewards.texts import completion_text, labels, read_parts
+from percbal.rewards.texts import MOST_ITEMS, completion_text, labels, read_parts
 
 Reward = Callable[..., list[float | None]]
 Truth = dict[str, Any] | list[Any] | str | None
@@ -39,7 +39,9 @@ class TaskRewards(NamedTuple):
     """TRL reward functions that read the column ``truth``, a dictionary or its JSON.
 
     outcome: the answer is right by the task's constraints.
-    perception: p* exactly. perception_f1: the share of its parts that are right.
+    perception: p* exactly. perception_f1: the share of its parts that are right; 0 where the
+        perception has more than ``MOST_ITEMS`` times the items of p*, if the verdict says how many
+        (``named``, as a `percbal.tasks.base.Score` does).
     reasoning: the answer is right for what the completion itself perceived. To be measured, and
         rewarded only beside perception: it pays for perceiving an easy problem.
     blind_reanswer: as `percbal.rewards.blind_reanswer`, the answers judged by the task.
@@ -71,7 +73,7 @@ def from_task(task: Judge) -> TaskRewards:
         completions: Sequence[Any], truth: Sequence[Truth], **columns: Any
     ) -> list[float | None]:
         verdicts = _judged(task, completions, truth)
-        values = _each(verdicts, lambda verdict: verdict.perception_f1)
+        values = _each(verdicts, _paid_share)
         return _without_copies(values, verdicts, completions, columns)
 
     def reasoning(
@@ -108,6 +110,11 @@ def _judged(
 
 def _each(verdicts: list[Verdict | None], value: Callable[[Verdict], float]) -> list[float | None]:
     return [None if verdict is None else float(value(verdict)) for verdict in verdicts]
+
+
+def _paid_share(verdict: Verdict) -> float:
+    """Of the parts; nothing for naming everything possible."""
+    return 0.0 if getattr(verdict, "named", 0.0) > MOST_ITEMS else verdict.perception_f1
 
 
 def _truth(truth: Truth, row: int, types: tuple[type, ...]) -> Any:

@@ -11,12 +11,11 @@ from typing import Any
 
 from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.labels import is_missing
-from percbal.rewards.texts import completion_text, labels, read_parts, readable
+from percbal.rewards.texts import MOST_ITEMS, completion_text, labels, read_parts, readable
 from percbal_ops import score_text
 
 Rewards = list[float | None]
 GRAMMAR = "text"  # of a data set without a column that names one
-MOST_ITEMS = 2  # times those of p*; naming everything possible is not perceiving
 
 
 def outcome(

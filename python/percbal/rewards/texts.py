@@ -10,6 +10,7 @@ from percbal.responses.prompt import content_text
 from percbal.responses.spans import Spans, find_spans
 from percbal.responses.thoughts import without_thoughts
 
+MOST_ITEMS = 2  # times those of p*; naming everything possible is not perceiving
 LONGEST = 4096  # words of a perception; longer ones earn nothing
 
 

@@ -80,6 +80,8 @@ class Score:
     reasoning: the answer is right for what the completion itself says it perceived;
         None without an answer span or where the perceived text is malformed.
     parsed: exactly the three well-formed spans in order, and nothing but space around them.
+    named: how many items the perceived problem has for each of p*, such as edges; 0 where it or
+        p* has none that can be counted.
 
     An accuracy counts ``None`` as not right: ``score.answer is True``.
     """
@@ -90,6 +92,7 @@ class Score:
     reasoning: bool | None
     parsed: bool
     reason: str = ""
+    named: float = 0.0
 
 
 class Task(Protocol):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -27,11 +26,11 @@ from percbal.tasks.chart_table import (
 from percbal.tasks.options import as_pair, one_of
 from percbal.tasks.phrases import Phrases, Styles
 from percbal.tasks.picture_task import FORMS, LEVELS, VERBOSITIES, PictureTask
-from percbal.tasks.read_table import NUMBER, read_table
+from percbal.tasks.read_number import one_number
+from percbal.tasks.read_table import read_table
 from percbal.tasks.splits import in_split
 
 QUERY = "Read the value of every label off the {kind} chart in the image, from left to right."
-ANY_NUMBER = re.compile(rf"(?<![\w.]){NUMBER}(?![\w])")
 TOLERANCE = 0.005  # of an answer, which may be rounded to two decimals
 MOST_ROWS = 10
 TRIES = 1000
@@ -157,10 +156,7 @@ class Chart(PictureTask):
         return read_table(text)
 
     def said(self, text: str, truth: dict[str, Any]) -> float | Refusal:
-        numbers = {float(number) for number in ANY_NUMBER.findall(text[:1000])}
-        if len(numbers) == 1:
-            return numbers.pop()
-        return Refusal("number", f"an answer is one number, this has {len(numbers)}")
+        return one_number(text)
 
     def right(self, said: Any, seen: dict[str, float], truth: dict[str, Any]) -> bool:
         value = self._asked(truth).value(seen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from typing import Any, NamedTuple
 
 from PIL.Image import Image
@@ -60,7 +59,6 @@ PAPER_QUERY = (
 PIXELS = (427, 466)  # of the paper's pictures
 MOST_VERTICES = len(COLORS)
 TRIES = 1000
-OWN_COLOR = re.compile(rf"(0|[1-9]\d?)=([{COLORS}])")
 
 
 class Level(NamedTuple):
@@ -205,7 +203,7 @@ class Coloring(PictureTask):
         return Refusal("vertex", f"an edge has a vertex above {truth['v'] - 1}")
 
     def said(self, text: str, truth: dict[str, Any]) -> dict[int, str] | Refusal:
-        return read_answer(text)
+        return read_coloring(text)
 
     def right(self, said: Any, seen: Edges, truth: dict[str, Any]) -> bool | None:
         if not isinstance(said, dict):
@@ -275,14 +273,6 @@ class Coloring(PictureTask):
             f"{look.layout}{'' if look.layout == RING else scattered}, labels {labels} vertices, "
             f"noise {look.noise}, fonts {' '.join(look.fonts)}"
         )
-
-
-def read_answer(text: str) -> dict[int, str] | Refusal:
-    """The colour of each vertex, in the task's own words or as a model writes it."""
-    own = [OWN_COLOR.fullmatch(word) for word in text.split(maxsplit=MOST_VERTICES)]
-    pairs = [(int(match[1]), match[2]) for match in own if match]
-    colors = dict(pairs)
-    return colors if 0 < len(own) == len(pairs) == len(colors) else read_coloring(text)
 
 
 def _pair(option: str, value: Any) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from percbal.responses.reading import Refusal
 from percbal.responses.spans import find_spans
 from percbal.tasks.base import Score, WrongPart
 
+ITEMS = (list, tuple, set, frozenset, dict)  # what has items
 Reader = Callable[[str], Any]  # what a span's text says, or a Refusal
 
 
@@ -45,7 +46,15 @@ def judge(
         reasoning=right(said, seen) if readable and said is not None else None,
         parsed=spans.complete and not refused,
         reason="; ".join([*spans.problems, *refused]),
+        named=_named(seen, true) if readable else 0.0,
     )
+
+
+def _named(seen: Any, true: Any) -> float:
+    """The items of the one for each of the other; grids name all their cells, whatever they say."""
+    if not (isinstance(seen, ITEMS) and isinstance(true, ITEMS)):
+        return 0.0
+    return len(seen) / len(true) if true else 0.0
 
 
 def wrong_parts(seen: Mapping[str, str], true: Mapping[str, str]) -> list[WrongPart]:

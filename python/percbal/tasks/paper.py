@@ -25,7 +25,7 @@ from percbal.tasks.judging import judge, wrong_parts
 from percbal.tasks.parts import clue_parts, grid_table, solution_table, wrong_by_the_rules
 from percbal.tasks.read_grid import Grid, read_grid
 from percbal.tasks.sudoku_grid import SIZES, Filled, completed, share_right, solves
-from percbal.tasks.sudoku_text import parse_grid, read_answer
+from percbal.tasks.sudoku_text import read_answer, read_words
 
 
 class PaperSudoku:
@@ -139,7 +139,7 @@ def _reader(clues: Grid, *, filled: bool = False) -> Callable[[str], Grid | Fill
 
 def _grid(text: str, size: int) -> Grid | Refusal:
     """In the words of the task ``sudoku``, on which a model may have been trained, or any other."""
-    own = parse_grid(text, size)
+    own = read_words(text, size)
     return own if isinstance(own, list) else read_grid(text, size)
 
 

@@ -1,14 +1,16 @@
 """A graph's edges, and a colouring of its vertices, in the words of a model that nobody told how.
 
-Vertices are numbers, colours letters or names. Nothing is guessed: what looks like an edge, or like
-a vertex with a colour, must stand in a list of such, and several lists must say the same. Time is
-linear in the text.
+Vertices are numbers, colours letters, names or numbers. Nothing is guessed: what looks like an
+edge, or like a vertex with a colour, must stand in a list of such, and several lists must say the
+same. Numbers are colours where each has its vertex beside it, and no colour is a letter or a name.
+Time is linear in the text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from percbal.responses.json_text import Value, scan
 from percbal.responses.reading import Refusal
@@ -40,20 +42,35 @@ TOLD = re.compile(
 )
 NUMBERS_ONLY = re.compile(r"[\W\d]*")
 NAMES = "red|green|blue|yellow|orange|purple|violet|pink|brown|black|white|gr[ae]y|cyan|magenta"
-NAME = rf"[\"'`*]*([a-z]|{NAMES})[\"'`*]*"
+NAMES += "|teal|gold|silver|turquoise|lime|navy|maroon|olive|indigo|beige|aqua|lavender|crimson"
+QUOTES = "[\"'`*]*"
+LETTERS, NUMBERS = f"{QUOTES}([a-z]|{NAMES}){QUOTES}(?!\\w)", rf"(\d{{1,2}}){QUOTES}(?!\w)"
+VERTEX = (
+    rf"(?:and[ ])?{QUOTES}(?:vertex|node|v|c\(|colou?r\()?[ _]?{QUOTES}(\d{{1,3}}){QUOTES}\)?[ ]*"
+)
+VERB = r"(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ]"
+SHADE = rf"{QUOTES}(?:colou?r[ _#]{{0,2}}|c(?=\d))"
 COLOR = re.compile(
-    r"(?:and[ ])?[\"'`*]*(?:vertex|node|v|c\(|colou?r\()?[ _]?[\"'`*]*(\d{1,3})[\"'`*]*\)?[ ]*"
-    r"(?:(?::|=|->|→|➔|\|)[*_]*[ ]*(?:colou?r[ ])?"
-    r"|(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ])[ ]*" + NAME,
+    rf"{VERTEX}(?:(?::|=|->|→|➔|\|)[*_]*[ ]*|{VERB})(?:colou?r[ ])?[ ]*{LETTERS}", re.IGNORECASE
+)
+NUMBERED = re.compile(  # 0->1 is an edge, and 0 | 1 a row of any table
+    rf"{VERTEX}(?:(?:[:=][*_]*[ ]*|{VERB})(?:{SHADE}|{QUOTES})|(?:->|→|➔|\|)[*_]*[ ]*{SHADE})"
+    + NUMBERS,
     re.IGNORECASE,
 )
-COLOR_IN = re.compile(rf"\b\d{{1,3}}[\"'`*]*[ ]?(?::|=|->|→|➔)[ ]?{NAME}(?!\w)", re.IGNORECASE)
-A_COLOR = re.compile(f"[a-z]|{NAMES}")
+BESIDE = rf"\b\d{{1,3}}{QUOTES}[ ]?"
+COLOR_IN = re.compile(rf"{BESIDE}(?::|=|->|→|➔)[ ]?{LETTERS}", re.IGNORECASE)
+NUMBER_IN = re.compile(rf"{BESIDE}[:=][ ]?(?:colou?r[ ])?{NUMBERS}", re.IGNORECASE)
+HEAD = re.compile(r"\b(?:vertex|node)[^\n|]{0,20}\|[^\n|]{0,20}\bcolou?r\b", re.IGNORECASE)
+A_COLOR = re.compile(f"(?:colou?r )?([a-z]|{NAMES})")
+A_NUMBER = re.compile(rf"({SHADE})?(\d{{1,2}})")
+A_VERTEX = re.compile(r"(?:vertex|node|v)?[ _]?\d{1,3}", re.IGNORECASE)
 INTRO = re.compile(r"[^:=\d]{0,80}(?::|=)[*_]*")
 CONTAINERS = ("[", "{")
 ITEM = re.compile(r"[,;\n]")
 AROUND = " \t.|`$*_{}[]()"
 DIGITS = re.compile(r"\d{1,3}")
+SPACE = re.compile(r"[ \t]++")
 
 
 def read_edges(text: str) -> Edges | Refusal:
@@ -76,13 +93,17 @@ def read_coloring(text: str) -> Coloring | Refusal:
     """The colour of each vertex, in lower case, or why it cannot be told."""
     if len(text) > LONGEST:
         return Refusal("too_long", f"the text has more than {LONGEST} characters")
-    rest, pairs = _colored_objects(text)
-    more = _colored_lines(rest)
-    for one in (pairs, more):
-        if isinstance(one, Refusal):
-            return one
+    rest, objects = _colored_objects(text)
+    if isinstance(objects, Refusal):
+        return objects
+    lines = _colored_lines(rest)
+    if isinstance(lines, Refusal):
+        return lines
+    letters = objects.letters + lines.letters
+    if letters and objects.numbers:
+        return Refusal("color", "some colours are numbers and others are not")
     colors: Coloring = {}
-    for vertex, color in [*pairs, *more]:
+    for vertex, color in letters or objects.numbers + lines.numbers:
         if colors.setdefault(vertex, color) != color:
             return Refusal("two_colors", f"vertex {vertex} has two colours")
     return colors or Refusal("no_coloring", "no vertex has a colour")
@@ -174,12 +195,19 @@ def _why_no_list(
     return None
 
 
-Colored = list[tuple[int, str]]
+Pairs = list[tuple[int, str]]
+
+
+class Colored(NamedTuple):
+    """Vertices with their colours, by how these are told."""
+
+    letters: Pairs
+    numbers: Pairs
 
 
 def _colored_objects(text: str) -> tuple[str, Colored | Refusal]:
     """The colours in JSON objects and lists, and the text without them."""
-    pairs: Colored = []
+    found = Colored([], [])
     rest, at = [], 0
     scanned = scan(text)
     lost = [*scanned.broken, *([scanned.cut] if scanned.cut else [])]
@@ -199,30 +227,58 @@ def _colored_objects(text: str) -> tuple[str, Colored | Refusal]:
         for key, item in named:
             vertex = DIGITS.search(key) if len(DIGITS.findall(key)) == 1 else None
             color = item.text(text).strip().casefold()
-            if item.kind in CONTAINERS or vertex is None or not A_COLOR.fullmatch(color):
+            letter, number = A_COLOR.fullmatch(color), A_NUMBER.fullmatch(color)
+            if number and not (A_VERTEX.fullmatch(key) if one.kind == "{" else number[1]):
+                number = None  # [0, 1] may be vertices, and {"color 1": 0} has one
+            if item.kind in CONTAINERS or vertex is None or not (letter or number):
                 return text, Refusal("color", "an object or a list is no colouring")
-            pairs.append((int(vertex.group()), color))
+            if letter:
+                found.letters.append((int(vertex.group()), letter[1]))
+            elif number:
+                found.numbers.append((int(vertex.group()), str(int(number[2]))))
         rest.append(text[at : value.start])
         at = value.end
-    return "\n".join([*rest, text[at:]]), pairs
+    return "\n".join([*rest, text[at:]]), found
 
 
 def _colored_lines(text: str) -> Colored | Refusal:
-    pairs: Colored = []
-    bare = False
+    found = Colored([], [])
+    headed = HEAD.search(text) is not None
+    bare, loose = False, ""
     for item in ITEM.split(text):
         start = BULLET.match(item)
         body = item[start.end() if start else 0 :].strip(AROUND)
         intro = INTRO.match(body)
-        for words in (body, body[intro.end() :].strip(AROUND) if intro else body):
-            whole = COLOR.fullmatch(words)
-            if whole:
-                pairs.append((int(whole[1]), whole[2].casefold()))
-                break
+        listed = body[intro.end() :].strip(AROUND) if intro else body
+        cells = body.replace("|", ":") if headed else body
+        letters = _run(COLOR, body) or _run(COLOR, listed)
+        numbers = _run(NUMBERED, cells) or _run(NUMBERED, listed)
+        if letters:
+            found.letters.extend(letters)
+        elif COLOR_IN.search(item):
+            return Refusal("prose", f"a vertex has a colour in a sentence: {body[:30]!r}")
+        elif numbers:
+            found.numbers.extend((vertex, str(int(color))) for vertex, color in numbers)
         else:
             bare = bare or DIGITS.fullmatch(body) is not None
-            if COLOR_IN.search(item):
-                return Refusal("prose", f"a vertex has a colour in a sentence: {body[:30]!r}")
-    if bare and pairs:  # as in "0, 2: a"
+            loose = loose or (body if NUMBER_IN.search(item) else "")
+    if bare and (found.letters or found.numbers):  # as in "0, 2: a"
         return Refusal("color", "a vertex stands in the list without a colour of its own")
-    return pairs
+    if loose and found.numbers and not found.letters:
+        return Refusal("prose", f"a vertex has a colour in a sentence: {loose[:30]!r}")
+    return found
+
+
+def _run(pattern: re.Pattern[str], words: str) -> Pairs:
+    """The pairs of words that hold nothing else, with space between; else none."""
+    pairs, at = [], 0
+    while (pair := pattern.match(words, at)) is not None:
+        pairs.append((int(pair[1]), pair[2].casefold()))
+        at = pair.end()
+        if at == len(words):
+            return pairs
+        space = SPACE.match(words, at)
+        if space is None:
+            break
+        at = space.end()
+    return []

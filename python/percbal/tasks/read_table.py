@@ -11,10 +11,10 @@ import re
 
 from percbal.responses.json_text import scan
 from percbal.responses.reading import Refusal
+from percbal.tasks.read_number import read_number
 
 LONGEST = 100_000  # characters; no table takes so many
-NUMBER = r"[-+]?\d{1,12}(?:\.\d{1,12})?"
-ROW = re.compile(rf"([^:=|]{{1,60}}?)\s*(?::|=|\|)\s*({NUMBER})")
+ROW = re.compile(r"([^:=|]{1,60})[:=|]([^:=|]+)")
 SPLIT = re.compile(r"[;\n]|,(?=\s)")
 DIGIT = re.compile(r"\d")
 AROUND = " \t\r.|`*\"'{}"
@@ -30,24 +30,24 @@ def read_table(text: str) -> dict[str, float] | Refusal:
         return pairs
     table: dict[str, float] = {}
     for label, number in pairs:
-        if table.setdefault(label.casefold(), float(number)) != float(number):
+        if table.setdefault(label.casefold(), number) != number:
             return Refusal("two_values", f"{label[:20]!r} has two values")
     return table or Refusal("no_table", "there is no row of a label and a number")
 
 
-def _objects(text: str) -> list[tuple[str, str]] | Refusal:
+def _objects(text: str) -> list[tuple[str, float]] | Refusal:
     """The members of JSON objects."""
     pairs = []
     for value in scan(text).whole if "{" in text else ():
         for label, _, member in value.members:
-            number = member.text(text).strip().strip('"')
-            if not re.fullmatch(NUMBER, number):
+            number = read_number(member.text(text).strip().strip('"'))
+            if number is None:
                 return Refusal("row", f"{label[:20]!r} has no number")
             pairs.append((label, number))
     return pairs
 
 
-def _rows(text: str) -> list[tuple[str, str]] | Refusal:
+def _rows(text: str) -> list[tuple[str, float]] | Refusal:
     pairs = []
     for row in SPLIT.split(text):
         bullet = BULLET.match(row.strip())
@@ -55,7 +55,8 @@ def _rows(text: str) -> list[tuple[str, str]] | Refusal:
         if not DIGIT.search(body):
             continue
         match = ROW.fullmatch(body)
-        if match is None:
+        number = read_number(match[2].strip()) if match else None
+        if match is None or number is None:
             return Refusal("row", f"this is no row of a label and a number: {body[:30]!r}")
-        pairs.append((match[1].strip(AROUND), match[2]))
+        pairs.append((match[1].strip(AROUND), number))
     return pairs

@@ -42,8 +42,8 @@ from percbal.tasks.sudoku_text import (
     cell_words,
     filled_text,
     grid_text,
-    parse_grid,
     read_answer,
+    read_words,
 )
 
 QUERY = "Read the Sudoku grid in the image, then solve it."
@@ -304,7 +304,7 @@ def _range(blanks: Any, size: int) -> tuple[int, int]:
 
 def _read(text: str, size: int) -> Grid | Refusal:
     """The grid by the task's own grammar, else as a model writes it that was not told this one."""
-    strict = parse_grid(text, size)
+    strict = read_words(text, size)
     if isinstance(strict, list):
         return strict
     lenient = read_grid(text, size)

@@ -14,9 +14,10 @@ from percbal.responses.reading import Refusal
 from percbal.tasks.sudoku_grid import Filled, Grid
 
 CELL = re.compile(r"(?<!\w)r([1-9])c([1-9])[ \t]*=[ \t]*([1-9])(?!\w)", re.IGNORECASE | re.ASCII)
-FENCE = re.compile(r"^[ \t]*(?:```|~~~)[ \t]*\w*[ \t]*$", re.MULTILINE)
+FENCE = re.compile(r"^[ \t]*+(?:```|~~~)[ \t]*+\w*+[ \t]*+$", re.MULTILINE)
 LIST_MARK = re.compile(r"^[ \t]*(?:[-*+•]|\d{1,2}[.)])[ \t]", re.MULTILINE)
-AROUND = re.compile(r"[\s,;`*]+")  # what may stand between cells that were filled in
+AROUND = re.compile(r"[\s,;`*]+")  # what may stand between cells
+EQUALS = re.compile(" ?= ?")
 
 
 @cache
@@ -65,8 +66,7 @@ def parse_filled(text: str, size: int) -> Filled | Grid | str | None:
         if cell in filled:
             return f"the filled cell r{row}c{column} stands there twice"
         filled[cell] = digit
-    bare = FENCE.sub("", text).rstrip(" \t\n`*").removesuffix(".")
-    rest = AROUND.sub(" ", CELL.sub("", LIST_MARK.sub("", bare))).strip()
+    rest = AROUND.sub(" ", CELL.sub("", _bare(text))).strip()
     if rest:
         return f"among filled cells, such as {_word(*named[0])}, stands {rest[:20]!r}"
     return [filled[cell] for cell in range(size * size)] if len(filled) == size * size else filled
@@ -88,6 +88,22 @@ def read_answer(
 
 def _word(row: int, column: int, digit: int) -> str:
     return f"r{row}c{column}={digit}"
+
+
+def _bare(text: str) -> str:
+    """Without code fences, the marks of a list and a final full stop."""
+    unfenced = FENCE.sub("", text).rstrip(" \t\n`*").removesuffix(".")
+    return LIST_MARK.sub("", unfenced)
+
+
+def read_words(text: str, size: int) -> Grid | str:
+    """As `parse_grid`, but lists, commas, code fences, capitals and a final full stop do not
+    matter, as in `parse_filled`."""
+    own = parse_grid(text, size)
+    if isinstance(own, list):
+        return own
+    plain = parse_grid(EQUALS.sub("=", AROUND.sub(" ", _bare(text))).lower(), size)
+    return plain if isinstance(plain, list) else own
 
 
 def parse_grid(text: str, size: int) -> Grid | str:
