@@ -1,6 +1,6 @@
 """Schemas, shapes under tracing and gradients of the operators that start from hidden states.
 
-The functions behind them (chunks.py, logprob_chunks.py, room.py, logprob_rows.py) run everywhere;
+The functions behind them (chunks.py, logprob_chunks.py, room.py, logprob_rows.py) need no kernel;
 C++ overrides those on logits for the CPU (csrc/cpu/cross_entropy.cpp, token_logprob.cpp), Triton
 those of log-probabilities for CUDA (triton/).
 """

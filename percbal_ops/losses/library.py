@@ -1,8 +1,9 @@
 """Schemas, shapes under tracing and gradients of the operators that start from logits.
 
-Each operator is defined here, with the reference behind it everywhere (CompositeExplicitAutograd).
-C++, where it was built, overrides the CPU key (csrc/cpu/cross_entropy.cpp); CUDA_KERNELS serve the
-CUDA key. Other packages of operators add theirs to the namespace, each in its own library.py.
+Each operator is defined here, with the reference behind it wherever no kernel serves, on devices
+that have float64 (CompositeExplicitAutograd). C++, where it was built, overrides the CPU key
+(csrc/cpu/cross_entropy.cpp); CUDA_KERNELS serve the CUDA key. Other packages of operators add
+theirs to the namespace, each in its own library.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The maths of docs/math.md in plain PyTorch: any device, any dtype, float64 for tests.
+"""The maths of docs/math.md in plain PyTorch: any dtype, float64 for tests.
 
 These functions are the operators wherever no compiled kernel serves, and the truth the kernels are
 tested against. They hold several copies of the logits; the kernels hold none. Operators take
