@@ -23,6 +23,7 @@ from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
+from percbal.grpo.going_on import GoingOn
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.learnt import Learnt
 from percbal.grpo.logprob_head import use_token_logprob
@@ -59,7 +60,9 @@ from percbal.segments.names import TWO
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 
 
-class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer):
+class BalancedGRPOTrainer(
+    Prompting, GoingOn, MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer
+):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
     reward_funcs: TRL reward functions, or one, ``percbal.rewards`` among them; ``args`` says by
