@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
 
+from percbal.data.rows import images_of
 from percbal.grpo.advice_said import AdviceSaid
 from percbal.grpo.as_sampled import as_sampled
 from percbal.grpo.blind_signals import blind_answers, image_dependence
@@ -31,6 +32,7 @@ from percbal.grpo.never_sampled import never_sample_images
 from percbal.grpo.prompting import Prompting, without_parts
 from percbal.grpo.readable import ReadableFromTheStart, Unreadable
 from percbal.grpo.refusals import (
+    refuse_several_images,
     refuse_split_groups,
     refuse_unmatched_images,
     refuse_unsupported,
@@ -42,6 +44,7 @@ from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import check_arguments
+from percbal.models.together import refused_together
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
     NO_PERCEPTION,
@@ -113,6 +116,10 @@ class BalancedGRPOTrainer(
         self._set_up_prompts(args.asking())
         if self.use_vllm:
             self.vllm_generation = VLLMPrompts(self.vllm_generation, processing_class)
+        # TRL gathers images on the ranks whose batch has any, and they would wait for the others
+        shown_in = {"wandb", "trackio"}.intersection(args.report_to or ())
+        self._shows_images = self.log_multimodal and self.log_completions and bool(shown_in)
+        self.log_multimodal = False
         self._set_up_rewards(args)
         if args.logprobs == "percbal":
             self._use_token_logprob()
@@ -239,11 +246,15 @@ class BalancedGRPOTrainer(
     # --- credit --------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        refuse_unmatched_images(inputs)
-        inputs = self._asked_rows(inputs)
+        with refused_together(self.accelerator):
+            refuse_unmatched_images(inputs)
+            refuse_several_images(inputs, self.processing_class)
+            inputs = self._asked_rows(inputs)
         with as_sampled(self):
             batch = super()._generate_and_score_completions(inputs)
             self._check_positions(batch)
+        if self._shows_images:
+            self._logs["images"].extend(gather_object([images_of(row) for row in inputs]))
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
         group_size = self._group_size()
@@ -341,6 +352,8 @@ class BalancedGRPOTrainer(
         self.log_completions = saved and bool(self._logs["prompt"])
         if self.log_completions and "wandb" in (self.args.report_to or ()):
             without_parts(self._logs["prompt"])
+        if not any(self._logs["images"]):  # a table of texts has no column for them
+            self._logs["images"].clear()
         super().log(logs, start_time)
         self.log_completions = saved
         kept: dict[str, Any] = self._logs
