@@ -32,11 +32,11 @@ class GoingOn:
         return PromptOrder.like(sampler) if isinstance(sampler, RepeatSampler) else sampler
 
     # the Trainer's own method; an epoch is a whole number of periods
-    def _run_epoch(self, **loop: Any) -> None:
+    def _run_epoch(self, *args: Any, **loop: Any) -> Any:
         if loop["epoch"] == loop["epochs_trained"]:
             self._step = loop["steps_trained_in_current_epoch"]
             self._warn_of_new_rollouts()
-        super()._run_epoch(**loop)  # type: ignore[misc]
+        return super()._run_epoch(*args, **loop)  # type: ignore[misc]
 
     def _warn_of_new_rollouts(self) -> None:
         trainer: Any = self

@@ -17,6 +17,7 @@ class PromptOrder(RepeatSampler):
     """
 
     epoch = 0
+    seed: int  # always given by the trainer
 
     @classmethod
     def like(cls, sampler: RepeatSampler) -> PromptOrder:

@@ -254,7 +254,8 @@ class BalancedGRPOTrainer(
             batch = super()._generate_and_score_completions(inputs)
             self._check_positions(batch)
         if self._shows_images:
-            self._logs["images"].extend(gather_object([images_of(row) for row in inputs]))
+            shown = gather_object([images_of(row) for row in inputs])
+            cast(Any, self._logs["images"]).extend(shown)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
         group_size = self._group_size()
@@ -353,7 +354,7 @@ class BalancedGRPOTrainer(
         if self.log_completions and "wandb" in (self.args.report_to or ()):
             without_parts(self._logs["prompt"])
         if not any(self._logs["images"]):  # a table of texts has no column for them
-            self._logs["images"].clear()
+            cast(Any, self._logs["images"]).clear()
         super().log(logs, start_time)
         self.log_completions = saved
         kept: dict[str, Any] = self._logs

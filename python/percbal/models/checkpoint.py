@@ -199,9 +199,9 @@ class VLMCheckpoints:
         return found
 
     # the Trainer's own method for one epoch; what it skips of a resumed one comes later
-    def _run_epoch(self, **loop: Any) -> None:
+    def _run_epoch(self, *args: Any, **loop: Any) -> Any:
         set_epoch(loop["train_dataloader"], loop["epoch"])
-        super()._run_epoch(**loop)  # type: ignore[misc]
+        return super()._run_epoch(*args, **loop)  # type: ignore[misc]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with _readable(checkpoint, "optimizer's or learning rate's state"):
