@@ -72,6 +72,24 @@ def save_a_batch():
     )
 
 
+def ask_mixed_rows():
+    """One rank has pictures and the other texts alone; then one has a row that is refused."""
+    trainer = make("ddp", "mixed", rl.perception)
+    trainer._shows_images = True  # as with a logger that has tables
+    rank = trainer.accelerator.process_index
+    row = rl.prompts(1)[0]
+    rows = [{**row, "image": None if rank else row["image"]}] * 4
+    trainer._generate_and_score_completions(rows)
+    shown = [len(images) for images in trainer._logs["images"]]
+    (directory / f"mixed{rank}.json").write_text(json.dumps(shown))
+    part = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "look"}]}
+    rows = [{**row, "id": "bad", "prompt": [part] * (rank + 1)}] * 4
+    try:
+        trainer._generate_and_score_completions(rows)
+    except (RuntimeError, ValueError) as error:
+        (directory / f"refused{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+
+
 def train(engine):
     trainer = make(engine, engine, rl.perception, credit="same_perception", alpha=0.4)
     rank = trainer.accelerator.process_index
@@ -97,6 +115,7 @@ def train(engine):
 
 
 save_a_batch()
+ask_mixed_rows()
 for engine in ("ddp", "fsdp2"):
     train(engine)
 

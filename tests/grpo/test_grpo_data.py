@@ -82,6 +82,25 @@ def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
     assert vlm.largest_difference(streaming.model, policy[0]) > 1e-3
 
 
+@pytest.mark.parametrize("column", ["image", "images"])
+def test_rows_whose_image_is_none_are_rows_of_text(policy, column, tmp_path):
+    rows = [{**row, "image": None} for row in rl.prompts(2) for _ in range(4)]
+    if column == "images":
+        rows = [{"images": row.pop("image"), **row} for row in rows]
+    asking = trainer(policy, tmp_path, [rl.outcome, rl.perception], rl.prompts())
+    batch = asking._generate_and_score_completions(rows)
+    assert "pixel_values" not in batch and len(batch["completion_ids"]) == 8
+
+
+def test_tables_have_the_images_of_every_row(policy, tmp_path):
+    rows = [row for row in rl.prompts(2) for _ in range(4)]
+    asking = trainer(policy, tmp_path, [rl.outcome, rl.perception], rl.prompts())
+    assert not asking.log_multimodal, "TRL's own"
+    asking._shows_images = True  # as with a logger that has tables
+    asking._generate_and_score_completions(rows[:4] + [{**row, "image": None} for row in rows[4:]])
+    assert [len(shown) for shown in asking._logs["images"]] == [1] * 4 + [0] * 4
+
+
 @pytest.mark.parametrize("images", [0, 2])
 def test_image_parts_and_images_must_be_as_many(policy, tmp_path, images):
     part = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "look"}]}

@@ -79,3 +79,14 @@ def test_a_reward_that_fails_on_one_rank_stops_both(two_ranks, engine):
         assert message.startswith(
             "reward function perception failed: KeyError: 'grid' after step 0"
         )
+
+
+def test_a_rank_without_pictures_joins_the_tables_of_the_others(two_ranks):
+    for rank in range(2):
+        assert json.loads((two_ranks / f"mixed{rank}.json").read_text()) == [1] * 4 + [0] * 4
+
+
+def test_a_row_that_one_rank_refuses_ends_both(two_ranks):
+    first, second = ((two_ranks / f"refused{rank}.txt").read_text() for rank in range(2))
+    sentence = "example bad: its messages have 2 image parts, and the row has 1 images"
+    assert first == f"RuntimeError: rank 1: {sentence}" and second == f"ValueError: {sentence}"

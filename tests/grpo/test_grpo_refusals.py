@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import rl_fixtures as rl
 import torch
 
 from percbal.grpo.config import BalancedGRPOConfig
-from percbal.grpo.refusals import refuse_split_groups, refuse_unsupported
+from percbal.grpo.refusals import (
+    refuse_several_images,
+    refuse_split_groups,
+    refuse_unsupported,
+)
 from percbal.objective.credit import segment_scale
 
 
@@ -95,3 +101,15 @@ def test_agreement_over_split_groups_of_an_evaluation_is_refused():
     args.num_generations_eval = 3
     with pytest.raises(ValueError, match="=4 is no multiple of num_generations_eval=3"):
         refuse_split_groups(args, ["group_agreement"], 2, evaluates=True)
+
+
+def test_several_images_of_a_prompt_are_refused_where_their_number_is_lost():
+    counting, other = (
+        SimpleNamespace(image_processor=SimpleNamespace(model_input_names=["pixel_values", *more]))
+        for more in (["batch_num_images"], [])
+    )
+    rows = [{"image": 0}, {"image": None}, {"images": [0, 0], "id": "two"}]
+    refuse_several_images(rows, other)
+    refuse_several_images(rows[:2], counting)
+    with pytest.raises(ValueError, match="example two: .* takes one image a prompt, got one with"):
+        refuse_several_images(rows, counting)

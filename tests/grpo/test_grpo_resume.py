@@ -35,11 +35,11 @@ class Drift(Balance):
         self.asked = state["asked"]
 
 
-def run(policy, out, resume=None, **options):
+def run(policy, out, resume=None, rewards=None, **options):
     torch.manual_seed(0)
     model, processor = policy
     options = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2} | options
-    trainer = rl.trainer((copy.deepcopy(model), processor), out, **options)
+    trainer = rl.trainer((copy.deepcopy(model), processor), out, rewards, **options)
     trainer.train(resume_from_checkpoint=resume)
     return trainer
 
@@ -66,6 +66,64 @@ def test_resumed_run_equals_the_uninterrupted_one(policy, options, tmp_path):
         ]
         assert values[0] == values[1], name
     assert whole.balance.state_dict() == resumed.balance.state_dict()
+
+
+def resumed_from(policy, folder, step, rewards=None, **options):
+    """A run that was never interrupted, and one that goes on from one of its checkpoints."""
+    whole = run(policy, folder / "whole", rewards=rewards, **options)
+    start = folder / "rest" / f"checkpoint-{step}"
+    shutil.copytree(folder / "whole" / start.name, start)
+    return whole, run(policy, folder / "rest", str(start), rewards, **options)
+
+
+@pytest.mark.parametrize(
+    ("step", "options"),
+    [
+        (10, {"max_steps": 12, "save_steps": 10}),  # 16 prompts, two a step: the second epoch
+        (2, {"num_iterations": 2}),  # a whole period of reuse
+        # 16 steps an epoch, in periods of four
+        (20, {"max_steps": 22, "save_steps": 20, "num_iterations": 2, "generation_batch_size": 16}),
+    ],
+    ids=["second epoch", "reuse", "reuse in the second epoch"],
+)
+def test_it_does_in_a_second_epoch_and_behind_a_reuse(policy, step, options, tmp_path):
+    whole, rest = resumed_from(policy, tmp_path, step, **options)
+    assert vlm.largest_difference(whole.model, policy[0]) > 1e-3
+    assert vlm.largest_difference(whole.model, rest.model) == 0.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_iterations": 3},
+        {"generation_batch_size": 24},
+        {"num_iterations": 3, "gradient_accumulation_steps": 2, "steps_per_generation": 2},
+    ],
+    ids=["iterations", "a large generation batch", "accumulation"],
+)
+def test_a_run_resumed_in_a_reuse_keeps_its_period(policy, options, tmp_path, caplog):
+    """Step 4 is the first of a period of three: its prompts are sampled anew, the next are not."""
+    asked = []
+
+    def outcome(completions, answer, trainer_state, **columns):
+        asked.append((trainer_state.global_step, answer))
+        return rl.outcome(completions, answer, **columns)
+
+    options |= {"max_steps": 8, "save_steps": 4}
+    resumed_from(policy, tmp_path, 4, [outcome, rl.perception], **options)
+    numbers = [step for step, _ in asked]
+    assert numbers == [0, 3, 6, 4, 6]
+    prompts = [answers for _, answers in asked]
+    assert prompts[3:] == prompts[1:3]
+    (said,) = [r.getMessage() for r in caplog.records if "within the reuse" in r.getMessage()]
+    assert "every 3 steps" in said
+
+
+def test_a_reference_that_was_synced_is_in_no_checkpoint(policy, tmp_path):
+    options = {"beta": 0.1, "sync_ref_model": True, "ref_model_sync_steps": 3, "save_steps": 2}
+    resumed_from(policy, tmp_path / "before", 2, **options)
+    with pytest.raises(ValueError, match="checkpoint-4 cannot be gone on from: .*sync_ref_model"):
+        resumed_from(policy, tmp_path / "behind", 4, **options)
 
 
 def test_a_checkpoint_that_lacks_the_state_of_a_rule_is_refused():

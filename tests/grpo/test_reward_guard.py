@@ -131,6 +131,16 @@ def test_a_coroutine_that_hangs_is_left_behind():
     assert guarded.problem == "TimeoutError: no answer in 0.05 s"
 
 
+@pytest.mark.parametrize("timeout", [None, 600.0])
+def test_a_coroutines_own_timeout_is_its_own_error(timeout):
+    async def asks_a_server(completions):
+        raise TimeoutError("the server said nothing")
+
+    guarded, answer = ask(asks_a_server, timeout)
+    assert all(map(math.isnan, answer))
+    assert guarded.problem == "TimeoutError: the server said nothing"
+
+
 @pytest.mark.parametrize(
     "answer, sentence",
     [

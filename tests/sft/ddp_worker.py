@@ -8,6 +8,7 @@ Behind a balance, "+chunked": its losses come from hidden states; "+at_once": on
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,32 @@ def train_each(directory: Path, engine: str, runs: list[str]) -> None:
             (directory / f"{name}.json").write_text(json.dumps(trainer.state.log_history))
 
 
+def resume_in_a_second_epoch(directory: Path) -> None:
+    """16 examples, two for each of two ranks: step 6 is in the second epoch."""
+    for run in ("whole", "rest"):
+        out = directory / "resumed" / run
+        model, processor = load_vlm(directory / "model")
+        args = vlm.config(
+            out,
+            balance="fixed",
+            ddp_backend="gloo",
+            max_steps=8,
+            save_strategy="steps",
+            save_steps=6,
+            per_device_train_batch_size=2,
+            train_sampling_strategy="group_by_length",
+        )
+        data = vlm.encoded(processor, [vlm.example_at(i) for i in range(16)])
+        data.lengths = lambda: [1] * 16  # else the longest of all are first in every epoch
+        trainer = BalancedSFTTrainer(model, args, train_dataset=data, processing_class=processor)
+        if run == "rest" and trainer.is_world_process_zero():
+            shutil.copytree(out.parent / "whole" / "checkpoint-6", out / "checkpoint-6")
+        trainer.accelerator.wait_for_everyone()
+        trainer.train(resume_from_checkpoint=run == "rest")
+        trainer.save_model(str(out / "final"))
+
+
 if __name__ == "__main__":
     train_each(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    resume_in_a_second_epoch(Path(sys.argv[1]))
     leave()

@@ -82,6 +82,12 @@ def test_two_processes_equal_one(llava, by_two, run, tmp_path):
         assert theirs[name] == pytest.approx(found[name], rel=1e-5), name
 
 
+def test_an_epoch_that_two_ranks_resume_in_its_middle_has_its_own_order(llava, by_two):
+    whole, rest = (load_vlm(by_two / "resumed" / run / "final")[0] for run in ("whole", "rest"))
+    assert vlm.largest_difference(whole, llava[0]) > 1e-3
+    assert vlm.largest_difference(whole, rest) == 0.0
+
+
 @pytest.mark.parametrize(
     ("chunked", "operator"),
     [(False, "segment_cross_entropy"), (True, "linear_segment_cross_entropy")],

@@ -35,12 +35,8 @@ class AsSampled:
         options |= {"padding_side": "left", "add_special_tokens": False}
         shown = {} if images is None else {"images": _lists(images)}
         encoded = self._processor(*args, **shown, **options)
-        counts = encoded.pop("batch_num_images", None)  # LLaVA-OneVision's; TRL cannot pass it on
-        if counts is not None and any(int(count) > 1 for count in counts):
-            raise ValueError(
-                f"GRPO of a {type(self._processor).__name__} takes one image a prompt, got one "
-                f"with {max(map(int, counts))}: TRL does not pass on how many there are"
-            )
+        # LLaVA-OneVision's, one each (refuse_several_images); TRL cannot pass it on
+        encoded.pop("batch_num_images", None)
         return encoded
 
     def apply_chat_template(self, messages: Any, **options: Any) -> Any:

@@ -18,6 +18,7 @@ from trl.trainer.utils import pad
 
 from percbal.models.inputs import PER_TOKEN, model_inputs
 from percbal.models.modes import evaluating
+from percbal.models.together import refused_together
 from percbal.rewards import blind_messages, masked_kl
 from percbal.segments.sampled import GeneratedSegments
 
@@ -121,7 +122,8 @@ def image_dependence(trainer: Any, prompts: Sequence[Any], completion_ids: Seque
         if name in extra:
             extra[name] = torch.nn.functional.pad(extra[name], (0, keep))
     counts = [len(row or []) for row in images] if images is not None else None
-    _refuse_tiles(extra, counts)
+    with refused_together(trainer.accelerator):
+        _refuse_tiles(extra, counts)
     size = trainer.args.per_device_train_batch_size
     # a rank without images still makes both passes, since they can be collective
     grey = {

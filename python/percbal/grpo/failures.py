@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from percbal.grpo.guard import RewardError
-from percbal.models.finite import from_all_ranks, keep_weights
+from percbal.models.finite import keep_weights
+from percbal.models.together import from_all_ranks
 from percbal.responses.prompt import content_text
 
 
@@ -26,7 +27,7 @@ def settle_failures(trainer: Any, prompts: Any, completions: Any, rewards: Tenso
         trainer._metrics[mode][f"rewards/{name}/unscored"].append(share)
     failed = [f for f in trainer.reward_funcs if getattr(f, "problem", None)]
     named = [f"{f.__name__} failed: {f.problem}" for f in failed]
-    problems = [problem for rank in from_all_ranks(trainer, named) for problem in rank]
+    problems = [problem for rank in from_all_ranks(trainer.accelerator, named) for problem in rank]
     trainer._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
     if problems and trainer.args.on_reward_error == "raise":
         path = _save_rollouts(trainer, prompts, completions)

@@ -96,16 +96,16 @@ class GuardedAsyncReward(GuardedReward):
     """The same for a coroutine function; TRL awaits all of them together."""
 
     async def __call__(self, **inputs: Any) -> list[float]:  # type: ignore[override]
-        answer, error = None, None
         try:
-            asked = self.function(**self._as_it_reads(inputs))
-            answer = await asyncio.wait_for(asked, self.timeout)
+            async with asyncio.timeout(self.timeout) as limit:
+                answer = await self.function(**self._as_it_reads(inputs))
             answer = _listed(answer, _rows(inputs))
-        except TimeoutError:
-            error = TimeoutError(f"no answer in {self.timeout:g} s")
         except Exception as raised:
-            return self._settle(None, raised, _rows(inputs))
-        return self._settle(answer, error, _rows(inputs))
+            error: Exception = raised
+            if isinstance(raised, TimeoutError) and limit.expired():  # else it is the function's
+                error = TimeoutError(f"no answer in {self.timeout:g} s")
+            return self._settle(None, error, _rows(inputs))
+        return self._settle(answer, None, _rows(inputs))
 
 
 def _module_of(function: Any) -> str:

@@ -98,9 +98,10 @@ class Prompting:
                     f"messages, got {str(prompt):.40}"
                 )
             return row
+        images = [image for image in images_of(row) if image is not None]
+        if parts or (not images and ("image" in row or "images" in row)):
+            row = {**row, "images": images}  # TRL takes an empty list for none, and no None
         if parts:
-            images = [image for image in images_of(row) if image is not None]
-            row = {**row, "images": images}
             prompt = _with_empty_parts(prompt, images)
         return {**row, "prompt": self.asking.prompt(prompt, options)}
 

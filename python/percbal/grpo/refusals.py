@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from percbal.data.lines import BadRow
-from percbal.data.rows import Row, check_images, row_name
+from percbal.data.rows import Row, check_images, images_of, row_name
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.objective.balance import TokenMean
 
@@ -82,6 +82,23 @@ def refuse_unmatched_images(rows: Sequence[Row]) -> None:
             check_images(row)
         except BadRow as problem:
             raise ValueError(f"{row_name(row, f'row {i} of the batch')}: {problem}") from None
+
+
+def refuse_several_images(rows: Sequence[Row], processor: Any) -> None:
+    """ValueError for a prompt with several images, where TRL does not say how many there are.
+
+    LLaVA-OneVision's processor counts them (``batch_num_images``), and TRL cannot pass that on.
+    """
+    names = getattr(getattr(processor, "image_processor", None), "model_input_names", ())
+    if "batch_num_images" not in names:
+        return
+    for i, row in enumerate(rows):
+        if (count := len(images_of(row))) > 1:
+            raise ValueError(
+                f"{row_name(row, f'row {i} of the batch')}: GRPO of a {type(processor).__name__} "
+                f"takes one image a prompt, got one with {count}: TRL does not pass on how many "
+                "there are"
+            )
 
 
 def refuse_split_groups(

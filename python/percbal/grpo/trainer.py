@@ -17,12 +17,14 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel, ProcessorMixin
 from trl import GRPOTrainer
 
+from percbal.data.rows import images_of
 from percbal.grpo.advice_said import AdviceSaid
 from percbal.grpo.as_sampled import as_sampled
 from percbal.grpo.blind_signals import blind_answers, image_dependence
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.grpo.coupling_log import CouplingLog, within_group
 from percbal.grpo.failures import settle_failures
+from percbal.grpo.going_on import GoingOn
 from percbal.grpo.guard import guard, without_extremes
 from percbal.grpo.learnt import Learnt
 from percbal.grpo.logprob_head import use_token_logprob
@@ -31,6 +33,7 @@ from percbal.grpo.prompting import Prompting, without_parts
 from percbal.grpo.readable import ReadableFromTheStart, Unreadable
 from percbal.grpo.reference import begin_at_policy
 from percbal.grpo.refusals import (
+    refuse_several_images,
     refuse_split_groups,
     refuse_unmatched_images,
     refuse_unsupported,
@@ -43,6 +46,7 @@ from percbal.models.evaluation import MetricsOfEachSet
 from percbal.models.finite import FiniteSteps
 from percbal.models.output_head import inner_model, unsupported_head
 from percbal.models.refusals import check_arguments
+from percbal.models.together import refused_together
 from percbal.objective.balance import TokenMean
 from percbal.objective.credit import (
     NO_PERCEPTION,
@@ -61,7 +65,9 @@ from percbal.segments.names import TWO
 from percbal.segments.sampled import GeneratedSegments, segment_completions
 
 
-class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer):
+class BalancedGRPOTrainer(
+    Prompting, GoingOn, MetricsOfEachSet, VLMCheckpoints, FiniteSteps, GRPOTrainer
+):
     """``trl.GRPOTrainer`` with an outcome reward, a perception reward, and credit by segment.
 
     reward_funcs: TRL reward functions, or one, ``percbal.rewards`` among them; ``args`` says by
@@ -114,6 +120,10 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         self._set_up_prompts(args.asking())
         if self.use_vllm:
             self.vllm_generation = VLLMPrompts(self.vllm_generation, processing_class)
+        # TRL gathers images on the ranks whose batch has any, and they would wait for the others
+        shown_in = {"wandb", "trackio"}.intersection(args.report_to or ())
+        self._shows_images = self.log_multimodal and self.log_completions and bool(shown_in)
+        self.log_multimodal = False
         self._set_up_rewards(args)
         if args.logprobs == "percbal":
             self._use_token_logprob()
@@ -240,11 +250,16 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
     # --- credit --------------------------------------------------------------------------------
 
     def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        refuse_unmatched_images(inputs)
-        inputs = self._asked_rows(inputs)
+        with refused_together(self.accelerator):
+            refuse_unmatched_images(inputs)
+            refuse_several_images(inputs, self.processing_class)
+            inputs = self._asked_rows(inputs)
         with as_sampled(self):
             batch = super()._generate_and_score_completions(inputs)
             self._check_positions(batch)
+        if self._shows_images:
+            shown = gather_object([images_of(row) for row in inputs])
+            cast(Any, self._logs["images"]).extend(shown)
         assert self._segmented is not None
         mode = "train" if self.model.training else "eval"
         group_size = self._group_size()
@@ -342,6 +357,8 @@ class BalancedGRPOTrainer(Prompting, MetricsOfEachSet, VLMCheckpoints, FiniteSte
         self.log_completions = saved and bool(self._logs["prompt"])
         if self.log_completions and "wandb" in (self.args.report_to or ()):
             without_parts(self._logs["prompt"])
+        if not any(self._logs["images"]):  # a table of texts has no column for them
+            cast(Any, self._logs["images"]).clear()
         super().log(logs, start_time)
         self.log_completions = saved
         kept: dict[str, Any] = self._logs

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby, zip_longest
 from typing import Any
 
+from percbal.models.together import refused_together
 from percbal.responses.prompt import PromptIds
 
 Ids = list[int]
@@ -44,14 +45,16 @@ class VLLMPrompts:
     ) -> tuple[Any, ...]:
         """prompts: ids with expanded images, maybe with more ids behind."""
         given = prompts
-        if images is not None and self._generation.mode == "server":
-            self._refuse_broken_runs(prompts, images)
-        elif images is not None:
-            given = self._as_written(prompts, images)
+        with refused_together(self._generation.accelerator):
+            if images is not None and self._generation.mode == "server":
+                self._refuse_broken_runs(prompts, images)
+            elif images is not None:
+                given = self._as_written(prompts, images)
         told, *rest = self._generation.generate(
             prompts=given, images=images, num_generations=num_generations, profiler=profiler
         )
-        self._refuse_other_prompts(prompts, given, told)
+        with refused_together(self._generation.accelerator):
+            self._refuse_other_prompts(prompts, given, told)
         return told, *rest
 
     def _as_written(self, prompts: list[Ids], images: list[list[Any] | None]) -> list[Ids]:

@@ -19,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from percbal.models.epochs import set_epoch
 from percbal.models.manifest import publish, seal
 from percbal.models.resume import STATE, checkpoints, incomplete, last_checkpoint, refuse_part
 from percbal.models.weights import first_line, load_weights
@@ -196,6 +197,11 @@ class VLMCheckpoints:
             refuse_other_segments(found, state, self.segments.names)
             refuse_state(found, file, state, controller)
         return found
+
+    # the Trainer's own method for one epoch; what it skips of a resumed one comes later
+    def _run_epoch(self, *args: Any, **loop: Any) -> Any:
+        set_epoch(loop["train_dataloader"], loop["epoch"])
+        return super()._run_epoch(*args, **loop)  # type: ignore[misc]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with _readable(checkpoint, "optimizer's or learning rate's state"):

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from percbal.models.together import from_all_ranks
+
 ACTIONS = ("stop", "skip")
 SHOWN = 3  # rows, and parameters, in a message
 
@@ -113,7 +115,7 @@ class FiniteSteps:
             if (bad := self._not_finite_in(inputs)) is not None
             for what, rows in [bad]
         ]
-        found = [one for rank in from_all_ranks(trainer, found) for one in rank]
+        found = [one for rank in from_all_ranks(trainer.accelerator, found) for one in rank]
         if not found:
             found = [f"the gradient of {_bad_parameters(trainer.model)}, the inputs are finite"]
         row = self._bad_in_a_row
@@ -160,15 +162,6 @@ def _bad_parameters(model: torch.nn.Module) -> str:
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
     ]
     return ", ".join(bad[:SHOWN]) + (f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else "")
-
-
-def from_all_ranks(trainer: Any, items: list[str]) -> list[list[str]]:
-    """One list for each rank; to be called on every one of them."""
-    if trainer.accelerator.num_processes == 1:
-        return [items]
-    gathered: list[Any] = [None] * trainer.accelerator.num_processes
-    torch.distributed.all_gather_object(gathered, items)
-    return gathered
 
 
 def keep_weights(trainer: Any) -> str | None:

@@ -14,8 +14,9 @@ class LengthGroupedSampler(Sampler[int]):
     """Every example once an epoch, those of like length in one batch, else at random.
 
     The order is a function of the seed and the epoch alone, so that a run resumed within an epoch
-    sees the batches it would have seen. (The sampler of transformers draws from the global state
-    and, for multimodal processors, measures the images instead of the tokens.)
+    sees the batches it would have seen, once it is told which (``models/epochs.py``). The sampler
+    of transformers draws from the global state, so that it does not; for multimodal processors it
+    measures the images instead of the tokens.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
@@ -23,7 +24,7 @@ class LengthGroupedSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader before every epoch."""
+        """Called before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
