@@ -58,7 +58,8 @@ def linear_weighted_cross_entropy(
     hidden, head = inputs.hidden, inputs.head
     with torch.autocast(hidden.device.type, enabled=False):
         valid = inputs.target != options.ignore_index
-        unit, probe = _units(row_weight, valid, hidden, options.class_weight)
+        sums = needs._replace(head=needs.head or level == "head")
+        unit, probe = _units(inputs, row_weight, valid, options.class_weight, sums)
         relative = row_weight / unit
         plan = make_plan(
             valid,
@@ -220,24 +221,32 @@ class _Work:
 
 
 def _units(
-    row_weight: Tensor, valid: Tensor, hidden: Tensor, class_weight: Tensor | None
+    inputs: LinearInputs,
+    row_weight: Tensor,
+    valid: Tensor,
+    class_weight: Tensor | None,
+    sums: Needs,
 ) -> tuple[Tensor, Tensor]:
     """What row weights are divided by, (), and the weight of a row that has none, ().
 
     1 and 1, but for fp16: row weights of 1 / N would underflow in its residuals, those of 1 could
-    overflow in their sum over rows, and no loss scale can reach a gradient that is computed before
-    the backward pass. So the largest becomes one with which |dW| and |db| stay below 2^15, by their
-    bound in (M8).
+    overflow in their sums over rows, and no loss scale can reach a gradient that is computed before
+    the backward pass. So the largest becomes 1, or less, if |dW| or |db| is computed and their
+    bound in (M8) is above 2^15. sums: which of them are.
     """
-    one = row_weight.new_ones(())
-    if hidden.dtype != torch.float16 or len(valid) == 0:
+    one, hidden = row_weight.new_ones(()), inputs.hidden
+    if hidden.dtype != torch.float16 or hidden.numel() == 0:
         return one, one
-    features = torch.linalg.vector_norm(hidden, dim=0, dtype=row_weight.dtype)
-    n = valid.sum().to(row_weight.dtype)
-    bound = torch.maximum(n, n.sqrt() * features.amax()) / 2**15
-    if class_weight is not None:
-        bound = bound * class_weight.amax()
-    room = torch.where(bound.isfinite(), bound, 1.0).clamp(min=1.0).log2().ceil().exp2()
     largest = torch.where(valid, row_weight.abs(), 0.0).amax()
     largest = torch.where((largest > 0) & largest.isfinite(), largest, one)
+    bound = valid.sum().to(row_weight.dtype)
+    if sums.head:
+        rows = hidden.masked_fill(~valid[:, None], 0.0)
+        features = torch.linalg.vector_norm(rows, dim=0, dtype=row_weight.dtype)
+        bound = torch.maximum(bound, bound.sqrt() * features.amax())
+    if not (sums.head or sums.bias):
+        return largest, one
+    if class_weight is not None:
+        bound = bound * class_weight.amax()
+    room = (torch.where(bound.isfinite(), bound, 1.0) / 2**15).clamp(min=1.0).log2().ceil().exp2()
     return largest * room, 1 / room

@@ -82,12 +82,25 @@ def test_a_stream_of_prompts_without_images_trains(policy, tmp_path):
     assert vlm.largest_difference(streaming.model, policy[0]) > 1e-3
 
 
+def of_text(name):
+    def reward(completions, **_):
+        return [float(len(text)) for text in completions]
+
+    reward.__name__ = name
+    return reward
+
+
+@pytest.mark.parametrize("messages", [True, False])
 @pytest.mark.parametrize("column", ["image", "images"])
-def test_rows_whose_image_is_none_are_rows_of_text(policy, column, tmp_path):
+def test_rows_whose_image_is_none_are_rows_of_text(policy, column, messages, tmp_path):
     rows = [{**row, "image": None} for row in rl.prompts(2) for _ in range(4)]
+    rewards = [rl.outcome, rl.perception]
+    if not messages:
+        rows = [{**row, "prompt": "look yes"} for row in rows]
+        rewards = [of_text("outcome"), of_text("perception")]
     if column == "images":
         rows = [{"images": row.pop("image"), **row} for row in rows]
-    asking = trainer(policy, tmp_path, [rl.outcome, rl.perception], rl.prompts())
+    asking = trainer(policy, tmp_path, rewards, rl.prompts())
     batch = asking._generate_and_score_completions(rows)
     assert "pixel_values" not in batch and len(batch["completion_ids"]) == 8
 

@@ -60,8 +60,10 @@ def test_a_float32_head_is_in_the_reference_too(policy, tmp_path):
     assert distance(made.ref_model, made.model) == 0.0
 
 
-def trainer_of(model, reference, **engines):
-    unwrap = SimpleNamespace(unwrap_model=lambda model, **_: model)
+def trainer_of(model, reference, stage=3, **engines):
+    """stage: of ZeRO, under DeepSpeed."""
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=stage))
+    unwrap = SimpleNamespace(unwrap_model=lambda model, **_: model, state=state)
     engines = {"is_fsdp_enabled": False, "is_deepspeed_enabled": False} | engines
     return SimpleNamespace(model=model, ref_model=reference, accelerator=unwrap, **engines)
 
@@ -75,6 +77,14 @@ def test_a_sharded_reference_of_merged_adapters_is_refused(policy, engine, tmp_p
         begin_at_policy(sharded)
     assert distance(reference, policy[0]) == 0.0
     begin_at_policy(trainer_of(policy[0], reference, **{engine: True}))  # as it was loaded
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_a_reference_that_deepspeed_keeps_whole_has_merged_adapters(policy, stage, tmp_path):
+    model, _ = adapted(policy, tmp_path / "adapters")
+    reference = copy.deepcopy(policy[0])
+    begin_at_policy(trainer_of(model, reference, stage, is_deepspeed_enabled=True))
+    assert distance(reference, model) == 0.0 < distance(reference, policy[0])
 
 
 def test_a_reference_that_cannot_take_the_weights_is_refused(policy):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -73,3 +75,35 @@ def test_norms_of_rows_that_agree_do_not_overflow(layout, kept):
     assert float(found.segment_grad_norm[0]) == pytest.approx(float(gradient.norm()), rel=2e-3)
     (ours,) = gradients(found.loss, (head,))
     torch.testing.assert_close(ours.double(), gradient * kept, rtol=4e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("ignored", [torch.inf, torch.nan, 6e4])
+def test_rows_that_do_not_count_decide_nothing(layout, ignored):
+    features = 5000 if layout == "room" else 64
+    hidden, head, _, target = agreeing(features=features)
+    (expected,) = gradients(linear_cross_entropy(hidden, head, target), (head,))
+    with torch.no_grad():
+        more = torch.cat((hidden, torch.full((1, features), ignored, dtype=HALF)))
+    target = torch.cat((target, torch.tensor([-100])))
+    (found,) = gradients(linear_cross_entropy(more.requires_grad_(), head, target), (head,))
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
+
+
+def test_a_frozen_head_costs_no_digits(layout):
+    """Nothing is summed over rows, however large a feature is."""
+    hidden, head, _, target = problem(HALF, rows=64, features=80, vocab=30_000)
+    with torch.no_grad():
+        hidden[:, 0], head[:, 0] = 60_000.0, 0.0
+    frozen = head.detach()
+    ours = linear_cross_entropy(hidden, frozen, target, reduction="sum")
+    exact, wide = double(hidden, head)
+    truth = plain(exact, wide, None, target, reduction="sum")
+    (a,), (b,) = gradients(ours.float(), (hidden,)), gradients(truth, (exact,))
+    assert float((a - b).norm() / b.norm()) < 3e-3
+
+
+@pytest.mark.parametrize("dtype", [HALF, torch.bfloat16])
+def test_hidden_states_without_features(dtype):
+    hidden, head = torch.zeros(3, 0, dtype=dtype), torch.zeros(5, 0, dtype=dtype)
+    found = linear_cross_entropy(hidden.requires_grad_(), head, torch.tensor([0, 1, -100]))
+    assert found.item() == pytest.approx(math.log(5), rel=1e-2)

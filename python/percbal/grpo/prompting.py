@@ -90,6 +90,9 @@ class Prompting:
         return [self._asked(row, parts) for row in rows]
 
     def _asked(self, row: dict[str, Any], parts: bool) -> dict[str, Any]:
+        images = [image for image in images_of(row) if image is not None]
+        if parts or (not images and ("image" in row or "images" in row)):
+            row = {**row, "images": images}  # TRL takes an empty list for none, and no None
         prompt, options = row["prompt"], row.get(OPTIONS)
         if not is_conversational({"prompt": prompt}):
             if self.asking.adds or options:
@@ -98,9 +101,6 @@ class Prompting:
                     f"messages, got {str(prompt):.40}"
                 )
             return row
-        images = [image for image in images_of(row) if image is not None]
-        if parts or (not images and ("image" in row or "images" in row)):
-            row = {**row, "images": images}  # TRL takes an empty list for none, and no None
         if parts:
             prompt = _with_empty_parts(prompt, images)
         return {**row, "prompt": self.asking.prompt(prompt, options)}

@@ -15,7 +15,7 @@ from percbal.models.output_head import inner_model
 def begin_at_policy(trainer: Any) -> None:
     """Copy the policy's weights into ``trainer.ref_model``, if there is one, in place.
 
-    Under FSDP and DeepSpeed, which have sharded it already, it stays as it was loaded. Raises
+    Under FSDP and ZeRO-3, which have sharded it already, it stays as it was loaded. Raises
     ValueError where adapters would be missing in it then, and for a reference that cannot take
     the weights.
     """
@@ -23,11 +23,11 @@ def begin_at_policy(trainer: Any) -> None:
         return
     policy = inner_model(trainer.accelerator, trainer.model)
     name = policy.config._name_or_path
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+    if trainer.is_fsdp_enabled or _by_zero_3(trainer):
         if below_adapters(policy) is not None:
             raise ValueError(
                 f"beta > 0 compares with the model below the adapters that were merged from "
-                f"{policy.name_or_path}, {name}, under FSDP and DeepSpeed: save the merged model "
+                f"{policy.name_or_path}, {name}, under FSDP and ZeRO-3: save the merged model "
                 "with save_pretrained and train that, or set beta to 0"
             )
         return
@@ -45,3 +45,9 @@ def begin_at_policy(trainer: Any) -> None:
             f"the reference model of beta > 0, which TRL loads from {name}, is no model like the "
             f"one that is trained: {why}"
         ) from error
+
+
+def _by_zero_3(trainer: Any) -> bool:
+    """Whether DeepSpeed shards parameters; below stage 3 each rank has them whole."""
+    plugin = trainer.accelerator.state.deepspeed_plugin if trainer.is_deepspeed_enabled else None
+    return plugin is not None and plugin.zero_stage == 3

@@ -45,7 +45,8 @@ def load_weights(model: PreTrainedModel, directory: str | Path) -> None:
 
 def _widest(model: PreTrainedModel) -> torch.dtype:
     """A dtype that rounds no parameter: ``model.dtype`` is that of one of them, and a head may be
-    float32 in a model of bfloat16 (``cast_lm_head_to_fp32``)."""
+    float32 in a model of bfloat16 (``cast_lm_head_to_fp32``). All of the checkpoint is read in it:
+    with such a head twice the host memory of the model for a moment."""
     kinds = [weight.dtype for weight in model.parameters() if weight.is_floating_point()]
     return functools.reduce(torch.promote_types, kinds, model.dtype)
 
