@@ -97,7 +97,7 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
             [],
             "--endpoint, --completions, --write-prompts or --compare; got none",
         ),
-        (["here", "--endpoint", "http://host/v1"], "got a model and --endpoint"),
+        (["here", "--endpoint", "http://host/v1"], "got a model here and --endpoint"),
         (["--endpoint", "http://host/v1"], "--endpoint needs --model"),
         (["here", "--model", "m"], "--model m has no effect with a model here"),
         (["here", "--report", "page.html"], "there is no --out"),

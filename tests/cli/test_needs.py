@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from percbal.cli.main import main
 from percbal.cli.needs import EXTRAS, missing_package
+from percbal.grpo.guard import RewardError
 
 ROOT = Path(__file__).parents[2]
 IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "inspect-ai": "inspect_ai"}  # by another name
@@ -62,6 +64,24 @@ def test_a_package_behind_another_is_found():
             raise RuntimeError("Failed to import trl.x") from error
     except RuntimeError as error:
         assert missing_package(error) == 'peft is not installed: pip install "percbal[lora]"'
+
+
+SETTLES = """
+def settle(_):
+    lacks = ModuleNotFoundError("No module named 'openai'", name="openai")
+    raise RewardError("reward function judge failed; the rollouts are in x") from lacks
+"""
+
+
+def test_a_reward_that_lacks_a_package_keeps_its_report(monkeypatch, capsys):
+    """Which names the reward, and where the rollouts and the weights are."""
+    module = {"__name__": "percbal.grpo.failures", "RewardError": RewardError}
+    exec(SETTLES, module)
+    monkeypatch.setattr(sys.modules["percbal.cli.main"], "_run", module["settle"])
+    with pytest.raises(SystemExit) as exit_:
+        main(["tasks"])
+    said = "percbal tasks: reward function judge failed; the rollouts are in x\n"
+    assert (exit_.value.code, capsys.readouterr().err) == (2, said)
 
 
 @pytest.mark.parametrize("name", ["percbal.nowhere", "percbal_ops", "rewards_of_a_user", None])

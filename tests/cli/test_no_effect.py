@@ -65,9 +65,7 @@ OPTIONS = {name: flag for name, flag in options_of("diagnose").items() if name n
 @pytest.mark.parametrize("about", ABOUT)
 @pytest.mark.parametrize("asking", ASKING)
 def test_an_option_is_refused_just_where_the_table_says_so(asking, about, name):
-    if name == "dataset":
-        about = "--dataset"
-    given = [] if name in ("dataset", "served") else ABOUT[about]
+    given = [] if name == "dataset" else ABOUT[about]
     words = [*ASKING[asking], *given, *OPTIONS[name], *VALUES.get(name, ["2"])]
     args = _parser(["diagnose"]).parse_args(["diagnose", *words])
     about = "--dataset" if args.dataset else "a task"

@@ -226,7 +226,7 @@ def test_an_export_of_another_seed_is_not_taken_for_this_one(to, tmp_path, capsy
         main([*made, "--seed", "2"])
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert exit_.value.code == 2
-    assert f"{out}-{to} was made of {out} as it was before" in said and f"remove {out}-{to}" in said
+    assert f"{out}-{to} was made of other rows from {out}" in said and f"remove {out}-{to}" in said
 
 
 def test_show_draws_pictures_as_wide_as_their_texts(tmp_path, capsys):

@@ -154,7 +154,7 @@ def test_a_folder_of_the_same_source_as_it_was_before_is_refused(
             made()
         monkeypatch.setattr(writing, "_line", line)
     change(source)
-    said = f"{out} was made of {source} as it was before, .* remove {out}, or choose a new"
+    said = f"{out} was made of other rows from {source}, which has .* remove {out}, or choose a new"
     with pytest.raises(ValueError, match=said):
         made()
 

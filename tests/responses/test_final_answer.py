@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from growth import is_linear
 
 from percbal.responses.final_answer import final_answer
 from percbal.responses.formats import make_format
@@ -80,3 +81,9 @@ def test_marks_that_are_of_the_answer_stay(said, text):
 def test_what_is_no_answer_is_refused(text, reason):
     found = final_answer(text)
     assert isinstance(found, Refusal) and found.reason == reason
+
+
+@pytest.mark.parametrize("unit", ["*", "_", " ", "#", "*_", "**Answer", "Answer:", "1. "])
+def test_reading_takes_linear_time(unit):
+    assert is_linear(final_answer, lambda n: unit * (n // len(unit)) + " Answer: 4")
+    assert is_linear(final_answer, lambda n: "**Answer: " + unit * (n // len(unit)) + "!")

@@ -1,6 +1,7 @@
 """Which numbers are read in a chart's answer and table, and which are refused."""
 
 import pytest
+from growth import is_linear
 
 from percbal.responses.reading import Refusal
 from percbal.tasks import get_task
@@ -29,6 +30,7 @@ NEGATIVE += [
     "It is negative 15.",
     "–15.0",
     "\n- 15",
+    *("−\u00a015", "-\u202f15", "-\u200915", "minus\u00a015"),  # spaces that are no blanks
 ]
 
 
@@ -52,6 +54,7 @@ def test_every_minus_is_read(said):
             "±15",
             "- **15**",
         ),
+        *(r"$-\,15$", r"-\mathbf{15}", r"-\text{15}", "(-) 15", "−<b>15</b>", "-≈15"),
         *("the difference minus 15", "Steps:\n- 15", "10-15", "30 - 45"),
         *("15.9km", "15km", "15k", "15e0", "15_", "2x15", "15.9.2", "15..9"),
         *("15,9", "0,150", "1,2", "1,20", "1,2000", "1.200,5", "1,200,5", "1,,200", "1 200"),
@@ -135,5 +138,6 @@ def test_a_table_has_the_same_numbers():
 )
 def test_a_long_answer_is_read_and_a_longer_one_refused(piece):
     text = (piece * LONGEST)[:LONGEST]
-    one_number(text), read_table(text)
+    assert is_linear(one_number, lambda n: text[:n], LONGEST // 4)
+    assert is_linear(read_table, lambda n: text[:n], LONGEST // 4)
     assert one_number(text + "15").reason == "too_long"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import graph_styles as graphs
 import grid_styles as grids
 import pytest
+from growth import is_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -178,3 +179,9 @@ def test_a_long_text_is_read_and_a_longer_one_refused(piece):
     for read in (read_nine, read_edges, read_coloring):
         assert read(text[:10_000]) is not None
         assert read(text + "x").reason == "too_long"
+
+
+@pytest.mark.parametrize("before", ["0:", "0 ", "vertex ", "0: colou", ""])
+@pytest.mark.parametrize("unit", [" ", "*", '"', "_", "*_ ", "v", "0", "and "])
+def test_reading_a_coloring_takes_linear_time(before, unit):
+    assert is_linear(read_coloring, lambda n: before + unit * (n // len(unit)) + "!")

@@ -86,7 +86,7 @@ def who(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_who(args: argparse.Namespace) -> None:
-    """ValueError where an option lacks the one that it goes with."""
+    """ValueError unless one is asked, completely, by options that have an effect there."""
     check_ways(args)
     if args.endpoint is not None and args.served is None:
         raise ValueError("--endpoint needs --model, the model's name there")

@@ -37,7 +37,14 @@ def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator
         return
     from percbal.evaluate.answer_file import AnswerFile
 
-    header = {**about, "split": args.split, "seed": args.seed, "files": files_of(str(args.model))}
+    # told responses are kept as they were joined, by the rule of that number
+    header = {
+        **about,
+        "joined": 2,
+        "split": args.split,
+        "seed": args.seed,
+        "files": files_of(str(args.model)),
+    }
     kept = AnswerFile(args.out.with_suffix(".answers.jsonl"), header)
     try:
         yield kept

@@ -31,6 +31,7 @@ SENT = (ENDPOINT, PROMPTS)
 DRAWN = (HERE, ENDPOINT, PROMPTS)
 SHOWN = (HERE, ENDPOINT, FILE)
 
+# options -> the ways in which they have an effect: of each axis, who is asked and about what, one
 _TABLE: tuple[tuple[str, Ways], ...] = (
     *((name, (way, *ABOUT)) for name, way in WHO.items()),
     ("dtype device attention exact", (HERE, *ABOUT)),
@@ -39,13 +40,12 @@ _TABLE: tuple[tuple[str, Ways], ...] = (
     ("write_pictures", (PROMPTS, *ABOUT)),
     (f"task option {' '.join(SHORT)}", (*ASKED, TASK)),
     ("dataset images_within max_image_pixels on_bad_row", (*ASKED, DATASET)),
-    ("n split seed", (*ASKED, *ABOUT)),
     ("batch_size samples", (HERE, ENDPOINT, *ABOUT)),
     ("max_new_tokens temperature top_p", (*DRAWN, *ABOUT)),
     ("ways report", (*SHOWN, *ABOUT)),
     ("out", (*SHOWN, COMPARE, *ABOUT)),
-    ("response_format perception_tags", (*ASKED, *ABOUT)),
-    # with --completions they say how those were asked, which --compare looks at
+    # with --completions some say how those were asked, which --compare looks at
+    ("n split seed response_format perception_tags", (*ASKED, *ABOUT)),
     ("chat_template_kwargs state_format format_examples", (*ASKED, *ABOUT)),
 )
 HAS_EFFECT = {name: ways for names, ways in _TABLE for name in names.split()}
@@ -54,11 +54,10 @@ HAS_EFFECT = {name: ways for names, ways in _TABLE for name in names.split()}
 def check_ways(args: argparse.Namespace) -> None:
     """ValueError unless one is named who is asked, and for an option without effect there."""
     named = [way for name, way in WHO.items() if getattr(args, name) is not None]
-    names = ["a model" if way == HERE else way for way in named]
     if len(named) != 1:
         raise ValueError(
             f"it takes one of a model, {ENDPOINT}, {FILE}, {PROMPTS} or {COMPARE}; "
-            f"got {' and '.join(names) or 'none'}"
+            f"got {' and '.join(named) or 'none'}"
         )
     about = TASK if args.dataset is None else DATASET
     for name, said in given(args).items():

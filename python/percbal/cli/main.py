@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"percbal {command}: {error}", file=sys.stderr)
         sys.exit(2)
     except (RuntimeError, ImportError) as error:
-        if (sentence := missing_package(error)) is not None:
+        sentence = None if _is_our_own(error) else missing_package(error)
+        if sentence is not None:
             print(f"percbal {command}: {sentence}", file=sys.stderr)
             sys.exit(2)
         if isinstance(error, ImportError):
@@ -79,10 +80,15 @@ def _check_order(argv: Sequence[str], known: argparse.Namespace) -> None:
         raise ValueError(f"options of {part} stand after its name, got {first} before it")
 
 
+def _is_our_own(error: Exception) -> bool:
+    """Whether it is a sentence of percbal's, such as of a reward that failed."""
+    raised_in = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals.get("__name__", "")
+    return isinstance(error, RuntimeError) and raised_in.startswith("percbal.")
+
+
 def _report(command: str, error: RuntimeError) -> int:
-    """Exit status: 2 for a sentence of our own, such as of a reward that failed, else 1."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    if frames[-1][0].f_globals.get("__name__", "").startswith("percbal."):
+    """Exit status: 2 for a sentence of our own, else 1."""
+    if _is_our_own(error):
         print(f"percbal {command}: {error}", file=sys.stderr)
         return 2
     traceback.print_exception(error)

@@ -74,8 +74,8 @@ class TrainArguments(DataArguments, DiagnosisArguments):
     resume: bool = field(
         default=True,
         metadata={
-            "help": "Go on from the last checkpoint in output_dir, if any. False: begin anew, "
-            "where there is none."
+            "help": "Go on from the last checkpoint in output_dir, if any. False: begin anew; an "
+            "output_dir that has any is refused."
         },
     )
     dry_run: bool = field(

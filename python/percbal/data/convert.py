@@ -174,9 +174,10 @@ def _claim(meta: Path, made_of: dict[str, Any]) -> None:
     if found == made_of:
         return
     if isinstance(found, dict) and all(found.get(n) == made_of[n] for n in ("source", "to")):
+        rows = "by an earlier version" if "digest" not in found else "of other rows"
         raise ValueError(
-            f"{meta.parent} was made of {made_of['source']} as it was before, and would hold old "
-            f"rows; remove {meta.parent}, or choose a new directory"
+            f"{meta.parent} was made {rows} from {made_of['source']}, which has changed or was "
+            f"read with other options; remove {meta.parent}, or choose a new directory"
         )
     raise ValueError(f"{meta.parent} holds another data set ({found}); choose a new directory")
 

@@ -15,7 +15,7 @@ LABEL = re.compile(
     r"(?P<words>(?:the[ ])?(?:final[ ])?answer(?:[ ]is)?)(?P<closed>[*_]*+)(?::|[ \t]*+$)",
     re.IGNORECASE | re.MULTILINE,
 )
-RUN = re.compile(r"(?:\*+|_+)$")
+RUN = re.compile(r"(?:(?<!\*)\*++|(?<!_)_++)$")
 OPENING = re.compile(r"(?:\*{1,3}|_{1,3})(?=[^\s*_])")
 SPACE = re.compile(r"\s*+")
 BOX = re.compile(r"\\boxed\{")
@@ -32,7 +32,9 @@ def final_answer(text: str, start: int = 0) -> Part | Refusal:
         outside = [box for box in boxes if box.outer[0] < labels[0].start()]
         if outside or len(boxes) > 1:
             return Refusal("two_answers", "there is a boxed answer beside the announced one")
-        said, inner = boxes[0][::2] if boxes else _unmarked(text, labels[0])
+        said, inner = _unmarked(text, labels[0])
+        if boxes:
+            said, inner = boxes[0].text, boxes[0].inner
         if inner[0] == inner[1]:
             return Refusal("missing", "nothing follows where the answer is announced")
         return Part(said, (labels[0].start(), len(text)), inner)

@@ -43,18 +43,18 @@ TOLD = re.compile(
 NUMBERS_ONLY = re.compile(r"[\W\d]*")
 NAMES = "red|green|blue|yellow|orange|purple|violet|pink|brown|black|white|gr[ae]y|cyan|magenta"
 NAMES += "|teal|gold|silver|turquoise|lime|navy|maroon|olive|indigo|beige|aqua|lavender|crimson"
-QUOTES = "[\"'`*]*"
+QUOTES = "[\"'`*]*+"
 LETTERS, NUMBERS = f"{QUOTES}([a-z]|{NAMES}){QUOTES}(?!\\w)", rf"(\d{{1,2}}){QUOTES}(?!\w)"
 VERTEX = (
-    rf"(?:and[ ])?{QUOTES}(?:vertex|node|v|c\(|colou?r\()?[ _]?{QUOTES}(\d{{1,3}}){QUOTES}\)?[ ]*"
+    rf"(?:and[ ])?{QUOTES}(?:vertex|node|v|c\(|colou?r\()?[ _]?{QUOTES}(\d{{1,3}}){QUOTES}\)?[ ]*+"
 )
 VERB = r"(?:is|gets)[ ](?:colou?red|assigned|colou?r)[ ]"
 SHADE = rf"{QUOTES}(?:colou?r[ _#]{{0,2}}|c(?=\d))"
 COLOR = re.compile(
-    rf"{VERTEX}(?:(?::|=|->|→|➔|\|)[*_]*[ ]*|{VERB})(?:colou?r[ ])?[ ]*{LETTERS}", re.IGNORECASE
+    rf"{VERTEX}(?:(?::|=|->|→|➔|\|)[*_]*+[ ]*+|{VERB})(?:colou?r[ ])?[ ]*+{LETTERS}", re.IGNORECASE
 )
 NUMBERED = re.compile(  # 0->1 is an edge, and 0 | 1 a row of any table
-    rf"{VERTEX}(?:(?:[:=][*_]*[ ]*|{VERB})(?:{SHADE}|{QUOTES})|(?:->|→|➔|\|)[*_]*[ ]*{SHADE})"
+    rf"{VERTEX}(?:(?:[:=][*_]*+[ ]*+|{VERB})(?:{SHADE}|{QUOTES})|(?:->|→|➔|\|)[*_]*+[ ]*+{SHADE})"
     + NUMBERS,
     re.IGNORECASE,
 )

@@ -12,7 +12,9 @@ from percbal.responses.reading import Refusal
 
 LONGEST = 100_000  # characters; no answer takes so many
 # the other signs that models write for a minus; an em dash is none
-MINUS = str.maketrans(dict.fromkeys("−‐‑‒–﹣－", "-"))
+MINUS = str.maketrans(
+    dict.fromkeys("−‐‑‒–﹣－", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ")
+)
 # at most 12 digits before the point, and a comma only between thousands
 DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3}){1,3}|\d{1,12})(?:\.\d+)?"
 WHOLE = re.compile(rf"([-+]?)[ ]?({DIGITS})")
@@ -24,7 +26,10 @@ NEGATIVE = re.compile(
     r"|(?:^\s*|[=:(][ ]*|\bis[ ]+)(?:-|\bminus|\bnegative)[ ]+$",
     re.IGNORECASE,
 )
-UNCERTAIN = re.compile(r"(?:[-—―±∓]|\b(?:minus|negative))[ \t*`\"'$€£¥(\[{\\]*$", re.IGNORECASE)
+# a sign, and nothing behind it that could be words, a list's separator or another line
+UNCERTAIN = re.compile(
+    r"(?:[-—―±∓]|\b(?:minus|negative))(?:\\[a-z]++|</?\w++>|[^\w=:;\n])*+$", re.IGNORECASE
+)
 ORDINALS = ("st", "nd", "rd", "th")
 
 
