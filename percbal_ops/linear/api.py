@@ -60,12 +60,13 @@ def linear_cross_entropy(
     (N,). The result has the dtype of `input` (float32 under autocast). ignore_index: None is -100.
     Weights (V, d1, ..., D), probability targets, devices other than CPU and CUDA and inputs torch
     would refuse take the plain way, errors included; so does a call with torch's own `options`.
+    A label_smoothing that is negative or NaN is a ValueError, while torch takes it for 0.
     """
+    if not label_smoothing > 1.0:  # which torch refuses; it takes NaN and negative numbers for 0
+        check_options(label_smoothing, 0.0, None)
     given = (input, linear_weight, target, linear_bias, weight)
     takes = _is_row_problem(*given, reduction, label_smoothing)
-    if options is None and takes:
-        check_options(label_smoothing, 0.0, None)  # torch takes NaN and negative numbers for 0
-    else:
+    if options is not None or not takes:
         keywords: dict[str, Any] = dict(
             weight=weight,
             reduction=reduction,

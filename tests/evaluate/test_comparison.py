@@ -155,7 +155,7 @@ def test_what_cannot_be_compared_is_one_sentence(names, options, sentence, tmp_p
 def test_a_model_or_results_but_not_both(tmp_path, capsys):
     (file,) = written(tmp_path, a=result({0}))
     for arguments, sentence in (
-        (["m", "--compare", file, file], "got a model and --compare"),
+        (["m", "--compare", file, file], "got a model here and --compare"),
         ([], "or --compare; got none"),
         (["--compare", file, file, "--dataset", "x"], "--dataset x has no effect with --compare"),
         (["--compare", file, file, "--report", "x"], "--report x has no effect with --compare"),
