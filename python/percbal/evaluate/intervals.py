@@ -84,9 +84,10 @@ def paired_difference(
             f"{np.shape(base)}"
         )
     pair = np.asarray(ours, np.float64), np.asarray(base, np.float64)
-    if len(shape) == 1 and _are_equal_shares(pair[0] - pair[1], *pair):
-        return _of_equal(float((pair[0] - pair[1])[0]), shape[0], -1.0, level)
-    difference = np.atleast_2d(pair[0] - pair[1])
+    each = pair[0] - pair[1]
+    if len(shape) == 1 and _are_equal_shares(each, *pair):
+        return _of_equal(float(each[0]), shape[0], -1.0, level)
+    difference = np.atleast_2d(each)
     runs, n = difference.shape
     rng = np.random.default_rng(seed)
     # how often each instance and each run is drawn, as weights that sum to one

@@ -32,9 +32,10 @@ def final_answer(text: str, start: int = 0) -> Part | Refusal:
         outside = [box for box in boxes if box.outer[0] < labels[0].start()]
         if outside or len(boxes) > 1:
             return Refusal("two_answers", "there is a boxed answer beside the announced one")
-        said, inner = _unmarked(text, labels[0])
         if boxes:
             said, inner = boxes[0].text, boxes[0].inner
+        else:
+            said, inner = _unmarked(text, labels[0])
         if inner[0] == inner[1]:
             return Refusal("missing", "nothing follows where the answer is announced")
         return Part(said, (labels[0].start(), len(text)), inner)
