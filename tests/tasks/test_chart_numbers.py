@@ -3,10 +3,10 @@
 import pytest
 from growth import is_linear
 
-from percbal.responses.reading import Refusal
+from percbal.responses.reading import LONGEST, Refusal
 from percbal.tasks import get_task
 from percbal.tasks.chart_table import Question, Table
-from percbal.tasks.read_number import LONGEST, one_number, read_number
+from percbal.tasks.read_number import one_number, read_number
 from percbal.tasks.read_table import read_table
 
 

@@ -9,10 +9,10 @@ from growth import is_linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from percbal.responses.reading import Refusal
+from percbal.responses.reading import LONGEST, Refusal
 from percbal.tasks import get_task
 from percbal.tasks.read_graph import read_coloring, read_edges
-from percbal.tasks.read_grid import LONGEST, read_grid
+from percbal.tasks.read_grid import read_grid
 from percbal.tasks.sudoku_text import grid_text
 
 

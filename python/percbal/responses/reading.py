@@ -14,6 +14,7 @@ from typing import NamedTuple
 from percbal.responses.spans import DEFAULT_TAGS, NAMES
 
 Area = tuple[int, int]  # first and last (excluded) character
+LONGEST = 100_000  # characters; no perception and no answer takes so many
 
 
 class Part(NamedTuple):
@@ -29,6 +30,13 @@ class Refusal(NamedTuple):
 
     reason: str  # a word to count by, such as "missing"
     problem: str  # one short sentence
+
+
+def too_long(text: str) -> Refusal | None:
+    """Of a text that is longer than any perception or answer, and is not read."""
+    if len(text) <= LONGEST:
+        return None
+    return Refusal("too_long", f"the text has more than {LONGEST} characters")
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from percbal.responses.json_text import Value, scan
-from percbal.responses.reading import Refusal
+from percbal.responses.reading import Refusal, too_long
 
 Edges = frozenset[tuple[int, int]]
 Coloring = dict[int, str]
-LONGEST = 100_000  # characters; no graph takes so many
 PAIR = re.compile(
     r"[(\[{][ ]*v?(\d{1,3})[ ]*,[ ]*v?(\d{1,3})[ ]*[)\]}]"
     r"|(?<![\w.])v?(\d{1,3})[ ]*(?:-{1,3}|<?-{1,2}>|[–—↔])[ ]*v?(\d{1,3})(?!\w)"
@@ -75,8 +74,8 @@ SPACE = re.compile(r"[ \t]++")
 
 def read_edges(text: str) -> Edges | Refusal:
     """The edges, each once with the smaller vertex first, or why they cannot be told."""
-    if len(text) > LONGEST:
-        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    if refusal := too_long(text):
+        return refusal
     rest, found = _edge_lists(text)
     found += _edge_lines(RANGE.sub(" ", rest))
     for one in found:
@@ -91,8 +90,8 @@ def read_edges(text: str) -> Edges | Refusal:
 
 def read_coloring(text: str) -> Coloring | Refusal:
     """The colour of each vertex, in lower case, or why it cannot be told."""
-    if len(text) > LONGEST:
-        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    if refusal := too_long(text):
+        return refusal
     rest, objects = _colored_objects(text)
     if isinstance(objects, Refusal):
         return objects

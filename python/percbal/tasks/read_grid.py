@@ -14,11 +14,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from percbal.responses.json_text import Value, scan
-from percbal.responses.reading import Refusal
+from percbal.responses.reading import Refusal, too_long
 
 Grid = list[int]
 Row = list[int]
-LONGEST = 100_000  # characters; no grid takes so many
 BLANKS = frozenset(
     "0 . _ - – — * · ? x X □ ■ ☐ ⬜ null none empty blank \"\" '' __ -- \\_ ".split()
 )
@@ -40,8 +39,8 @@ BARS = str.maketrans("│┃¦", "|||")
 
 def read_grid(text: str, size: int) -> Grid | Refusal:
     """The grid of ``size`` x ``size`` digits, 0 for an empty cell, or why there is none."""
-    if len(text) > LONGEST:
-        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    if refusal := too_long(text):
+        return refusal
     rest, grids = _arrays(text, size)
     rest, listed = _lists(rest, size)
     grids += [*listed, *_lines(rest, size)]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from percbal.responses.reading import Refusal
+from percbal.responses.reading import Refusal, too_long
 
-LONGEST = 100_000  # characters; no answer takes so many
 # the other signs that models write for a minus; an em dash is none
 MINUS = str.maketrans(
     dict.fromkeys("−‐‑‒–﹣－", "-") | dict.fromkeys("\u00a0\u2007\u2009\u202f", " ")
@@ -41,8 +40,8 @@ def read_number(text: str) -> float | None:
 
 def one_number(text: str) -> float | Refusal:
     """The only number of a text, however often it stands there, or why it cannot be told."""
-    if len(text) > LONGEST:
-        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    if refusal := too_long(text):
+        return refusal
     text = text.translate(MINUS)
     numbers = set()
     for token in TOKEN.finditer(text):

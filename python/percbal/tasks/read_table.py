@@ -10,10 +10,9 @@ from __future__ import annotations
 import re
 
 from percbal.responses.json_text import scan
-from percbal.responses.reading import Refusal
+from percbal.responses.reading import Refusal, too_long
 from percbal.tasks.read_number import read_number
 
-LONGEST = 100_000  # characters; no table takes so many
 ROW = re.compile(r"([^:=|]{1,60})[:=|]([^:=|]+)")
 SPLIT = re.compile(r"[;\n]|,(?=\s)")
 DIGIT = re.compile(r"\d")
@@ -23,8 +22,8 @@ BULLET = re.compile(r"(?:[-*•+]|\d{1,3}[.)])\s+")
 
 def read_table(text: str) -> dict[str, float] | Refusal:
     """The numbers by label, in lower case, or why they cannot be told."""
-    if len(text) > LONGEST:
-        return Refusal("too_long", f"the text has more than {LONGEST} characters")
+    if refusal := too_long(text):
+        return refusal
     pairs = _objects(text) or _rows(text)
     if isinstance(pairs, Refusal):
         return pairs
