@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from study_lines import DOCS, SFT, dose_lines, gains, line
 
 from percbal.objective.criterion import dense_factor
-from percbal.report.evidence import write_page
 from percbal.study.contrasts import effects, holm
-from percbal.study.doses import correlation, doses
+from percbal.study.doses import correlation, dose_table, doses
 from percbal.study.files import digest
 from percbal.study.foretold import foretold, foretold_table
 from percbal.study.lines import append_line, best_rate, name_of, read_lines
@@ -21,35 +19,7 @@ from percbal.study.plan import Run
 from percbal.study.presets import PRESETS
 from percbal.study.registration import committed_before, read_registration
 
-DOCS = Path(__file__).parents[2] / "docs"
 SAID = sorted((DOCS / "studies").glob("*.yaml"))
-SFT = read_registration(DOCS / "studies" / "sft.yaml")
-
-
-def line(arm="token-mean", start=1, study="sft-sudoku", kind="run", **figures):
-    if "a" in figures:
-        figures = {"greedy_a": figures["a"]} | figures
-    return {
-        "kind": kind,
-        "study": study,
-        "start": f"base {start}",
-        "arm": arm,
-        "seed": start,
-        "rate": None,
-        "plan": "p",
-        "registered": SFT.hash,
-        "status": "done" if figures else "no start: the steps ran out",
-        "figures": figures,
-        "weights": "w",
-        "seconds": {"train": 1.0} if figures else {},
-        "machine": {"processor": "P", "flags": "f"},
-        "versions": {"torch": "2"},
-    }
-
-
-def gains(*values: float, arm="fixed 0.5"):
-    lines = [line(start=i, a=0.5) for i, _ in enumerate(values)]
-    return lines + [line(arm, i, a=0.5 + value) for i, value in enumerate(values)]
 
 
 def effect(lines, name="fixed 0.5 minus token-mean in a", said=SFT):
@@ -167,7 +137,7 @@ def test_the_verdict_follows_a_rule(values, verdict):
     said = planned(4, "fixed 0.5 minus token-mean in a")
     assert effect(gains(*values), said=said).verdict() == verdict
     more = replace(said, planned={"sft-sudoku": {"arms": ["token-mean"], "starts": 5}})
-    assert effect(gains(*values), said=more).verdict() == "not run yet"
+    assert effect(gains(*values), said=more).verdict() == "not complete yet"
 
 
 def test_no_effect_at_all_is_no_direction():
@@ -192,8 +162,8 @@ def test_too_few_starts_give_no_verdict():
 
 def test_a_run_without_the_figure_is_one_that_was_made():
     name = "r(a, own reasoning) minus r(a, a_p) after token-mean"
-    rs = {"r_pooled_reasoning": 0.8, "r_pooled_perception": 0.5}
-    lines = [line(start=i, a=0.5, **(rs if i else {})) for i in range(4)]
+    rs = [{"r_pooled_reasoning": 0.8 + i / 99, "r_pooled_perception": 0.5} for i in range(3)]
+    lines = [line(start=i, a=0.5, **r) for i, r in enumerate([{}, *rs])]
     found = effect(lines, name, planned(4))
     assert found.undefined == 1 and found.verdict() == "reproduced"
 
@@ -210,7 +180,7 @@ def test_no_verdict_changes_as_the_others_of_its_family_come():
         return effect(ours + [line(a, i, a=0.5 + gain(i)) for a in others for i in range(n)])
 
     lucky = seen(4, lambda i: 0.05 + 0.001 * (i % 2))
-    assert lucky.p < 0.05 < lucky.holm and lucky.verdict() == "not run yet"
+    assert lucky.p < 0.05 < lucky.holm and lucky.verdict() == "not complete yet"
     assert lucky.holm == seen(0, lambda i: 0).holm
     null = seen(16, lambda i: 0.05 * (i % 2) - 0.02)
     assert null.holm == lucky.holm and null.verdict() == "direction only"
@@ -242,8 +212,36 @@ def test_what_cannot_be_tested_says_so():
 
 
 def test_a_predicted_zero_is_seen_where_the_interval_is_within_the_margin():
-    found = effect(gains(0.001, -0.001, 0.0, 0.002, arm="NGDiff"), "NGDiff minus token-mean in a")
-    assert found.sign() == "0"
+    """Significant or not; no margin of points is one of correlations."""
+    name, said = "NGDiff minus fixed 0.5 in greedy a", planned(4)
+
+    def found(*values):
+        plain = [line("fixed 0.5", i, a=0.5) for i, _ in enumerate(values)]
+        more = [line("NGDiff", i, a=0.5 + value) for i, value in enumerate(values)]
+        return effect([*plain, *more], name, said)
+
+    assert found(0.001, -0.001, 0.0, 0.002).sign() == "0"
+    small = found(0.008, 0.009, 0.008, 0.007)
+    assert small.sign() == "+" and small.foretold() == "yes"
+    assert found(0.03, 0.031, 0.03, 0.029).foretold() == "no"
+    rs = [{"r_pooled_reasoning": 0.5 + i / 1e4, "r_pooled_perception": 0.5} for i in (1, -1, 0, 2)]
+    lines = [line(start=i, **r) for i, r in enumerate(rs)]
+    assert effect(lines, "r(a, own reasoning) minus r(a, a_p) after token-mean", said).sign() == "?"
+
+
+def test_equal_differences_have_the_p_of_turning_signs_over_and_no_width():
+    found = effect(gains(0.25, 0.25, 0.25, 0.25), said=planned(4))
+    assert found.p == 0.125 and found.interval is None and found.verdict() == "direction only"
+    many = effect(gains(*[0.25] * 16), said=planned(16))
+    assert many.p == 2.0**-15 and many.verdict() == "reproduced"
+
+
+def test_two_figures_of_one_run_are_shown_on_both_sides():
+    name = "r(a, own reasoning) minus r(a, a_p) after token-mean"
+    rs = [{"r_pooled_reasoning": 0.7 + i / 10, "r_pooled_perception": 0.5} for i in range(3)]
+    found = effect([line(start=i, **r) for i, r in enumerate(rs)], name, planned(3))
+    assert found.sides == (pytest.approx(0.8), 0.5) and found.mean == pytest.approx(0.3)
+    assert effect(gains(0.1, 0.2)).sides is None
 
 
 def test_holms_correction_is_that_of_his_paper():
@@ -287,6 +285,13 @@ def test_a_run_counts_once_and_with_one_plan():
     assert effect([*lines, lines[0]]).values == effect(lines).values
     with pytest.raises(ValueError, match="lines of two plans, p and other"):
         effects(SFT, [*lines, {**lines[0], "plan": "other"}])
+    with pytest.raises(ValueError, match="base 0 / token-mean .* has two lines with other figures"):
+        effects(SFT, [*lines, line(start=0, a=0.6)])
+
+
+def test_a_start_counts_once_failed_or_not():
+    with pytest.raises(ValueError, match="base 0 has failed for one run and not for another"):
+        effects(SFT, [*gains(0.1, 0.2), line("NGDiff", 0)])
 
 
 @pytest.mark.parametrize("path", SAID, ids=lambda path: path.stem)
@@ -308,25 +313,20 @@ def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():
         best_rate([line()], "a")
 
 
-# --- dose and page -----------------------------------------------------------------------------
-
-
-def dose_lines():
-    signals = {"signal_group_agreement.1": 0.4, "signal_group_agreement.3": 0.9}
-    return [
-        line("start", study="dose", exact_p=0.1, a=0.05, a_r=0.5),
-        line("truth", study="dose", exact_p=0.5, a=0.25),
-        line("agreement", study="dose", exact_p=0.2, a=0.15, **signals),
-        line("outcome", study="dose", exact_p=0.2, a=0.1),
-    ]
+# --- dose -----------------------------------------------------------------------------
 
 
 def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
     found = {dose.arm: dose for dose in doses(dose_lines())}
-    assert list(found) == ["agreement", "truth"], "by correlation, and the outcome pays none"
+    assert list(found) == ["agreement", "outcome", "truth"], "by correlation"
     assert found["agreement"].r == (pytest.approx(0.4),)
     assert found["truth"].gain == (pytest.approx(2.197, abs=1e-3),)
-    assert correlation(dose_lines()[-1]) is None
+    assert correlation(dose_lines()[-1]) is None, "it is no reward of perception"
+    less = dose_lines()
+    del less[1]["figures"]["exact_p"]
+    less[2]["figures"]["exact_p"] = 0.0
+    table = dose_table(doses(less), less)
+    assert "1 of 3 runs ended beyond that. 1 runs are not in the table" in table
 
 
 def test_the_order_of_the_arms_is_held_against_that_of_their_correlations():
@@ -370,31 +370,3 @@ def test_a_start_of_which_the_theory_says_nothing_is_counted():
     assert "The theory says nothing" in foretold_table(found)
     some = foretold_table(foretold(dose_lines()) + found)
     assert "Signs: 1 of 2 right" in some and "Of 2 arms the theory says nothing." in some
-
-
-def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
-    shutil.copytree(DOCS / "studies", tmp_path / "studies")
-    (tmp_path / "results").mkdir()
-    lines = gains(0.1, 0.2, 0.3) + [line("NGDiff", 9)]
-    lines[0]["machine"] = lines[0]["machine"] | {"processor": "another"}
-    lines[1]["weights"] = "another"
-    (tmp_path / "results" / "sft.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    said = read_registration(tmp_path / "studies" / "dose.yaml")
-    paid = [{**each, "registered": said.hash} for each in dose_lines()]
-    (tmp_path / "results" / "dose.jsonl").write_text("\n".join(map(json.dumps, paid)))
-    text = write_page(tmp_path).read_text()
-    assert "| +20.0 ±24.8 | 0.519 | 3 of 16 |" in text and "not run yet" in text
-    assert "cannot be tested here: a model of 0.2M" in text
-    assert "| sft-sudoku | NGDiff | 1 of 16 | 1 | 0 | 0 |  |" in text
-    assert "Of 4 starts 1 have runs of more than one kind of processor, 1 were made anew" in text
-    assert "| agreement | 1 | 0.40 | +0.81 |" in text
-    assert "| base 1 | truth | 1.00 | 0.69 | 1.35 | +15.0 | right |" in text
-    first = (tmp_path / "images" / "results_effects.svg").read_bytes()
-    write_page(tmp_path)
-    assert (tmp_path / "images" / "results_effects.svg").read_bytes() == first
-
-
-def test_the_committed_page_is_that_of_the_committed_lines(tmp_path):
-    for folder in ("studies", "results"):
-        shutil.copytree(DOCS / folder, tmp_path / folder)
-    assert write_page(tmp_path).read_text() == (DOCS / "results.md").read_text()

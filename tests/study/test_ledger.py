@@ -9,9 +9,10 @@ from threading import Barrier, Thread
 import pytest
 
 from percbal.cli.study import _part, _seeds
-from percbal.study import runner
+from percbal.study import files, runner
 from percbal.study.files import digest
 from percbal.study.job_pool import Job, run_jobs
+from percbal.study.json_files import write_json
 from percbal.study.ledger import Ledger
 from percbal.study.lines import figures, is_repeated, name_of
 from percbal.study.machine import made_here, same_kind
@@ -177,6 +178,27 @@ def test_a_run_has_one_line_whoever_adds_it(tmp_path):
     for thread in threads:
         thread.join()
     assert len(ledger.lines()) == 1
+
+
+def test_what_a_start_came_to_is_a_line_of_its_own(tmp_path, made):
+    """Of those with a stop rule alone, once for the same weights; also without a run to make."""
+    part = Part(lines=tmp_path / "x.jsonl")
+    run_study(STUDY, tmp_path / "a", part=part)
+    ledger = Ledger(STUDY, part.lines)
+    assert not ledger.lines("start"), "none has ended"
+    measured = [{"step": 20, "exact_p": 0.05}, {"step": 40, "exact_p": 0.125}]
+    for seed, pauses in ((1, measured), (2, [])):
+        folder = files.base_directory(tmp_path / "a", seed)
+        write_json(folder / files.OUTCOME, {"verdict": "reached", "steps": 40, "measured": pauses})
+    for weights in (b"w", b"w", b"v"):
+        folder = files.base_directory(tmp_path / "a", 1) / files.MODEL
+        folder.mkdir(exist_ok=True)
+        (folder / "model.safetensors").write_bytes(weights)
+        run_study(STUDY, tmp_path / "a", part=part)
+    first, second = ledger.lines("start")
+    assert first["figures"] == measured[-1] and first["status"] == "reached"
+    assert (first["start"], first["weights"]) == ("base 1", digest(b"w"))
+    assert second == first | {"weights": digest(b"v")}
 
 
 def test_a_rate_that_another_grid_chose_is_not_taken(tmp_path, made):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  after the choice of a backend without a screen
 
 from percbal.evaluate.diagnose import METRICS  # noqa: E402
-from percbal.study.contrasts import Effect  # noqa: E402
-from percbal.study.doses import Dose  # noqa: E402
 from percbal.study.plan import START  # noqa: E402
 from percbal.study.results import Results, Row  # noqa: E402
 
@@ -113,50 +110,6 @@ def training_figure(results: Results, history: History) -> Figure | None:
                 axes.set_yscale("log")
             else:
                 axes.set_ylim(0, 1)
-        return figure
-
-
-def effects_figure(found: Sequence[Effect]) -> Figure:
-    """Every contrast with its t interval, a dot for each start; primary ones dark."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.5, 0.9 + 0.38 * len(found)))
-        for row, effect in enumerate(found):
-            values = [100 * value for value in effect.values]
-            colour = "tab:blue" if effect.contrast.primary else "tab:gray"
-            axes.plot(values, [row] * len(values), "o", ms=3.5, mfc="white", mec=colour, mew=0.8)
-            interval = effect.interval
-            if interval is not None:
-                mean, low, high = (100 * x for x in interval)
-                error = [[mean - low], [high - mean]]
-                axes.errorbar(mean, row, xerr=error, fmt="D", ms=5, color=colour, capsize=3)
-        axes.axvline(0, color="black", lw=0.8)
-        axes.set_yticks(range(len(found)), [effect.contrast.name for effect in found])
-        axes.invert_yaxis()
-        axes.grid(axis="y", visible=False)
-        axes.set_xlabel("points (of correlations and shares: hundredths)")
-        return figure
-
-
-def dose_figure(found: Sequence[Dose]) -> Figure:
-    """Gain in log-odds of a_p over the reward's correlation with the truth: the curve of flipped
-    verdicts, the surrogates beside it, t intervals over starts."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.5, 4.2))
-        curve = [dose for dose in found if dose.on_curve]
-        means = [sum(dose.gain) / len(dose.gain) for dose in curve]
-        axes.plot([d.mean_r() for d in curve], means, color="tab:gray", lw=1.2, zorder=1)
-        for dose in found:
-            colour = "tab:gray" if dose.on_curve else "tab:red"
-            x, y = dose.mean_r(), sum(dose.gain) / len(dose.gain)
-            axes.plot(dose.r, dose.gain, "o", ms=3, mfc="white", mec=colour, mew=0.7)
-            interval = dose.interval()
-            if interval is not None:
-                error = [[y - interval.low], [interval.high - y]]
-                axes.errorbar(x, y, yerr=error, fmt="D", ms=5, color=colour, capsize=3)
-            axes.annotate(dose.arm, (x, y), (5, 4), textcoords="offset points", fontsize=8)
-        axes.axhline(0, color="black", lw=0.8)
-        axes.set_xlabel("correlation of the reward with true perception, within a group")
-        axes.set_ylabel("gain in log-odds of a_p")
         return figure
 
 

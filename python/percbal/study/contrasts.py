@@ -14,17 +14,19 @@ REPRODUCED = "reproduced"
 DIRECTION = "direction only"
 NOT = "not reproduced"
 CANNOT = "cannot be tested here"
-NOT_YET = "not run yet"
+NOT_YET = "not complete yet"
 OWN = "no finding of the paper"
 NO_START, TOO_FEW = "no start", "too few starts"
 LEAST = 3  # differences that a p or a verdict needs
+LEVEL = 0.05  # a p below it is significant
 
 
 @dataclass(frozen=True)
 class Effect:
     """Of one contrast.
 
-    values: one difference for each start. p: two-sided, of t; None for fewer than three starts.
+    values: one difference for each start. sides: of two figures of one run, the mean of each.
+    p: two-sided, of t; None for fewer than three starts.
     holm: corrected over the primary contrasts; one that is not complete counts there as 1.
     failed: starts without the competence. undefined: starts whose runs lack the figure, such as a
     correlation of what does not vary. planned: starts.
@@ -36,14 +38,15 @@ class Effect:
     failed: int
     undefined: int
     planned: int
+    sides: tuple[float, float] | None = None
     p: float | None = None
     holm: float | None = None
     family: bool = True
 
     @property
     def interval(self) -> Interval | None:
-        """Student's t; None for fewer than two starts."""
-        return t_interval(self.values) if len(self.values) > 1 else None
+        """Student's t; None where all are equal, so that nothing says how wide it is."""
+        return t_interval(self.values) if len(set(self.values)) > 1 else None
 
     @property
     def mean(self) -> float | None:
@@ -66,15 +69,22 @@ class Effect:
         """Whether fewer than half of the planned starts, or than three, have the difference."""
         return len(self.values) < max(LEAST, self.planned / 2)
 
+    @property
+    def as_good_as_0(self) -> bool:
+        """Whether the interval, of a figure in points, lies within the margin."""
+        margin, interval = self.contrast.margin, self.interval
+        if interval is None or not self.contrast.in_points:
+            return False
+        return -margin < interval.low and interval.high < margin
+
     def sign(self) -> str:
-        """``+`` or ``-`` where it is significant, ``0`` within the margin, else ``?``."""
-        if self.p is None or self.interval is None:
+        """``+`` or ``-`` where it is significant, else ``0`` if as good as that, else ``?``."""
+        if self.p is None or self.mean is None:
             return "?"
         p = self.p if self.holm is None else self.holm
-        if p < 0.05:
-            return "+" if self.interval.value > 0 else "-"
-        margin = self.contrast.margin
-        return "0" if -margin < self.interval.low and self.interval.high < margin else "?"
+        if p < LEVEL:
+            return "+" if self.mean > 0 else "-"
+        return "0" if self.as_good_as_0 else "?"
 
     def verdict(self) -> str:
         """On the paper's finding, by rule; given when all that was planned is there."""
@@ -94,10 +104,13 @@ class Effect:
         return DIRECTION if same and self.sign() == "?" else NOT
 
     def foretold(self) -> str:
-        """Whether the sign is the one that was predicted: yes, no, or open."""
-        if not self.settled or self.few or self.contrast.predicted == "?":
+        """Whether the sign is the one that was predicted: yes, no, or open. Of a predicted 0,
+        whether it is as good as that, significant or not."""
+        predicted = self.contrast.predicted
+        if not self.settled or self.few or predicted == "?":
             return "open"
-        return "yes" if self.sign() == self.contrast.predicted else "no"
+        right = self.as_good_as_0 if predicted == "0" else self.sign() == predicted
+        return "yes" if right else "no"
 
 
 def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
@@ -115,19 +128,22 @@ def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
 
 
 def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Effect:
-    values, failed, undefined = [], 0, 0
+    values, sides, failed, undefined = [], [], 0, 0
     for lines in _compared(contrast, runs):
         if not all(line["figures"] for line in lines):
             failed += 1
             continue
-        value = rank_correlation(lines) if contrast.ranks else _difference(contrast, *lines)
+        both = None if contrast.ranks else _figures(contrast, *lines)
+        value = rank_correlation(lines) if contrast.ranks else both and _difference(contrast, *both)
         if value is None:
             undefined += 1
-        else:
-            values.append(value)
+            continue
+        values.append(value)
+        if both and isinstance(contrast.against, str):
+            sides.append(both)
     planned = said.planned.get(contrast.study, {}).get("starts", 0)
     p = _p(values) if len(values) >= LEAST else None
-    return Effect(contrast, tuple(values), failed, undefined, planned, p)
+    return Effect(contrast, tuple(values), failed, undefined, planned, _means(sides), p)
 
 
 def _compared(contrast: Contrast, runs: Sequence[Line]) -> list[list[Line]]:
@@ -140,8 +156,17 @@ def _compared(contrast: Contrast, runs: Sequence[Line]) -> list[list[Line]]:
     return [[own[arm] for arm in arms] for own in of.values() if all(arm in own for arm in arms)]
 
 
-def _difference(contrast: Contrast, ours: Line, other: Line | None = None) -> float | None:
-    """None where a figure is not there, such as a correlation of what does not vary."""
+def _means(sides: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
+    if not sides:
+        return None
+    ours, base = zip(*sides, strict=True)
+    return sum(ours) / len(ours), sum(base) / len(base)
+
+
+def _figures(
+    contrast: Contrast, ours: Line, other: Line | None = None
+) -> tuple[float, float] | None:
+    """None where one is not there, such as a correlation of what does not vary."""
     value = ours["figures"].get(contrast.figure)
     base: float | None
     if other is not None:
@@ -150,19 +175,22 @@ def _difference(contrast: Contrast, ours: Line, other: Line | None = None) -> fl
         base = ours["figures"].get(contrast.against)
     else:
         base = contrast.against
-    if value is None or base is None:
-        return None
+    return None if value is None or base is None else (value, base)
+
+
+def _difference(contrast: Contrast, value: float, base: float) -> float:
     if contrast.scale == LOG_ODDS:
         return log_odds(value) - log_odds(base)
     return value - base
 
 
 def _p(values: Sequence[float]) -> float:
-    """Two-sided, of Student's t against 0; 1 where all are 0, 0 where all are equal and not 0."""
+    """Two-sided, of Student's t against 0. Where all are equal t says nothing: by turning signs
+    over, 2 of the 2^n ways are as far from 0."""
     from scipy import stats
 
     if len(set(values)) == 1:
-        return float(values[0] == 0)
+        return 1.0 if values[0] == 0 else 2.0 ** (1 - len(values))
     return float(stats.ttest_1samp(values, 0.0).pvalue)
 
 

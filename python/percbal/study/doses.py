@@ -13,6 +13,7 @@ from percbal.study.plan import START
 STUDY, OUTCOME = "dose", "outcome"
 SIGNALS = {"agreement": "group_agreement", "blind": "blind_reanswer", "dense": "perception_f1"}
 NOISY = ("truth", "flipped")  # how the names of the arms on the curve begin
+LEAST = 1e-6  # a chance is taken as no smaller, so that its log-odds are finite
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,18 @@ class Dose:
 
 
 def doses(lines: Sequence[Line]) -> list[Dose]:
-    """Every arm that pays perception, from the smallest correlation to the largest."""
+    """Every arm, from the smallest correlation to the largest; the outcome as a reward of
+    perception tokens, too."""
     runs = [line for line in results(lines) if line["study"] == STUDY]
     before = {line["start"]: line["figures"] for line in runs if line["arm"] == START}
     found: dict[str, list[tuple[float, float]]] = {}
     for line in runs:
-        base, figures = before.get(line["start"]), line["figures"]
-        r = correlation(line)
-        if base and figures and r is not None:
-            gain = log_odds(figures["exact_p"]) - log_odds(base["exact_p"])
-            found.setdefault(line["arm"], []).append((r, gain))
+        base = before.get(line["start"], {}).get("exact_p")
+        end = line["figures"].get("exact_p")
+        own = line["figures"].get("signal_outcome.1")
+        r = own if line["arm"] == OUTCOME else correlation(line)
+        if None not in (base, end, r):
+            found.setdefault(line["arm"], []).append((r, log_odds(end) - log_odds(base)))
     each = [
         Dose(arm, *(tuple(values) for values in zip(*pairs, strict=True)))
         for arm, pairs in found.items()
@@ -87,14 +90,19 @@ def rank_correlation(runs: Sequence[Line]) -> float | None:
 
 def log_odds(p: float) -> float:
     """Kept from infinity."""
-    p = min(max(p, 1e-6), 1 - 1e-6)
+    p = min(max(p, LEAST), 1 - LEAST)
     return math.log(p / (1 - p))
 
 
-def dose_table(found: Sequence[Dose]) -> str:
-    """Markdown; nothing without any."""
+def dose_table(found: Sequence[Dose], lines: Sequence[Line]) -> str:
+    """Markdown, with what of the lines is not in it; nothing without any."""
     if not found:
         return ""
+    trained = [x for x in results(lines) if x["study"] == STUDY and x["arm"] != START]
+    trained = [x for x in trained if x["figures"]]
+    ends = [x["figures"].get("exact_p", 0.5) for x in trained]
+    bounded = sum(not LEAST <= end <= 1 - LEAST for end in ends)
+    lacking = len(trained) - sum(len(dose.gain) for dose in found)
     rows = ["| reward of the perception tokens | starts | r with truth | gain in log-odds of a_p |"]
     rows.append("|---|---|---|---|")
     for dose in found:
@@ -102,4 +110,9 @@ def dose_table(found: Sequence[Dose]) -> str:
         half = "" if interval is None else f" ±{interval.high - interval.value:.2f}"
         gain = sum(dose.gain) / len(dose.gain)
         rows.append(f"| {dose.arm} | {len(dose.gain)} | {dose.mean_r():.2f} | {gain:+.2f}{half} |")
-    return "\n".join(rows)
+    note = (
+        "r is that of the first third of the training, within groups. Log-odds take a chance as at "
+        f"least {LEAST:g}: {bounded} of {len(trained)} runs ended beyond that. {lacking} runs are "
+        "not in the table, since they, or their start, lack a figure."
+    )
+    return "\n".join([*rows, "", note])

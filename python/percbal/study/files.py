@@ -45,9 +45,14 @@ def run_directory(root: Path, run: Run) -> Path:
 
 def identity(root: Path, study: Study, run: Run) -> dict[str, str]:
     """What a run is of: the hash of its settings, and of its start's weights."""
-    weights = start_directory(root, study.start(run.start)) / MODEL / "model.safetensors"
-    found = digest(weights.read_bytes()) if weights.exists() else ""  # a start may have failed
-    return {"plan": digest(study.settings(run)), "weights": found}
+    weights = start_weights(root, study.start(run.start))
+    return {"plan": digest(study.settings(run)), "weights": weights}
+
+
+def start_weights(root: Path, start: Start) -> str:
+    """Their hash; "" where there are none, since its base failed."""
+    weights = start_directory(root, start) / MODEL / "model.safetensors"
+    return digest(weights.read_bytes()) if weights.exists() else ""
 
 
 def digest(content: Any) -> str:

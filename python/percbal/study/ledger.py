@@ -18,7 +18,7 @@ from percbal.study.lines import (
     read_lines,
 )
 from percbal.study.machine import made_here, same_kind
-from percbal.study.plan import Run, Study
+from percbal.study.plan import Run, Start, Study
 
 
 class Ledger:
@@ -82,6 +82,23 @@ class Ledger:
         line = self._line("repeat", run, evaluation)
         equal = {name: line[name] == first[name] for name in ("figures", "weights")}
         self._append(line | {"equal": equal}, run)
+
+    def add_start(self, start: Start, outcome: dict[str, Any], weights: str) -> None:
+        """The line of a start that has ended, unless one with these weights is there.
+
+        outcome: as `percbal.study.competence.Outcome`, which has measured something.
+        """
+        line = {
+            "kind": "start",
+            "study": self.study.name,
+            "start": start.name,
+            "seed": start.seed,
+            "registered": self.registered,
+            "status": outcome["verdict"],
+            "figures": outcome["measured"][-1],
+            "weights": weights,
+        }
+        append_line(self.path, line, lambda lines: line in lines)
 
     def _line(self, kind: str, run: Run, evaluation: dict[str, Any]) -> Line:
         return {

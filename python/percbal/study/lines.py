@@ -1,7 +1,8 @@
 """A study's results, one line of JSON for each run, so that it grows over days and machines.
 
 Kinds: ``run``; ``tuning``, a run that tunes a learning rate; ``choice``, the rate of an arm;
-``repeat``, a run that was made again to see whether its figures are equal bit for bit.
+``repeat``, a run that was made again to see whether its figures are equal bit for bit; ``start``,
+what a training with a stop rule came to.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import numpy as np
 
 from percbal.evaluate.diagnose import METRICS
 from percbal.study.plan import Run, Study, Tuning
+from percbal.study.recipes import NO_START
 
 Line = dict[str, Any]
-KINDS = ("run", "tuning", "choice", "repeat")
+KINDS = ("run", "tuning", "choice", "repeat", "start")
 REPEATED = 20  # one run in so many is made twice
 KEY = ("study", "start", "arm", "seed", "rate")
 
@@ -82,17 +84,38 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
 
 
 def results(lines: Sequence[Line]) -> list[Line]:
-    """The runs, each once; ValueError where one was made with two plans."""
+    """The runs, each once.
+
+    ValueError where one was made with two plans or has two lines with other figures, and where a
+    start has failed for one run and not for another: nothing here chooses between them.
+    """
     found: dict[tuple[Any, ...], Line] = {}
     for line in lines:
         if line["kind"] == "run":
             name = tuple(line[part] for part in ("study", "start", "arm", "seed"))
-            if found.setdefault(name, line)["plan"] != line["plan"]:
+            first = found.setdefault(name, line)
+            if first["plan"] != line["plan"]:
                 raise ValueError(
-                    f"{name_of(line)} has lines of two plans, {found[name]['plan']} and "
+                    f"{name_of(line)} has lines of two plans, {first['plan']} and "
                     f"{line['plan']}: take those of the settings that no longer stand away"
                 )
+            if first["figures"] != line["figures"]:
+                raise ValueError(
+                    f"{name_of(line)} has two lines with other figures: a run counts once"
+                )
+    _refuse_half_failed(list(found.values()))
     return list(found.values())
+
+
+def _refuse_half_failed(runs: Sequence[Line]) -> None:
+    failed: dict[tuple[str, str], bool] = {}
+    for line in runs:
+        none = line["status"].startswith(NO_START)
+        if failed.setdefault((line["study"], line["start"]), none) != none:
+            raise ValueError(
+                f"{line['study']}: {line['start']} has failed for one run and not for another, so "
+                "it was made twice: a start counts once"
+            )
 
 
 def key(study: Study, run: Run) -> Line:

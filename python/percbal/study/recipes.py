@@ -52,7 +52,8 @@ class Stop:
         return REACHED
 
 
-REACHED, NO_START = "reached", "no start"
+REACHED, NO_START = "reached", "no start"  # of a start
+DONE, DIVERGED, FLOOR = "done", "diverged", "below the floor"  # of a run
 
 
 @dataclass(frozen=True)

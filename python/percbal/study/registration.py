@@ -32,7 +32,7 @@ class Contrast:
     paper: the sign that the paper reports. predicted: the sign that we expect here.
     chance: how likely we held the predicted sign to be, significantly.
     primary: corrected by Holm together with the other primary ones.
-    margin: of a predicted 0: the interval must lie within it.
+    margin: an interval within it, of a figure in points, is as good as 0.
     reason: why it cannot be tested here; the verdict is then that.
     """
 
@@ -60,6 +60,12 @@ class Contrast:
             raise ValueError(f"{self.name}: scale must be {LOG_ODDS}, got {self.scale!r}")
         if not self.reason and not (self.study and (self.arm or self.ranks)):
             raise ValueError(f"{self.name}: a contrast needs a study and an arm, or a reason")
+
+    @property
+    def in_points(self) -> bool:
+        """Whether the figure is an accuracy, which is shown in percent."""
+        others = ("r_", "signal_", "loss_share", "token_share", "lambda")
+        return not (self.scale or self.ranks or self.figure.startswith(others))
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,17 @@ def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
                 again = ledger.to_repeat(part.of(runs), threads(jobs))
                 make(again, "repeating one in twenty", again=True)
     finally:
+        _add_starts(study, root, ledger)
         results = write_results(study, root)
     return results
+
+
+def _add_starts(study: Study, root: Path, ledger: Ledger) -> None:
+    """A line of every start that has ended here by a stop rule."""
+    for start in (*study.starts, *study.tuning_starts()):
+        outcome = read_json(files.start_directory(root, start) / files.OUTCOME)
+        if outcome and outcome["measured"]:
+            ledger.add_start(start, outcome, files.start_weights(root, start))
 
 
 def _with_rates(study: Study, runs: list[Run], ledger: Ledger) -> list[Run]:

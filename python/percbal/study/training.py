@@ -28,10 +28,10 @@ from percbal.study.job_pool import TRAINED, write_progress
 from percbal.study.json_files import read_json, write_json
 from percbal.study.machine import kind_of, made_here
 from percbal.study.plan import GRPO, SFT, Arm
+from percbal.study.recipes import DIVERGED, DONE, FLOOR
 from percbal.tasks import Task
 
 History = list[dict[str, Any]]
-DONE, DIVERGED, FLOOR = "done", "diverged", "below the floor"
 SPENT = "spent.json"  # of a training: its seconds, and on what kinds of machines
 FIRST = "first"  # the directory of the training before an arm's own
 FIRST_SEED = 10_000  # of its batches, plus the run's seed

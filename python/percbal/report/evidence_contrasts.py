@@ -1,0 +1,137 @@
+"""The contrasts of a registered study as tables: effect, p, what was expected, verdict."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from percbal.evaluate.intervals import Interval
+from percbal.study.contrasts import DIRECTION, NOT, NOT_YET, REPRODUCED, Effect
+from percbal.study.registration import Registration
+
+HALF_WIDTH = 0.04  # the half-width of an interval that a main cell should have
+
+
+def overview(found: Sequence[tuple[Registration, Sequence[Effect]]]) -> str:
+    """A row for each file: how many contrasts have which verdict."""
+    verdicts = (REPRODUCED, DIRECTION, NOT)
+    head = ["file", "contrasts", "complete", *verdicts, "predicted rightly"]
+    rows = [as_row(*head), as_rule(head)]
+    for said, each in found:
+        tested = [effect for effect in each if not effect.contrast.reason]
+        settled = [effect for effect in tested if effect.verdict() != NOT_YET]
+        counts = Counter(effect.verdict() for effect in settled)
+        told = [effect.foretold() for effect in tested if effect.foretold() != "open"]
+        rows.append(
+            as_row(
+                said.name,
+                str(len(tested)),
+                str(len(settled)),
+                *(str(counts[verdict]) for verdict in verdicts),
+                f"{told.count('yes')} of {len(told)}",
+            )
+        )
+    return "\n".join(rows)
+
+
+def contrast_tables(said: Registration, found: Sequence[Effect]) -> list[str]:
+    """A table for each finding of the paper, and one for what is beyond it."""
+    titles = {**said.findings, 0: "Beyond the paper"}
+    tables = []
+    for number, title in titles.items():
+        rows = [effect for effect in found if effect.contrast.finding == number]
+        if rows:
+            tables.append("\n".join([f"**{title}**", "", *_rows(rows)]))
+    return tables
+
+
+def _rows(found: Sequence[Effect]) -> list[str]:
+    needed = f"for ±{100 * HALF_WIDTH:g}"
+    head = ["difference", "effect", "p", "starts", needed, "expected", "seen", "verdict"]
+    return [as_row(*head), as_rule(head), *(_row(effect) for effect in found)]
+
+
+def _row(effect: Effect) -> str:
+    contrast = effect.contrast
+    name = f"**{contrast.name}**" if contrast.primary else contrast.name
+    if contrast.reason:
+        return as_row(name, "", "", "", "", "", "", f"{effect.verdict()}: {contrast.reason}")
+    chance = "" if contrast.chance is None else f" ({contrast.chance:.0%})"
+    p = effect.p if effect.holm is None else effect.holm
+    lacking = f", {effect.undefined} without the figure" if effect.undefined else ""
+    return as_row(
+        name,
+        shown_effect(effect),
+        "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001",
+        f"{len(effect.values)} of {effect.planned}{lacking}",
+        _needed(effect),
+        f"{contrast.predicted}{chance}",
+        "" if effect.verdict() == NOT_YET else effect.foretold(),
+        effect.verdict(),
+    )
+
+
+def shown_effect(effect: Effect) -> str:
+    """``+3.1 ±2.0``; without a half-width for one start, nothing for none."""
+    if effect.mean is None:
+        return ""
+    times, digits = (100, 1) if effect.contrast.in_points else (1, 2)
+    interval = effect.interval
+    said = f"{times * effect.mean:+.{digits}f}"
+    if interval is not None:
+        said += f" ±{times * half(interval):.{digits}f}"
+    elif len(effect.values) > 1:
+        said += " (all equal)"
+    if effect.sides:
+        ours, base = (f"{times * side:.{digits}f}" for side in effect.sides)
+        said += f" ({ours} against {base})"
+    return said
+
+
+def half(interval: Interval) -> float:
+    """The half-width."""
+    return interval.high - interval.value
+
+
+def _needed(effect: Effect) -> str:
+    """How many starts an interval of ±4 points takes, by the standard deviation that was seen."""
+    from scipy import stats
+
+    if effect.interval is None or not effect.contrast.in_points:
+        return ""
+    n = len(effect.values)
+    sd = half(effect.interval) / stats.t.ppf(0.975, n - 1) * math.sqrt(n)
+    for k in range(2, 1000):
+        if stats.t.ppf(0.975, k - 1) * sd / math.sqrt(k) <= HALF_WIDTH:
+            return str(k)
+    return "1000+"
+
+
+def predictions(found: Sequence[Effect]) -> str:
+    """How good the chances were that stand beside the predicted signs; nothing before any came."""
+    scored = [
+        (effect.contrast.chance, effect.foretold() == "yes")
+        for effect in found
+        if effect.contrast.chance is not None and effect.foretold() != "open"
+    ]
+    if not scored:
+        return ""
+    hits = sum(hit for _, hit in scored)
+    expected = sum(chance for chance, _ in scored)
+    brier = sum((chance - hit) ** 2 for chance, hit in scored) / len(scored)
+    return (
+        f"Of {len(scored)} predicted signs {hits} came, where the chances that were said expect "
+        f"{expected:.1f}. Their Brier score is {brier:.2f}; saying 50% of each scores 0.25. "
+        "Contrasts of one study share their runs, so they are no independent tries."
+    )
+
+
+def as_row(*cells: str) -> str:
+    """Of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def as_rule(head: Sequence[str]) -> str:
+    """The line below its head."""
+    return "|---" * len(head) + "|"

@@ -1,0 +1,109 @@
+"""The pictures of registered studies: gains over plain fine-tuning, contrasts, doses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from percbal.evaluate.intervals import t_interval
+from percbal.report.plots import STYLE, plt
+from percbal.study.contrasts import NOT_YET, Effect
+from percbal.study.doses import Dose
+from percbal.study.lines import Line, results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = {
+    "exact_p": "perception\n(exact a_p)",
+    "a_r": "reasoning\n(a_r)",
+    "a": "end to end\n(a, drawn at temperature 1)",
+    "greedy_a": "end to end\n(a, greedy)",
+}
+
+
+def gains_figure(
+    lines: Sequence[Line], study: str, plain: str, arms: Sequence[str]
+) -> Figure | None:
+    """What each of the arms gains over the arm ``plain`` from the same base, a panel for each
+    accuracy: a dot for each base, and the mean with its 95% t interval. None before any base has
+    both."""
+    runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
+    beside = {x["start"]: x["figures"] for x in runs if x["arm"] == plain}
+    gains = [
+        (x["arm"], name, 100 * (x["figures"][name] - beside[x["start"]][name]))
+        for x in runs
+        for name in PANELS
+        if x["start"] in beside and name in x["figures"] and name in beside[x["start"]]
+    ]
+    if not any(arm != plain for arm, *_ in gains):
+        return None
+    arms = [arm for arm in arms if arm != plain]
+    with plt.rc_context(STYLE):
+        size = (8.5, 1.3 + 0.42 * len(arms))
+        figure, panels = plt.subplots(1, len(PANELS), figsize=size, sharey=True, sharex=True)
+        for axes, (name, title) in zip(panels, PANELS.items(), strict=True):
+            for row, arm in enumerate(arms):
+                own = [gain for *of, gain in gains if of == [arm, name]]
+                _spread(axes, row, own, "tab:blue" if name.endswith("a") else "tab:gray")
+            axes.axvline(0, color="black", lw=0.8)
+            axes.set_title(title, fontsize=9)
+            axes.grid(axis="y", visible=False)
+        panels[0].set_yticks(range(len(arms)), arms)
+        panels[0].set_ylim(len(arms) - 0.4, -0.6)
+        figure.supxlabel(f"points more than {plain}, {len(beside)} bases", fontsize=9)
+        return figure
+
+
+def effects_figure(found: Sequence[Effect]) -> Figure:
+    """Every contrast with its t interval, uncorrected, and a dot for each start. Primary ones are
+    blue; what is not complete is pale, and says how many starts it has."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(8.5, 0.9 + 0.38 * len(found)))
+        names = []
+        for row, effect in enumerate(found):
+            colour = "tab:blue" if effect.contrast.primary else "tab:gray"
+            open_ = effect.verdict() == NOT_YET
+            _spread(axes, row, [100 * x for x in effect.values], colour, 0.4 if open_ else 1.0)
+            seen = f" ({len(effect.values)} of {effect.planned})" if open_ else ""
+            names.append(effect.contrast.name + seen)
+        axes.axvline(0, color="black", lw=0.8)
+        axes.set_yticks(range(len(found)), names)
+        axes.set_ylim(len(found) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        figure.supxlabel("points (of correlations and shares: hundredths)", fontsize=9)
+        return figure
+
+
+def _spread(axes: Axes, row: int, values: Sequence[float], colour: str, alpha: float = 1.0) -> None:
+    """A dot for each value, and their mean with its t interval."""
+    below = [row + 0.27] * len(values)
+    axes.plot(values, below, "o", ms=3, mfc="white", mec=colour, mew=0.7, alpha=alpha)
+    if len(set(values)) > 1:
+        mean, low, high = t_interval(values)
+        error = [[mean - low], [high - mean]]
+        axes.errorbar(mean, row, xerr=error, fmt="D", ms=5, color=colour, capsize=3, alpha=alpha)
+
+
+def dose_figure(found: Sequence[Dose]) -> Figure:
+    """Gain in log-odds of a_p over the reward's correlation with the truth: the curve of flipped
+    verdicts, the surrogates beside it, t intervals over starts."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.5, 4.2))
+        curve = [dose for dose in found if dose.on_curve]
+        means = [sum(dose.gain) / len(dose.gain) for dose in curve]
+        axes.plot([d.mean_r() for d in curve], means, color="tab:gray", lw=1.2, zorder=1)
+        for dose in found:
+            colour = "tab:gray" if dose.on_curve else "tab:red"
+            x, y = dose.mean_r(), sum(dose.gain) / len(dose.gain)
+            axes.plot(dose.r, dose.gain, "o", ms=3, mfc="white", mec=colour, mew=0.7)
+            interval = dose.interval()
+            if interval is not None:
+                error = [[y - interval.low], [interval.high - y]]
+                axes.errorbar(x, y, yerr=error, fmt="D", ms=5, color=colour, capsize=3)
+            axes.annotate(dose.arm, (x, y), (5, 4), textcoords="offset points", fontsize=8)
+        axes.axhline(0, color="black", lw=0.8)
+        axes.set_xlabel("correlation of the reward with true perception, within a group")
+        axes.set_ylabel("gain in log-odds of a_p")
+        return figure

@@ -1,0 +1,175 @@
+"""What was run for a registered study: levels of every arm, starts, runs, machines, rates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from percbal.evaluate.intervals import t_interval
+from percbal.report.evidence_contrasts import as_row, as_rule, half
+from percbal.study.lines import Line, is_repeated, name_of, results
+from percbal.study.machine import kind_of
+from percbal.study.recipes import DIVERGED, FLOOR, NO_START, REACHED
+from percbal.study.registration import Registration
+
+ACCURACIES = {  # figure of a line -> head of its column, in percent
+    "a": "a",
+    "greedy_a": "greedy a",
+    "a_p": "a_p",
+    "exact_p": "exact a_p",
+    "greedy_a_p": "greedy a_p",
+    "a_r": "a_r",
+    "unreadable": "unreadable",
+}
+OTHERS = {
+    "r_pooled_reasoning": "r(a, own reasoning)",
+    "r_pooled_perception": "r(a, a_p)",
+    "token_share_p.1": "share of the tokens",
+    "loss_share_p.1": "of the loss, first third",
+    "loss_share_p.3": "of the loss, last third",
+    "lambda.1": "lambda, first third",
+    "lambda.3": "lambda, last third",
+    "signal_outcome.1": "r of the outcome, first third",
+}
+
+
+def level_tables(said: Registration, lines: Sequence[Line]) -> list[str]:
+    """Of every study the means of every arm over its starts, ± half of a t interval."""
+    tables = []
+    for study, plan in said.planned.items():
+        runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
+        for columns, times, digits in ((ACCURACIES, 100, 1), (OTHERS, 1, 2)):
+            there = [name for name in columns if any(name in x["figures"] for x in runs)]
+            if not there:
+                continue
+            head = ["arm", "starts", *(columns[name] for name in there)]
+            rows = [as_row(*head), as_rule(head)]
+            for arm in plan["arms"]:
+                own = [x["figures"] for x in runs if x["arm"] == arm]
+                cells = [_level([x[f] for x in own if f in x], times, digits) for f in there]
+                rows.append(as_row(arm, str(len(own)), *cells))
+            what = "Percent" if columns is ACCURACIES else "Perception's shares, and correlations"
+            tables.append(f"{what}, mean over the starts of {study}:\n\n" + "\n".join(rows))
+    return tables
+
+
+def _level(values: Sequence[float], times: int, digits: int) -> str:
+    if not values:
+        return ""
+    mean = f"{times * sum(values) / len(values):.{digits}f}"
+    if len(set(values)) < 2:
+        return mean
+    return f"{mean} ±{times * half(t_interval(values)):.{digits}f}"
+
+
+def starts_made(said: Registration, lines: Sequence[Line]) -> str:
+    """Where the trainings with a stop rule ended; nothing without any."""
+    head = ["starts of", "reached", "failed", "after steps", "exact a_p there", "a_r there"]
+    rows = []
+    for study in said.planned:
+        own = [x for x in lines if (x["kind"], x["study"]) == ("start", study)]
+        own = [x for x in own if not x["start"].startswith("tuning ")]
+        reached = [x["figures"] for x in own if x["status"] == REACHED]
+        failed = Counter(x["status"] for x in own if x["status"] != REACHED)
+        if own:
+            spread = [_spread([x[f] for x in reached if f in x], t) for f, t in SPREADS]
+            why = "; ".join(f"{n} {status}" for status, n in failed.items()) or "0"
+            rows.append(as_row(study, str(len(reached)), why, *spread))
+    if not rows:
+        return ""
+    table = "\n".join([as_row(*head), as_rule(head), *rows])
+    return f"Where starts ended, least / mean / largest of those that reached it:\n\n{table}"
+
+
+SPREADS = (("step", 1), ("exact_p", 100), ("sampled_r", 100))
+
+
+def _spread(values: Sequence[float], times: int) -> str:
+    """Least, mean, largest."""
+    if not values:
+        return ""
+    mean = sum(values) / len(values)
+    return " / ".join(f"{times * x:.0f}" for x in (min(values), mean, max(values)))
+
+
+def runs_made(said: Registration, lines: Sequence[Line], repeated: int) -> str:
+    """Runs that are there, of those planned, and what became of them.
+
+    repeated: one run in so many is made twice.
+    """
+    head = ["study", "arm", "runs", "no start", "diverged", "below the floor", "seconds a run"]
+    rows = [as_row(*head), as_rule(head)]
+    for study, plan in said.planned.items():
+        for arm in plan["arms"]:
+            own = [x for x in results(lines) if (x["study"], x["arm"]) == (study, arm)]
+            ends = Counter(line["status"].split(":")[0] for line in own)
+            times = [sum(line["seconds"].values()) for line in own if line["seconds"]]
+            seconds = f"{sum(times) / len(times):.0f}" if times else ""
+            counts = [str(ends[status]) for status in (NO_START, DIVERGED, FLOOR)]
+            made = f"{len(own) - ends[NO_START]} of {plan['starts']}"
+            rows.append(as_row(study, arm, made, *counts, seconds))
+    return "\n".join(rows) + "\n\n" + " ".join([_repeats(lines, repeated), _machines(lines)])
+
+
+def _repeats(lines: Sequence[Line], repeated: int) -> str:
+    """How many runs were due to be made twice, and what came."""
+    due = {name_of(x) for x in results(lines) if x["figures"] and is_repeated(x)}
+    again = [line for line in lines if line["kind"] == "repeat"]
+    unequal = [x for x in again if not x["equal"]["figures"]]
+    other = sum(not x["equal"]["weights"] for x in unequal)
+    said = (
+        f"One run in {repeated}, chosen by the hash of its name, is made twice on the same kind of "
+        f"machine. Of the runs above {len(due)} are due, {len(again)} were made again, and "
+        f"{len(again) - len(unequal)} had all figures equal bit for bit."
+    )
+    if unequal:
+        said += f" Unequal: {', '.join(map(name_of, unequal))}; {other} began from other weights."
+    return said
+
+
+def _machines(lines: Sequence[Line]) -> str:
+    """Where the runs were made, and how many starts have runs of several kinds."""
+    found: dict[tuple[str, str], list[Line]] = {}
+    runs = results(lines)
+    for line in runs:
+        found.setdefault((line["study"], line["start"]), []).append(line)
+    if not runs:
+        return "No run is there yet."
+    kinds = {name: {_kind(k) for x in own for k in _kinds(x)} for name, own in found.items()}
+    torch = sorted({line["versions"]["torch"] for line in runs})
+    several = sum(len(kind) > 1 for kind in kinds.values())
+    weights = sum(len({x["weights"] for x in own}) > 1 for own in found.values())
+    sources = sum(len({x["versions"].get("sources") for x in own}) > 1 for own in found.values())
+    return (
+        f"Machines: {'; '.join(sorted(set().union(*kinds.values())))}; torch {', '.join(torch)}. "
+        f"Of {len(found)} starts {several} have runs of more than one kind of machine, {weights} "
+        f"were made anew with other weights, and {sources} have runs of several states of "
+        "percbal's sources."
+    )
+
+
+def _kinds(line: Line) -> list[list[object]]:
+    """Of the machine that made a run, and of others that trained a part of it."""
+    return [kind_of(line), *line["machine"].get("also", [])]
+
+
+def _kind(kind: Sequence[object]) -> str:
+    processor, flags, threads, _ = kind
+    wide = "AVX-512" if "avx512f" in str(flags).split() else "no AVX-512"
+    return f"{processor}, {wide}, {threads} thread{'' if threads == 1 else 's'} a run"
+
+
+def rates(lines: Sequence[Line]) -> str:
+    """What the tuning chose, and from what."""
+    # of a grid that was widened the last choice counts
+    last = {line["arm"]: line for line in lines if line["kind"] == "choice"}
+    choices = list(last.values())
+    if not choices:
+        return ""
+    grid = sorted({rate for line in choices for rate in line["means"]}, key=float)
+    head = ["arm", *(f"rate {rate}" for rate in grid), "chosen"]
+    rows = [as_row(*head), as_rule(head)]
+    for line in choices:
+        means = [f"{100 * line['means'][r]:.1f}" if r in line["means"] else "" for r in grid]
+        rows.append(as_row(line["arm"], *means, f"{line['rate']:g}"))
+    return "Mean a of the tuning's bases at each learning rate, percent:\n\n" + "\n".join(rows)

@@ -1,0 +1,118 @@
+"""docs/results.md is made of the committed lines, and shows what they hold."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from study_lines import DOCS, SFT, dose_lines, gains, line
+
+from percbal.report.evidence import write_page
+from percbal.report.evidence_contrasts import overview, predictions
+from percbal.report.evidence_runs import level_tables, runs_made, starts_made
+from percbal.study.contrasts import effects
+from percbal.study.lines import is_repeated
+from percbal.study.registration import read_registration
+
+
+def page_of(folder, **studies):
+    """The page of made-up lines, by the name of their file."""
+    shutil.copytree(DOCS / "studies", folder / "studies")
+    (folder / "results").mkdir()
+    for name, lines in studies.items():
+        said = read_registration(folder / "studies" / f"{name}.yaml").hash
+        lines = [json.dumps({**each, "registered": said}) for each in lines]
+        (folder / "results" / f"{name}.jsonl").write_text("\n".join(lines))
+    return write_page(folder).read_text()
+
+
+def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
+    text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3) + [line("NGDiff", 9)], dose=dose_lines())
+    assert "| +20.0 ±24.8 | 0.519 | 3 of 16 |" in text and "not complete yet" in text
+    assert "cannot be tested here: a model of 0.2M" in text
+    assert "| sft-sudoku | NGDiff | 0 of 16 | 1 | 0 | 0 |  |" in text
+    assert "| agreement | 1 | 0.40 | +0.81 |" in text
+    assert "| base 1 | truth | 1.00 | 0.69 | 1.35 | +15.0 | right |" in text
+    assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
+
+
+@pytest.mark.parametrize("name", ["gains", "sft", "dose"])
+def test_pictures_are_the_same_for_the_same_lines(tmp_path, name):
+    lines = gains(0.1, 0.3)
+    for each in lines:
+        each["figures"] |= {"exact_p": 0.5, "a_r": 0.5}
+    page_of(tmp_path, sft=lines, dose=dose_lines())
+    path = tmp_path / "images" / f"results_{name}.svg"
+    first = path.read_text()
+    write_page(tmp_path)
+    assert path.read_text() == first and "</svg>" in first
+    if name == "sft":
+        assert "fixed 0.5 minus token-mean in a (2 of 16)" in first, "what is not complete says so"
+
+
+def test_every_arm_stands_there_with_its_level():
+    lines = gains(0.1, 0.3, arm="NGDiff") + [line("NGDiff", 7)]
+    lines[0]["figures"]["loss_share_p.1"] = 0.125
+    percent, shares = level_tables(SFT, lines)
+    assert "| arm | starts | a | greedy a |" in percent
+    assert "| token-mean | 2 | 50.0 | 50.0 |" in percent
+    assert "| NGDiff | 2 | 70.0 ±127.1 | 70.0 ±127.1 |" in percent
+    assert "| fixed 0.5 | 0 |  |  |" in percent, "an arm without a run is not left out"
+    assert "| token-mean | 2 | 0.12 |" in shares
+
+
+def test_starts_stand_there_with_what_they_came_to():
+    def start(seed, status="reached", **figures):
+        names = {"kind": "start", "study": "sft-sudoku", "start": f"base {seed}", "seed": seed}
+        return {**names, "status": status, "figures": figures, "registered": SFT.hash}
+
+    lines = [
+        start(1, step=400, exact_p=0.12),
+        start(2, step=600, exact_p=0.2),
+        start(3, "the steps ran out", step=2000, exact_p=0.01),
+        {**start(91, step=9, exact_p=0.2), "start": "tuning 91"},
+    ]
+    assert starts_made(SFT, []) == ""
+    said = starts_made(SFT, lines)
+    assert "| sft-sudoku | 2 | 1 the steps ran out | 400 / 500 / 600 | 12 / 16 / 20 |  |" in said
+
+
+def test_how_many_repeats_were_due_is_said_and_which_were_unequal():
+    due = next(x for x in (line(start=i, a=0.5) for i in range(200)) if is_repeated(x))
+    again = {**due, "kind": "repeat", "equal": {"figures": False, "weights": False}}
+    assert "1 are due, 0 were made again" in runs_made(SFT, [due], 20)
+    said = runs_made(SFT, [due, again], 20)
+    assert "1 were made again, and 0 had all figures equal bit for bit. Unequal: sft-sudoku" in said
+    assert "1 began from other weights" in said
+
+
+def test_machines_are_those_of_the_runs_and_of_parts_of_them():
+    lines = gains(0.1, 0.2, 0.3)
+    assert "No run is there yet." in runs_made(SFT, [{**lines[0], "kind": "tuning"}], 20)
+    lines[0]["machine"] = lines[0]["machine"] | {"processor": "Q", "flags": "avx512f"}
+    lines[2]["machine"] = lines[2]["machine"] | {"also": [["R", "f", 2, "2"]]}
+    lines[1]["weights"], lines[1]["versions"] = "w2", {"torch": "2", "sources": "s2"}
+    said = runs_made(SFT, lines, 20)
+    assert "P, no AVX-512, 1 thread a run; Q, AVX-512, 1 thread a run; R, no AVX-512, 2 thr" in said
+    assert "Of 3 starts 2 have runs of more than one kind of machine, 1 were made anew" in said
+    assert "and 1 have runs of several states" in said
+
+
+def test_predictions_are_scored():
+    lines = [line(arm, i, a=0.5, a_r=0.5) for arm in ("token-mean",) for i in range(16)]
+    lines += [line("fixed 0.5", i, a=0.5, a_r=0.3 + i / 1000) for i in range(16)]
+    found = effects(SFT, lines)
+    assert predictions(effects(SFT, [])) == ""
+    (settled,) = [x for x in found if x.foretold() != "open"]
+    assert settled.contrast.figure == "a_r" and settled.contrast.chance == 0.95
+    said = predictions(found)
+    assert "Of 1 predicted signs 1 came, where the chances that were said expect 0.9" in said
+    assert "Their Brier score is 0.00; saying 50% of each scores 0.25." in said
+    assert "| sft | 20 | 4 | 1 | 0 | 0 | 1 of 1 |" in overview([(SFT, found)])
+
+
+def test_the_committed_page_is_that_of_the_committed_lines(tmp_path):
+    for folder in ("studies", "results"):
+        shutil.copytree(DOCS / folder, tmp_path / folder)
+    assert write_page(tmp_path).read_text() == (DOCS / "results.md").read_text()
