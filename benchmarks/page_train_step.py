@@ -12,31 +12,36 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE, DATA = ROOT / "docs" / "train.md", Path(__file__).parent / "results" / "train_step.json"
 BEGIN, END = "<!-- steps: begin -->\n", "<!-- steps: end -->"
-COLUMNS = ("", "time", "95% interval", "whole run", "peak memory", "seconds", "MiB")
+COLUMNS = ("", "time", "95% interval", "whole run", "peak memory", "seconds", "MiB", "run")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """A table for each size of model and what it was measured beside, in units of whose step."""
     if not rows:
         return "Not measured yet.\n"
-    said = "{device}, torch {torch}, commit {commit}, {date}"
-    where = sorted({said.format(**row) for row in rows if "refused" not in row})
-    lines = [f"Measured on: {'; '.join(where)}."]
+    runs = sorted({run_of(row) for row in rows if "refused" not in row})
+    names = {run: chr(ord("A") + i) for i, run in enumerate(runs)}
+    lines = ["| run | measured on |", "|---|---|", *(f"| {names[run]} | {run} |" for run in runs)]
     for title in dict.fromkeys(map(title_of, rows)):
         lines += ["", f"{title}:", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
         here = [row for row in rows if title_of(row) == title]
-        lines += [f"| {' | '.join(cells(row))} |" for row in here]
+        lines += [f"| {' | '.join(cells(row, names))} |" for row in here]
         lines += [line for row in here for line in rollouts(row)]
     return "\n".join(lines) + "\n"
+
+
+def run_of(row: dict[str, Any]) -> str:
+    """The machine and the code that a row is from."""
+    return "{device}, torch {torch}, commit {commit}, {date}".format(**row)
 
 
 def title_of(row: dict[str, Any]) -> str:
     return f"{row['size']}, beside {row['beside'].removesuffix(', chunked')}"
 
 
-def cells(row: dict[str, Any]) -> list[str]:
+def cells(row: dict[str, Any], runs: dict[str, str]) -> list[str]:
     if "refused" in row:
-        return [row["name"], "-", "", "", "", "", row["refused"]]
+        return [row["name"], "-", "", "", "", "", row["refused"], ""]
     return [
         row["name"],
         f"{row['time_ratio']:.2f}",
@@ -45,6 +50,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         "-" if row["peak_ratio"] is None else f"{row['peak_ratio']:.2f}",
         f"{row['seconds']:.3g} / {row['seconds_beside']:.3g}",
         " / ".join(f"{(row[k] or 0) / 2**20:.0f}" for k in ("peak", "peak_beside")),
+        runs[run_of(row)],
     ]
 
 

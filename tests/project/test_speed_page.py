@@ -41,8 +41,8 @@ def test_a_row_is_shown_with_its_interval_and_its_machine():
     said = page.table(
         [ROW | MORE | WHERE, {"name": "SFT, y", "beside": "C", "size": "V 5", "refused": "why"}]
     )
-    assert "| SFT, x | 0.50 | 0.40 to 0.62 (9 pairs) | 0.70 | 0.25 | 1.5 / 3 | 1 / 4 |" in said
-    assert "Measured on: a CPU, torch 2, commit c, d." in said and "| SFT, y | - |" in said
+    assert "| SFT, x | 0.50 | 0.40 to 0.62 (9 pairs) | 0.70 | 0.25 | 1.5 / 3 | 1 / 4 | A |" in said
+    assert "| A | a CPU, torch 2, commit c, d |" in said and "| SFT, y | - |" in said
     assert "rollouts" not in said
     assert said.index("V 5, beside B:") < said.index("| SFT, x |") < said.index("V 5, beside C:")
 
