@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_sentence_and_costs_nothing_that_was_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "to, file", [("trl", "jsonl"), ("llamafactory", "jsonl"), ("verl", "parquet")]
+    "to, file", [("trl", "jsonl"), ("llama-factory", "jsonl"), ("verl", "parquet")]
 )
 def test_exports_are_those_of_data_convert(to, file, tmp_path):
     out = tmp_path / "data"

@@ -10,7 +10,7 @@ from percbal.cli.given import given, keep_defaults
 from percbal.cli.task_options import add_options, add_short_options, add_task_options, task_of
 from percbal.tasks import TASKS, get_task, task_class
 
-EXPORTS = {"trl": "trl", "llamafactory": "llama-factory", "verl": "verl"}
+EXPORTS = ("trl", "llama-factory", "verl")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +111,7 @@ def run_make(args: argparse.Namespace) -> None:
     print(folder)
     if args.export is not None:
         for split in splits:
-            print(export(folder, split, EXPORTS[args.export], Path(f"{folder}-{args.export}")))
+            print(export(folder, split, args.export, Path(f"{folder}-{args.export}")))
 
 
 def _rows_of(text: str) -> dict[str, int]:

@@ -26,7 +26,7 @@ class BalancedGRPOConfig(
     HELP_GROUP: ClassVar[str] = "rewards and credit"
 
     credit: str = field(
-        default="same_perception",
+        default="segment",
         metadata={
             "help": "scalar (one mixed reward for all tokens), normalized (the same after each "
             "reward's own z-score), segment (reasoning tokens have the outcome's alone), "

@@ -50,7 +50,7 @@ def doses(lines: Sequence[Line]) -> list[Dose]:
         end = line["figures"].get("exact_p")
         own = line["figures"].get("signal_outcome.1")
         r = own if line["arm"] == OUTCOME else correlation(line)
-        if None not in (base, end, r):
+        if base is not None and end is not None and r is not None:
             found.setdefault(line["arm"], []).append((r, log_odds(end) - log_odds(base)))
     each = [
         Dose(arm, *(tuple(values) for values in zip(*pairs, strict=True)))
