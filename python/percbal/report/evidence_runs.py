@@ -30,6 +30,12 @@ OTHERS = {
     "lambda.1": "lambda, first third",
     "lambda.3": "lambda, last third",
     "signal_outcome.1": "r of the outcome, first third",
+    "silent_groups.1": "silent groups, first third",
+    "mostly_wrong.1": "mostly wrong groups, first third",
+    "entropy.1": "entropy, first third",
+    "entropy.3": "entropy, last third",
+    "exact_p_after.50": "exact a_p after 50 updates",
+    "exact_p_after.100": "after 100",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from percbal.evaluate.diagnose import evaluating
 from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import LocalModel
-from percbal.evaluate.questions import task_questions
+from percbal.evaluate.questions import Question, task_questions
 from percbal.responses.asking import Asking
 from percbal.study.json_files import read_json, write_json
 from percbal.study.recipes import REACHED, Stop
@@ -66,11 +67,10 @@ class Competence(TrainerCallback):
     def measure(self, model: PreTrainedModel) -> dict[str, float]:
         """What the rule asks for."""
         found = {}
+        if self.stop.exact_p is not None:
+            found["exact_p"] = mean_exact_p(model, self.processor, self.questions)
         with evaluating(model), torch.random.fork_rng():
             torch.manual_seed(0)
-            if self.stop.exact_p is not None:
-                chances = perception_probabilities(model, self.processor, self.questions)
-                found["exact_p"] = float(np.mean(chances))
             if self.stop.sampled_r is not None:
                 answers = LocalModel(model, self.processor, sample=True)
                 told = answers(self.questions, told=True)
@@ -83,6 +83,14 @@ class Competence(TrainerCallback):
                     )
                 )
         return found
+
+
+def mean_exact_p(
+    model: PreTrainedModel, processor: ProcessorMixin, questions: Sequence[Question]
+) -> float:
+    """Mean probability of the true perception; a training of the model goes on as before."""
+    with evaluating(model), torch.random.fork_rng():
+        return float(np.mean(perception_probabilities(model, processor, questions)))
 
 
 @dataclass

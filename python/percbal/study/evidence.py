@@ -136,7 +136,8 @@ SMOKE = replace(
 
 # --- dose and response -------------------------------------------------------------------------
 
-FLIPS = (0.5, 0.42, 0.34, 0.24, 0.11)  # of verdicts that are right in one of ten: r 0 to 0.6
+# Of verdicts that are right in 6%, spread over the pictures: an r of 0, 0.26, 0.48, 0.67 and 0.83.
+FLIPS = (0.5, 0.24, 0.11, 0.05, 0.02)
 LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.85), every=50)
 
 
@@ -157,8 +158,8 @@ DOSES = (
 DOSE = replace(
     SUDOKU,
     name="dose",
-    about="GRPO from four starts where perception is rare: perception tokens paid by verdicts of "
-    "six correlations with the truth, and by three surrogates; eight hours on one core",
+    about="GRPO from six starts where perception is rare: perception tokens paid by verdicts of "
+    "six correlations with the truth, and by three surrogates; nine hours on one core",
     starts=tuple(
         Start(
             f"start {seed}",
@@ -167,15 +168,15 @@ DOSE = replace(
             "perception rare",
             LOOKS_BADLY,
         )
-        for seed in (41, 42, 43, 44)
+        for seed in range(41, 47)
     ),
     arms=DOSES,
     compared=tuple((arm.name, "outcome") for arm in DOSES if arm.name != "outcome"),
-    task_options={**PICTURES, "blanks": [2, 3]},  # short: more rollouts in the time
+    task_options={**PICTURES, "blanks": [2, 2]},  # short: more rollouts in the time
     base=SFT(2000, 64, 6_000, stop=Stop(exact_p=(0.05, 0.2), every=20, least=40)),
     # a start is taken at any step, where sorted batches would have shown short puzzles alone
     sft=SFT(2000, 32, 14_000, any_length=True),
-    grpo=GRPO(updates=150, warmup=10, readable=0.2),
+    grpo=GRPO(updates=150, warmup=10, max_tokens=80, readable=0.2, watched=(50, 100)),
     measure_starts=True,
     tuning=None,
     registered="dose",
@@ -184,7 +185,7 @@ DOSE = replace(
 DOSE_SMOKE = replace(
     DOSE,
     name="dose-smoke",
-    about="two updates of the arms of dose, to see that they run; its numbers mean nothing",
+    about="three updates of the arms of dose, to see that they run; its numbers mean nothing",
     starts=tuple(
         replace(start, stop=Stop(exact_p=(1e-300, 1.0), every=2, instances=4))
         for start in DOSE.starts[:1]
@@ -195,7 +196,7 @@ DOSE_SMOKE = replace(
     model_options=SMOKE.model_options,
     base=SMOKE.base,
     sft=SMOKE.sft,
-    grpo=GRPO(updates=2, prompts=2, group=4, max_tokens=40),
+    grpo=GRPO(updates=3, prompts=2, group=4, max_tokens=40, watched=(2,)),
     test_instances=8,
     registered="",
 )

@@ -144,8 +144,9 @@ def figures(evaluation: dict[str, Any]) -> dict[str, float]:
     """The numbers of a run's evaluation, those that exist; {} where nothing was trained.
 
     a, a_p, a_r: over samples where there are any, else greedy; exact_p: mean exact probability of
-    the true perception; the rest as ``percbal.study.run`` keeps it, series as ``name.1`` to
-    ``name.3`` for the thirds of the training.
+    the true perception, and ``exact_p_after.N`` the same after N updates; the rest as
+    ``percbal.study.run`` keeps it, series as ``name.1`` to ``name.3`` for the thirds of the
+    training.
     """
     if "right" not in evaluation:
         return {}
@@ -165,6 +166,8 @@ def figures(evaluation: dict[str, Any]) -> dict[str, float]:
     found |= {f"r_{name}": value for name, value in evaluation["coupling"].items()}
     for name, series in (evaluation["logged"] | _prefixed(evaluation["signal"])).items():
         found |= {f"{name}.{i}": value for i, value in enumerate(series, 1)}
+    watched = evaluation.get("watched", {})
+    found |= {f"exact_p_after.{update}": value for update, value in watched.items()}
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -235,7 +235,7 @@ class Study:
                     "arms": tuple(Arm(**values) for values in fields["arms"]),
                     "base": _sft(fields["base"]),
                     "sft": _sft(fields["sft"]),
-                    "grpo": GRPO(**fields["grpo"]),
+                    "grpo": _of(GRPO, fields["grpo"]),
                     "seeds": tuple(fields["seeds"]),
                     "compared": tuple((one, minus) for one, minus in fields["compared"]),
                     "tuning": _of(Tuning, fields["tuning"]),

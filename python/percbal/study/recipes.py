@@ -81,6 +81,7 @@ class GRPO:
 
     readable: the least share of readable rollouts, by the mean of ten updates; below it the run is
         stopped and counted as one that fell through the floor.
+    watched: updates after which exact a_p is measured, on the pictures of the results.
     """
 
     updates: int = 45
@@ -90,6 +91,7 @@ class GRPO:
     warmup: int = 3
     max_tokens: int = 104
     readable: float = 0.0
+    watched: tuple[int, ...] = ()
 
     def as_fine_tuning(self, like: SFT) -> SFT:
         """Fine-tuning on fresh instances for as much compute as the updates.

@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
+from percbal.evaluate.questions import task_questions
 from percbal.evaluate.sampled import Evaluation, Scores, coupling, evaluate
 from percbal.models.loading import load_vlm
+from percbal.responses.asking import Asking
 from percbal.sft.encoded import EncodedDataset
 from percbal.study import files
 from percbal.study.competence import Outcome
@@ -41,9 +43,15 @@ from percbal.study.plan import (
 )
 from percbal.study.recipes import NO_START, REACHED
 from percbal.study.training import History, Trained, fine_tune, reinforce
+from percbal.study.watch import WATCHED, Watch
 from percbal.tasks import get_task
 
 TUNING_SEED = 41_000  # of the instances that rates are tuned on
+SFT_LOGS = ("loss_share_p", "token_share_p", "lambda")
+GRPO_LOGS = (  # what would explain a training that taught nothing
+    *("entropy", "grad_norm", "completions/mean_length", "segments/parse_fail"),
+    *("coupling/silent_groups", "coupling/mostly_wrong"),
+)
 SIGNALS = (  # rewards whose coupling is followed
     *("outcome", "group_agreement", "blind_reanswer"),
     *("perception_f1", "flipped_perception"),
@@ -118,6 +126,7 @@ def run_arm(root: Path, run: Run, out: Path) -> None:
             "coupling": coupling(joined) if joined["a"][0] else {},
             "signal": signals(trained.history),
             "logged": thirds(trained.history),
+            "watched": read_json(out / WATCHED) or {},
             "seconds": seconds,
         },
     )
@@ -141,7 +150,9 @@ def _train(
     recipe = study.recipe(study.start(run.start), arm, run.rate)
     task = get_task(study.task, **study.task_options)
     if isinstance(recipe, GRPO):
-        return reinforce(model, processor, task, recipe, arm, run.seed, out)
+        shown = task_questions(task, study.test_instances, SPLITS[NEW], TEST_SEED, Asking())
+        watch = Watch(recipe.watched, shown, processor, out / WATCHED)
+        return reinforce(model, processor, task, recipe, arm, run.seed, out, watch)
     if recipe.instances is None:
         data = encoded(fresh(task, recipe.steps * recipe.batch_size, run.seed), processor)
     else:
@@ -190,12 +201,14 @@ def signals(history: History) -> dict[str, list[float]]:
 
 
 def thirds(history: History) -> dict[str, list[float]]:
-    """Mean logged shares of perception in each third of a fine-tuning."""
+    """Mean of what was logged in each third of a training, by the last part of its name."""
+    reinforced = any("coupling/silent_groups" in entry for entry in history)
     found = {}
-    for key in ("loss_share_p", "token_share_p", "lambda"):
+    for key in GRPO_LOGS if reinforced else SFT_LOGS:
         series = [float(entry[key]) for entry in history if key in entry]
         if len(series) >= 3:
-            found[key] = [float(np.mean(part)) for part in np.array_split(series, 3)]
+            parts = np.array_split(series, 3)
+            found[key.split("/")[-1]] = [float(np.mean(part)) for part in parts]
     return found
 
 

@@ -29,6 +29,7 @@ from percbal.study.json_files import read_json, write_json
 from percbal.study.machine import kind_of, made_here
 from percbal.study.plan import GRPO, SFT, Arm
 from percbal.study.recipes import DIVERGED, DONE, FLOOR
+from percbal.study.watch import Watch
 from percbal.tasks import Task
 
 History = list[dict[str, Any]]
@@ -185,8 +186,12 @@ def reinforce(
     arm: Arm,
     seed: int,
     out: Path,
+    watch: Watch | None = None,
 ) -> Trained:
-    """Train ``model`` in place, on fresh prompts."""
+    """Train ``model`` in place, on fresh prompts.
+
+    watch: measures it on the way.
+    """
     instances = fresh(task, recipe.prompts * recipe.updates, seed)
     floor, progress = Floor(recipe.readable), Progress(out)
     trainer = BalancedGRPOTrainer(
@@ -197,7 +202,7 @@ def reinforce(
             [prompt_row(task, i, task.oracle_prefix(i) if arm.oracle else "") for i in instances]
         ),
         processing_class=processor,
-        callbacks=[progress, floor],
+        callbacks=[progress, floor, *([watch] if watch else [])],
     )
     ended = _train(trainer, out)
     status = FLOOR if floor.reached else ended

@@ -1,0 +1,58 @@
+"""A reinforcement is measured on its way, and what would explain it is kept."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from percbal.study import watch
+from percbal.study.lines import figures
+from percbal.study.plan import Study
+from percbal.study.presets import PRESETS
+from percbal.study.run import thirds
+from percbal.study.watch import Watch
+
+
+def test_exact_perception_is_measured_after_the_named_updates_and_kept(tmp_path, monkeypatch):
+    """Also what was measured before an interruption."""
+    told = iter((0.25, 0.5, 0.75))
+    monkeypatch.setattr(watch, "mean_exact_p", lambda model, processor, questions: next(told))
+
+    def go(steps):
+        callback = Watch((2, 4), [], None, tmp_path / "watched.json")
+        for step in steps:
+            callback.on_step_end(None, SimpleNamespace(global_step=step), None, model=None)
+        return callback.found()
+
+    assert go([1, 2, 3]) == {"2": 0.25}
+    assert go([2, 3, 4, 5]) == {"2": 0.5, "4": 0.75}, "from an older checkpoint it is made anew"
+
+
+def test_a_line_has_what_was_measured_on_the_way():
+    right = dict.fromkeys(("a", "a_p", "a_r"), "10")
+    evaluation = {
+        "right": {"new": {"greedy": right}},
+        **{"samples": 0, "exact_p": [], "unreadable": 0, "coupling": {}, "signal": {}},
+        "logged": {"entropy": [3.0, 2.0, 1.0]},
+        "watched": {"50": 0.25},
+    }
+    found = figures(evaluation)
+    assert found["exact_p_after.50"] == 0.25 and found["entropy.3"] == 1.0
+
+
+def test_of_each_kind_of_training_its_own_logs_are_kept():
+    """What fine-tuning logs beside stays out, so that its lines do not change."""
+    tuned = [{"loss_share_p": x, "entropy": 1.0, "grad_norm": 1.0} for x in (0.1, 0.2, 0.3)]
+    assert thirds(tuned) == {"loss_share_p": [0.1, 0.2, 0.3]}
+    paid = [
+        {"coupling/silent_groups": x, "completions/mean_length": 9.0, "lambda": 0.5}
+        for x in (0.5, 0.25, 0.0)
+    ]
+    assert thirds(paid) == {"silent_groups": [0.5, 0.25, 0.0], "mean_length": [9.0, 9.0, 9.0]}
+
+
+@pytest.mark.parametrize("name", ["dose", "dose-smoke"])
+def test_a_dose_study_survives_a_round_trip(name, tmp_path):
+    PRESETS[name].save(tmp_path / "study.json")
+    assert Study.load(tmp_path / "study.json") == PRESETS[name]
