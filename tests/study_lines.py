@@ -10,6 +10,14 @@ DOCS = Path(__file__).parents[1] / "docs"
 SFT = read_registration(DOCS / "studies" / "sft.yaml")
 
 
+REWARDS = {
+    "truth": "perception",
+    "agreement": "group_agreement",
+    "dense": "perception_f1",
+    "outcome": "outcome",
+}
+
+
 def line(arm="token-mean", start=1, study="sft-sudoku", kind="run", **figures):
     if "a" in figures:
         figures = {"greedy_a": figures["a"]} | figures
@@ -23,6 +31,7 @@ def line(arm="token-mean", start=1, study="sft-sudoku", kind="run", **figures):
         "plan": "p",
         "registered": SFT.hash,
         "status": "done" if figures else "no start: the steps ran out",
+        "reward": REWARDS.get(arm, ""),
         "figures": figures,
         "weights": "w",
         "seconds": {"train": 1.0} if figures else {},

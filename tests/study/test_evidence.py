@@ -100,6 +100,10 @@ def test_a_line_of_another_registration_is_refused():
         ("contrasts: [{name: x, finding: 1}]\nplanned: {}", "needs a study and an arm"),
         ("contrasts: [{name: x, finding: 1, predicted: '*'}]\nplanned: {}", "a sign is one of"),
         ("contrasts: [{nome: x}]\nplanned: {}", "damaged"),
+        (
+            "contrasts: [{name: x, finding: 1, study: s, arm: b, figure: acc}]\nplanned: {}",
+            "no line has a figure 'acc'",
+        ),
         ("[", "damaged"),
     ],
 )

@@ -10,7 +10,7 @@ from percbal.study import watch
 from percbal.study.lines import figures
 from percbal.study.plan import Study
 from percbal.study.presets import PRESETS
-from percbal.study.run import thirds
+from percbal.study.run import signals, thirds
 from percbal.study.watch import Watch
 
 
@@ -56,3 +56,17 @@ def test_of_each_kind_of_training_its_own_logs_are_kept():
 def test_a_dose_study_survives_a_round_trip(name, tmp_path):
     PRESETS[name].save(tmp_path / "study.json")
     assert Study.load(tmp_path / "study.json") == PRESETS[name]
+
+
+def test_an_arm_says_what_its_perception_tokens_are_paid_by():
+    paid = {arm.name: arm.reward() for arm in PRESETS["dose"].arms}
+    assert paid["truth"] == "perception" and paid["outcome"] == "outcome"
+    assert paid["flipped 0.11"] == "flipped_perception" and paid["blind"] == "blind_reanswer"
+    assert PRESETS["sft-sudoku"].arms[0].reward() == ""
+
+
+def test_every_reward_that_was_followed_is_a_signal():
+    logs = [
+        {"coupling/r_my_own_perception": x, "coupling/r_outcome_reasoning": 1} for x in (1, 2, 3)
+    ]
+    assert signals(logs) == {"my_own": [1.0, 2.0, 3.0]}

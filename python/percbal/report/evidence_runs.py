@@ -7,36 +7,11 @@ from collections.abc import Sequence
 
 from percbal.evaluate.intervals import t_interval
 from percbal.report.evidence_contrasts import as_row, as_rule, half
+from percbal.study.figure_names import accuracies, others
 from percbal.study.lines import Line, is_repeated, name_of, results
 from percbal.study.machine import kind_of
 from percbal.study.recipes import DIVERGED, FLOOR, NO_START, REACHED
 from percbal.study.registration import Registration
-
-ACCURACIES = {  # figure of a line -> head of its column, in percent
-    "a": "a",
-    "greedy_a": "greedy a",
-    "a_p": "a_p",
-    "exact_p": "exact a_p",
-    "greedy_a_p": "greedy a_p",
-    "a_r": "a_r",
-    "unreadable": "unreadable",
-}
-OTHERS = {
-    "r_pooled_reasoning": "r(a, own reasoning)",
-    "r_pooled_perception": "r(a, a_p)",
-    "token_share_p.1": "share of the tokens",
-    "loss_share_p.1": "of the loss, first third",
-    "loss_share_p.3": "of the loss, last third",
-    "lambda.1": "lambda, first third",
-    "lambda.3": "lambda, last third",
-    "signal_outcome.1": "r of the outcome, first third",
-    "silent_groups.1": "silent groups, first third",
-    "mostly_wrong.1": "mostly wrong groups, first third",
-    "entropy.1": "entropy, first third",
-    "entropy.3": "entropy, last third",
-    "exact_p_after.50": "exact a_p after 50 updates",
-    "exact_p_after.100": "after 100",
-}
 
 
 def level_tables(said: Registration, lines: Sequence[Line]) -> list[str]:
@@ -44,17 +19,20 @@ def level_tables(said: Registration, lines: Sequence[Line]) -> list[str]:
     tables = []
     for study, plan in said.planned.items():
         runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
-        for columns, times, digits in ((ACCURACIES, 100, 1), (OTHERS, 1, 2)):
-            there = [name for name in columns if any(name in x["figures"] for x in runs)]
-            if not there:
+        names = {name for x in runs for name in x["figures"]}
+        percent, shares = accuracies(names), others(names)
+        for what, columns, times, digits in (
+            ("Percent", percent, 100, 1),
+            ("Perception's shares, and correlations", shares, 1, 2),
+        ):
+            if not columns:
                 continue
-            head = ["arm", "starts", *(columns[name] for name in there)]
+            head = ["arm", "starts", *columns.values()]
             rows = [as_row(*head), as_rule(head)]
             for arm in plan["arms"]:
                 own = [x["figures"] for x in runs if x["arm"] == arm]
-                cells = [_level([x[f] for x in own if f in x], times, digits) for f in there]
+                cells = [_level([x[f] for x in own if f in x], times, digits) for f in columns]
                 rows.append(as_row(arm, str(len(own)), *cells))
-            what = "Percent" if columns is ACCURACIES else "Perception's shares, and correlations"
             tables.append(f"{what}, mean over the starts of {study}:\n\n" + "\n".join(rows))
     return tables
 

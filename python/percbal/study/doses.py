@@ -10,26 +10,30 @@ from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
 
-STUDY, OUTCOME = "dose", "outcome"
-SIGNALS = {"agreement": "group_agreement", "blind": "blind_reanswer", "dense": "perception_f1"}
-NOISY = ("truth", "flipped")  # how the names of the arms on the curve begin
+STUDY = "dose"
+TRUTH, NOISY, OUTCOME = "perception", "flipped_perception", "outcome"  # rewards
 LEAST = 1e-6  # a chance is taken as no smaller, so that its log-odds are finite
 
 
 @dataclass(frozen=True)
 class Dose:
-    """One arm. r: mean within-group correlation of its reward with true perception, of each start,
-    in the first third of the training; gain: in the log-odds of exact a_p against the start, of
-    each start."""
+    """One arm.
+
+    reward: of its perception tokens.
+    r: mean within-group correlation of that reward with true perception, of each start, in the
+        first third of the training.
+    gain: in the log-odds of exact a_p against the start, of each start.
+    """
 
     arm: str
+    reward: str
     r: tuple[float, ...]
     gain: tuple[float, ...]
 
     @property
     def on_curve(self) -> bool:
         """Whether its reward is the truth with flipped verdicts."""
-        return self.arm.startswith(NOISY)
+        return self.reward in (TRUTH, NOISY)
 
     def mean_r(self) -> float:
         return sum(self.r) / len(self.r)
@@ -44,17 +48,18 @@ def doses(lines: Sequence[Line]) -> list[Dose]:
     perception tokens, too."""
     runs = [line for line in results(lines) if line["study"] == STUDY]
     before = {line["start"]: line["figures"] for line in runs if line["arm"] == START}
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for line in runs:
         base = before.get(line["start"], {}).get("exact_p")
         end = line["figures"].get("exact_p")
-        own = line["figures"].get("signal_outcome.1")
-        r = own if line["arm"] == OUTCOME else correlation(line)
+        own = line["figures"].get(f"signal_{OUTCOME}.1")
+        r = own if line["reward"] == OUTCOME else correlation(line)
         if base is not None and end is not None and r is not None:
-            found.setdefault(line["arm"], []).append((r, log_odds(end) - log_odds(base)))
+            name = line["arm"], line["reward"]
+            found.setdefault(name, []).append((r, log_odds(end) - log_odds(base)))
     each = [
-        Dose(arm, *(tuple(values) for values in zip(*pairs, strict=True)))
-        for arm, pairs in found.items()
+        Dose(*name, *(tuple(values) for values in zip(*pairs, strict=True)))
+        for name, pairs in found.items()
     ]
     return sorted(each, key=lambda dose: dose.mean_r())
 
@@ -66,11 +71,10 @@ def correlation(line: Line) -> float | None:
     Later ones are partly an outcome: flips of 0.11 have r 0.60 where a tenth is right, 0.78 where
     half is, so that an arm that learns would move to the right.
     """
-    arm = line["arm"]
-    if arm == "truth":
+    reward = line["reward"]
+    if reward == TRUTH:
         return 1.0
-    name = "flipped_perception" if arm.startswith("flipped") else SIGNALS.get(arm)
-    return line["figures"].get(f"signal_{name}.1")
+    return None if reward in ("", OUTCOME) else line["figures"].get(f"signal_{reward}.1")
 
 
 def rank_correlation(runs: Sequence[Line]) -> float | None:

@@ -14,11 +14,12 @@ from percbal.objective.criterion import (
     perception_share,
     segment_speed,
 )
-from percbal.study.doses import OUTCOME, STUDY, correlation
+from percbal.study.doses import STUDY, correlation
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
 
-DENSE = "dense"
+DENSE = "perception_f1"  # a reward
+BESIDE = "outcome"  # the arm that the others are compared with
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,14 @@ def foretold(lines: Sequence[Line]) -> list[Foretold]:
     found = []
     for line in runs:
         start, arm = line["start"], line["arm"]
-        begins, beside = of.get((start, START)), of.get((start, OUTCOME))
+        begins, beside = of.get((start, START)), of.get((start, BESIDE))
         truth = correlation(line)
         if begins is None or beside is None or truth is None:
             continue
         seen = line["figures"]["a"] - beside["a"]
         r = _correlation_at(begins)
-        found.append(Foretold(start, arm, r, truth, _speed(begins, r, truth, arm == DENSE), seen))
+        speed = _speed(begins, r, truth, line["reward"] == DENSE)
+        found.append(Foretold(start, arm, r, truth, speed, seen))
     return sorted(found, key=lambda each: (each.start, each.truth))
 
 

@@ -18,7 +18,7 @@ from percbal.study.lines import (
     read_lines,
 )
 from percbal.study.machine import made_here, same_kind
-from percbal.study.plan import Run, Start, Study
+from percbal.study.plan import START, Run, Start, Study
 
 
 class Ledger:
@@ -105,6 +105,7 @@ class Ledger:
             "kind": kind,
             **key(self.study, run),
             "plan": evaluation["plan"],
+            "reward": "" if run.arm == START else self.study.arm(run.arm).reward(),
             "registered": self.registered,
             "status": evaluation["status"],
             "figures": figures(evaluation),

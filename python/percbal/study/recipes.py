@@ -124,6 +124,14 @@ class Arm:
     rate_of: str = ""
     flips: float = 0.0
 
+    def reward(self) -> str:
+        """What perception tokens are paid by, by the name of the reward function (GRPO); "" of a
+        fine-tuning."""
+        if self.kind == "sft":
+            return ""
+        paid = self.options.get("perception_reward", "perception")
+        return paid if self.options.get("alpha", 0.5) > 0 else "outcome"
+
 
 @dataclass(frozen=True)
 class Tuning:

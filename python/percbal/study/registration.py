@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from percbal.study.figure_names import is_accuracy, is_figure
 from percbal.study.files import digest
 
 SIGNS = ("+", "-", "0", "?")
@@ -58,14 +59,16 @@ class Contrast:
                 raise ValueError(f"{self.name}: a sign is one of {' '.join(SIGNS)}, got {sign!r}")
         if self.scale not in ("", LOG_ODDS):
             raise ValueError(f"{self.name}: scale must be {LOG_ODDS}, got {self.scale!r}")
+        for name in (self.figure, self.against):
+            if isinstance(name, str) and not is_figure(name):
+                raise ValueError(f"{self.name}: no line has a figure {name!r}")
         if not self.reason and not (self.study and (self.arm or self.ranks)):
             raise ValueError(f"{self.name}: a contrast needs a study and an arm, or a reason")
 
     @property
     def in_points(self) -> bool:
-        """Whether the figure is an accuracy, which is shown in percent."""
-        others = ("r_", "signal_", "loss_share", "token_share", "lambda")
-        return not (self.scale or self.ranks or self.figure.startswith(others))
+        """Whether the difference is one of accuracies, which is shown in percent."""
+        return is_accuracy(self.figure) and not (self.scale or self.ranks)
 
 
 @dataclass(frozen=True)

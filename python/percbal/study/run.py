@@ -9,6 +9,7 @@ end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluat
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -52,10 +53,7 @@ GRPO_LOGS = (  # what would explain a training that taught nothing
     *("entropy", "grad_norm", "completions/mean_length", "segments/parse_fail"),
     *("coupling/silent_groups", "coupling/mostly_wrong"),
 )
-SIGNALS = (  # rewards whose coupling is followed
-    *("outcome", "group_agreement", "blind_reanswer"),
-    *("perception_f1", "flipped_perception"),
-)
+SIGNAL = re.compile(r"coupling/r_(\w+)_perception")  # of a reward whose coupling is followed
 
 
 def run_base(root: Path, seed: int) -> None:
@@ -192,8 +190,9 @@ def _joined(found: dict[str, Evaluation]) -> Scores:
 def signals(history: History) -> dict[str, list[float]]:
     """Mean logged correlation of each reward with perception in each third of the training."""
     found = {}
-    for name in SIGNALS:
-        key = f"coupling/r_{name}_perception"
+    keys = dict.fromkeys(key for entry in history for key in entry if SIGNAL.fullmatch(key))
+    for key in keys:
+        name = key.removeprefix("coupling/r_").removesuffix("_perception")
         series = [entry[key] for entry in history if key in entry]
         if len(series) >= 3:
             found[name] = [float(np.mean(part)) for part in np.array_split(series, 3)]
