@@ -180,7 +180,7 @@ def check_linear(hidden: Tensor, head: Tensor, bias: Tensor | None, **ids: Tenso
             f"got {tuple(hidden.shape)} and {tuple(head.shape)}"
         )
     if head.shape[0] == 0:
-        raise ValueError("head must have at least one class, got shape (0, D)")
+        raise ValueError(f"head must have at least one class, got shape {tuple(head.shape)}")
     if head.dtype != hidden.dtype:
         raise ValueError(f"hidden and head must have one dtype, got {hidden.dtype}, {head.dtype}")
     if bias is not None and (bias.shape != head.shape[:1] or bias.dtype != head.dtype):

@@ -18,13 +18,21 @@ import torch
 
 CUDA_BACKENDS = ("triton", "cuda", "reference")
 CUDA_CPP = ("weighted_cross_entropy", "weighted_cross_entropy_")  # what the C++ kernel serves
-_chosen = os.environ.get("PERCBAL_BACKEND")
+SERVED: set[str] = set()  # operators that the chosen backend serves on CUDA
+FROM = "PERCBAL_BACKEND"
+_chosen = os.environ.get(FROM)
 
 
 @contextmanager
 def use_cuda_backend(name: str) -> Iterator[None]:
-    """Serve CUDA tensors by "cuda" (the default where it is built: the C++ kernel for Hopper where
-    it applies, else Triton), by "triton" alone or by the plain-torch "reference" in the block."""
+    """Serve CUDA tensors by "cuda" (the C++ kernel for Hopper where it applies, else Triton), by
+    "triton" alone or by the plain-torch "reference" in the block.
+
+    It chooses for the losses and the token log-probabilities; coupling and agreement have one
+    implementation. Default: the environment variable PERCBAL_BACKEND, else "cuda" where that is
+    built, "triton" where Triton is installed, "reference". ValueError for another name, or one that
+    is not built.
+    """
     global _chosen
     before, _chosen = _chosen, _checked(name)
     try:
@@ -35,7 +43,9 @@ def use_cuda_backend(name: str) -> Iterator[None]:
 
 def _checked(name: str) -> str:
     if name not in CUDA_BACKENDS:
-        raise ValueError(f"unknown CUDA backend {name!r}; known are {', '.join(CUDA_BACKENDS)}")
+        said = f" (from {FROM})" if name == os.environ.get(FROM) else ""
+        known = ", ".join(CUDA_BACKENDS)
+        raise ValueError(f"unknown CUDA backend {name!r}{said}; known are {known}")
     if name == "cuda" and not _cuda_is_built():
         raise ValueError(
             "the CUDA backend 'cuda' is not built: it needs nvcc and a CUDA build of torch"
@@ -61,8 +71,9 @@ def cuda_backend() -> str:
 
 
 def triton_or(plain: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
-    """Calls `name` of a module of Triton kernels, or `plain` where that is chosen. The module is
-    imported when first used: Triton takes a while."""
+    """Calls `name`, an operator, of a module of Triton kernels, or `plain` where that is chosen.
+    The module is imported when first used: Triton takes a while."""
+    SERVED.add(name)
 
     def run(*args: Any) -> Any:
         if cuda_backend() == "reference":
@@ -73,13 +84,24 @@ def triton_or(plain: Callable[..., Any], module: str, name: str) -> Callable[...
 
 
 def implementation(op: str, device: str) -> str:
-    """Who serves `percbal::<op>` on `device`: on "cpu" "cpp" or "reference"; on "cuda" "triton",
-    "cuda" (on Hopper, where its kernel applies) or "reference"."""
-    if device == "cuda":
+    """Which implementation serves ``torch.ops.percbal.<op>``, such as "weighted_cross_entropy".
+
+    device: "cpu" or "cuda". Returns on the CPU "cpp" or "reference"; on CUDA "triton", "cuda" (C++;
+    of the cross-entropies on Hopper, where its kernel applies) or "reference". ValueError for
+    another device or operator.
+    """
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
+    if not hasattr(torch.ops.percbal, op):
+        raise ValueError(
+            "op must be an operator of torch.ops.percbal, such as weighted_cross_entropy, got "
+            f"{op!r}"
+        )
+    if device == "cuda" and op in SERVED:
         name = cuda_backend()
         return "triton" if name == "cuda" and not (op in CUDA_CPP and _on_hopper()) else name
     compiled = torch._C._dispatch_has_kernel_for_dispatch_key(f"percbal::{op}", device.upper())
-    return "cpp" if compiled else "reference"
+    return {"cpu": "cpp", "cuda": "cuda"}[device] if compiled else "reference"
 
 
 def _on_hopper() -> bool:

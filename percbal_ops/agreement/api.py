@@ -31,7 +31,13 @@ def group_agreement(
             0 (A3); "set", twice the shared tokens, counted with multiplicity, over both lengths
             (A4). Two empty rollouts agree fully.
 
-    Returns (R,) float32, NaN for a rollout that is alone in its group. Raises ValueError for wrong
+    Returns (R,) float32, NaN for a rollout that is alone in its group; on CUDA the host waits for
+    the offsets. For "exact", with ``rollouts = tokens.tensor_split(offsets[1:-1])``, it is::
+
+        [mean(float(a.equal(b)) for j, b in enumerate(rollouts) if group[j] == group[i] and j != i)
+         for i, a in enumerate(rollouts)]
+
+    Raises ValueError for wrong
     shapes, dtypes, devices or offsets, or an unknown kind. Give it the perception span's tokens
     alone: over whole completions it rewards agreeing answers, not agreeing perception.
     """

@@ -30,6 +30,9 @@ EPS = 1e-4  # what TRL adds to the standard deviation of a group
 
 
 class GroupAdvantage(NamedTuple):
+    """Of `group_advantage`: both of the shape of the rewards, float64 for float64 and wide
+    integers, else float32."""
+
     scaled: Tensor
     centred: Tensor
 
@@ -51,16 +54,17 @@ def reward_coupling(
         outcome: (R,) rewards, or (R, C) candidate rewards to rank; float, integer or bool.
         perception, reasoning: (R,), the same dtypes. NaN anywhere = not scored: the rollout is left
             out of the numbers that need the missing value, and out of no other.
-        group: (R,) int64, the prompt of each rollout, any ids in any order. None: every rollout is
-            its own group, so that nothing is left within groups.
+        group: (R,) integer, the prompt of each rollout, any ids in any order. None: every rollout
+            is its own group, so that nothing is left within groups.
         right_at: perception counts as right from this value on.
         eps: added to the group's standard deviation in the z-score advantage.
         confidence: of the intervals, which take groups as the independent units.
         per_group: also return the correlations of each group.
 
     Returns float64 tensors on the CPU: () for an (R,) outcome, (C,) for an (R, C) one.
-    Raises ValueError for wrong shapes, dtypes or devices, for infinite rewards, and for an ``eps``
-    or ``right_at`` that is no number. The pooled correlation is
+    Raises ValueError for wrong shapes, dtypes (complex ones) or devices, for rewards that are
+    infinite or have infinite squares, for an ``eps`` that is negative or no number, a ``right_at``
+    that is no number, and a ``confidence`` outside of (0, 1). The pooled correlation is
     ``torch.corrcoef(torch.stack([outcome, perception]))[0, 1]`` over the scored rollouts.
     """
     check_not_negative(eps=eps)
@@ -87,10 +91,16 @@ def group_advantage(
 ) -> GroupAdvantage:
     """The GRPO advantages of every rollout, over rewards of its own group.
 
-    reward: (R,) or (R, C), NaN = not scored; group: (R,) int64. Returns two tensors of the shape of
-    ``reward``: ``scaled = (r - mean) / (std + eps)`` with the unbiased std (C11) and
+    reward: (R,) or (R, C), NaN = not scored; group: (R,) integer. Returns two tensors of the shape
+    of ``reward``: ``scaled = (r - mean) / (std + eps)`` with the unbiased std (C11) and
     ``centred = r - mean`` (C10). Both are 0 in a group whose rewards are all equal, NaN where the
-    reward is, and not finite in a group that has an infinite one.
+    reward is, and not finite in a group that has an infinite one. Of groups of two or more::
+
+        mean, std = (torch.stack([f(reward[group == g]) for g in group])
+                     for f in (torch.mean, torch.std))
+        scaled, centred = (reward - mean) / (std + eps), reward - mean
+
+    Raises ValueError for shapes, dtypes and devices that do not fit, and for a negative ``eps``.
 
     Sums are float64. A trainer that repeats TRL's float32 arithmetic bit for bit has other last
     digits, and small numbers for 0 where the rewards of a group are all equal.
@@ -247,9 +257,14 @@ def _sums(
     if not math.isfinite((pair.sum() + signal.sum()).item()):
         columns = [c for c in (matrix, perception, reasoning) if c is not None]
         infinite = sum(int(c.isinf().sum()) for c in columns)
+        largest = max(float(c.nan_to_num(0.0).abs().max()) for c in columns)
         raise ValueError(
             "rewards must be NaN (not scored) or finite, with finite squares, got "
-            f"{infinite} infinite value{'s' * (infinite != 1)}"
+            + (
+                f"{infinite} infinite value{'s' * (infinite != 1)}"
+                if infinite
+                else f"{largest:g}, whose square is not"
+            )
         )
     return pair, signal
 

@@ -55,9 +55,10 @@ def cross_entropy(
 ) -> Tensor:
     """`torch.nn.functional.cross_entropy`, computed in one pass over the logits.
 
-    Same signature, shapes, reductions, errors and gradients as
-    ``F.cross_entropy(input, target, ...)``; the result has the dtype of `input` (float32 under
-    autocast). Sums run in float32 (float64 for float64 input), accurate near p(target) = 1 (M2).
+    Same signature, shapes, reductions, errors and gradients as ``F.cross_entropy(input, target,
+    ...)``, but for a NaN `label_smoothing`, a ValueError here, which torch takes for 0. The result
+    has the dtype of `input` (float32 under autocast). Sums run in float32 (float64 for float64
+    input), accurate near p(target) = 1 (M2).
 
     input: (V,), (N, V) or (N, V, d1, ...), float; target: int64 indices (), (N,), (N, d1, ...).
     Probability targets, devices other than CPU and CUDA, and inputs F.cross_entropy would refuse

@@ -74,6 +74,8 @@ def cuda_kernels() -> ModuleType:
 
 
 def _on_cuda(name: str) -> Callable[..., Any]:
+    dispatch.SERVED.add(name)
+
     def run(*args: Any) -> Any:
         return getattr(cuda_kernels(), name)(*args)
 

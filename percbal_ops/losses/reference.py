@@ -151,8 +151,9 @@ def _grad_sq(rows: Rows, options: LossOptions) -> Tensor:
 def token_cross_entropy(
     logits: Tensor, target: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss (N,), squared gradient norm (N,) and the statistics (N, 4) that the kernels' backward
-    reads, since another backend may serve that: m, A q / S1, dl/dz_y before its slope, L."""
+    """Loss (N,), squared gradient norm (N,) and the statistics (N, 4) that Triton's backward reads,
+    too, since it may serve that: m, A q / S1, dl/dz_y before its slope, L. The C++ kernels have
+    others (csrc/core/losses/cross_entropy.h): statistics are private to a device's backends."""
     options = LossOptions(*flat)
     rows = _rows(logits, target, options)
     weights = _weights(rows, options)

@@ -6,6 +6,7 @@ docs/coupling.md has the grammars and the numbers, (T1) to (T5).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,8 @@ SPANS = ("perception", "reasoning", "answer")
 GRAMMARS = ("grid", "edges", "numbers", "text")
 STATUS = text_reference.STATUS
 DEFAULT_TAGS: Mapping[str, tuple[str, str]] = {n: (f"<{n}>", f"</{n}>") for n in SPANS}
+BAD_REFERENCE = re.compile(r"references\[(\d+)\] is not")
+LONG = 40  # characters of a reference that an error shows
 LONGEST_TAG = 64  # bytes; bounds the work at each position of an untrusted text
 
 
@@ -78,11 +81,12 @@ def score_text(
             exactly once each, in order, with no tag in between; otherwise it is not scored, and
             the rest of the completion is never scored in its place.
         tags: the opening and closing tag of each of the three spans, matched byte for byte.
-        threads: default the number that torch uses.
+        threads: default the number that torch uses; of the compiled scorer, and no more than one
+            for 64 completions, nor than four for a core.
 
     Raises TypeError for an element that is neither str nor bytes; ValueError for lists of
-    different lengths, an unknown grammar or span, unusable tags, or a reference that is not in the
-    grammar.
+    different lengths, an unknown grammar or span, unusable tags, ``threads`` below 1, or a
+    reference that is not in the grammar.
     """
     if grammar not in GRAMMARS:
         raise ValueError(f"grammar must be one of {GRAMMARS}, got {grammar!r}")
@@ -97,7 +101,14 @@ def score_text(
     pairs = _checked_tags(tags)
     threads = max(1, min(threads, len(completions) // 64, 4 * (os.cpu_count() or 1)))
     engine = compiled or text_reference
-    raw = engine.score_text(completions, references, grammar, pairs, SPANS.index(span), threads)
+    try:
+        raw = engine.score_text(completions, references, grammar, pairs, SPANS.index(span), threads)
+    except ValueError as problem:
+        if (found := BAD_REFERENCE.match(str(problem))) is None:
+            raise
+        bad = references[int(found[1])]
+        shown = f"{bad[:LONG]!r}{' ..' if len(bad) > LONG else ''}"
+        raise ValueError(f"{problem}, got {shown}") from None
     status, span_status, spans, chars, scores = (
         torch.from_numpy(raw[k]) for k in ("status", "span_status", "bytes", "chars", "scores")
     )

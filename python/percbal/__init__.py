@@ -12,7 +12,7 @@ _HOME = {  # public name -> the module that defines it; imported on first use
     "BalancedGRPOTrainer": "grpo.trainer",
     "BalancedSFTConfig": "sft.config",
     "BalancedSFTTrainer": "sft.trainer",
-    "Diagnosis": "evaluate.diagnose",
+    "Diagnosis": "evaluate.diagnosis",
     "EncodedDataset": "sft.encoded",
     "NGDiff": "objective.ngdiff",
     "SegmentCollator": "sft.collate",

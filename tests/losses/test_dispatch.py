@@ -85,6 +85,17 @@ def test_cuda_calls_go_to_cpp_where_it_is_built_on_hopper_else_to_triton(
     assert library.cuda_kernels() is kernels
 
 
+def test_operators_that_have_one_implementation_are_not_called_triton():
+    """Nor is what is no operator, or no device of ours."""
+    assert percbal_ops.implementation("vocab_parallel_rows", "cuda") == "reference"
+    assert percbal_ops.implementation("group_advantage", "cuda") in ("cuda", "reference")
+    assert percbal_ops.implementation("token_logprob_rows", "cuda") in ("triton", "reference")
+    with pytest.raises(ValueError, match="op must be an operator .* got 'segment_cross_entropy'"):
+        percbal_ops.implementation("segment_cross_entropy", "cpu")
+    with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'gpu'"):
+        percbal_ops.implementation("scale_", "gpu")
+
+
 @pytest.mark.parametrize(
     "shape, dtype, takes",
     [

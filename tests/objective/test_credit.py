@@ -192,3 +192,8 @@ def test_perceptions_of_the_same_words_have_one_key():
     assert keys[0] == keys[1] and len(set(keys)) == 5
     assert keys[3] == NO_PERCEPTION and all(0 <= key < 2**63 for key in keys[:3] + keys[4:])
     assert keys[1] == 6745248006143212692  # in every process and on every machine
+
+
+def test_another_scale_is_refused_and_not_taken_for_none():
+    with pytest.raises(ValueError, match="scale must be one of group, batch, none, got 'grop'"):
+        group_advantages(torch.ones(4), 2, "grop")

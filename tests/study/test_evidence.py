@@ -7,6 +7,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from study_history import committed_before
 from study_lines import DOCS, SFT, dose_lines, gains, line
 
 from percbal.objective.criterion import dense_factor
@@ -17,7 +18,7 @@ from percbal.study.foretold import foretold, foretold_table
 from percbal.study.lines import append_line, best_rate, name_of, read_lines
 from percbal.study.plan import Run
 from percbal.study.presets import PRESETS
-from percbal.study.registration import committed_before, read_registration
+from percbal.study.registration import read_registration
 
 SAID = sorted((DOCS / "studies").glob("*.yaml"))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import t_interval, wilson_interval
+from percbal.evaluate.names import METRICS
 from percbal.evaluate.sampled import coupling
 from percbal.study import files
 from percbal.study.json_files import write_json

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from percbal.evaluate.diagnose import METRICS
+from percbal.evaluate.names import METRICS
 from percbal.report.page import write_report
 from percbal.study import files
 from percbal.study.job_pool import Job, threads

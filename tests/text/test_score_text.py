@@ -228,7 +228,12 @@ def test_scores_are_nan_where_not_scored_so_that_coupling_leaves_them_out():
         ((["a"], []), {}, ValueError, "must have one length, got 1 and 0"),
         (([1], ["a"]), {}, TypeError, r"completions\[0\] must be str or bytes, got int"),
         (("ab", "ab"), {}, TypeError, "completions must be a sequence of texts, got one str"),
-        ((["a"], ["x=3"], "grid"), {}, ValueError, r"references\[0\] is not in the grammar grid"),
+        (
+            (["a"], ["x=3"], "grid"),
+            {},
+            ValueError,
+            r"references\[0\] is not in the grammar grid, got 'x=3'$",
+        ),
         ((["a"], ["a"], "xml"), {}, ValueError, "grammar must be one of .* got 'xml'"),
         ((["a"], ["a"]), {"span": "all"}, ValueError, "span must be one of .* got 'all'"),
         ((["a"], ["a"]), {"threads": 0}, ValueError, "threads must be 1 or more, got 0"),

@@ -12,8 +12,8 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose
-from percbal.evaluate.names import EXACT
+from percbal.evaluate.diagnose import Diagnosis, diagnose
+from percbal.evaluate.names import EXACT, METRICS
 from percbal.evaluate.row_questions import row_questions
 from percbal.models.callbacks import LoggingCallback
 from percbal.models.output_head import inner_model

@@ -41,8 +41,6 @@ from percbal.responses.formats import count_reasons
 if TYPE_CHECKING:
     from percbal.tasks.base import Task
 
-METRICS = ("a", "a_p", "a_r")
-
 
 class Answers(Protocol):
     """Whoever answers questions, such as `LocalModel`."""

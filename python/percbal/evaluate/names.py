@@ -13,6 +13,7 @@ MEANING = {  # of every accuracy
     EXACT: "probability of the true perception, word for word",
 }
 ACCURACIES = tuple(MEANING)
+METRICS = ("a", "a_p", "a_r")  # those of the paper
 RIGHT, PERCEPTION, REASONING, BOTH = "right", "perception", "reasoning", "both"
 FORMAT, UNCLEAR = "format", "unclear"
 ERRORS = (RIGHT, PERCEPTION, REASONING, BOTH, FORMAT, UNCLEAR)  # which error a response has

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from percbal.evaluate.diagnose import METRICS, Diagnosis, diagnose
+from percbal.evaluate.diagnose import Diagnosis, diagnose
 from percbal.evaluate.exact import perception_probabilities
 from percbal.evaluate.generation import LocalModel
+from percbal.evaluate.names import METRICS
 from percbal.evaluate.questions import task_questions
 from percbal.models.modes import evaluating
 from percbal.responses.asking import Asking

@@ -12,7 +12,7 @@ from percbal.models.finite import NonFiniteArguments
 from percbal.objective.alpha import CouplingAlpha, FixedAlpha
 from percbal.objective.balance import Balance
 from percbal.objective.controllers import make_controller
-from percbal.objective.credit import CREDITS
+from percbal.objective.credit import CREDITS, by_segment
 from percbal.responses.options import ResponseFormatArguments
 from percbal.segments.names import Segments
 
@@ -173,8 +173,8 @@ class BalancedGRPOConfig(
     def make_balance(self) -> Balance:
         """The weights of the segments' mean policy losses."""
         segments = self.make_segments()
-        by_segment = self.credit in ("segment", "same_perception") or any(segments.weights)
-        name = self.balance or ("fixed" if by_segment else "token_mean")
+        separate = by_segment(self.credit) or any(segments.weights)
+        name = self.balance or ("fixed" if separate else "token_mean")
         return make_controller(name, self, counts_alone=True)
 
     def roles(self) -> dict[str, Any]:

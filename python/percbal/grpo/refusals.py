@@ -9,6 +9,7 @@ from percbal.data.lines import BadRow
 from percbal.data.rows import Row, check_images, images_of, row_name
 from percbal.grpo.config import BalancedGRPOConfig
 from percbal.objective.balance import TokenMean
+from percbal.objective.credit import by_segment
 
 
 def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None:
@@ -36,11 +37,10 @@ def refuse_unsupported(args: BalancedGRPOConfig, kwargs: dict[str, Any]) -> None
             "it would change nothing, since each reward is scaled in its group and their sum over "
             "the batch",
         )
-    segment_credit = args.credit in ("segment", "same_perception")
     balanced = not isinstance(args.make_balance(), TokenMean)
     if balanced:
         refusals |= _of_a_balance(args)
-    if segment_credit or balanced:
+    if by_segment(args.credit) or balanced:
         why = "it needs one advantage per rollout, and segments have their own"
         refusals |= {
             "loss_type='vespo'": (args.loss_type == "vespo", why),

@@ -54,6 +54,7 @@ from percbal.objective.credit import (
     Credit,
     Scale,
     assign_credit,
+    by_segment,
     has_partner,
     perception_keys,
     segment_scale,
@@ -300,7 +301,7 @@ class BalancedGRPOTrainer(
     def _per_token(self, advantages: Advantages, batch: dict[str, Any], mode: str) -> Tensor:
         """(B, T), or (B,) where all tokens of a rollout have the same advantage."""
         assert self._segmented is not None
-        whole = self.args.credit in ("scalar", "normalized")
+        whole = not by_segment(self.args.credit)
         balanced = not isinstance(self.balance, TokenMean)
         if whole and not balanced:
             return advantages.perception

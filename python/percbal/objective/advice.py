@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from percbal.objective import criterion
+from percbal.objective.credit import by_segment
 from percbal.objective.criterion import Reward
 from percbal.objective.measured import Measured
 
@@ -104,7 +105,7 @@ def expected_speed(found: Measured, credit: str, alpha: float) -> float | None:
     if alpha == 0:
         return 1.0
     spreads = (1.0, 1.0) if credit == "normalized" else (_spread(found.a_p), _spread(found.a))
-    whole = credit in ("scalar", "normalized")
+    whole = not by_segment(credit)
     speed = criterion.mixed_speed if whole else criterion.segment_speed
     w = _share(found)
     beside = _beside(found, found.r, whole=whole) or 0.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -22,8 +22,9 @@ from torch import Tensor
 from percbal.segments.names import PERCEPTION
 
 Credit = Literal["scalar", "normalized", "segment", "same_perception"]
-CREDITS = ("scalar", "normalized", "segment", "same_perception")
+CREDITS: tuple[str, ...] = get_args(Credit)
 Scale = Literal["group", "batch", "none"]
+SCALES: tuple[str, ...] = get_args(Scale)
 EPS = 1e-4  # TRL's, added to every standard deviation
 NO_PERCEPTION = -1  # key of a rollout without a readable perception
 
@@ -55,6 +56,8 @@ def group_advantages(rewards: Tensor, group_size: int, scale: Scale = "group") -
     and NaN stays NaN. They agree to 2e-6, but not where the rewards of a group are all equal: there
     it gives 0, and the float32 rounding of the mean, divided by 1e-4, can be as much as 6e-4 here.
     """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
     groups = rewards.view(-1, group_size)
     mean = torch.nanmean(groups, dim=1).repeat_interleave(group_size, dim=0)
     advantages = rewards - mean
@@ -133,7 +136,12 @@ def assign_credit(
     group_size: int,
     scale: Scale = "group",
 ) -> Advantages:
-    """The advantages of both segments.
+    """The advantages of both segments, (R,) each.
+
+    outcome, perception: (R,) float, NaN where not scored; R a multiple of ``group_size``.
+    key: (R,) int64 of ``perception_keys``.
+    scale: of the groups' advantages, see ``group_advantages``; ``normalized`` has its own.
+    ValueError for another ``credit`` or ``scale``.
 
     scalar: that of ``mix`` for all tokens (the paper).
     normalized: that of ``normalized_advantages`` for all tokens.
@@ -154,6 +162,11 @@ def assign_credit(
         among = same_perception_advantages(outcome, key, group_size, scale)
         return Advantages(whole, torch.where(key == NO_PERCEPTION, whole, among))
     raise ValueError(f"credit must be one of {', '.join(CREDITS)}, got {credit!r}")
+
+
+def by_segment(credit: str) -> bool:
+    """Whether it gives the segments of a rollout advantages of their own."""
+    return credit in ("segment", "same_perception")
 
 
 def token_advantages(

@@ -104,6 +104,9 @@ class Ratios:
 class NGDiff(Balance):
     """Weights that give the segments' gradients the same norm, step by step, from exact norms.
 
+    Of two segments ``w = [n_r, n_p] / (n_p + n_r)`` (M15). ValueError for bounds, a decay or shares
+    that do not fit, and for ``lam`` where it would change nothing.
+
     lam: of two segments that share, the first one's weight until a batch has both; of more,
         they begin with equal weights.
     decay: of an exponential mean of the log-odds over steps; 0 uses each step's own norms.
@@ -135,6 +138,10 @@ class NGDiff(Balance):
         self.decay, self.lam_min, self.lam_max = decay, lam_min, lam_max
         self._log_odds = Ratios(len(self.sharing))
         self._start = torch.zeros(len(self.sharing) - 1)
+        if len(self.sharing) != 2 and lam != 0.5:
+            raise ValueError(
+                f"lam {lam} changes nothing: {len(self.sharing)} segments share, not two"
+            )
         if len(self.sharing) == 2:
             self._start = torch.logit(torch.tensor([lam]), eps=1e-6)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from percbal.evaluate.comparison import compare
+from percbal.evaluate.names import METRICS
 from percbal.report.downloads import LONGEST, address, figures_json, instances_csv
 from percbal.report.drawings import flow_drawing, panels
 from percbal.report.findings import flow, told, verdict
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from percbal.tasks import Task
 
-METRICS = ("a", "a_p", "a_r")
 MOST = 60  # instances that are shown one by one
 BUDGET = 8_000_000  # bytes of a page
 

@@ -13,7 +13,7 @@ import transformers
 import trl
 
 import percbal_ops
-from percbal.evaluate.diagnose import METRICS
+from percbal.evaluate.names import MEANING, METRICS
 from percbal.report.downloads import address
 from percbal.report.gallery import few
 from percbal.report.pictures import small_url
@@ -23,7 +23,7 @@ from percbal.study import files
 from percbal.study.json_files import read_json
 from percbal.study.limits import limits
 from percbal.study.plan import START, TEST_SEED, Study
-from percbal.study.results import MEANING, Results, Row
+from percbal.study.results import Results, Row
 from percbal.study.tables import note, table
 from percbal.tasks import get_task
 
@@ -88,11 +88,11 @@ def settings(study: Study, results: Results) -> str:
         "model": f"LLaVA from scratch, options {study.model_options or 'default'}",
         "bases": f"{study.base}, perception alone",
         "starts": "; ".join(map(str, study.starts)),
-        "fine-tuning": f"{study.sft}, AdamW, cosine",
+        "fine-tuning": f"{study.sft}, AdamW; cosine, constant where a stop rule ends it",
         **({"reinforcement": str(study.grpo)} if "grpo" in kinds else {}),
         "arms": "; ".join(map(str, study.arms)),
         "seeds": f"{study.seeds or 'those of the starts'} (fixed in advance)",
-        "training, s": f"{seconds} (mean over runs; of a resumed run, its last stretch)",
+        "training, s": f"{seconds} (mean over runs, interrupted parts included)",
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}, "
         f"trl {trl.__version__}, Python {platform.python_version()}",
         "loss operator": f"{served} on {device}",

@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  after the choice of a backend without a screen
 
-from percbal.evaluate.diagnose import METRICS  # noqa: E402
+from percbal.evaluate.names import METRICS  # noqa: E402
 from percbal.study.plan import START  # noqa: E402
 from percbal.study.results import Results, Row  # noqa: E402
 
@@ -28,7 +28,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "figure.constrained_layout.use": True,
 }
-MEANINGS = ["a\nend to end", "a_p\nperception", "a_r\nreasoning, given the true grid"]
+MEANINGS = ["a\nend to end", "a_p\nperception", "a_r\nreasoning, told what is shown"]
 # what the trainers log, its title, and the scale: a panel for each that is there
 PANELS = (
     ("loss_p", "perception loss per token", "log"),

@@ -24,8 +24,9 @@ def masked_kl(logp: Tensor, logp_masked: Tensor, mask: Tensor) -> Tensor:
     is cut (J. Schulman, "Approximating KL divergence", 2020; used on images by PAPO,
     arXiv:2507.06448, and VPPO, arXiv:2510.09285). Equal to::
 
-        d = (logp_masked - logp).clamp(-20, 20)
-        ((d.exp() - d - 1).clamp(max=10) * mask).sum(1) / mask.sum(1)
+        keep, d = mask != 0, (logp_masked.float() - logp.float()).clamp(-20, 20)
+        term = torch.where(keep, (d.exp() - d - 1).clamp(max=10), 0)
+        term.sum(1) / keep.sum(1).clamp(min=1)
 
     logp, logp_masked: (B, T) log-probabilities of the sampled tokens. mask: (B, T), nonzero for
     the tokens to average over; what the others hold does not matter.

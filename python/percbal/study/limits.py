@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
-from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import detectable, t_interval, t_power
+from percbal.evaluate.names import METRICS
+from percbal.objective.credit import by_segment
 from percbal.study.plan import START, Arm, Study
 from percbal.study.results import Results, Row, excludes_zero
 
@@ -155,7 +156,7 @@ def _mixes(arm: Arm) -> bool:
     return (
         arm.kind == "grpo"
         and options.keys() == {"credit", "alpha"}
-        and options["credit"] in ("scalar", "normalized")
+        and not by_segment(options["credit"])
         and options["alpha"] > 0
         and not arm.oracle
     )

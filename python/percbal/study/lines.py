@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from percbal.evaluate.diagnose import METRICS
+from percbal.evaluate.names import METRICS
 from percbal.study.plan import Run, Study, Tuning
 from percbal.study.recipes import NO_START
 

@@ -11,20 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import Interval, paired_difference, t_interval, wilson_interval
+from percbal.evaluate.names import METRICS
 from percbal.study import files
 from percbal.study.json_files import read_json
 from percbal.study.plan import KNOWN, NEW, START, Run, Study
 
 Array = NDArray[np.float64]
 Evaluations = dict[Run, dict[str, Any]]  # as ``files.EVALUATION`` has them
-
-MEANING = {
-    "a": "end-to-end accuracy: the answer from the image is right",
-    "a_p": "perception accuracy: the perceived grid in that response is exactly right",
-    "a_r": "reasoning accuracy: the answer is right when the true grid is given",
-}
 
 
 @dataclass(frozen=True)

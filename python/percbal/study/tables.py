@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from percbal.evaluate.diagnose import METRICS
 from percbal.evaluate.intervals import Interval
+from percbal.evaluate.names import METRICS
 from percbal.study.plan import START
 from percbal.study.results import Results, Row, over_runs, points
 

@@ -11,8 +11,8 @@ from percbal.responses.labels import label_text
 from percbal.responses.spans import Spans, find_spans
 from percbal.responses.thoughts import without_thoughts
 from percbal_ops import score_text
+from percbal_ops.text import GRAMMARS
 
-GRAMMARS = ("grid", "edges", "numbers", "text")  # of percbal_ops.score_text
 SHORTEST_LIMIT = 64  # characters that a perception may always have
 
 
