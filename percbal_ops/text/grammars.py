@@ -251,6 +251,8 @@ def _enter(text: bytes, at: int, level: list[Any]) -> tuple[int, tuple[Any, ...]
 def _leaf(text: bytes, at: int) -> tuple[int, Any] | None:
     number = NUMBER.match(text, at)
     if number:
+        if text[number.end() : number.end() + 1] in (b".", b"e", b"E"):  # 1. and 1e are none
+            return None
         value = float(number.group())
         # float64 holds neither 1e999 nor 1e-999
         lost = value == 0 and re.search(rb"[1-9]", re.split(rb"[eE]", number.group())[0])

@@ -125,6 +125,7 @@ def other_answers(
 def _endpoint(args: argparse.Namespace, asking: Asking) -> EndpointAnswers:
     from percbal.evaluate.endpoint_answers import EndpointAnswers
     from percbal.evaluate.endpoint_client import Endpoint
+    from percbal.evaluate.questions import TOLD, WAYS
 
     if (args.price_in is None) != (args.price_out is None):
         raise ValueError("--price-in and --price-out go together")
@@ -137,6 +138,7 @@ def _endpoint(args: argparse.Namespace, asking: Asking) -> EndpointAnswers:
         retries=args.retries,
         most=args.max_new_tokens,
         body=_drawn(args) | body_of(args),
+        asks_told=TOLD in (args.ways or WAYS),
         prices=None if args.price_in is None else (args.price_in, args.price_out),
     )
 
@@ -154,4 +156,10 @@ def body_of(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"--body is not JSON ({problem})") from None
     if not isinstance(body, dict):
         raise ValueError(f"--body must be a JSON object, got {args.body!r:.40}")
+    fixed = [name for name in ("temperature", "top_p", "seed") if name in body]
+    if fixed and not sampling_of(args).greedy:
+        raise ValueError(
+            f"--body sets {', '.join(fixed)}, and --samples {args.samples} are to differ: give "
+            "--temperature and --top-p"
+        )
     return body

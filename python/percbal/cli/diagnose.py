@@ -232,7 +232,13 @@ def _asked_elsewhere(
         about=about,
         kept=kept,
     )
-    return result, answers.notes()
+    notes = answers.notes()
+    if kept is not None and kept.reused:
+        notes.append(
+            f"{kept.reused} answers were there from an earlier run: requests, tokens and cost are "
+            "those of this run alone"
+        )
+    return result, notes
 
 
 def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Question]:

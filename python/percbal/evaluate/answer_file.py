@@ -31,7 +31,9 @@ class AnswerFile:
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         self.path = path
+        self.reused = 0  # answers that were there
         self._known: dict[Key, tuple[str, Completion]] = {}
+        self._digests: dict[int, str] = {}  # by a question's index
         wanted = json.loads(json.dumps(header))
         first = json.dumps({HEADER: wanted}) + "\n"
         whole = self._read(wanted, first.encode())
@@ -39,27 +41,38 @@ class AnswerFile:
             os.truncate(path, whole)
         self._first = "" if whole else first  # written with the first answers
 
-    def of(self, questions: Sequence[Question], way: str) -> list[Completion] | None:
-        """What is kept, None unless it is all of them. ValueError for one that has changed."""
-        found = []
-        for question in questions:
-            digest, completion = self._known.get(_key(question, way), ("", None))
-            if completion is None:
-                return None
-            if digest != _digest(question):
-                raise ValueError(
-                    f"{self.path} has an answer to {question.place} as it was asked then, and it "
-                    "has changed; remove the file to begin anew"
-                )
-            found.append(completion)
+    def of(
+        self, questions: Sequence[Question], way: str, *, alone: bool = False
+    ) -> list[Completion | None]:
+        """What is kept of each; unless ``alone``, of all or of none. ValueError for one that has
+        changed."""
+        found = [self._one(question, way) for question in questions]
+        if not alone and None in found:
+            found = [None] * len(found)
+        self.reused += sum(each is not None for each in found)
         return found
+
+    def _one(self, question: Question, way: str) -> Completion | None:
+        digest, completion = self._known.get(_key(question, way), ("", None))
+        if completion is not None and digest != self._digest(question):
+            raise ValueError(
+                f"{self.path} has an answer to {question.place} as it was asked then, and it "
+                "has changed; remove the file to begin anew"
+            )
+        return completion
+
+    def _digest(self, question: Question) -> str:
+        """Of all that is asked, pictures included."""
+        if question.index not in self._digests:
+            self._digests[question.index] = _digest(question)
+        return self._digests[question.index]
 
     def add(self, questions: Sequence[Question], way: str, said: Sequence[Completion]) -> None:
         """Write answers, and leave them to the system before returning. OSError of a full disk."""
         lines = [self._first]
         for question, completion in zip(questions, said, strict=True):
             index, sample, _ = key = _key(question, way)
-            digest = _digest(question)
+            digest = self._digest(question)
             self._known[key] = digest, completion
             line = {"index": index, "sample": sample, "way": way, "of": digest}
             lines.append(json.dumps(line | completion._asdict()) + "\n")
@@ -129,5 +142,12 @@ def _key(question: Question, way: str) -> Key:
 
 
 def _digest(question: Question) -> str:
-    asked = json.dumps([question.place, question.query, question.perception])
-    return hashlib.sha256(asked.encode()).hexdigest()[:16]
+    found = hashlib.sha256(json.dumps([question.place, question.perception]).encode())
+    for message in question.prompt():
+        content = message["content"]
+        for part in content if isinstance(content, list) else [{"type": "text", "text": content}]:
+            said = part.get("text", "")
+            found.update(json.dumps([message["role"], part["type"], said]).encode())
+            if (picture := part.get("image")) is not None:
+                found.update(repr((picture.mode, picture.size)).encode() + picture.tobytes())
+    return found.hexdigest()[:16]

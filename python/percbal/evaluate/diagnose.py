@@ -175,7 +175,8 @@ def measure(
     samples: completions of each question and way, which `Question.sample` tells apart.
     exact: index of a question -> probability of its true perception.
     about: the fields ``source``, ``model`` and ``options`` of the result.
-    kept: where answers are kept as they come. A batch is asked again unless it is there whole.
+    kept: where answers are kept as they come. A batch is asked again unless it is there whole, or
+        the answers do not depend on the batch (``answers.alone``).
     """
     if IMAGE not in ways or not set(ways) <= {*WAYS}:
         raise ValueError(f"ways must be of {', '.join(WAYS)}, with {IMAGE}, got {', '.join(ways)}")
@@ -212,14 +213,23 @@ def measure(
 def _answered(
     batch: Sequence[Question], way: str, answers: Answers, kept: AnswerFile | None
 ) -> Sequence[Completion]:
-    """Of every question of the batch; those that are kept, if all are."""
-    if kept is not None and (known := kept.of(batch, way)) is not None:
-        return known
-    asked = [asked_in_text(question) for question in batch] if way == TEXT else batch
-    said = answers(asked, told=way == TOLD)
+    """Of every question of the batch; those that are kept where the answers do not depend on the
+    batch, else if all are."""
+    known: list[Completion | None] = [None] * len(batch)
     if kept is not None:
-        kept.add(batch, way, said)
-    return said
+        known = kept.of(batch, way, alone=getattr(answers, "alone", False))
+    had = [(q, said) for q, said in zip(batch, known, strict=True) if said is not None]
+    if had and way == TOLD and (recall := getattr(answers, "recall", None)) is not None:
+        recall(*zip(*had, strict=True))
+    missing = [q for q, said in zip(batch, known, strict=True) if said is None]
+    if not missing:
+        return [said for _, said in had]
+    asked = [asked_in_text(question) for question in missing] if way == TEXT else missing
+    new = answers(asked, told=way == TOLD)
+    if kept is not None:
+        kept.add(missing, way, new)
+    rest = iter(new)
+    return [next(rest) if said is None else said for said in known]
 
 
 def _batches(

@@ -45,10 +45,9 @@ def _groups(name: str, records: Sequence[Record]) -> list[Group]:
             return []
         order = sorted({str(value) for value in distinct}, key=_word_order)
         return [({"label": w}, [r for r in records if str(r.difficulty[name]) == w]) for w in order]
-    numbers = np.array(values, np.float64)
-    if len(distinct) <= MOST_VALUES:
-        edges = np.array(sorted(distinct), np.float64)
-    else:  # the least number of every bin; equal numbers are never parted
+    numbers = np.array(values, np.float64)  # integers beyond 2^53 may become equal
+    edges = np.unique(numbers)
+    if len(edges) > MOST_VALUES:  # the least number of every bin; equal numbers are never parted
         edges = np.unique(np.quantile(numbers, np.arange(BINS) / BINS, method="higher"))
     place = np.searchsorted(edges, numbers, side="right")
     groups = []
@@ -56,9 +55,13 @@ def _groups(name: str, records: Sequence[Record]) -> list[Group]:
         group = [r for r, p in zip(records, place, strict=True) if p == bin_]
         own = [r.difficulty[name] for r in group]
         low, high = min(own), max(own)  # type: ignore[type-var]
-        label = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        label = _said(low) if low == high else f"{_said(low)} to {_said(high)}"
         groups.append(({"label": label, "from": low, "to": high}, group))
     return groups
+
+
+def _said(number: Any) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 def _word_order(word: str) -> tuple[int, str]:

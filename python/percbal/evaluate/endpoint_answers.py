@@ -52,8 +52,8 @@ class EndpointAnswers:
     prices: of a million tokens of prompts and of responses.
 
     Raises EndpointError, which names the instance, for a request that stays without an answer.
-    Before the first answers, one request of one token finds out whether the endpoint is there and
-    continues a response.
+    Before the first answers, one request of one token finds out whether the endpoint is there and,
+    where ``asks_told``, whether it continues a response.
     """
 
     endpoint: Endpoint
@@ -65,9 +65,12 @@ class EndpointAnswers:
     body: Mapping[str, Any] = field(default_factory=dict)
     prices: tuple[float, float] | None = None
     first_pause: float = 0.5
+    asks_told: bool = True
     counts: Counts = field(default_factory=Counts)
     _until: float = 0.0  # nothing is sent before
+    _told: set[int] = field(default_factory=set)  # instances of told responses
     tells = True
+    alone = True  # an answer does not depend on what is asked beside
 
     def __post_init__(self) -> None:
         for name, least in {"concurrency": 1, "retries": 0}.items():
@@ -92,15 +95,7 @@ class EndpointAnswers:
     def _begun(self, pairs: list[tuple[Question, Completion]]) -> list[Completion]:
         """Told responses, whole."""
         chosen = self.asking.response_format
-        others = [begins_anew(question.beginning, text, chosen) for question, (text, _) in pairs]
-        first = not self.counts.told and len({q.index for q, _ in pairs}) >= ENOUGH
-        if self.told == "prefix" and first and all(others):
-            raise EndpointError(
-                f"{self.endpoint.url} did not continue the true perception: the first "
-                f"{len(pairs)} responses all have another; --told text puts it into the prompt"
-            )
-        self.counts.told += len(pairs)
-        self.counts.anew += sum(others)
+        self._count_told([(question, text) for question, (text, _) in pairs])
         if self.told == "text":
             return [Completion(joined(q.beginning, text, chosen), cut) for q, (text, cut) in pairs]
         return [
@@ -108,11 +103,30 @@ class EndpointAnswers:
             for q, (text, cut) in pairs
         ]
 
+    def recall(self, questions: Sequence[Question], said: Sequence[Completion]) -> None:
+        """Count told responses that an earlier run got."""
+        pairs = zip(questions, said, strict=True)
+        self._count_told([(q, text.removeprefix(q.beginning)) for q, (text, _) in pairs])
+
+    def _count_told(self, pairs: Sequence[tuple[Question, str]]) -> None:
+        """EndpointError once the responses of enough instances have all begun anew."""
+        chosen = self.asking.response_format
+        self.counts.told += len(pairs)
+        self.counts.anew += sum(begins_anew(q.beginning, text, chosen) for q, text in pairs)
+        self._told |= {question.index for question, _ in pairs}
+        every = self.counts.anew == self.counts.told and len(self._told) >= ENOUGH
+        if self.told == "prefix" and every:
+            raise EndpointError(
+                f"{self.endpoint.url} did not continue the true perception: the first "
+                f"{self.counts.told} responses all have another; --told text puts it into the "
+                "prompt"
+            )
+
     async def _all(self, questions: Sequence[Question], told: Told | None) -> list[Reply]:
         free = asyncio.Semaphore(self.concurrency)
         async with self.endpoint.client(self.concurrency) as client:
             if not self.counts.requests:
-                trial = self.told if self.told == "prefix" else None
+                trial = self.told if self.told == "prefix" and self.asks_told else None
                 await self._answer(client, questions[0], trial, most=1)
 
             async def one(question: Question) -> Reply:
