@@ -12,6 +12,7 @@ from percbal.cli.main import main
 from percbal.tasks import get_task
 
 RIGHT = solver(get_task("sudoku", size=4).generate(i, "test", 0) for i in range(4))
+ENDPOINT = ["--endpoint", "http://h/v1", "--model", "m"]
 TASK = ["--task", "sudoku", "--n", "4", "--option", "size=4"]
 
 
@@ -107,6 +108,10 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
         (["--endpoint", "http://h/v1", "--model", "m", "--body", "[1]"], "--body must be a JSON"),
         (["--endpoint", "http://h/v1", "--model", "m", "--body", "{"], "--body is not JSON"),
         (["--endpoint", "http://h/v1", "--model", "m", "--price-in", "1"], "go together"),
+        (
+            [*ENDPOINT, "--samples", "4", "--body", '{"temperature": 0, "seed": 1}'],
+            "--body sets temperature, seed, and --samples 4 are to differ",
+        ),
         (["--completions", "none.jsonl", "--n", "0"], "--n must be at least 1, got 0"),
     ],
 )

@@ -201,6 +201,15 @@ def test_many_numbers_are_binned_by_quantiles_and_equal_ones_stay_together():
     assert field["values"][0]["label"] == f"{bins[0][0]} to {bins[0][1]}"
 
 
+def test_numbers_that_floats_cannot_tell_apart_are_one_value():
+    """Such as times in nanoseconds; and labels have all their digits."""
+    (field,) = with_difficulty([{"id": number} for number in (2**60, 2**60 + 1)])
+    (value,) = field["values"]
+    assert value["n"] == 2 and (value["from"], value["to"]) == (2**60, 2**60 + 1)
+    (field,) = with_difficulty([{"id": 1_000_000 + i} for i in range(3)])
+    assert [v["label"] for v in field["values"]] == ["1000000", "1000001", "1000002"]
+
+
 def test_instances_without_a_field_and_names_that_are_no_levels():
     said = [{"name": f"n{i}"} | ({"size": 4} if i else {}) for i in range(21)]
     (size,) = with_difficulty(said)

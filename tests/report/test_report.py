@@ -221,6 +221,41 @@ def test_pictures_of_a_data_set_are_read_where_it_is(tmp_path):
     assert text.count("<img src=") == 4 and "another row there now" in text
 
 
+def test_no_picture_of_another_row_stands_beside_a_record(tmp_path):
+    """Also where the rows have only changed their places."""
+    path = export_jsonl(get_task("sudoku", size=4), "test", 3, tmp_path)
+    data = result({"right": 2, "perception": 1})
+    data["source"] = {"dataset": str(path)}
+    for i, record in enumerate(data["records"]):
+        record["place"] = f"test.jsonl:{i + 1}"
+    assert page([checked(data, "x")]).count("<img src=") == 3
+    first, second, third = path.read_text().splitlines()
+    path.write_text("\n".join([second, first, third]))
+    text = page([checked(data, "x")])
+    assert text.count("<img src=") == 1 and text.count("another row there now") >= 1
+
+
+def test_pictures_that_a_file_wants_huge_are_not_drawn():
+    data = result(THINKS_BUT_CANNOT_SEE)
+    data["source"]["options"]["pixels"] = 40_000
+    seen = words(page([checked(data, "x")]))
+    assert "There are no pictures: pictures of 40000 pixels are too large for a page." in seen
+
+
+def test_half_a_surrogate_pair_is_shown_as_a_question_mark():
+    """JSON may have it, and a completion that was cut."""
+    data = result(THINKS_BUT_CANNOT_SEE)
+    data["records"][0]["completion"] = "seen \ud83d so"
+    text = page([checked(data, "x")])
+    assert "seen ? so" in text and text.encode()
+
+
+def test_an_empty_row_of_marked_parts_is_nothing_to_show():
+    data = result(THINKS_BUT_CANNOT_SEE)
+    data["records"][0]["marked"] = {"perceived": [[], []]}
+    assert "<html" in page([checked(data, "x")])
+
+
 def test_the_largest_page_is_within_its_budget():
     data = result({"right": 100, "perception": 100})
     for record in data["records"]:
@@ -281,7 +316,16 @@ def broken(change):
             "accuracies.a_r cannot be {",
         ),
         (broken(lambda d: d["accuracies"]["a"].update(low=None)), "accuracies.a cannot be {"),
-        (broken(lambda d: d["accuracies"].pop("a_p")), "its accuracies lack a or a_p"),
+        (broken(lambda d: d["accuracies"].pop("a_p")), "its accuracies have no a_p"),
+        (
+            broken(lambda d: d["accuracies"]["a"].update(value=None, low=None, high=None)),
+            "its accuracies have no a",
+        ),
+        (broken(lambda d: d["records"][3].pop("truth")), "records[3] has no truth"),
+        (
+            broken(lambda d: d["records"][3]["difficulty"].update(blanks=10**400)),
+            "records[3].difficulty.blanks cannot be",
+        ),
         (broken(lambda d: d["accuracies"].update(a_r=3)), "accuracies.a_r cannot be 3"),
     ],
 )

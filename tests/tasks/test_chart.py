@@ -128,6 +128,21 @@ def test_a_picture_shows_the_value(kind):
     assert tops[0] - tops[1] == pytest.approx(20 * 0.8 * 300 / 104, abs=1.5)
 
 
+@pytest.mark.parametrize("kind", ["bar", "line", "scatter"])
+def test_the_closest_values_that_are_allowed_have_other_pictures(kind):
+    look = dict(kind=kind, pixels=200, noise=0.0, rows=2, top=100, step=1)
+    task = get_task("chart", **look)
+    (table,) = [task.problem("train", random.Random(0))]
+    label = next(iter(table.values))
+    seen = set()
+    for value in range(1, 101):
+        changed = table._replace(values=table.values | {label: value})
+        seen.add(task.draw(changed, random.Random(1)).tobytes())
+    assert len(seen) == 100
+    with pytest.raises(ValueError, match="look alike"):
+        get_task("chart", **look | {"pixels": 180})
+
+
 def test_harder_charts_have_more_values_and_fewer_marks_to_read_them_by():
     easy, medium, hard = (get_task("chart", level=level) for level in LEVELS)
     assert easy.rows < medium.rows < hard.rows and easy.step > medium.step > hard.step
@@ -181,6 +196,10 @@ def test_what_is_no_table_is_refused_with_a_reason(text, reason):
         (dict(rows=1), r"rows must be \(fewest, most\) from 2 to 10, got 1"),
         (dict(step=0), "it takes 1 <= step <= top / 2 <= 500, got 0 and 100"),
         (dict(kind="pie"), "kind must be one of bar, line, scatter, any, got 'pie'"),
+        (
+            dict(top=1000, step=1),
+            "values 1 apart look alike: with a top of 1000 they are 0.3 of 384 pixels apart",
+        ),
         (dict(pixels=20), "pixels must be 96 or more and ticks 1 or more, got 20 and 10"),
         (dict(top=30, ticks=31), "ticks must be at most top, got 31 and 30"),
         (dict(question="mean"), "question must be one of difference, ratio, sum, range, count"),

@@ -104,6 +104,14 @@ def measured(**options):
     return found
 
 
+def test_two_tasks_that_draw_other_pictures_describe_themselves_otherwise():
+    """On a ring, too, where a level says how far edges keep from vertices."""
+    size = dict(layout="ring", vertices=[12, 12], density=[0.45, 0.5], noise=0.0)
+    same = [get_task("coloring", level=level, **size) for level in ("easy", "medium")]
+    pictures = [task.generate(0, "train", 0).image.tobytes() for task in same]
+    assert pictures[0] != pictures[1] and same[0].describe() != same[1].describe()
+
+
 def test_the_options_of_a_layout_make_crossings_and_near_misses():
     few, any_, many = (
         measured(layout="scattered", crossings=c, clearance=0.006)[0] for c in (-1, 0, 1)

@@ -67,6 +67,11 @@ def test_each_difficulty_changes_the_picture_and_not_the_puzzle(harder):
     assert any(a.image.tobytes() != b.image.tobytes() for a, b in pairs)
 
 
+def test_digits_are_not_turned_upside_down():
+    with pytest.raises(ValueError, match="rotation must be below 90 degrees, got 180"):
+        get_task("sudoku", rotation=180)
+
+
 def test_noise_has_the_strength_asked_for():
     options = CLEAR | dict(noise=0.02)
     image = np.asarray(get_task("sudoku", **options).generate(0, "train", 0).image, dtype=float)

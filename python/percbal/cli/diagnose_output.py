@@ -49,7 +49,8 @@ def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator
     try:
         yield kept
     except (KeyboardInterrupt, OSError):
-        print(f"answers are kept in {kept.path}; the same command goes on", file=sys.stderr)
+        if kept.path.is_file():
+            print(f"answers are kept in {kept.path}; the same command goes on", file=sys.stderr)
         raise
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+DRAWN = 2**22  # values of a bootstrap at once, to bound its memory
+
 
 class Interval(NamedTuple):
     """An estimate and its two-sided confidence bounds."""
@@ -51,7 +53,7 @@ def mean_interval(
     if _are_equal_shares(each, each):
         return _of_equal(float(each[0]), len(each), 0.0, level)
     rng = np.random.default_rng(seed)
-    rows = max(1, min(resamples, 2**22 // len(each)))  # drawn at once, to bound the memory
+    rows = max(1, min(resamples, DRAWN // len(each)))
     means = [
         each[rng.integers(len(each), size=(min(rows, resamples - start), len(each)))].mean(1)
         for start in range(0, resamples, rows)
@@ -91,9 +93,17 @@ def paired_difference(
     runs, n = difference.shape
     rng = np.random.default_rng(seed)
     # how often each instance and each run is drawn, as weights that sum to one
-    instance_weight = rng.multinomial(n, np.full(n, 1 / n), size=resamples) / n  # (resamples, n)
+    rows = max(1, min(resamples, DRAWN // n))
+    of_runs = np.concatenate(  # (resamples, runs)
+        [
+            rng.multinomial(n, np.full(n, 1 / n), size=min(rows, resamples - start))
+            / n
+            @ difference.T
+            for start in range(0, resamples, rows)
+        ]
+    )
     run_weight = rng.multinomial(runs, np.full(runs, 1 / runs), size=resamples) / runs
-    means = np.einsum("br,br->b", run_weight, instance_weight @ difference.T)
+    means = np.einsum("br,br->b", run_weight, of_runs)
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(means, [tail, 100 - tail])
     return Interval(float(difference.mean()), float(low), float(high))

@@ -104,6 +104,11 @@ def _question(data: Dataset, index: int, row: Row, asking: Asking) -> Question:
     )
 
 
+def asked_of(row: Row) -> tuple[str, str]:
+    """The query and the true perception of a row's question, as `Question` has them."""
+    return _query(row), as_written(label_text(row.get("perception"), "perception") or "")
+
+
 def _query(row: Row) -> str:
     """The text of the last message."""
     messages = row.get("prompt") or [{}]

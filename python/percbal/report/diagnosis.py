@@ -79,12 +79,14 @@ def page(
     else:
         pairs = [(other, *_differences(named[0], other)) for other in named[1:]]
         text = render("several.html.j2", **about, pairs=pairs, metrics=METRICS)
-    if len(text.encode()) > BUDGET:
+    # half a surrogate pair, which completions may hold and UTF-8 has not, as a question mark
+    encoded = text.encode(errors="replace")
+    if len(encoded) > BUDGET:
         raise ValueError(
-            f"the page would have {len(text.encode())} bytes, more than {BUDGET}; show fewer "
-            "instances (--show)"
+            f"the page would have {len(encoded)} bytes, more than {BUDGET}; show fewer instances "
+            "(--show)"
         )
-    return text
+    return encoded.decode()
 
 
 def _differences(base: Result, other: Result) -> tuple[dict[str, Any], str]:

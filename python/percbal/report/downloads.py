@@ -50,5 +50,5 @@ def _cell(value: Any) -> Any:
 
 
 def address(text: str, kind: str) -> str:
-    """``text`` in a data URL."""
-    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
+    """``text`` in a data URL; half a surrogate pair, which UTF-8 has not, as a question mark."""
+    return f"data:{kind};base64,{base64.b64encode(text.encode(errors='replace')).decode()}"

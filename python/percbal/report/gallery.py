@@ -63,7 +63,7 @@ def _cut(text: str) -> str:
 def few(table: list[list[Any]]) -> dict[str, Any]:
     """Rows of a table, or parts one after another where it has one column."""
     wrong = sum(not right for row in table for _, right in row)
-    rows = table[: max(1, MOST_PARTS // max(map(len, table), default=1))]
+    rows = table[: max(1, MOST_PARTS // max(1, *map(len, table)))]
     return {
         "rows": [row[:MOST_PARTS] for row in rows],
         "list": all(len(row) == 1 for row in table),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from percbal.tasks import TASKS, Instance, Task, get_task
 from percbal.tasks.base import Place
+from percbal.tasks.options import as_pair
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,6 +26,7 @@ Places = Mapping[str, Place]
 
 BUDGET = 3_000_000  # characters of all pictures of a page
 SIDE = 448  # pixels of the longer side
+MOST_PIXELS = 2048  # a side of a picture that options from a file may ask for
 PNG_BYTES = 60_000  # a larger one is written as JPEG
 
 
@@ -125,6 +127,9 @@ def _task(named: Any, options: Any, given: str | Task | None) -> Task:
         raise ValueError(f"the result is of the task {named!r}, not of {given!r}")
     if given is None and named not in TASKS:
         raise ValueError(f"the task {named!r} is none of percbal's own; --task names one of yours")
+    sides = as_pair(options.get("pixels") or 1)
+    if not all(isinstance(side, int) and side <= MOST_PIXELS for side in sides):
+        raise ValueError(f"pictures of {options['pixels']!r} pixels are too large for a page")
     return get_task(named, **options)
 
 
@@ -157,6 +162,7 @@ def _usable(places: Mapping[Any, Any]) -> Places:
 def _of_dataset(named: str | Dataset, split: str, images_within: str | None) -> Opener:
     from percbal.data.reading import read_dataset
     from percbal.data.rows import images_of, row_name
+    from percbal.evaluate.row_questions import asked_of
 
     data: Any = named
     if isinstance(named, str):
@@ -166,7 +172,8 @@ def _of_dataset(named: str | Dataset, split: str, images_within: str | None) -> 
     def opened(record: Record) -> Opened:
         row = data[record["index"]]
         place = row_name(row, f"row {record['index'] + 1}")
-        if Path(place).name != Path(record["place"]).name:  # the folder may have moved
+        moved = Path(place).name != Path(record["place"]).name  # not the folder alone
+        if moved or asked_of(row) != (record["query"], record["perception"]):
             raise ValueError("the data set has another row there now")
         return images_of(row)[0], {}, {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,7 +35,13 @@ def _share(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool and math.isfinite(value)
+    if not isinstance(value, int | float) or type(value) is bool:
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max  # of any integer, too
+
+
+def _anything(value: Any) -> bool:
+    return True
 
 
 def _count(value: Any) -> bool:
@@ -99,6 +105,7 @@ RECORD = {
     "place": str,
     "query": str,
     "perception": str,
+    "truth": _anything,
     "difficulty": Each(_level),
     "further": [TRIAL],
 }
@@ -156,8 +163,9 @@ def checked(data: Any, path: str) -> Result:
     problem = _problem(data, RESULT, "")
     if problem:
         raise ValueError(f"{path} is damaged: {problem}")
-    if not {"a", "a_p"} <= {*data["accuracies"]}:
-        raise ValueError(f"{path} is damaged: its accuracies lack a or a_p")
+    for name in ("a", "a_p"):
+        if data["accuracies"].get(name, {}).get("value") is None:
+            raise ValueError(f"{path} is damaged: its accuracies have no {name}")
     result = Result(data["model"] or Path(path).stem, data)
     counted = sum(data["errors"].values())
     if not data["records"] or len(data["records"]) != data["n"] or counted != len(result.trials):

@@ -11,7 +11,7 @@ from PIL.Image import Image
 from percbal.responses.reading import Refusal
 from percbal.tasks import base
 from percbal.tasks.chart_aloud import STYLES, answer_text, ratio_text, said_text
-from percbal.tasks.chart_image import Look, level, points, render
+from percbal.tasks.chart_image import Look, level, pixels_apart, points, render
 from percbal.tasks.chart_reasoning import answer_aloud, reasoning_words
 from percbal.tasks.chart_table import (
     KINDS,
@@ -34,6 +34,7 @@ QUERY = "Read the value of every label off the {kind} chart in the image, from l
 TOLERANCE = 0.005  # of an answer, which may be rounded to two decimals
 MOST_ROWS = 10
 TRIES = 1000
+LEAST_APART = 1.5  # pixels between two values: closer ones are drawn alike
 
 
 class Level(NamedTuple):
@@ -60,7 +61,8 @@ class Chart(PictureTask):
     kind: bar, line, scatter, or any of these. The labels of a scatter plot are its points' x.
     question: difference, ratio, sum, range, count, or any of these.
     rows: (fewest, most) values, from 2 to 10, or one number.
-    step, top: values are multiples of step from step to top, and have to be read exactly.
+    step, top: values are multiples of step from step to top, and have to be read exactly. Two of
+        them must be drawn apart by ``LEAST_APART`` pixels, else ValueError.
     verbosity: how much of the reasoning is written down, from -1 (perception is about half of the
         words) to 3 (it is a few percent of them); docs/tasks.md has the shares.
     style: the words of the reasoning, terse, plain or thinking, or mixed for any of these.
@@ -106,6 +108,12 @@ class Chart(PictureTask):
             usual.grid if grid is None else grid,
             usual.noise if noise is None else noise,
         )
+        apart = pixels_apart(self.step, top, pixels)
+        if apart < LEAST_APART:
+            raise ValueError(
+                f"values {self.step} apart look alike: with a top of {top} they are {apart:.1f} of "
+                f"{pixels} pixels apart, fewer than {LEAST_APART}; take a larger step or picture"
+            )
         if self.look.ticks > top:
             raise ValueError(f"ticks must be at most top, got {self.look.ticks} and {top}")
 

@@ -87,6 +87,11 @@ def _across(table: Table) -> list[float]:
     return [LEFT + (RIGHT - LEFT) * share for share in shares]
 
 
+def pixels_apart(step: int, top: int, pixels: int) -> float:
+    """How far two values are from one another that differ by ``step``."""
+    return pixels * (_height(step, top) - _height(0, top))
+
+
 def _height(number: float, top: int) -> float:
     return BOTTOM + (TOP - BOTTOM) * number / (1.04 * top)
 

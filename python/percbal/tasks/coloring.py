@@ -265,12 +265,12 @@ class Coloring(PictureTask):
 
     def describe(self) -> str:
         look, labels = self.look, "beside" if self.look.beside else "in"
-        scattered = f", clearance {look.clearance}, crossings {look.crossings}"
+        scattered = "" if look.layout == RING else f", crossings {look.crossings}"
         return (
             f"{self.name}, {self.vertices[0]} to {self.vertices[1]} vertices, density "
             f"{self.density[0]} to {self.density[1]}, verbosity {self.verbosity}, "
             f"{self.style.name} style, {self.form} form, {look.pixels[0]} to {look.pixels[1]} px, "
-            f"{look.layout}{'' if look.layout == RING else scattered}, labels {labels} vertices, "
+            f"{look.layout}, clearance {look.clearance}{scattered}, labels {labels} vertices, "
             f"noise {look.noise}, fonts {' '.join(look.fonts)}"
         )
 

@@ -116,7 +116,8 @@ class Sudoku(PictureTask):
     free_order: visit the cells, and list what each is compared with, in any order. Then no model
         can know the next word for sure, as in a chain of thought that people or models wrote.
     pixels: width and height of the picture.
-    rotation, cell_jitter: a digit is turned by up to so many degrees, and moved by so many pixels.
+    rotation, cell_jitter: a digit is turned by up to so many degrees, below 90, and moved by so
+        many pixels.
     grid_shift: so is the grid. noise: standard deviation of Gaussian pixel noise, as a share of
         white. fonts: of the digits.
     """

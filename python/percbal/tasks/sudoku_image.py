@@ -40,6 +40,8 @@ class Look:
         for name in ("rotation", "cell_jitter", "grid_shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.rotation >= 90:  # a 6 upside down is a 9
+            raise ValueError(f"rotation must be below 90 degrees, got {self.rotation}")
         check_look(self.noise, self.fonts)
 
     def cell_size(self, size: int) -> int:
