@@ -69,35 +69,35 @@ def write_page(docs: Path) -> Path:
     """
     registrations = map(read_registration, (docs / "studies").glob("*.yaml"))
     studies = [
-        (said, read_lines(docs / "results" / f"{said.name}.jsonl"))
-        for said in sorted(registrations, key=lambda said: min(said.findings))
+        (registration, read_lines(docs / "results" / f"{registration.name}.jsonl"))
+        for registration in sorted(registrations, key=lambda each: min(each.findings))
     ]
-    found = [(said, lines, effects(said, lines)) for said, lines in studies]
-    parts = [INTRODUCTION, overview([(said, each) for said, _, each in found])]
-    for said, lines, each in found:
-        parts += _study(docs / "images", said, lines, each)
+    found = [(registration, lines, effects(registration, lines)) for registration, lines in studies]
+    parts = [INTRODUCTION, overview([(registration, each) for registration, _, each in found])]
+    for registration, lines, each in found:
+        parts += _study(docs / "images", registration, lines, each)
     page = docs / "results.md"
     page.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return page
 
 
 def _study(
-    images: Path, said: Registration, lines: Sequence[Line], found: Sequence[Effect]
+    images: Path, registration: Registration, lines: Sequence[Line], found: Sequence[Effect]
 ) -> list[str]:
     """One registered study: what was said, its findings, and what was run."""
-    parts = [f"## {said.said['title']}", _said(said)]
-    arms = said.planned.get(MAIN, {}).get("arms", [])
+    parts = [f"## {registration.prose['title']}", _prose(registration)]
+    arms = registration.planned.get(MAIN, {}).get("arms", [])
     if gains := gains_figure(lines, MAIN, PLAIN, arms):
         write_svg(gains, images / GAINS)
         parts.append(f"![What each arm gains over {PLAIN}, a dot for each base](images/{GAINS})")
-    parts += [*contrast_tables(said, found), predictions(found)]
+    parts += [*contrast_tables(registration, found), predictions(found)]
     # log-odds and rank correlations have another axis: that of the doses
     shown = [x for x in found if x.values and not (x.contrast.scale or x.contrast.ranks)]
     if shown:
-        name = f"results_{said.name}.svg"
+        name = f"results_{registration.name}.svg"
         write_svg(effects_figure(shown), images / name)
         parts.append(f"![Contrasts with their intervals, a dot for each start](images/{name})")
-    if said.said.get("dose"):
+    if registration.prose.get("dose"):
         points = doses(lines)
         if points:
             write_svg(dose_figure(points), images / DOSES)
@@ -105,21 +105,22 @@ def _study(
         parts += [dose_table(points, lines), foretold_table(foretold(lines))]
     return [
         *parts,
-        *level_tables(said, lines),
-        starts_made(said, lines),
-        runs_made(said, lines, REPEATED),
+        *level_tables(registration, lines),
+        starts_made(registration, lines),
+        runs_made(registration, lines, REPEATED),
         rates(lines),
     ]
 
 
-def _said(said: Registration) -> str:
+def _prose(registration: Registration) -> str:
     """Where it stands, and the prose itself, folded away."""
-    prose = {name: text for name, text in said.said.items() if isinstance(text, str)}
+    prose = {name: text for name, text in registration.prose.items() if isinstance(text, str)}
     prose.pop("title")
+    name = f"{registration.name}.yaml"
     rows = [f"**{name.replace('_', ' ')}**: {text.strip()}" for name, text in prose.items()]
     return "\n\n".join(
         [
-            f"Said beforehand: [{said.name}.yaml](studies/{said.name}.yaml), hash `{said.hash}`.",
+            f"Said beforehand: [{name}](studies/{name}), hash `{registration.hash}`.",
             "<details><summary>What it says</summary>",
             *rows,
             "</details>",

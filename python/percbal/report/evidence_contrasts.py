@@ -18,14 +18,14 @@ def overview(found: Sequence[tuple[Registration, Sequence[Effect]]]) -> str:
     verdicts = (REPRODUCED, DIRECTION, NOT)
     head = ["file", "contrasts", "complete", *verdicts, "predicted rightly"]
     rows = [as_row(*head), as_rule(head)]
-    for said, each in found:
+    for registration, each in found:
         tested = [effect for effect in each if not effect.contrast.reason]
         settled = [effect for effect in tested if effect.verdict() != NOT_YET]
         counts = Counter(effect.verdict() for effect in settled)
         told = [effect.foretold() for effect in tested if effect.foretold() != "open"]
         rows.append(
             as_row(
-                said.name,
+                registration.name,
                 str(len(tested)),
                 str(len(settled)),
                 *(str(counts[verdict]) for verdict in verdicts),
@@ -35,9 +35,9 @@ def overview(found: Sequence[tuple[Registration, Sequence[Effect]]]) -> str:
     return "\n".join(rows)
 
 
-def contrast_tables(said: Registration, found: Sequence[Effect]) -> list[str]:
+def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list[str]:
     """A table for each finding of the paper, and one for what is beyond it."""
-    titles = {**said.findings, 0: "Beyond the paper"}
+    titles = {**registration.findings, 0: "Beyond the paper"}
     tables = []
     for number, title in titles.items():
         rows = [effect for effect in found if effect.contrast.finding == number]

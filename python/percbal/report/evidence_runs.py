@@ -14,10 +14,10 @@ from percbal.study.recipes import DIVERGED, FLOOR, NO_START, REACHED
 from percbal.study.registration import Registration
 
 
-def level_tables(said: Registration, lines: Sequence[Line]) -> list[str]:
+def level_tables(registration: Registration, lines: Sequence[Line]) -> list[str]:
     """Of every study the means of every arm over its starts, ± half of a t interval."""
     tables = []
-    for study, plan in said.planned.items():
+    for study, plan in registration.planned.items():
         runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
         names = {name for x in runs for name in x["figures"]}
         percent, shares = accuracies(names), others(names)
@@ -46,11 +46,11 @@ def _level(values: Sequence[float], times: int, digits: int) -> str:
     return f"{mean} ±{times * half(t_interval(values)):.{digits}f}"
 
 
-def starts_made(said: Registration, lines: Sequence[Line]) -> str:
+def starts_made(registration: Registration, lines: Sequence[Line]) -> str:
     """Where the trainings with a stop rule ended; nothing without any."""
     head = ["starts of", "reached", "failed", "after steps", "exact a_p there", "a_r there"]
     rows = []
-    for study in said.planned:
+    for study in registration.planned:
         own = [x for x in lines if (x["kind"], x["study"]) == ("start", study)]
         own = [x for x in own if not x["start"].startswith("tuning ")]
         reached = [x["figures"] for x in own if x["status"] == REACHED]
@@ -76,14 +76,14 @@ def _spread(values: Sequence[float], times: int) -> str:
     return " / ".join(f"{times * x:.0f}" for x in (min(values), mean, max(values)))
 
 
-def runs_made(said: Registration, lines: Sequence[Line], repeated: int) -> str:
+def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) -> str:
     """Runs that are there, of those planned, and what became of them.
 
     repeated: one run in so many is made twice.
     """
     head = ["study", "arm", "runs", "no start", "diverged", "below the floor", "seconds a run"]
     rows = [as_row(*head), as_rule(head)]
-    for study, plan in said.planned.items():
+    for study, plan in registration.planned.items():
         for arm in plan["arms"]:
             own = [x for x in results(lines) if (x["study"], x["arm"]) == (study, arm)]
             ends = Counter(line["status"].split(":")[0] for line in own)

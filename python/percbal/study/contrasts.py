@@ -113,21 +113,21 @@ class Effect:
         return "yes" if right else "no"
 
 
-def effects(said: Registration, lines: Sequence[Line]) -> list[Effect]:
+def effects(registration: Registration, lines: Sequence[Line]) -> list[Effect]:
     """Of every contrast, in order; ValueError for a line of another registration, or for runs of
     one name with two plans."""
     for line in lines:
-        if line["registered"] != said.hash:
+        if line["registered"] != registration.hash:
             raise ValueError(
                 f"a line of {line['study']} was run under {line['registered'] or 'nothing said'}, "
-                f"not under {said.name}, {said.hash}"
+                f"not under {registration.name}, {registration.hash}"
             )
     runs = results(lines)
-    found = [_effect(contrast, said, runs) for contrast in said.contrasts]
+    found = [_effect(contrast, registration, runs) for contrast in registration.contrasts]
     return _corrected(found)
 
 
-def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Effect:
+def _effect(contrast: Contrast, registration: Registration, runs: Sequence[Line]) -> Effect:
     values, sides, failed, undefined = [], [], 0, 0
     for lines in _compared(contrast, runs):
         if not all(line["figures"] for line in lines):
@@ -141,7 +141,7 @@ def _effect(contrast: Contrast, said: Registration, runs: Sequence[Line]) -> Eff
         values.append(value)
         if both and isinstance(contrast.against, str):
             sides.append(both)
-    planned = said.planned.get(contrast.study, {}).get("starts", 0)
+    planned = registration.planned.get(contrast.study, {}).get("starts", 0)
     p = _p(values) if len(values) >= LEAST else None
     return Effect(contrast, tuple(values), failed, undefined, planned, _means(sides), p)
 

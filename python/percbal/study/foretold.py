@@ -107,14 +107,14 @@ def foretold_table(found: Sequence[Foretold]) -> str:
 
 
 def _tally(found: Sequence[Foretold]) -> str:
-    said = [each for each in found if each.speed is not None]
-    if not said:
+    told = [each for each in found if each.speed is not None]
+    if not told:
         return "The theory says nothing of these starts."
-    right = sum(each.right for each in said)
-    low, high = wilson_interval(right, len(said))[1:]
-    starts = len({each.start for each in said})
+    right = sum(each.right for each in told)
+    low, high = wilson_interval(right, len(told))[1:]
+    starts = len({each.start for each in told})
     return (
-        f"Signs: {right} of {len(said)} right, 95% interval {low:.0%} to {high:.0%}, of arms from "
+        f"Signs: {right} of {len(told)} right, 95% interval {low:.0%} to {high:.0%}, of arms from "
         f"{starts} starts; arms of one start share it and its outcome arm, so the interval is too "
-        f"narrow. Of {len(found) - len(said)} arms the theory says nothing."
+        f"narrow. Of {len(found) - len(told)} arms the theory says nothing."
     )

@@ -16,7 +16,7 @@ from percbal.study.json_files import write_json
 from percbal.study.recipes import GRPO as GRPO
 from percbal.study.recipes import SFT as SFT
 from percbal.study.recipes import Arm as Arm
-from percbal.study.recipes import Stop, Tuning, said
+from percbal.study.recipes import Stop, Tuning, hashed
 
 START = "start"  # in place of an arm: the start itself, measured and not trained
 TUNING = "tuning"  # the population of the starts that rates are tuned from
@@ -167,9 +167,9 @@ class Study:
         arm = None if run.arm == START else self.arm(run.arm)
         return {
             "task": [self.task, self.task_options, self.model_options],
-            "base": [said(self.base), start.seed],
-            "start": [said(start), said(self.start_recipe(start))],
-            "arm": arm and [said(arm), said(self.recipe(start, arm, run.rate)), run.seed],
+            "base": [hashed(self.base), start.seed],
+            "start": [hashed(start), hashed(self.start_recipe(start))],
+            "arm": arm and [hashed(arm), hashed(self.recipe(start, arm, run.rate)), run.seed],
             "measured": [self.test_instances, self.samples, self.known, self.exact, run.tuning],
         }
 

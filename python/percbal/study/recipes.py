@@ -152,10 +152,10 @@ class Tuning:
     lines: str = ""
 
 
-def said(value: Any) -> Any:
+def hashed(value: Any) -> Any:
     """Settings as JSON for a hash, without fields that are empty, so that a hash stands when a kind
     of settings gets a further field that is empty by default. Options are said as they are."""
     if not is_dataclass(value):
         return value
-    each = {field.name: said(getattr(value, field.name)) for field in fields(value)}
+    each = {field.name: hashed(getattr(value, field.name)) for field in fields(value)}
     return {n: v for n, v in each.items() if v is not None and v not in ("", 0.0, (), {})}

@@ -72,11 +72,11 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Registration:
-    """The file: its name and hash; ``said``, its prose; how many runs of which arms it plans."""
+    """The file: its name and hash; its ``prose``; how many runs of which arms it plans."""
 
     name: str
     hash: str
-    said: dict[str, Any]
+    prose: dict[str, Any]
     findings: dict[int, str]
     contrasts: tuple[Contrast, ...]
     planned: dict[str, dict[str, Any]]  # study -> arms, starts
@@ -97,7 +97,7 @@ def read_registration(path: Path) -> Registration:
             contrasts=contrasts,
             findings=fields.pop("findings", {}),
             planned=fields.pop("planned"),
-            said=fields,
+            prose=fields,
         )
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"{path} is damaged: {problem}") from None
