@@ -92,7 +92,7 @@ def implementation(op: str, device: str) -> str:
     """
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be 'cpu' or 'cuda', got {device!r}")
-    if not hasattr(torch.ops.percbal, op):
+    if not isinstance(getattr(torch.ops.percbal, op, None), torch._ops.OpOverloadPacket):
         raise ValueError(
             "op must be an operator of torch.ops.percbal, such as weighted_cross_entropy, got "
             f"{op!r}"

@@ -23,7 +23,7 @@ PAIR = re.compile(
 DASHED = re.compile(rb'"%b-%b"|%b-%b' % (LABEL, LABEL, LABEL, LABEL))
 BRACKET = re.compile(rb"[][]")
 KEY = re.compile(rb'[ \t-\r]*"(v|c|edges)"[ \t-\r]*:[ \t-\r]*')
-NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 MAX_DEPTH = 256
 
@@ -251,7 +251,8 @@ def _enter(text: bytes, at: int, level: list[Any]) -> tuple[int, tuple[Any, ...]
 def _leaf(text: bytes, at: int) -> tuple[int, Any] | None:
     number = NUMBER.match(text, at)
     if number:
-        if text[number.end() : number.end() + 1] in (b".", b"e", b"E"):  # 1. and 1e are none
+        begun = text[number.end() : number.end() + 1]  # 1. and 1e are none, 1.5.2 is 1.5 and more
+        if number[2] is None and (begun in (b"e", b"E") or begun == b"." and number[1] is None):
             return None
         value = float(number.group())
         # float64 holds neither 1e999 nor 1e-999

@@ -109,8 +109,12 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
         (["--endpoint", "http://h/v1", "--model", "m", "--body", "{"], "--body is not JSON"),
         (["--endpoint", "http://h/v1", "--model", "m", "--price-in", "1"], "go together"),
         (
-            [*ENDPOINT, "--samples", "4", "--body", '{"temperature": 0, "seed": 1}'],
-            "--body sets temperature, seed, and --samples 4 are to differ",
+            [*ENDPOINT, "--samples", "4", "--body", '{"temperature": 0}'],
+            "--body sets temperature: where completions are drawn, --temperature and --top-p do",
+        ),
+        (
+            [*ENDPOINT, "--samples", "4", "--body", '{"seed": 1}'],
+            "--body sets seed 1, with which all 4 samples would be alike",
         ),
         (["--completions", "none.jsonl", "--n", "0"], "--n must be at least 1, got 0"),
     ],

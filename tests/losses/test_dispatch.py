@@ -92,6 +92,8 @@ def test_operators_that_have_one_implementation_are_not_called_triton():
     assert percbal_ops.implementation("token_logprob_rows", "cuda") in ("triton", "reference")
     with pytest.raises(ValueError, match="op must be an operator .* got 'segment_cross_entropy'"):
         percbal_ops.implementation("segment_cross_entropy", "cpu")
+    with pytest.raises(ValueError, match="op must be an operator .* got 'name'"):
+        percbal_ops.implementation("name", "cpu")
     with pytest.raises(ValueError, match="device must be 'cpu' or 'cuda', got 'gpu'"):
         percbal_ops.implementation("scale_", "gpu")
 

@@ -242,3 +242,10 @@ def test_ratios_follow_logs_exponentially():
     ratios.follow(torch.tensor([1.0, 2.0, 0.0]), 0.5)
     ratios.follow(torch.tensor([3.0, NAN, 0.0]), 0.5)
     assert ratios.dump() == [2.0, 2.0]
+
+
+def test_a_lambda_without_two_that_share_is_refused():
+    """It would be the first one's part of what two share."""
+    with pytest.raises(ValueError, match="lam=0.9 would change nothing: 3 segments share, not two"):
+        NGDiff(lam=0.9, shares=(None, None, None))
+    assert NGDiff(lam=0.9, shares=(0.2, None, None)).lam_max == 1

@@ -65,17 +65,22 @@ def test_every_arm_stands_there_with_its_level():
 def test_starts_stand_there_with_what_they_came_to():
     def start(seed, status="reached", **figures):
         names = {"kind": "start", "study": "sft-sudoku", "start": f"base {seed}", "seed": seed}
-        return {**names, "status": status, "figures": figures, "registered": SFT.hash}
+        of = {"figures": figures, "registered": SFT.hash, "weights": "w"}
+        return {**names, "status": status, **of}
 
     lines = [
+        {**start(1, step=900, exact_p=0.24), "weights": "other"},
         start(1, step=400, exact_p=0.12),
+        line(start=1, a=0.5),
         start(2, step=600, exact_p=0.2),
         start(3, "the steps ran out", step=2000, exact_p=0.01),
         {**start(91, step=9, exact_p=0.2), "start": "tuning 91"},
     ]
     assert starts_made(SFT, []) == ""
     said = starts_made(SFT, lines)
-    assert "| sft-sudoku | 2 | 1 the steps ran out | 400 / 500 / 600 | 12 / 16 / 20 |  |" in said
+    assert (
+        "| sft-sudoku | 2 | 1 the steps ran out | 1 | 400 / 500 / 600 | 12 / 16 / 20 |  |" in said
+    )
 
 
 def test_how_many_repeats_were_due_is_said_and_which_were_unequal():

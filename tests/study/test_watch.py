@@ -5,13 +5,20 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from percbal.evaluate.questions import task_questions
+from percbal.models.loading import load_vlm
+from percbal.models.tiny import build_tiny_vlm
+from percbal.responses.asking import Asking
 from percbal.study import watch
+from percbal.study.competence import mean_exact_p
 from percbal.study.lines import figures
 from percbal.study.plan import Study
 from percbal.study.presets import PRESETS
 from percbal.study.run import signals, thirds
 from percbal.study.watch import Watch
+from percbal.tasks import get_task
 
 
 def test_exact_perception_is_measured_after_the_named_updates_and_kept(tmp_path, monkeypatch):
@@ -27,6 +34,19 @@ def test_exact_perception_is_measured_after_the_named_updates_and_kept(tmp_path,
 
     assert go([1, 2, 3]) == {"2": 0.25}
     assert go([2, 3, 4, 5]) == {"2": 0.5, "4": 0.75}, "from an older checkpoint it is made anew"
+
+
+def test_a_training_goes_on_as_if_it_had_not_been_measured(tmp_path):
+    task = get_task("sudoku", size=4)
+    small = dict(hidden=16, layers=1, heads=2, mlp=32)
+    build_tiny_vlm(tmp_path / "model", task.vocabulary(), seed=0, **small)
+    model, processor = load_vlm(tmp_path / "model")
+    model.train()
+    before = torch.get_rng_state()
+    found = mean_exact_p(model, processor, task_questions(task, 2, "test", 0, Asking()))
+    assert 0 < found < 1e-6, "random weights"
+    assert torch.equal(torch.get_rng_state(), before) and model.training
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_a_line_has_what_was_measured_on_the_way():

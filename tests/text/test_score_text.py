@@ -144,6 +144,10 @@ def test_different_spellings_of_the_same_content_are_exact(grammar, body, refere
         ("numbers", "[01]", "[1]", "malformed", 0, 0),
         ("numbers", "[1, 2.]", "[1, 2]", "malformed", 1 / 2, 1 / 2),  # 2. is no number
         ("numbers", "[1, 2e", "[1, 2]", "malformed", 1 / 2, 1 / 2),
+        ("numbers", "[1, 2e5.5]", "[1, 200000]", "malformed", 2 / 3, 1),  # 2e5, and what is left
+        ("numbers", "[1, 2e5e]", "[1, 200000]", "malformed", 2 / 3, 1),
+        ("numbers", "[1, 1.5.2]", "[1, 2]", "malformed", 1 / 3, 1 / 2),
+        ("numbers", "[1, 1.5e3.]", "[1, 2]", "malformed", 1 / 3, 1 / 2),
         ("numbers", '{"a": 1, "a": 2}', '{"a": 1}', "ok", 1 / 2, 1),
         ("numbers", "[" * 300 + "]" * 300, "[1]", "malformed", 0, 0),
         ("text", "a a b", "a b b", "ok", 2 / 3, 2 / 3),

@@ -156,10 +156,14 @@ def body_of(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(f"--body is not JSON ({problem})") from None
     if not isinstance(body, dict):
         raise ValueError(f"--body must be a JSON object, got {args.body!r:.40}")
-    fixed = [name for name in ("temperature", "top_p", "seed") if name in body]
+    fixed = [name for name in ("temperature", "top_p") if name in body]
     if fixed and not sampling_of(args).greedy:
         raise ValueError(
-            f"--body sets {', '.join(fixed)}, and --samples {args.samples} are to differ: give "
-            "--temperature and --top-p"
+            f"--body sets {' and '.join(fixed)}: where completions are drawn, --temperature and "
+            "--top-p do"
+        )
+    if "seed" in body and args.samples > 1:
+        raise ValueError(
+            f"--body sets seed {body['seed']}, with which all {args.samples} samples would be alike"
         )
     return body

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 
 
 class Answers(Protocol):
-    """Whoever answers questions, such as `LocalModel`."""
+    """Whoever answers questions, such as `LocalModel`.
+
+    It may have ``alone = True``: an answer does not depend on the questions beside it, so that kept
+    ones are used one by one; and ``recall(questions, completions)``, which is given kept told ones.
+    """
 
     def __call__(self, questions: Sequence[Question], *, told: bool) -> list[Completion]:
         """A completion of each, in order.

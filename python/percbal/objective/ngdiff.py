@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal.objective.balance import Balance, Seen, check_unit, refuse_lam
+from percbal.objective.balance import LAM, Balance, Seen, check_unit, refuse_lam
 
 Shares = Sequence[float | None]
 PAIR: Shares = (None, None)
@@ -138,9 +138,9 @@ class NGDiff(Balance):
         self.decay, self.lam_min, self.lam_max = decay, lam_min, lam_max
         self._log_odds = Ratios(len(self.sharing))
         self._start = torch.zeros(len(self.sharing) - 1)
-        if len(self.sharing) != 2 and lam != 0.5:
+        if len(self.sharing) != 2 and lam != LAM:
             raise ValueError(
-                f"lam {lam} changes nothing: {len(self.sharing)} segments share, not two"
+                f"lam={lam:g} would change nothing: {len(self.sharing)} segments share, not two"
             )
         if len(self.sharing) == 2:
             self._start = torch.logit(torch.tensor([lam]), eps=1e-6)

@@ -57,7 +57,7 @@ finding (arXiv:2605.29496) and follows a rule:
 As good as 0 is an interval within ±{100 * MARGIN:g} points; of correlations, shares and log-odds
 none is. That margin and the level of {LEVEL:g} are the program's, and stand in none of the files.
 """
-MAIN, PLAIN = "sft-sudoku", "token-mean"  # of the picture that the README shows
+MAIN, PLAIN = "sft-sudoku", "token-mean"  # of the picture of gains
 GAINS, DOSES = "results_gains.svg", "results_dose.svg"
 
 

@@ -77,7 +77,7 @@ def effects_figure(found: Sequence[Effect]) -> Figure:
 
 
 def _spread(axes: Axes, row: int, values: Sequence[float], colour: str, alpha: float = 1.0) -> None:
-    """A dot for each value, and their mean with its t interval."""
+    """A dot for each value, and their mean with its t interval where they differ."""
     below = [row + 0.27] * len(values)
     axes.plot(values, below, "o", ms=3, mfc="white", mec=colour, mew=0.7, alpha=alpha)
     if len(set(values)) > 1:

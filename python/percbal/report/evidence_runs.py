@@ -23,7 +23,7 @@ def level_tables(registration: Registration, lines: Sequence[Line]) -> list[str]
         percent, shares = accuracies(names), others(names)
         for what, columns, times, digits in (
             ("Percent", percent, 100, 1),
-            ("Perception's shares, and correlations", shares, 1, 2),
+            ("Other figures", shares, 1, 2),
         ):
             if not columns:
                 continue
@@ -48,17 +48,21 @@ def _level(values: Sequence[float], times: int, digits: int) -> str:
 
 def starts_made(registration: Registration, lines: Sequence[Line]) -> str:
     """Where the trainings with a stop rule ended; nothing without any."""
-    head = ["starts of", "reached", "failed", "after steps", "exact a_p there", "a_r there"]
+    head = ["starts of", "reached", "failed", "made again", "steps", "exact a_p", "a_r"]
     rows = []
     for study in registration.planned:
-        own = [x for x in lines if (x["kind"], x["study"]) == ("start", study)]
-        own = [x for x in own if not x["start"].startswith("tuning ")]
+        made = [x for x in lines if (x["kind"], x["study"]) == ("start", study)]
+        made = [x for x in made if not x["start"].startswith("tuning ")]
+        used = {(x["start"], x["weights"]) for x in results(lines) if x["study"] == study}
+        # of a start that was made again the one that the runs went on from, else the first
+        made.sort(key=lambda x: (x["start"], x["weights"]) not in used)
+        own = list({x["start"]: x for x in reversed(made)}.values())
         reached = [x["figures"] for x in own if x["status"] == REACHED]
         failed = Counter(x["status"] for x in own if x["status"] != REACHED)
         if own:
             spread = [_spread([x[f] for x in reached if f in x], t) for f, t in SPREADS]
             why = "; ".join(f"{n} {status}" for status, n in failed.items()) or "0"
-            rows.append(as_row(study, str(len(reached)), why, *spread))
+            rows.append(as_row(study, str(len(reached)), why, str(len(made) - len(own)), *spread))
     if not rows:
         return ""
     table = "\n".join([as_row(*head), as_rule(head), *rows])

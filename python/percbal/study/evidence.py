@@ -174,8 +174,7 @@ DOSE = replace(
     compared=tuple((arm.name, "outcome") for arm in DOSES if arm.name != "outcome"),
     task_options={**PICTURES, "blanks": [2, 2]},  # short: more rollouts in the time
     base=SFT(2000, 64, 6_000, stop=Stop(exact_p=(0.05, 0.2), every=20, least=40)),
-    # a start is taken at any step, where sorted batches would have shown short puzzles alone
-    sft=SFT(2000, 32, 14_000, any_length=True),
+    sft=SFT(2000, 32, 14_000),
     grpo=GRPO(updates=150, warmup=10, max_tokens=80, readable=0.2, watched=(50, 100)),
     measure_starts=True,
     tuning=None,

@@ -148,8 +148,10 @@ def _train(
     recipe = study.recipe(study.start(run.start), arm, run.rate)
     task = get_task(study.task, **study.task_options)
     if isinstance(recipe, GRPO):
-        shown = task_questions(task, study.test_instances, SPLITS[NEW], TEST_SEED, Asking())
-        watch = Watch(recipe.watched, shown, processor, out / WATCHED)
+        watch = None
+        if recipe.watched:
+            shown = task_questions(task, study.test_instances, SPLITS[NEW], TEST_SEED, Asking())
+            watch = Watch(recipe.watched, shown, processor, out / WATCHED)
         return reinforce(model, processor, task, recipe, arm, run.seed, out, watch)
     if recipe.instances is None:
         data = encoded(fresh(task, recipe.steps * recipe.batch_size, run.seed), processor)
