@@ -116,6 +116,27 @@ def test_a_large_picture_is_refused_by_its_head_alone(rules):
             ImageRules(rules.base, rules.within, max_pixels=limit)
 
 
+@pytest.mark.parametrize(
+    "mode, kind", [("I;16", "png"), ("I;16", "tiff"), ("I", "tiff"), ("F", "tiff"), ("I", "ppm")]
+)
+def test_a_picture_of_more_than_8_bits_is_refused_by_its_head_alone(rules, mode, kind):
+    """A processor would clip it at 255; random pictures of 8 bits never show that."""
+    content = encoded(Image.new(mode, (40, 30), 1000), kind)
+    name = "I;16|I" if kind == "ppm" else mode
+    sentence = f"^it is of mode ({name}), whose values go beyond 255 .*; scale it to 8 bits"
+    for decode in (True, False):
+        with pytest.raises(BadImage, match=sentence):
+            open_image({"path": "it", "bytes": content}, rules, decode=decode)
+    with pytest.raises(BadImage, match="a picture is of mode"):
+        open_image(Image.new(mode, (4, 3), 1000), rules)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_pictures_of_8_bits_and_fewer_are_opened_in_any_mode(rules, mode):
+    content = encoded(noise().convert(mode), "tiff")
+    assert open_image({"path": "it", "bytes": content}, rules).size == (24, 16)
+
+
 @pytest.fixture
 def outside(rules, tmp_path):
     """Pictures beside the folder and in it, and links from one to the other."""

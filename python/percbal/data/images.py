@@ -83,6 +83,7 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
     Raises BadImage for one that the rules forbid or that cannot be read.
     """
     if isinstance(value, Image.Image):
+        _check_range(value, "a picture")
         return value
     cell = image_cell(value)
     path, content = cell["path"], cell["bytes"]
@@ -101,6 +102,7 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
                 f"{name} has {image.width} x {image.height} pixels, more than max_image_pixels, "
                 f"{rules.max_pixels}"
             )
+        _check_range(image, name)
         if not decode:
             return image.size
         try:
@@ -109,6 +111,15 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
             return ImageOps.exif_transpose(image) if turned else image.copy()
         except Exception as problem:
             raise BadImage(f"{name} is damaged ({type(problem).__name__}: {problem})") from None
+
+
+def _check_range(image: Image.Image, name: str) -> None:
+    """BadImage for more than 8 bits a pixel, which processors clip at 255: white, for the most."""
+    if image.mode.startswith("I") or image.mode == "F":
+        raise BadImage(
+            f"{name} is of mode {image.mode}, whose values go beyond 255 and would be clipped to "
+            "white; scale it to 8 bits (0 to 255) and save it again"
+        )
 
 
 @cache
