@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import pickle
 
@@ -156,6 +157,34 @@ def test_rows_of_parquet_are_checked_and_their_pictures_counted(tmp_path):
         folder_of_parquet(tmp_path, [first, row])
         with pytest.raises(ValueError, match=sentence):
             read_dataset(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["pictures", "bytes"])
+@pytest.mark.parametrize("order", [[1, 0, 3, 2], [1, 2, 3], [3, 1]])
+def test_rows_that_were_selected_keep_their_own_pictures(typed, order):
+    """Every second row has one; counts of other rows would refuse them, or move the pictures."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    picture = {"bytes": file.getvalue(), "path": None}
+    rows = [
+        {"prompt": "look", "completion": "a", "images": [picture] * (i % 2), "n": i}
+        for i in range(4)
+    ]
+    data = datasets.Dataset.from_list(rows)
+    if typed:
+        data = data.cast_column("images", datasets.List(datasets.Image()))
+    for row, n in zip(read_dataset(data.select(order)), order, strict=True):
+        assert row["n"] == n and len(row["images"]) == n % 2
+        assert isinstance(row["prompt"][0]["content"], str if n % 2 == 0 else list)
+
+
+def test_lists_of_a_fixed_length_are_lists_of_pictures():
+    pictures = [Image.new("RGB", (8, 8)), Image.new("RGB", (9, 9))]
+    rows = [{"prompt": "<image>or <image>", "completion": "a", "images": pictures}]
+    data = datasets.Dataset.from_list(rows)
+    data = data.cast_column("images", datasets.List(datasets.Image(), length=2))
+    (row,) = read_dataset(data)
+    assert [image.size for image in row["images"]] == [(8, 8), (9, 9)]
 
 
 def test_an_empty_parquet_file_among_others_is_named(tmp_path):
