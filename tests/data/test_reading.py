@@ -159,6 +159,22 @@ def test_rows_of_parquet_are_checked_and_their_pictures_counted(tmp_path):
             read_dataset(str(tmp_path), "train")
 
 
+@pytest.mark.parametrize("name", ["data.jsonl", "train.jsonl", "part1.csv"])
+@pytest.mark.parametrize("pictures", ["images/val", "images/train2014", "test", "images/test_1"])
+def test_pictures_do_not_say_which_files_are_of_a_split(tmp_path, name, pictures):
+    (tmp_path / pictures).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / pictures / "test_1.png")
+    picture = f"{pictures}/test_1.png"
+    if name.endswith(".csv"):
+        (tmp_path / name).write_text(f"prompt,completion,image\nlook,a,{picture}\n")
+    else:
+        (tmp_path / name).write_text(json.dumps(GOOD | {"images": [picture]}) + "\n")
+    (row,) = read_dataset(str(tmp_path))
+    assert row["images"][0].size == (8, 8) and name in row["source_row"]
+    with pytest.raises(ValueError, match="has no split 'validation', only train"):
+        read_dataset(str(tmp_path), "validation")
+
+
 @pytest.mark.parametrize("typed", [True, False], ids=["pictures", "bytes"])
 @pytest.mark.parametrize("order", [[1, 0, 3, 2], [1, 2, 3], [3, 1]])
 def test_rows_that_were_selected_keep_their_own_pictures(typed, order):
