@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import struct
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from percbal.data.images import PILLOW_LIMIT, BadImage, ImageRules, OpenRows, open_image
+from percbal.data.reading import read_dataset
 
 FORMATS = {"png": {}, "jpeg": {}, "webp": {}, "gif": {}, "bmp": {}, "tiff": {}}
 
@@ -186,6 +188,22 @@ def test_what_is_no_file_of_the_data_set_is_not_opened(rules, path, sentence):
     for value in (path, {"path": path, "bytes": None}):
         with pytest.raises(BadImage, match=sentence):
             open_image(value, rules)
+
+
+@pytest.mark.parametrize(
+    "path", ["data:image/png;base64," + "A" * 400_000, "x" * 400_000, "https://a/" + "x" * 400_000]
+)
+def test_a_message_does_not_repeat_a_long_text(rules, tmp_path, path):
+    with pytest.raises(BadImage) as refused:
+        open_image(path, rules)
+    assert len(str(refused.value)) < 500
+    if path.startswith("data:"):
+        assert str(refused.value).startswith("an inline picture (data:..) is not opened")
+    row = {"prompt": "look", "completion": "yes", "images": [path]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="a.jsonl:1: ") as refused:
+        read_dataset(str(tmp_path / "a.jsonl"))
+    assert len(str(refused.value)) < 600
 
 
 @pytest.mark.parametrize("column", ["image", "images"])

@@ -7,7 +7,7 @@ import vlm_fixtures as vlm
 
 from percbal.responses.asking import Asking
 from percbal.responses.formats import make_format
-from percbal.segments.tagged import PERCEPTION
+from percbal.segments.tagged import PERCEPTION, SegmentError
 from percbal.sft.collate import SegmentCollator
 
 OPENS = vlm.QWEN_TEMPLATE.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
@@ -64,6 +64,19 @@ def test_of_several_messages_the_last_is_marked(processor):
     spans = [{"type": "perception", "start": 0, "end": 2}]
     said, before = perceived(processor, "plain", completion, spans=spans)
     assert said == "w1" and before.endswith("sure?<|im_end|>\n<|im_start|>assistant\n")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_a_processor_raises_names_the_row(processor, size):
+    """A text with the model's own token for pictures has more of them than pictures."""
+    processor.chat_template = vlm.QWEN_TEMPLATE
+    rows = [vlm.example_at(i) | {"source_row": f"a.jsonl:{i + 1}"} for i in range(size)]
+    rows[-1]["prompt"] = [{"role": "user", "content": "what is <|image_pad|>?"}]
+    with pytest.raises(
+        SegmentError, match=f"^a.jsonl:{size}: the processor cannot encode it"
+    ) as it:
+        SegmentCollator(processor)(rows)
+    assert "\n" not in str(it.value) and len(str(it.value)) < 700
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

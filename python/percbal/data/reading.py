@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 BAD_ROWS = ("stop", "skip")
 SHOWN = 5  # skipped rows that the log names
+LONGEST = 1000  # characters of why a row is bad
 SOON = 5  # seconds of reading before a progress bar appears
 LIKE_PICTURES = re.compile(r"image|img|pic|photo|screenshot|pixel", re.IGNORECASE)
 LABELS = ("perception", "grammar", "truth")  # that follow from the paper's ground truth
@@ -53,9 +54,11 @@ class BadRows:
     found: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, place: str, problem: ValueError) -> None:
+        why = str(problem)
+        why = why if len(why) <= LONGEST else why[:LONGEST] + ".."
         if self.policy == "stop":
-            raise ValueError(f"{place}: {problem}") from None
-        self.found.append((place, str(problem)))
+            raise ValueError(f"{place}: {why}") from None
+        self.found.append((place, why))
 
 
 def read_dataset(

@@ -45,6 +45,7 @@ from percbal.sft.padding import IGNORE_INDEX, Padding, use_pad_token
 
 Example = Mapping[str, Any]
 Batch = dict[str, Tensor]
+MOST_SAID = 500  # characters of an error that is not ours
 
 
 class SegmentCollator:
@@ -112,7 +113,7 @@ class SegmentCollator:
                 raise SegmentError(f"{_name_of(example, row)}: {problem}") from None
         found = [self._rendered(example, row) for row, example in enumerate(examples)]
         rendered, ends = zip(*found, strict=True)
-        batch = dict(self.stock([*rendered]))
+        batch = self._tokenised(examples, rendered)
         completions = [example["completion"] for example in rendered]
         segment_ids = self._segment_ids(examples, completions, ends, batch)
         if self.segments.prompt is not None:
@@ -121,6 +122,28 @@ class SegmentCollator:
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
         self._warn_of_untrained(batch["labels"], segment_ids)
         return self.padding.fill(batch)
+
+    def _tokenised(self, examples: Sequence[Example], rendered: Sequence[Any]) -> Batch:
+        """The stock batch; what a processor raises names the row, or all where none fails alone."""
+        try:
+            return dict(self.stock([*rendered]))
+        except MemoryError:
+            raise
+        except Exception as problem:
+            alone = [row for row in range(len(rendered)) if not self._takes(rendered[row])]
+            rows = alone[:1] or range(len(rendered))
+            names = ", ".join(_name_of(examples[row], row) for row in rows)
+            why = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise SegmentError(
+                f"{names}: the processor cannot encode it ({why[:MOST_SAID]})"
+            ) from problem
+
+    def _takes(self, rendered: Any) -> bool:
+        try:
+            self.stock([rendered])
+        except Exception:
+            return False
+        return True
 
     def _add_prompts(self, batch: Batch, segment_ids: Tensor, prompt: int) -> None:
         """Labels and segments (B, T) of the prompts' words, in place."""
