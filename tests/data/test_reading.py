@@ -175,6 +175,21 @@ def test_pictures_do_not_say_which_files_are_of_a_split(tmp_path, name, pictures
         read_dataset(str(tmp_path), "validation")
 
 
+def test_a_card_that_says_nothing_of_splits_leaves_them_to_the_names_of_files(tmp_path):
+    lines(tmp_path, [GOOD], "notes_train.jsonl")
+    (tmp_path / "images" / "val").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "val" / "1.png")
+    for card in ("# notes\n", "---\nlicense: mit\n---\n# configs\n"):
+        (tmp_path / "README.md").write_text(card)
+        (row,) = read_dataset(str(tmp_path))
+        assert row["source_row"] == f"{tmp_path / 'notes_train.jsonl'}:1"
+    files = "- split: test\n    path: notes_train.jsonl"
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n  {files}\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    with pytest.raises(ValueError, match="has no split 'train', only test"):
+        read_dataset(str(tmp_path))
+
+
 @pytest.mark.parametrize("typed", [True, False], ids=["pictures", "bytes"])
 @pytest.mark.parametrize("order", [[1, 0, 3, 2], [1, 2, 3], [3, 1]])
 def test_rows_that_were_selected_keep_their_own_pictures(typed, order):

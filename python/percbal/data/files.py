@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
     metadata. The rules are asked about data files alone: pictures in ``images/val`` are of no
     split.
     """
-    if (folder / "README.md").is_file() or any(folder.glob("**/metadata.*")):
+    if _is_configured(folder / "README.md") or any(folder.glob("**/metadata.*")):
         return {}
 
     def matching(pattern: str) -> list[str]:
@@ -93,6 +94,14 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
         return {}
     files = {str(split): [*filter(_is_data, map(Path, names))] for split, names in found.items()}
     return {split: sorted(paths) for split, paths in files.items() if paths}
+
+
+def _is_configured(card: Path) -> bool:
+    """Whether a data set's card says at its head which files are of which split."""
+    if not card.is_file():
+        return False
+    _, _, head = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    return bool(re.search(r"^(configs|dataset_info) *:", head.partition("\n---")[0], re.MULTILINE))
 
 
 def _is_data(path: Path) -> bool:

@@ -7,7 +7,10 @@ from typing import Any
 
 from percbal.data.lines import BadRow
 
-KEYS = {"segments": {"type": str, "text": str}, "spans": {"type": str, "start": int, "end": int}}
+KEYS: dict[str, dict[str, type]] = {
+    "segments": {"type": str, "text": str},
+    "spans": {"type": str, "start": int, "end": int},
+}
 
 
 def read_marks(name: str, value: Any) -> list[dict[str, Any]] | None:

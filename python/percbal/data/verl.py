@@ -97,10 +97,11 @@ def _values(lines: Path) -> Iterator[tuple[Place, list[Any]]]:
     }
     for group in _groups(lines):
         for name in dict.fromkeys(name for row in group for name in row):
-            values = [row.get(name) for row in group]
+            values: list[Any] = [row.get(name) for row in group]
             if name in STRUCTS and name not in mixed:
-                for key in dict.fromkeys(key for value in values for key in value):
-                    yield (name, key), [value.get(key) for value in values]
+                structs: list[dict[str, Any]] = values
+                for key in dict.fromkeys(key for struct in structs for key in struct):
+                    yield (name, key), [struct.get(key) for struct in structs]
             else:
                 yield (name,), values
 
