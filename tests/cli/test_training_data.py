@@ -101,6 +101,14 @@ def test_a_config_that_is_none_is_one_sentence(command, content, sentence, tmp_p
         assert exit_.value.code == 2 and sentence in said and said.count("\n") == 1
 
 
+def test_rows_without_lengths_are_not_grouped_by_them(data, tmp_path, capsys):
+    """Said before a model is loaded: there is none here."""
+    grouped = ["--train_sampling_strategy", "group_by_length"]
+    said = refused(capsys, "sft", tmp_path / "no model", data, tmp_path / "out", *grouped)
+    assert said.startswith("percbal sft: train_sampling_strategy='group_by_length' needs the")
+    assert "percbal.encode_examples" in said and "set it to random" in said
+
+
 def test_a_damaged_export_is_named(data, capsys):
     (data.parent / "train.meta.json").write_text("{")
     with pytest.raises(SystemExit) as exit_:

@@ -11,6 +11,7 @@ from PIL import Image
 from percbal.data import convert as writing
 from percbal.data.convert import convert
 from percbal.data.reading import read_dataset
+from percbal.evaluate.row_judges import judge_of
 from percbal.tasks import get_task
 from percbal.tasks.preview import export_jsonl
 
@@ -193,3 +194,113 @@ def test_an_export_of_a_task_keeps_every_column(tmp_path):
         for row, was in zip(written, data, strict=True):
             for name in ("prompt", "completion", "perception", "answer", "truth", "segments"):
                 assert row[name] == was[name], (to, name)
+
+
+def written(folder, rows, to, **options):
+    """Rows as one program has them, read again."""
+    Image.new("RGB", (4, 4)).save(folder / "a.png")
+    path = folder / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = read_dataset(str(path), completions=None)
+    return convert(data, to, "train", folder / "out", source=str(path), **options)
+
+
+QUESTION = {"prompt": "look", "completion": "yes", "image": "a.png"}
+VALUES = {
+    "other keys": ([{"a": 1}, {"b": "x"}], ['{"a": 1}', '{"b": "x"}']),
+    "other keys within": ([{"a": {"b": 1}}, {"a": {"c": 2}}], None),
+    "a key that one lacks": ([[{"a": 1, "b": 2}], [{"a": 1}]], None),
+    "the same keys": ([{"a": 1, "b": None}, {"a": 2, "b": "x"}], [{"a": 1, "b": None}, ...]),
+    "lists of several types": ([[1], ["a"]], ["[1]", '["a"]']),
+    "a number beyond 64 bits": ([1, 2**70], ["1", str(2**70)]),
+    "empty": ([{"a": {}}, {"a": {}}], ['{"a": {}}'] * 2),
+    "numbers": ([1, 2.5], [1.0, 2.5]),
+    "no number": ([1.5, float("nan")], [1.5, ...]),
+}
+
+
+@pytest.mark.parametrize("kind", VALUES)
+def test_verl_keeps_a_value_or_writes_its_json(tmp_path, kind):
+    values, wanted = VALUES[kind]
+    wanted = [json.dumps(value) for value in values] if wanted is None else wanted
+    made = written(tmp_path, [QUESTION | {"x": value} for value in values], "verl")
+    found = datasets.Dataset.from_parquet(str(made))["x"][:]
+    for got, was, want in zip(found, values, wanted, strict=True):
+        assert got == want or (want is ... and str(got) == str(was))
+
+
+def test_verl_has_structs_where_it_reads_their_keys(tmp_path):
+    models = [{"style": "s", "ground_truth": {"a": 1}}, {"style": "s", "ground_truth": {"b": 1}}]
+    infos = [{"index": 1}, {"index": 2, "split": "x"}]
+    rows = [
+        QUESTION | {"reward_model": model, "extra_info": info}
+        for model, info in zip(models, infos, strict=True)
+    ]
+    made = datasets.Dataset.from_parquet(str(written(tmp_path, rows, "verl")))
+    assert [model["style"] for model in made["reward_model"]] == ["s", "s"]
+    truths = [json.loads(model["ground_truth"]) for model in made["reward_model"]]
+    assert truths == [{"a": 1}, {"b": 1}]
+    assert made["extra_info"][:] == [{"index": 1, "split": None}, infos[1]]
+
+
+def test_rows_of_charts_are_judged_as_before_in_the_file_for_verl(tmp_path):
+    """Charts have other labels in every row, which a struct would fill with null."""
+    path = export_jsonl(get_task("chart"), "train", 3, tmp_path / "in")
+    data = read_dataset(str(path), completions=None)
+    again = read_dataset(str(convert(data, "verl", "train", tmp_path / "out", source="")))
+    for row, was in zip(again, data, strict=True):
+        judge, truth = judge_of(row)
+        assert truth == was["truth"] and row["segments"] == was["segments"]
+        score = judge.score(row["completion"][0]["content"], truth)
+        assert score.answer and score.perception
+
+
+CALL = {"type": "function", "function": {"name": "zoom", "arguments": {}}}
+SAID = {"role": "assistant", "content": "yes"}
+LOST = {
+    "several messages": (
+        {"prompt": "look", "completion": [SAID, {"role": "user", "content": "sure?"}, SAID]},
+        {"llama-factory", "paper"},
+        "the columns hold one message as the response, it has 3",
+    ),
+    "tool calls": (
+        {"prompt": "look", "completion": [SAID | {"tool_calls": [CALL]}]},
+        {"verl", "paper"},
+        "columns hold role and content of a message, one has tool_calls",
+    ),
+    "a system": (
+        {"prompt": "look", "completion": "yes", "system": "be brief"},
+        {"paper"},
+        "the paper's columns hold one message of the user",
+    ),
+}
+
+
+@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("kind", LOST)
+def test_messages_that_the_columns_would_lose_are_refused(tmp_path, kind, to):
+    row, refused, sentence = LOST[kind]
+    if to in refused:
+        with pytest.raises(ValueError, match=f"train.jsonl:1: .*{sentence}"):
+            written(tmp_path, [row], to)
+        return
+    (again,) = rows_of(written(tmp_path, [row], to))
+    (before,) = rows_of(tmp_path / "train.jsonl")
+    assert {name: again[name] for name in before} == before
+
+
+def test_a_description_that_an_interruption_left_out_is_written_later(tmp_path, monkeypatch):
+    describe = writing._describe
+
+    def interrupted(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writing, "_describe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path, [QUESTION], "llama-factory")
+    monkeypatch.setattr(writing, "_describe", describe)
+    info = written(tmp_path, [QUESTION], "llama-factory").with_name("dataset_info.json")
+    assert json.loads(info.read_text())["train"]["file_name"] == "train.jsonl"
+    info.write_text('{"half')
+    written(tmp_path, [QUESTION], "llama-factory")
+    assert "train" in json.loads(info.read_text())

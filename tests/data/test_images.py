@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import struct
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from percbal.data.images import PILLOW_LIMIT, BadImage, ImageRules, OpenRows, open_image
+from percbal.data.reading import read_dataset
 
 FORMATS = {"png": {}, "jpeg": {}, "webp": {}, "gif": {}, "bmp": {}, "tiff": {}}
 
@@ -116,6 +118,27 @@ def test_a_large_picture_is_refused_by_its_head_alone(rules):
             ImageRules(rules.base, rules.within, max_pixels=limit)
 
 
+@pytest.mark.parametrize(
+    "mode, kind", [("I;16", "png"), ("I;16", "tiff"), ("I", "tiff"), ("F", "tiff"), ("I", "ppm")]
+)
+def test_a_picture_of_more_than_8_bits_is_refused_by_its_head_alone(rules, mode, kind):
+    """A processor would clip it at 255; random pictures of 8 bits never show that."""
+    content = encoded(Image.new(mode, (40, 30), 1000), kind)
+    name = "I;16|I" if kind == "ppm" else mode
+    sentence = f"^it is of mode ({name}), whose values go beyond 255 .*; scale it to 8 bits"
+    for decode in (True, False):
+        with pytest.raises(BadImage, match=sentence):
+            open_image({"path": "it", "bytes": content}, rules, decode=decode)
+    with pytest.raises(BadImage, match="a picture is of mode"):
+        open_image(Image.new(mode, (4, 3), 1000), rules)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_pictures_of_8_bits_and_fewer_are_opened_in_any_mode(rules, mode):
+    content = encoded(noise().convert(mode), "tiff")
+    assert open_image({"path": "it", "bytes": content}, rules).size == (24, 16)
+
+
 @pytest.fixture
 def outside(rules, tmp_path):
     """Pictures beside the folder and in it, and links from one to the other."""
@@ -165,6 +188,22 @@ def test_what_is_no_file_of_the_data_set_is_not_opened(rules, path, sentence):
     for value in (path, {"path": path, "bytes": None}):
         with pytest.raises(BadImage, match=sentence):
             open_image(value, rules)
+
+
+@pytest.mark.parametrize(
+    "path", ["data:image/png;base64," + "A" * 400_000, "x" * 400_000, "https://a/" + "x" * 400_000]
+)
+def test_a_message_does_not_repeat_a_long_text(rules, tmp_path, path):
+    with pytest.raises(BadImage) as refused:
+        open_image(path, rules)
+    assert len(str(refused.value)) < 500
+    if path.startswith("data:"):
+        assert str(refused.value).startswith("an inline picture (data:..) is not opened")
+    row = {"prompt": "look", "completion": "yes", "images": [path]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="a.jsonl:1: ") as refused:
+        read_dataset(str(tmp_path / "a.jsonl"))
+    assert len(str(refused.value)) < 600
 
 
 @pytest.mark.parametrize("column", ["image", "images"])

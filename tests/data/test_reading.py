@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import pickle
 
@@ -156,6 +157,65 @@ def test_rows_of_parquet_are_checked_and_their_pictures_counted(tmp_path):
         folder_of_parquet(tmp_path, [first, row])
         with pytest.raises(ValueError, match=sentence):
             read_dataset(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("name", ["data.jsonl", "train.jsonl", "part1.csv"])
+@pytest.mark.parametrize("pictures", ["images/val", "images/train2014", "test", "images/test_1"])
+def test_pictures_do_not_say_which_files_are_of_a_split(tmp_path, name, pictures):
+    (tmp_path / pictures).mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / pictures / "test_1.png")
+    picture = f"{pictures}/test_1.png"
+    if name.endswith(".csv"):
+        (tmp_path / name).write_text(f"prompt,completion,image\nlook,a,{picture}\n")
+    else:
+        (tmp_path / name).write_text(json.dumps(GOOD | {"images": [picture]}) + "\n")
+    (row,) = read_dataset(str(tmp_path))
+    assert row["images"][0].size == (8, 8) and name in row["source_row"]
+    with pytest.raises(ValueError, match="has no split 'validation', only train"):
+        read_dataset(str(tmp_path), "validation")
+
+
+def test_a_card_that_says_nothing_of_splits_leaves_them_to_the_names_of_files(tmp_path):
+    lines(tmp_path, [GOOD], "notes_train.jsonl")
+    (tmp_path / "images" / "val").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "val" / "1.png")
+    for card in ("# notes\n", "---\nlicense: mit\n---\n# configs\n"):
+        (tmp_path / "README.md").write_text(card)
+        (row,) = read_dataset(str(tmp_path))
+        assert row["source_row"] == f"{tmp_path / 'notes_train.jsonl'}:1"
+    files = "- split: test\n    path: notes_train.jsonl"
+    card = f"---\nconfigs:\n- config_name: default\n  data_files:\n  {files}\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    with pytest.raises(ValueError, match="has no split 'train', only test"):
+        read_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["pictures", "bytes"])
+@pytest.mark.parametrize("order", [[1, 0, 3, 2], [1, 2, 3], [3, 1]])
+def test_rows_that_were_selected_keep_their_own_pictures(typed, order):
+    """Every second row has one; counts of other rows would refuse them, or move the pictures."""
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    picture = {"bytes": file.getvalue(), "path": None}
+    rows = [
+        {"prompt": "look", "completion": "a", "images": [picture] * (i % 2), "n": i}
+        for i in range(4)
+    ]
+    data = datasets.Dataset.from_list(rows)
+    if typed:
+        data = data.cast_column("images", datasets.List(datasets.Image()))
+    for row, n in zip(read_dataset(data.select(order)), order, strict=True):
+        assert row["n"] == n and len(row["images"]) == n % 2
+        assert isinstance(row["prompt"][0]["content"], str if n % 2 == 0 else list)
+
+
+def test_lists_of_a_fixed_length_are_lists_of_pictures():
+    pictures = [Image.new("RGB", (8, 8)), Image.new("RGB", (9, 9))]
+    rows = [{"prompt": "<image>or <image>", "completion": "a", "images": pictures}]
+    data = datasets.Dataset.from_list(rows)
+    data = data.cast_column("images", datasets.List(datasets.Image(), length=2))
+    (row,) = read_dataset(data)
+    assert [image.size for image in row["images"]] == [(8, 8), (9, 9)]
 
 
 def test_an_empty_parquet_file_among_others_is_named(tmp_path):

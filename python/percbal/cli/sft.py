@@ -28,12 +28,14 @@ class SFTArguments(TrainArguments):
 def run(arguments: list[str]) -> None:
     """Train as the arguments say; the model and its processor end up in output_dir."""
     script, adapters, config = parse("sft", SFTArguments, BalancedSFTConfig, arguments)
-    from percbal.sft.trainer import BalancedSFTTrainer  # not for --help
+    from percbal.sft.refusals import refuse_grouping  # not for --help
+    from percbal.sft.trainer import BalancedSFTTrainer
 
     sources = {"train": (script.dataset, script.split)}
     if script.eval_dataset:
         sources["eval"] = (script.eval_dataset, script.eval_split)
     data = {name: TrainingData(script, *of, completions=True) for name, of in sources.items()}
+    refuse_grouping(config, data["train"].rows)
     model, processor = load_vlm(script.model, dtype=script.dtype)
     uncut = copy(config)  # max_length is counted, not applied
     uncut.max_length = None

@@ -44,6 +44,8 @@ def convert(
     lines, part = folder / f"{split}.jsonl", folder / f"{split}.jsonl.part"
     target = folder / f"{split}.parquet" if to == "verl" else lines
     if target.exists():
+        if to == "llama-factory" and not _is_described(folder, split):  # it was interrupted there
+            _describe(folder)
         return target
     if not lines.exists():
         _write_lines(with_files(data), FORMS[to], split, part, skip)
@@ -99,12 +101,16 @@ def to_trl(row: Row, files: Sequence[str], completion: list[Message]) -> Row:
 
 
 def to_llama_factory(row: Row, files: Sequence[str], completion: list[Message]) -> Row:
+    """BadRow for a response of several messages: the columns take the last alone for it."""
+    _one_response(completion)
     turns = [{**message, "content": as_text(message)} for message in row["prompt"]]
     return {"messages": turns + completion, "images": files}
 
 
 def to_paper(row: Row, files: Sequence[str], completion: list[Message]) -> Row:
-    """BadRow for what is not one question about at most one image."""
+    """BadRow for what is not one question about at most one image, and one response."""
+    _one_response(completion)
+    _texts_alone("the paper's columns", [*row["prompt"], *completion])
     if len(row["prompt"]) > 1 or row["prompt"][0]["role"] != "user":
         raise BadRow("the paper's columns hold one message of the user, it has more")
     if len(files) > 1:
@@ -139,7 +145,26 @@ def as_text(message: Message) -> str:
     return "".join(MARK if part["type"] == "image" else part["text"] for part in content)
 
 
+def _one_response(completion: list[Message]) -> None:
+    if len(completion) > 1:
+        raise BadRow(
+            f"the columns hold one message as the response, it has {len(completion)}; write it as "
+            "trl or verl"
+        )
+
+
+def _texts_alone(columns: str, messages: list[Message]) -> None:
+    """BadRow for what else a message has: it would be lost."""
+    for message in messages:
+        if further := [key for key in message if key not in ("role", "content")]:
+            raise BadRow(
+                f"{columns} hold role and content of a message, one has {', '.join(further)}"
+            )
+
+
 def to_verl(row: Row, files: Sequence[str], completion: list[Message]) -> Row:
+    """BadRow for messages with more than a role and content, such as tool calls."""
+    _texts_alone("verl's columns", [*row["prompt"], *completion])
     turns = [{"role": m["role"], "content": as_text(m)} for m in row["prompt"]]
     return verl_row(row, turns, files, completion)
 
@@ -160,6 +185,13 @@ def _describe(folder: Path) -> None:
     files = sorted(path for path in folder.glob("*.jsonl"))
     described = {path.stem: {"file_name": path.name, **entry, "tags": tags} for path in files}
     (folder / "dataset_info.json").write_text(json.dumps(described, indent=1))
+
+
+def _is_described(folder: Path, split: str) -> bool:
+    try:
+        return split in json.loads((folder / "dataset_info.json").read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def _claim(meta: Path, made_of: dict[str, Any]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, DatasetDict, load_dataset, load_from_disk
-from datasets.data_files import DataFilesDict, get_data_patterns
+from datasets.data_files import DataFilesDict, _get_data_files_patterns, resolve_pattern
 from pyarrow import ArrowException, parquet
 
 from percbal.data.lines import BadRow, json_object, read_lines
@@ -77,24 +78,35 @@ def _files_by_split(folder: Path) -> dict[str, list[Path]]:
     """The data files of a folder, which belong to splits by `datasets`' rules for names.
 
     None where a folder says itself what it holds: a loading configuration, or pictures with their
-    metadata.
+    metadata. The rules are asked about data files alone: pictures in ``images/val`` are of no
+    split.
     """
-    if (folder / "README.md").is_file() or any(folder.glob("**/metadata.*")):
+    if _is_configured(folder / "README.md") or any(folder.glob("**/metadata.*")):
         return {}
+
+    def matching(pattern: str) -> list[str]:
+        return [name for name in resolve_pattern(pattern, str(folder)) if _is_data(Path(name))]
+
     try:
-        patterns = get_data_patterns(str(folder))
+        patterns = _get_data_files_patterns(matching)
         found = DataFilesDict.from_patterns(patterns, base_path=str(folder))
     except (OSError, ValueError):  # none is there
         return {}
-    files = {
-        str(split): [p for p in map(Path, names) if p.suffix in FILES and not _is_note(p)]
-        for split, names in found.items()
-    }
+    files = {str(split): [*filter(_is_data, map(Path, names))] for split, names in found.items()}
     return {split: sorted(paths) for split, paths in files.items() if paths}
 
 
-def _is_note(path: Path) -> bool:
-    return path.name in NO_DATA or path.name.endswith(".meta.json")
+def _is_configured(card: Path) -> bool:
+    """Whether a data set's card says at its head which files are of which split."""
+    if not card.is_file():
+        return False
+    _, _, head = card.read_text(encoding="utf-8", errors="replace").partition("---\n")
+    return bool(re.search(r"^(configs|dataset_info) *:", head.partition("\n---")[0], re.MULTILINE))
+
+
+def _is_data(path: Path) -> bool:
+    note = path.name in NO_DATA or path.name.endswith(".meta.json")
+    return path.suffix in FILES and not note
 
 
 def _split_of(data: Any, source: str, split: str) -> Dataset:

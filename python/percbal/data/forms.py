@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from percbal.data.lines import BadRow
+from percbal.data.marks import KEYS as MARKS
+from percbal.data.marks import read_marks
 from percbal.data.messages import MARK, Message, image_parts, place_images, read_messages
 from percbal.data.paper import labels_of
 from percbal.data.rows import PLACE
@@ -20,8 +22,15 @@ Texts = tuple[list[Message], list[Message] | None, dict[str, Any]]  # prompt, co
 
 SOURCES = ("prompt", "completion", "messages", "conversations", "query", "response")
 # besides, what the texts are read from
-READ = (*SOURCES, "system", "ground_truth", "chat_template_kwargs", "videos", "audios", PLACE)
+REFUSED = {  # columns that others put into the prompt -> what to do
+    "videos": "only text and images are read",
+    "audios": "only text and images are read",
+    "history": "its turns are not read; write them as messages",
+    "tools": "no tools are put into the prompt; describe them in a message of the system",
+}
+READ = (*SOURCES, "system", "ground_truth", "chat_template_kwargs", *REFUSED, *MARKS, PLACE)
 IMAGES = ("image", "images")
+EMPTY = ("", "[]", "{}", "null")  # texts that stand for nothing, as in CSV
 
 
 def recognise(row: Row, *, completions: bool | None) -> Callable[[Row, bool | None], Texts]:
@@ -58,8 +67,6 @@ def from_turns(row: Row, completions: bool | None) -> Texts:
     """LLaMA-Factory's and ShareGPT's: a conversation whose last message is the completion."""
     name = "messages" if row.get("messages") is not None else "conversations"
     turns = read_messages(name, row[name])
-    if row.get("system"):
-        turns = [*read_messages("system", row["system"], role="system"), *turns]
     if turns[-1]["role"] == "assistant":
         if len(turns) == 1:
             raise BadRow(f"{name} has a response and nothing before it")
@@ -88,24 +95,34 @@ def read_row(row: Row, *, completions: bool | None, n_images: int = 0) -> dict[s
     those that these were made of.
     n_images: those that the row has elsewhere, in a column that was not read.
     """
-    for name in ("videos", "audios"):
-        if row.get(name):
-            raise BadRow(f"it has {name}; only text and images are read")
-    form = recognise(row, completions=completions)
-    prompt, completion, labels = form(row, completions)
+    for name, why in REFUSED.items():
+        value = row.get(name)
+        if value and not (isinstance(value, str) and value.strip() in EMPTY):
+            raise BadRow(f"it has {name}; {why}")
+    prompt, completion, labels = recognise(row, completions=completions)(row, completions)
+    if row.get("system"):
+        prompt = _with_system(row["system"], prompt)
     images = image_values(row)
     prompt, own = place_images(prompt, len(images) or n_images)
     if prompt[-1]["role"] == "system":
         raise BadRow("its prompt ends with a message of the system; nobody asks anything")
     if completion is not None and image_parts(completion):
         raise BadRow(f"its response has an image or the word {MARK}, where none can be")
-    used = {*SOURCES, *IMAGES, "videos", "audios", PLACE}
-    used |= {"system"} if form is from_turns else set()
+    used = {*SOURCES, *IMAGES, *REFUSED, "system", PLACE}
     others = {name: value for name, value in row.items() if name not in used}
     if others.get("chat_template_kwargs") is not None:
         others["chat_template_kwargs"] = _template_options(others["chat_template_kwargs"])
+    for name in MARKS if completions else ():  # others have no use for them
+        if name in others:
+            others[name] = read_marks(name, others[name])
     made = {"prompt": prompt, "images": images or own}
     return others | labels | made | ({} if completion is None else {"completion": completion})
+
+
+def _with_system(value: Any, prompt: list[Message]) -> list[Message]:
+    if prompt[0]["role"] == "system":
+        raise BadRow("it has a column system, and its prompt begins with a message of the system")
+    return [*read_messages("system", value, role="system"), *prompt]
 
 
 def _template_options(value: Any) -> dict[str, Any]:

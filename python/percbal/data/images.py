@@ -21,6 +21,7 @@ PILLOW_LIMIT = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS)  # it refuses larger o
 # Pillow knows more; some run a program (EPS: Ghostscript), and none is a common picture
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 COLUMNS = ("images", "image", IN_MESSAGES)  # the first of a row that has any counts
+LONGEST_PATH = 200  # characters of one in a message
 ORIENTATION = 0x0112  # of EXIF
 
 
@@ -58,22 +59,30 @@ class ImageRules:
 
     def file(self, path: str) -> Path:
         """The file at a path of the data set, or BadImage."""
+        name = _shown(path)
+        if path.startswith("data:"):
+            raise BadImage("an inline picture (data:..) is not opened; write it to a file")
         if "://" in path:
-            raise BadImage(f"{path} is an address; only files are opened")
+            raise BadImage(f"{name} is an address; only files are opened")
         try:
             found = (self.base / path).resolve()
             inside = any(found.is_relative_to(folder.resolve()) for folder in self.within)
             is_file = found.is_file()  # no device and no pipe, which might never end
         except (OSError, ValueError) as problem:
-            raise BadImage(f"{path!r:.200} is no path: {problem}") from None
+            why = getattr(problem, "strerror", None) or problem  # without the path
+            raise BadImage(f"{name!r} is no path: {why}") from None
         if not inside:
             raise BadImage(
-                f"{path} leaves the folder {self.within[0]}; images_within names another one that "
+                f"{name} leaves the folder {self.within[0]}; images_within names another one that "
                 "pictures may lie in"
             )
         if not is_file:
-            raise BadImage(f"there is no file {path} in {self.base}")
+            raise BadImage(f"there is no file {name} in {self.base}")
         return found
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else path[:LONGEST_PATH] + ".."
 
 
 def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
@@ -83,11 +92,12 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
     Raises BadImage for one that the rules forbid or that cannot be read.
     """
     if isinstance(value, Image.Image):
+        _check_range(value, "a picture")
         return value
     cell = image_cell(value)
     path, content = cell["path"], cell["bytes"]
     file: Any = rules.file(path) if content is None else BytesIO(content)
-    name = path or f"a picture of {len(content or b'')} bytes"
+    name = _shown(path or f"a picture of {len(content or b'')} bytes")
     try:
         image = Image.open(file, formats=_formats())
     except Image.DecompressionBombError:
@@ -101,6 +111,7 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
                 f"{name} has {image.width} x {image.height} pixels, more than max_image_pixels, "
                 f"{rules.max_pixels}"
             )
+        _check_range(image, name)
         if not decode:
             return image.size
         try:
@@ -109,6 +120,15 @@ def open_image(value: Any, rules: ImageRules, *, decode: bool = True) -> Any:
             return ImageOps.exif_transpose(image) if turned else image.copy()
         except Exception as problem:
             raise BadImage(f"{name} is damaged ({type(problem).__name__}: {problem})") from None
+
+
+def _check_range(image: Image.Image, name: str) -> None:
+    """BadImage for more than 8 bits a pixel, which processors clip at 255: white, for the most."""
+    if image.mode.startswith("I") or image.mode == "F":
+        raise BadImage(
+            f"{name} is of mode {image.mode}, whose values go beyond 255 and would be clipped to "
+            "white; scale it to 8 bits (0 to 255) and save it again"
+        )
 
 
 @cache

@@ -28,6 +28,7 @@ ROLES = {
     "tool": "tool",
     "observation": "tool",
 }
+ELSEWHERE = ("image", "images", "image_url", "videos", "video", "audios", "audio")  # Ollama's
 OWN = ("image", "path", "url", "image_url")  # where a part may name its image
 
 
@@ -58,6 +59,12 @@ def _message(name: str, value: Any) -> Message:
         raise BadRow(f"a message of {name} must have a role and content, got {value!r:.60}")
     # tables fill what a message has not with null
     message = {key: item for key, item in value.items() if item is not None}
+    for key in ELSEWHERE:
+        if message.pop(key, None):
+            raise BadRow(
+                f"a message of {name} has {key}, which no template shows; pictures are parts of "
+                "its content, or in the column images with the word <image> at their place"
+            )
     role = message.pop("role", message.pop("from", None))
     if not isinstance(role, str) or role not in ROLES:
         raise BadRow(

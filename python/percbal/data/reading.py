@@ -7,7 +7,8 @@ empty), ``source_row`` (its file and row) and every other column of the data set
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,9 @@ log = logging.getLogger(__name__)
 
 BAD_ROWS = ("stop", "skip")
 SHOWN = 5  # skipped rows that the log names
+LONGEST = 1000  # characters of why a row is bad
 SOON = 5  # seconds of reading before a progress bar appears
+LIKE_PICTURES = re.compile(r"image|img|pic|photo|screenshot|pixel", re.IGNORECASE)
 LABELS = ("perception", "grammar", "truth")  # that follow from the paper's ground truth
 
 Cells = dict[str, Any]
@@ -51,9 +54,11 @@ class BadRows:
     found: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, place: str, problem: ValueError) -> None:
+        why = str(problem)
+        why = why if len(why) <= LONGEST else why[:LONGEST] + ".."
         if self.policy == "stop":
-            raise ValueError(f"{place}: {problem}") from None
-        self.found.append((place, str(problem)))
+            raise ValueError(f"{place}: {why}") from None
+        self.found.append((place, why))
 
 
 def read_dataset(
@@ -124,8 +129,11 @@ def read_rows(
     rules = ImageRules(base, within, max_image_pixels)
     read = _read_files if isinstance(found, TextFiles) else _read_table
     data = read(found, bad, rules, completions)  # type: ignore[arg-type]
+    name = source if isinstance(source, str) else "the data set"
     if not len(data) and not bad.found:
-        raise ValueError(f"{source if isinstance(source, str) else 'the data set'} holds no rows")
+        raise ValueError(f"{name} holds no rows")
+    if len(data):
+        _warn_without_pictures(data, name)
     return data.with_transform(OpenRows(rules))
 
 
@@ -215,16 +223,30 @@ def _are_paths(data: Dataset) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    fixed = pa.types.is_fixed_size_list(kind)
+    return fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _image_counts(data: Dataset) -> list[int] | None:
+def _image_counts(data: Dataset, names: Sequence[str] = IMAGES) -> list[int] | None:
     """Of each row, where its pictures may be inside the table: they are counted, not read."""
     counts: list[int] | None = None
-    for name in IMAGES:
+    for name in names:
         if name in data.column_names:
             column = data.data.column(name)
             count = compute.list_value_length if _is_list(column.type) else compute.is_valid
-            own = [int(n or 0) for n in count(column).to_pylist()]
+            found = count(column)
+            if data._indices is not None:  # rows that were selected, shuffled or filtered
+                found = found.take(data._indices.column(0))
+            own = [int(n or 0) for n in found.to_pylist()]
             counts = own if counts is None else [b or a for a, b in zip(counts, own, strict=True)]
     return counts
+
+
+def _warn_without_pictures(data: Dataset, source: str) -> None:
+    """Of a data set of text alone: its pictures may be in a column that is not read."""
+    if any(_image_counts(data, (*IMAGES, IN_MESSAGES)) or ()):
+        return
+    others = [name for name in data.column_names if LIKE_PICTURES.search(name)]
+    others = [name for name in others if name not in (*IMAGES, IN_MESSAGES)]
+    hint = f"; {', '.join(others)} is not read, rename it image or images" if others else ""
+    log.warning("no row of %s has a picture (in a column image or images)%s", source, hint)

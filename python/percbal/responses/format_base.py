@@ -22,10 +22,10 @@ class Format(ABC):
     def read(self, text: str) -> Reading:
         """The parts of untrusted text, in time linear in its length; nothing raises.
 
-        They are looked for behind its thoughts (`percbal.responses.thoughts`). It never chooses:
-        of two candidates for a part neither counts.
+        They are looked for behind its thoughts (`percbal.responses.thoughts`) and the space that
+        begins it. It never chooses: of two candidates for a part neither counts.
         """
-        start = response_start(text)
+        start = _said_from(text)
         return self._read(text[start:]).moved(text, start)
 
     @abstractmethod
@@ -53,12 +53,12 @@ class Format(ABC):
 
     def marks(self, text: str) -> list[Area]:
         """Where the marks of the parts that count are."""
-        start = response_start(text)
+        start = _said_from(text)
         return [(first + start, last + start) for first, last in self._marks(text[start:])]
 
     def unclosed(self, text: str) -> Area | None:
         """The characters of a perception that begins and does not end, where that can be told."""
-        start = response_start(text)
+        start = _said_from(text)
         area = self._unclosed(text[start:])
         return area and (area[0] + start, area[1] + start)
 
@@ -73,3 +73,9 @@ class Format(ABC):
 
     def _unclosed(self, text: str) -> Area | None:
         return None
+
+
+def _said_from(text: str) -> int:
+    """Where the response begins, behind its thoughts and space: templates write either."""
+    start = response_start(text)
+    return len(text) - len(text[start:].lstrip())

@@ -20,6 +20,7 @@ Messages = Sequence[Mapping[str, Any]]
 Begin = Literal["generation", "conversation"]
 OPTIONS = "chat_template_kwargs"
 END_OF_THOUGHTS = f"\n{CLOSING}\n\n"  # as the templates of Qwen write it
+UNSAID = "\ue000\ue001"  # characters for private use, which no template and no response has
 
 
 class Turn(NamedTuple):
@@ -119,6 +120,37 @@ def trained_turn(
     return Turn(asked, _ended(processor, response + end, completion))
 
 
+def response_end(
+    processor: Any,
+    prompt: Messages,
+    completion: Messages,
+    turn: Turn,
+    *,
+    begin: Begin = "generation",
+    **options: Any,
+) -> int | None:
+    """The character of ``turn.completion`` at which the text of the last message ends.
+
+    turn: of `trained_turn` with the same arguments. The response may say what stands elsewhere in
+        the turn, so it is not searched for: the template renders another one in its place.
+    Returns None for a template that says nothing of it.
+    """
+    last = completion[-1]
+    content = UNSAID if isinstance(last.get("content"), str) else [{"type": "text", "text": UNSAID}]
+    messages = [*with_options(prompt, None), *completion[:-1], {**last, "content": content}]
+    if begin == "generation":
+        messages = _one_turn(messages, len(prompt))
+    _, found, behind = render(processor, messages, finished=True, **options).rpartition(UNSAID)
+    text = turn.completion
+    if begin == "generation" and not behind.strip() and content_text(last.get("content")).strip():
+        text = text.removesuffix(_end_of_sequence(processor))  # see _ended
+    return len(text) - len(behind) if found and text.endswith(behind) else None
+
+
+def _end_of_sequence(processor: Any) -> str:
+    return getattr(getattr(processor, "tokenizer", processor), "eos_token", None) or ""
+
+
 def _ended(processor: Any, text: str, completion: Messages) -> str:
     """With the tokenizer's end of a sequence where the template puts nothing behind a response.
 
@@ -127,7 +159,7 @@ def _ended(processor: Any, text: str, completion: Messages) -> str:
     said = content_text(completion[-1].get("content")).rstrip()
     if not said or not text.rstrip().endswith(said):
         return text
-    return text + (getattr(getattr(processor, "tokenizer", processor), "eos_token", None) or "")
+    return text + _end_of_sequence(processor)
 
 
 def _one_turn(messages: list[Any], at: int) -> list[Any]:

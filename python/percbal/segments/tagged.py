@@ -23,6 +23,7 @@ from percbal.segments.names import PERCEPTION as PERCEPTION
 from percbal.segments.names import REASONING as REASONING
 from percbal.segments.names import TWO, Segments
 from percbal.segments.parts import Span, marked
+from percbal.segments.places import Places, response_places
 
 TagTokens = Literal["segment", "other"]
 
@@ -34,7 +35,9 @@ class SegmentError(ValueError):
 def spans_from_format(
     text: str,
     response_format: Format,
+    response: str | None = None,
     *,
+    end: int | None = None,
     named: Segments = TWO,
     tag_tokens: TagTokens = "segment",
     name: str = "the response",
@@ -48,22 +51,32 @@ def spans_from_format(
 
     tag_tokens: "segment" gives each mark to the part that it encloses; "other" puts all marks in
         no segment, so that they are not trained on.
+    response: what the format reads, where ``text`` has more around it, as a chat template adds.
+    end: where it ends in ``text``; None for its last occurrence.
     name: what to call the response in an error, such as "example 17".
     Returns spans that cover the text from end to end; where they overlap, the later one holds.
     Raises SegmentError where a segment does not count; it says why.
     """
-    reading = response_format.read(text)
+    said = text if response is None else response
+    places = _places(text, said, end, name)
+    thoughts = response_start(said)
     try:
-        found = marked(reading, named, response_start(text))
+        found = marked(response_format.read(said), named, thoughts)
+        # the template may close thoughts that the response does not have
+        before, ends = places.area(0, thoughts)
+        ends = ends if thoughts else response_start(text[:before])
+        spans = [(0, ends, named.id_of("think"))] if ends else []
     except ValueError as problem:
         raise SegmentError(
-            f"{name} has a part of no segment, {problem}: {_excerpt(text)}"
+            f"{name} has a part of no segment, {problem}: {_excerpt(said)}"
         ) from None
     for segment, why in found.problems.items():
-        raise SegmentError(f"{name} has no {segment} that counts, {why}: {_excerpt(text)}")
-    spans = [(0, len(text), named.rest), *found.spans]
+        raise SegmentError(f"{name} has no {segment} that counts, {why}: {_excerpt(said)}")
+    spans = [(0, len(text), named.rest), *spans]
+    spans += [(*places.area(first, last), segment) for first, last, segment in found.spans]
     if tag_tokens == "other":
-        spans += [(*area, OTHER) for area in (*response_format.marks(text), *found.tags)]
+        marks = (*response_format.marks(said), *found.tags)
+        spans += [(*places.area(*mark), OTHER) for mark in marks]
     return spans
 
 
@@ -77,7 +90,9 @@ def spans_from_tags(
 def spans_from_segments(
     text: str,
     segments: Sequence[Mapping[str, str]],
+    response: str | None = None,
     *,
+    end: int | None = None,
     named: Segments = TWO,
     name: str = "the response",
 ) -> list[Span]:
@@ -86,20 +101,30 @@ def spans_from_segments(
     type: the name of a segment, or "other" (no segment); "answer" and "think" are reasoning unless
         they are named. Characters of ``text`` around the listed texts, as a chat template adds
         them, are the rest (`Segments.rest`).
-    Raises SegmentError for an unknown type, or where the texts are not in ``text``.
+    response: what the texts must make up, but for the space around it; None for what they do.
+    end: where the response ends in ``text``; None for its last occurrence.
+    Raises SegmentError for an unknown type, for texts that do not make up the response, and where
+    the response is not in ``text``.
     """
+    for number, segment in enumerate(segments):
+        if not isinstance(segment, Mapping) or not isinstance(segment.get("text"), str):
+            raise SegmentError(f"{name} has in segments the entry {number} without a text")
     whole = "".join(segment["text"] for segment in segments)
-    start = text.find(whole)
-    if start < 0:  # chat templates strip the space around a message
-        start = text.find(whole.strip()) - (len(whole) - len(whole.lstrip()))
-        if whole.strip() not in text:
-            raise SegmentError(f"{name} is not made up of its segments' texts: {_excerpt(whole)}")
+    if response is not None and whole.strip() != response.strip():
+        raise SegmentError(
+            f"{name} is not made up of its segments' texts: it is {_excerpt(response)}, and they "
+            f"are {_excerpt(whole)}"
+        )
+    places = response_places(text, whole, end)
+    if places is None:
+        raise SegmentError(f"{name} is not made up of its segments' texts: {_excerpt(whole)}")
     spans: list[Span] = [(0, len(text), named.rest)]
+    first = 0
     for segment in segments:
-        number = _id_of(segment["type"], named, f"{name} has a segment")
-        end = start + len(segment["text"])
-        spans.append((max(start, 0), max(end, 0), number))
-        start = end
+        number = _id_of(segment.get("type"), named, f"{name} has a segment")
+        last = first + len(segment["text"])
+        spans.append((*places.area(first, last), number))
+        first = last
     return spans
 
 
@@ -108,6 +133,7 @@ def spans_from_characters(
     spans: Sequence[Mapping[str, Any]],
     response: str | None = None,
     *,
+    end: int | None = None,
     named: Segments = TWO,
     name: str = "the response",
 ) -> list[Span]:
@@ -115,27 +141,35 @@ def spans_from_characters(
 
     type: as in ``spans_from_segments``. Characters that no span holds are the rest.
     response: the text that start and end count in, where ``text`` has more around it, as a chat
-        template adds; without the space around it, if need be, as some templates strip it.
+        template adds; without the space around it and around ``</think>``, if need be, as some
+        templates strip it.
+    end: where the response ends in ``text``; None for its last occurrence.
     Raises SegmentError for an unknown type, for places that are not in the response, and for two
     spans that overlap; it names the span.
     """
     response = text if response is None else response
-    shift = text.find(response)
-    if shift < 0:
-        shift = text.find(response.strip()) - (len(response) - len(response.lstrip()))
-        if response.strip() not in text:
-            raise SegmentError(f"{name} is not in its own text: {_excerpt(response)}")
+    places = _places(text, response, end, name)
+    for number, span in enumerate(spans):
+        if not isinstance(span, Mapping):
+            raise SegmentError(f"{name} has in spans the entry {number}, which is {span!r:.60}")
     out: list[Span] = [(0, len(text), named.rest)]
     last = 0
     for number, span in sorted(enumerate(spans), key=lambda item: _start_of(item[1])):
         who = f"{name} has in spans the entry {number}"
         segment = _id_of(span.get("type"), named, who)
-        start, end = _place(span, len(response), who)
+        start, stop = _place(span, len(response), who)
         if start < last:
             raise SegmentError(f"{name} has two spans over character {start}, see entry {number}")
-        last = end
-        out.append((max(start + shift, 0), max(end + shift, 0), segment))
+        last = stop
+        out.append((*places.area(start, stop), segment))
     return out
+
+
+def _places(text: str, response: str, end: int | None, name: str) -> Places:
+    places = response_places(text, response, end)
+    if places is None:
+        raise SegmentError(f"{name} is not in its own text: {_excerpt(response)}")
+    return places
 
 
 def _id_of(kind: Any, named: Segments, who: str) -> int:

@@ -23,7 +23,14 @@ from percbal.data.rows import check_images, images_of, row_name
 from percbal.models.placeholders import placeholder_ids
 from percbal.responses.asking import Asking
 from percbal.responses.format_tags import TagFormat
-from percbal.responses.prompt import OPTIONS, Begin, content_text, images_in, trained_turn
+from percbal.responses.prompt import (
+    OPTIONS,
+    Begin,
+    content_text,
+    images_in,
+    response_end,
+    trained_turn,
+)
 from percbal.responses.spans import Tags
 from percbal.segments.names import OTHER, TWO, Segments
 from percbal.segments.tagged import (
@@ -38,6 +45,7 @@ from percbal.sft.padding import IGNORE_INDEX, Padding, use_pad_token
 
 Example = Mapping[str, Any]
 Batch = dict[str, Tensor]
+MOST_SAID = 500  # characters of an error that is not ours
 
 
 class SegmentCollator:
@@ -103,16 +111,39 @@ class SegmentCollator:
                 check_images(example)
             except BadRow as problem:
                 raise SegmentError(f"{_name_of(example, row)}: {problem}") from None
-        rendered = [self._rendered(example, row) for row, example in enumerate(examples)]
+        found = [self._rendered(example, row) for row, example in enumerate(examples)]
+        rendered, ends = zip(*found, strict=True)
+        batch = self._tokenised(examples, rendered)
         completions = [example["completion"] for example in rendered]
-        batch = dict(self.stock(rendered))
-        segment_ids = self._segment_ids(examples, completions, batch)
+        segment_ids = self._segment_ids(examples, completions, ends, batch)
         if self.segments.prompt is not None:
             self._add_prompts(batch, segment_ids, self.segments.prompt)
         batch["segment_ids"] = segment_ids
         batch["labels"] = batch["labels"].masked_fill(segment_ids == OTHER, IGNORE_INDEX)
         self._warn_of_untrained(batch["labels"], segment_ids)
         return self.padding.fill(batch)
+
+    def _tokenised(self, examples: Sequence[Example], rendered: Sequence[Any]) -> Batch:
+        """The stock batch; what a processor raises names the row, or all where none fails alone."""
+        try:
+            return dict(self.stock([*rendered]))
+        except MemoryError:
+            raise
+        except Exception as problem:
+            alone = [row for row in range(len(rendered)) if not self._takes(rendered[row])]
+            rows = alone[:1] or range(len(rendered))
+            names = ", ".join(_name_of(examples[row], row) for row in rows)
+            why = " ".join(f"{type(problem).__name__}: {problem}".split())
+            raise SegmentError(
+                f"{names}: the processor cannot encode it ({why[:MOST_SAID]})"
+            ) from problem
+
+    def _takes(self, rendered: Any) -> bool:
+        try:
+            self.stock([rendered])
+        except Exception:
+            return False
+        return True
 
     def _add_prompts(self, batch: Batch, segment_ids: Tensor, prompt: int) -> None:
         """Labels and segments (B, T) of the prompts' words, in place."""
@@ -134,8 +165,9 @@ class SegmentCollator:
             which = f"{untrained} of the {len(labels)} rows of a batch (further ones are not told)"
             warnings.warn(nothing_to_train_on(which, self.max_length, prompt), stacklevel=2)
 
-    def _rendered(self, example: Example, row: int) -> dict[str, Any]:
-        """Prompt and completion as text, and the images: what the stock collator tokenises."""
+    def _rendered(self, example: Example, row: int) -> tuple[dict[str, Any], int | None]:
+        """Prompt and completion as text, and the images: what the stock collator tokenises; and
+        where the response ends in the completion."""
         images = images_of(example)
         if not is_conversational(dict(example)):
             if self.asking.adds or self.asking.template or example.get(OPTIONS):
@@ -144,21 +176,23 @@ class SegmentCollator:
                     "chat_template_kwargs need prompts that are messages"
                 )
             texts = {name: example[name] for name in ("prompt", "completion")}
-            return {**texts, "images": images}
+            return {**texts, "images": images}, None
         prompt = prepare_multimodal_messages(example["prompt"], images=images)
         try:
-            turn = trained_turn(
-                self.processor,
-                self.asking.prompt(prompt, example.get(OPTIONS)),
-                prepare_multimodal_messages(example["completion"]),
-                begin=self.begin,
-            )
+            asked = self.asking.prompt(prompt, example.get(OPTIONS))
+            said = prepare_multimodal_messages(example["completion"])
+            turn = trained_turn(self.processor, asked, said, begin=self.begin)
+            end = response_end(self.processor, asked, said, turn, begin=self.begin)
         except ValueError as problem:
             raise SegmentError(f"{_name_of(example, row)}: {problem}") from None
-        return {**turn._asdict(), "images": [*images_in(prompt)]}
+        return {**turn._asdict(), "images": [*images_in(prompt)]}, end
 
     def _segment_ids(
-        self, examples: Sequence[Example], completions: list[str], batch: Batch
+        self,
+        examples: Sequence[Example],
+        completions: list[str],
+        ends: Sequence[int | None],
+        batch: Batch,
     ) -> Tensor:
         encoded = self.processor.tokenizer(
             completions, add_special_tokens=False, return_offsets_mapping=True
@@ -174,19 +208,24 @@ class SegmentCollator:
                     "processor, so its tokens cannot be told apart"
                 )
             offsets = np.asarray(encoded["offset_mapping"][row]).reshape(-1, 2)
-            spans = self._spans(example, text, row)
+            spans = self._spans(example, text, ends[row], row)
             segments = token_segments(text, spans, offsets, self.segments)
             segment_ids[row, where] = torch.from_numpy(segments[: len(where)])
         return segment_ids
 
-    def _spans(self, example: Example, text: str, row: int) -> list[tuple[int, int, int]]:
+    def _spans(
+        self, example: Example, text: str, end: int | None, row: int
+    ) -> list[tuple[int, int, int]]:
         how: Any = {"named": self.segments, "name": _name_of(example, row)}
+        there: Any = {"response": _response(example), "end": end}
         if example.get("segments"):
-            return spans_from_segments(text, example["segments"], **how)
+            return spans_from_segments(text, example["segments"], **there, **how)
         if example.get("spans"):
-            return spans_from_characters(text, example["spans"], _response(example), **how)
+            return spans_from_characters(text, example["spans"], **there, **how)
+        if not isinstance(example["completion"], str) and len(example["completion"]) > 1:
+            there = {}  # any of its messages may have the perception
         chosen = self.asking.response_format
-        return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, **how)
+        return spans_from_format(text, chosen, tag_tokens=self.tag_tokens, **there, **how)
 
 
 def nothing_to_train_on(which: str, max_length: int | None, prompt: int | None = None) -> str:

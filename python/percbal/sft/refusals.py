@@ -106,6 +106,22 @@ def refuse_mixed_data(names: tuple[str, ...], collator: Any, data: Any, held_out
             )
 
 
+def refuse_grouping(args: BalancedSFTConfig, data: Any) -> None:
+    """Raise one sentence where rows of unknown lengths would be grouped by their lengths.
+
+    data: as the trainer takes it.
+    """
+    if args.train_sampling_strategy != "group_by_length" or isinstance(data, EncodedDataset):
+        return
+    if args.length_column_name in (getattr(data, "column_names", None) or ()):
+        return
+    raise ValueError(
+        "train_sampling_strategy='group_by_length' needs the lengths of all rows, which are known "
+        "only of data of percbal.encode_examples (an EncodedDataset) or of a column "
+        f"{args.length_column_name!r}; set it to random"
+    )
+
+
 def refuse_moving_loss(args: BalancedSFTConfig, balance: Balance, held_out: Any) -> None:
     """Raise one sentence where checkpoints or learning rates would be chosen by a weighted loss
     whose weights move: it falls where they go to the segment that is learnt already.

@@ -36,6 +36,7 @@ from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.padding import agree_on_padding
 from percbal.sft.refusals import (
     make_balance,
+    refuse_grouping,
     refuse_mixed_data,
     refuse_moving_loss,
     refuse_unsupported,
@@ -92,6 +93,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         args.remove_unused_columns = False  # the collator reads columns that no model knows
         encoded = isinstance(train_dataset, EncodedDataset)
         refuse_mixed_data(self.segments.names, data_collator, train_dataset, eval_dataset)
+        refuse_grouping(args, train_dataset)
         refuse_moving_loss(args, self.balance, eval_dataset)
         super().__init__(
             model=model,
