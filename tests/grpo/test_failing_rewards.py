@@ -38,7 +38,8 @@ def test_a_failing_reward_stops_the_run_and_loses_nothing(policy, tmp_path):
 
 
 def test_a_failing_reward_can_be_skipped_and_is_counted(policy, tmp_path):
-    trainer = rl.train(policy, tmp_path, [rl.outcome, fails_at(2)], on_reward_error="skip")
+    skipped = {"on_reward_error": "skip", "credit": "same_perception"}
+    trainer = rl.train(policy, tmp_path, [rl.outcome, fails_at(2)], **skipped)
     entries = [e for e in trainer.state.log_history if "alpha" in e]
     assert [e["rewards/failed_calls"] for e in entries] == [0, 1, 0]
     assert [e["rewards/perception/unscored"] for e in entries] == [0, 1, 0]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from percbal.study.competence import Competence, Outcome, Stopped
-from percbal.study.recipes import REACHED, Arm, Stop, said
+from percbal.study.recipes import REACHED, Arm, Stop, hashed
 
 
 class Fake(Competence):
@@ -101,4 +101,4 @@ def test_a_rule_that_cannot_be_is_refused(options, sentence):
 def test_settings_that_say_nothing_are_not_in_a_hash():
     """Else a further field with an empty default would change the hash of every old run."""
     told = {"name": "x", "kind": "sft", "options": {"lam": 0.0}}
-    assert said(Arm("x", options={"lam": 0.0})) == told
+    assert hashed(Arm("x", options={"lam": 0.0})) == told

@@ -11,7 +11,7 @@ from percbal.study.competence import Stopped
 from percbal.study.evidence import PERCEPTION_FIRST, TOKEN_MEAN
 from percbal.study.json_files import read_json, write_json
 from percbal.study.plan import SFT
-from percbal.study.recipes import said
+from percbal.study.recipes import hashed
 from percbal.study.training import (
     DIVERGED,
     DONE,
@@ -74,7 +74,8 @@ def test_batches_are_of_any_lengths_where_length_says_what_is_seen():
     told = [sft_options(SFT(8, any_length=any_), TOKEN_MEAN, 0) for any_ in (False, True)]
     strategies = [options["train_sampling_strategy"] for options in told]
     assert strategies == ["group_by_length", "random"]
-    assert said(SFT(8)) == {"steps": 8, "batch_size": 32, "learning_rate": 3e-3}, "old hashes stand"
+    plain = {"steps": 8, "batch_size": 32, "learning_rate": 3e-3}
+    assert hashed(SFT(8)) == plain, "old hashes stand"
 
 
 def test_the_floor_is_noticed_over_an_interruption():
