@@ -10,6 +10,7 @@ from study_lines import DOCS, SFT, dose_lines, gains, line
 
 from percbal.report.evidence import write_page
 from percbal.report.evidence_contrasts import overview, predictions
+from percbal.report.evidence_headline import headline
 from percbal.report.evidence_runs import level_tables, runs_made, starts_made
 from percbal.study.contrasts import effects
 from percbal.study.lines import is_repeated
@@ -117,7 +118,21 @@ def test_predictions_are_scored():
     assert "| sft | 20 | 4 | 1 | 0 | 0 | 1 of 1 |" in overview([(SFT, found)])
 
 
-def test_the_committed_page_is_that_of_the_committed_lines(tmp_path):
+def test_the_readme_has_the_numbers_of_the_main_cell():
+    plan = {"arms": ["token-mean", "fixed 0.5", "NGDiff"], "starts": 16}
+    lines = gains(0.1, 0.3)
+    said = headline(lines, "sft-sudoku", "token-mean", plan)
+    assert "(token-mean, a = 50.0%)" in said and "from 2 of 16 bases" in said
+    assert "End to end, greedy: fixed 0.5 +20.0 ±127.1." in said
+    assert "Perception" not in said and "NGDiff" not in said, "what no base has is not said"
+    assert headline(gains(0.1), "sft-sudoku", "token-mean", plan) == ""
+
+
+def test_the_committed_pages_are_those_of_the_committed_lines(tmp_path):
+    docs = tmp_path / "docs"
     for folder in ("studies", "results"):
-        shutil.copytree(DOCS / folder, tmp_path / folder)
-    assert write_page(tmp_path).read_text() == (DOCS / "results.md").read_text()
+        shutil.copytree(DOCS / folder, docs / folder)
+    shutil.copy(DOCS.parent / "README.md", tmp_path)
+    assert write_page(docs).read_text() == (DOCS / "results.md").read_text()
+    assert (tmp_path / "README.md").read_text() == (DOCS.parent / "README.md").read_text()
+    assert "<!-- results: begin -->\n![" in (tmp_path / "README.md").read_text()
