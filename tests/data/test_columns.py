@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 
-import datasets
 import pytest
 from PIL import Image
+from written_rows import write_jsonl, write_parquet
 
 from percbal.data.reading import read_dataset
 
@@ -19,18 +19,6 @@ GOOD = {"messages": [USER, ANSWER]}
 def folder(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     return tmp_path
-
-
-def write_jsonl(folder, rows):
-    path = folder / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def write_parquet(folder, rows):
-    path = folder / "train.parquet"
-    datasets.Dataset.from_list(rows).to_parquet(path)
-    return path
 
 
 FAULTS = {

@@ -9,6 +9,7 @@ import json
 import datasets
 import pytest
 from PIL import Image
+from written_rows import write_jsonl, write_parquet
 
 from percbal.data.forms import read_row
 from percbal.data.reading import read_dataset
@@ -133,21 +134,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def write_jsonl(folder, rows):
-    path = folder / "train.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def write_json(folder, rows):
     path = folder / "train.json"
     path.write_text(json.dumps(rows, indent=1))
-    return path
-
-
-def write_parquet(folder, rows):
-    path = folder / "train.parquet"
-    datasets.Dataset.from_list(rows).to_parquet(path)
     return path
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from percbal.evaluate.intervals import t_interval
 from percbal.report.evidence_contrasts import half
-from percbal.study.lines import Line, results
+from percbal.report.evidence_gains import bases_of, gains
+from percbal.study.lines import Line
 
 BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 PICTURE = "docs/images/results_gains.svg"
@@ -22,13 +23,12 @@ FIGURES = {  # of a line -> what a sentence calls its gains
 
 def headline(lines: Sequence[Line], study: str, plain: str, plan: Mapping[str, Any]) -> str:
     """Picture and caption; nothing before two bases have an arm beside ``plain``."""
-    runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
-    beside = {x["start"]: x["figures"] for x in runs if x["arm"] == plain}
+    beside = bases_of(lines, study, plain)
     arms = [arm for arm in plan["arms"] if arm != plain]
     said = []
     for figure, name in FIGURES.items():
-        gains = {arm: _gains(runs, beside, arm, figure) for arm in arms}
-        shown = [f"{arm} {_said(values)}" for arm, values in gains.items() if len(values) > 1]
+        each = {arm: gains(lines, study, plain, arm, figure) for arm in arms}
+        shown = [f"{arm} {_said(values)}" for arm, values in each.items() if len(values) > 1]
         if shown:
             said.append(f"{name}: {', '.join(shown)}.")
     if not said:
@@ -48,14 +48,6 @@ def headline(lines: Sequence[Line], study: str, plain: str, plan: Mapping[str, A
             "",
         ]
     )
-
-
-def _gains(
-    runs: Sequence[Line], beside: Mapping[str, dict[str, float]], arm: str, figure: str
-) -> list[float]:
-    own = [x for x in runs if x["arm"] == arm and x["start"] in beside]
-    both = [(x["figures"].get(figure), beside[x["start"]].get(figure)) for x in own]
-    return [100 * (ours - base) for ours, base in both if ours is not None and base is not None]
 
 
 def _said(values: Sequence[float]) -> str:

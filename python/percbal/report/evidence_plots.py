@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from percbal.evaluate.intervals import t_interval
+from percbal.report.evidence_gains import bases_of, gains
 from percbal.report.plots import STYLE, plt
 from percbal.study.contrasts import NOT_YET, Effect
 from percbal.study.doses import Dose
-from percbal.study.lines import Line, results
+from percbal.study.lines import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,30 +30,25 @@ def gains_figure(
     """What each of the arms gains over the arm ``plain`` from the same base, a panel for each
     accuracy: a dot for each base, and the mean with its 95% t interval. None before any base has
     both."""
-    runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
-    beside = {x["start"]: x["figures"] for x in runs if x["arm"] == plain}
-    gains = [
-        (x["arm"], name, 100 * (x["figures"][name] - beside[x["start"]][name]))
-        for x in runs
-        for name in PANELS
-        if x["start"] in beside and name in x["figures"] and name in beside[x["start"]]
-    ]
-    if not any(arm != plain for arm, *_ in gains):
-        return None
     arms = [arm for arm in arms if arm != plain]
+    found = {(arm, name): gains(lines, study, plain, arm, name) for arm in arms for name in PANELS}
+    if not any(found.values()):
+        return None
     with plt.rc_context(STYLE):
         size = (8.5, 1.3 + 0.42 * len(arms))
         figure, panels = plt.subplots(1, len(PANELS), figsize=size, sharey=True, sharex=True)
         for axes, (name, title) in zip(panels, PANELS.items(), strict=True):
             for row, arm in enumerate(arms):
-                own = [gain for *of, gain in gains if of == [arm, name]]
+                own = found[arm, name]
                 _spread(axes, row, own, "tab:blue" if name.endswith("a") else "tab:gray")
             axes.axvline(0, color="black", lw=0.8)
             axes.set_title(title, fontsize=9)
             axes.grid(axis="y", visible=False)
         panels[0].set_yticks(range(len(arms)), arms)
         panels[0].set_ylim(len(arms) - 0.4, -0.6)
-        figure.supxlabel(f"points more than {plain}, {len(beside)} bases", fontsize=9)
+        figure.supxlabel(
+            f"points more than {plain}, {len(bases_of(lines, study, plain))} bases", fontsize=9
+        )
         return figure
 
 

@@ -195,9 +195,8 @@ def signals(history: History) -> dict[str, list[float]]:
     keys = dict.fromkeys(key for entry in history for key in entry if SIGNAL.fullmatch(key))
     for key in keys:
         name = key.removeprefix("coupling/r_").removesuffix("_perception")
-        series = [entry[key] for entry in history if key in entry]
-        if len(series) >= 3:
-            found[name] = [float(np.mean(part)) for part in np.array_split(series, 3)]
+        if means := _in_thirds(history, key):
+            found[name] = means
     return found
 
 
@@ -206,11 +205,15 @@ def thirds(history: History) -> dict[str, list[float]]:
     reinforced = any("coupling/silent_groups" in entry for entry in history)
     found = {}
     for key in GRPO_LOGS if reinforced else SFT_LOGS:
-        series = [float(entry[key]) for entry in history if key in entry]
-        if len(series) >= 3:
-            parts = np.array_split(series, 3)
-            found[key.split("/")[-1]] = [float(np.mean(part)) for part in parts]
+        if means := _in_thirds(history, key):
+            found[key.split("/")[-1]] = means
     return found
+
+
+def _in_thirds(history: History, key: str) -> list[float]:
+    """Mean in each third of what was logged by this name; [] of fewer than three."""
+    series = [float(entry[key]) for entry in history if key in entry]
+    return [float(np.mean(part)) for part in np.array_split(series, 3)] if len(series) >= 3 else []
 
 
 def _keep(model: PreTrainedModel, processor: ProcessorMixin, trained: Trained, out: Path) -> None:
