@@ -132,7 +132,7 @@ def test_a_segment_in_fewer_than_two_parts_has_no_estimate():
 
 
 def test_a_segment_that_is_never_learnt_of_is_named_once(llava, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("percbal.sft.trainer.LOOKED_AT_STEP", 2)
+    monkeypatch.setattr("percbal.sft.observed.LOOKED_AT_STEP", 2)
     model, processor = llava
     options = {"max_steps": 4, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}
     options |= {"balance": "ngdiff_unbiased", "ngdiff_decay": 0.9}

@@ -8,7 +8,6 @@ lengths, and the mean of means is not the mean.
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +30,7 @@ from percbal.sft.collate import nothing_to_train_on, of_responses
 from percbal.sft.config import BalancedSFTConfig
 from percbal.sft.encoded import EncodedDataset, default_collator
 from percbal.sft.metrics import SegmentMetrics, without_repeats
-from percbal.sft.observed import StepSums
+from percbal.sft.observed import ObservedSteps
 from percbal.sft.order import LengthGroupedSampler
 from percbal.sft.padding import agree_on_padding
 from percbal.sft.refusals import (
@@ -42,15 +41,12 @@ from percbal.sft.refusals import (
     refuse_unsupported,
     refuse_unsupported_setup,
     warn_of_empty,
-    warn_of_unknown,
 )
 from percbal.sft.segment_gradients import make_segment_gradients
 from percbal.sft.segment_head import ForwardPass, SegmentLosses, use_segment_losses
 from percbal.sft.segment_losses import each_alone, joined, segment_counts, shifted
 from percbal.sft.stock_step import begin_step, empty_cache
 from percbal_ops import SegmentOutput
-
-LOOKED_AT_STEP = 10  # whether the controller has learnt of all segments
 
 
 class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrainer):
@@ -116,10 +112,9 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
         self._gradients = make_segment_gradients(
             self.accelerator, len(self.segments), by_parts=self.balance.compares_parts
         )
-        self._step_sums = StepSums(self.accelerator, self._level)
-        self._steps_shown = 0  # to the controller, by this run
-        self._learnt = ""  # the controller's state after the last step that was finite, as JSON
-        self._unsettled = False  # it has been shown a step since, which may yet not be taken
+        self._observed = ObservedSteps(
+            self.balance, self.segments.names, self.accelerator, self._level
+        )
         self._counts: Tensor | None = None  # (S,) over the accumulated batch and all ranks
         self._parts_of_step = 0  # of the accumulated batch
         self._exact = False  # whether its gradients are kept apart
@@ -165,7 +160,7 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
             counts += self._counts_of(batch).to(device)
         first = self._counts is None  # of the run: looking makes the host wait
         if first:
-            self._remember_balance()
+            self._observed.remember()
         self._counts = self.accelerator.reduce(counts, "sum")
         self._parts_of_step = len(batches)
         self._exact = self.balance.needs_gradient_norms and self.balance.due(self._counts)
@@ -256,41 +251,18 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
     # --- controllers that learn from steps -------------------------------------------------------
 
     def _observe(self, result: SegmentOutput, *norms: Tensor | None) -> None:
-        """A micro-batch; after the last one the controller is shown the step, and its norms."""
         assert self._counts is not None
-        self._step_sums.add(result)
-        if self.accelerator.sync_gradients:
-            self._unsettled = True
-            step = self.state.global_step
-            self.balance.observe(self._step_sums.seen(step, self._counts, *norms))
-            self._steps_shown += 1
-            if self._steps_shown == LOOKED_AT_STEP:
-                warn_of_unknown(self.segments.names, self.balance.unknown(), LOOKED_AT_STEP)
+        self._observed.add(result, self.state.global_step, self._counts, *norms)
 
     def _settle(self, finite: bool) -> None:
-        """A step that is not finite changes nothing, nor what the controller has learnt."""
-        self._unsettled = False
-        if finite:  # the host has just waited for the gradient's norm, so this costs no wait
-            self._remember_balance()
-        else:
-            self._restore_balance()
+        self._observed.settle(finite)
 
     def _forget_step(self) -> None:
         super()._forget_step()
         self._gradients.reset()
-        self._step_sums.reset()
         self._segment_metrics.forget("train")
-        if self._unsettled and not self.is_deepspeed_enabled:  # which settles no step
-            self._restore_balance()
-        self._unsettled, self._steps_shown, self._counts = False, 0, None
-
-    def _remember_balance(self) -> None:
-        if self.balance.observes:
-            self._learnt = json.dumps(self.balance.state_dict())
-
-    def _restore_balance(self) -> None:
-        if self.balance.observes:
-            self.balance.load_state_dict(json.loads(self._learnt))
+        self._observed.begin(settled=not self.is_deepspeed_enabled)
+        self._counts = None
 
     def _weighed_by_itself(
         self, model: nn.Module, inputs: dict[str, Any], target: Tensor, losses: SegmentLosses
@@ -393,4 +365,4 @@ class BalancedSFTTrainer(MetricsOfEachSet, VLMCheckpoints, FiniteSteps, SFTTrain
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        self._remember_balance()
+        self._observed.remember()
