@@ -71,6 +71,20 @@ def test_resumed_run_equals_the_uninterrupted_one(vlm_and_data, options, tmp_pat
         assert values[0] == values[1], name
 
 
+def test_a_finished_run_that_is_gone_on_from_takes_no_further_step(vlm_and_data, tmp_path):
+    """Its end is within an epoch of 4 steps: the Trainer's own loop would take a step, and save."""
+    options = {"balance": "fixed", "max_steps": 6, "per_device_train_batch_size": 4}
+    whole = make(vlm_and_data, tmp_path, **options)
+    whole.train()
+    for _ in range(2):
+        again = make(vlm_and_data, tmp_path, **options)
+        again.train(resume_from_checkpoint=True)
+        assert again.state.global_step == 6
+        assert vlm.largest_difference(whole.model, again.model) == 0.0
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {"checkpoint-6"}
+    assert not (tmp_path / "checkpoint-7").exists()
+
+
 def test_resume_within_a_later_epoch_sees_the_same_length_grouped_batches(vlm_and_data, tmp_path):
     """16 examples in batches of 4: step 6 is in the second epoch."""
     options = {

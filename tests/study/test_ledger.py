@@ -14,7 +14,7 @@ from percbal.study.files import digest
 from percbal.study.job_pool import Job, run_jobs
 from percbal.study.json_files import write_json
 from percbal.study.ledger import Ledger
-from percbal.study.lines import figures, is_repeated, name_of
+from percbal.study.lines import append_line, figures, is_repeated, name_of
 from percbal.study.machine import made_here, same_kind
 from percbal.study.plan import Arm, Run, Study
 from percbal.study.presets import PRESETS
@@ -181,24 +181,80 @@ def test_a_run_has_one_line_whoever_adds_it(tmp_path):
 
 
 def test_what_a_start_came_to_is_a_line_of_its_own(tmp_path, made):
-    """Of those with a stop rule alone, once for the same weights; also without a run to make."""
+    """Once for the same weights; also without a run to make, and of one that diverged at once."""
     part = Part(lines=tmp_path / "x.jsonl")
     run_study(STUDY, tmp_path / "a", part=part)
     ledger = Ledger(STUDY, part.lines)
     assert not ledger.lines("start"), "none has ended"
     measured = [{"step": 20, "exact_p": 0.05}, {"step": 40, "exact_p": 0.125}]
-    for seed, pauses in ((1, measured), (2, [])):
+    there = made_here(1) | {"day": "then", "seconds": {"train": 9.0}}
+    ended = (
+        {"verdict": "reached", "steps": 40, "measured": measured},
+        {
+            "verdict": "diverged after 3 steps",
+            "steps": 3,
+            "measured": [],
+        },
+    )
+    for seed, outcome in enumerate(ended, 1):
         folder = files.base_directory(tmp_path / "a", seed)
-        write_json(folder / files.OUTCOME, {"verdict": "reached", "steps": 40, "measured": pauses})
+        write_json(folder / files.OUTCOME, outcome | there)
     for weights in (b"w", b"w", b"v"):
         folder = files.base_directory(tmp_path / "a", 1) / files.MODEL
         folder.mkdir(exist_ok=True)
         (folder / "model.safetensors").write_bytes(weights)
         run_study(STUDY, tmp_path / "a", part=part)
-    first, second = ledger.lines("start")
+    first, failed, second = ledger.lines("start")
     assert first["figures"] == measured[-1] and first["status"] == "reached"
     assert (first["start"], first["weights"]) == ("base 1", digest(b"w"))
     assert second == first | {"weights": digest(b"v")}
+    assert there.items() <= first.items() and first["plan"] != failed["plan"]
+    assert (failed["status"], failed["figures"]) == ("diverged after 3 steps", {})
+
+
+def test_runs_belong_to_what_was_said_before_they_were_made(tmp_path, made):
+    """Lines of runs that are there already would else carry what was said after them."""
+    run_study(STUDY, tmp_path / "a", part=Part(lines=tmp_path / "x.jsonl", registered="before"))
+    again = Part(lines=tmp_path / "y.jsonl", registered="after")
+    with pytest.raises(ValueError, match="made under before, not under after; choose another"):
+        run_study(STUDY, tmp_path / "a", part=again)
+    run_study(STUDY, tmp_path / "b")
+    with pytest.raises(ValueError, match="under nothing that was said beforehand, not under after"):
+        run_study(STUDY, tmp_path / "b", part=again)
+
+
+def test_a_run_that_has_a_line_by_now_or_a_start_that_failed_elsewhere_is_left_out(tmp_path):
+    ledger, run = Ledger(STUDY, tmp_path / "x.jsonl"), STUDY.runs()[0]
+    start = STUDY.start(run.start)
+    write_json(files.start_directory(tmp_path, start) / files.OUTCOME, {"verdict": "reached"})
+
+    def why(again=False):
+        return runner._needless(STUDY, tmp_path, ledger, run, again)
+
+    assert why() == ""
+    ledger.add(run, evaluation(STUDY, run))
+    assert why() == "somebody else has made it" and why(again=True) == ""
+    ledger.add_start(start, {"verdict": "exact_p went to 0.4", "measured": []}, "")
+    assert "has a line that says exact_p went to 0.4, and here: reached" in why(again=True)
+
+
+def test_a_result_with_other_figures_than_its_line_is_told_of(tmp_path, caplog):
+    ledger, run = Ledger(STUDY, tmp_path / "x.jsonl"), STUDY.runs()[0]
+    ledger.add(run, evaluation(STUDY, run))
+    ledger.add(run, evaluation(STUDY, run))
+    assert not caplog.records
+    ledger.add(run, evaluation(STUDY, run, a="11"))
+    assert "with other figures than it has here" in caplog.text and len(ledger.lines()) == 1
+
+
+def test_two_choices_of_a_rate_are_refused(tmp_path, made):
+    path = tmp_path / "x.jsonl"
+    run_study(STUDY, tmp_path, part=Part(tuning=True, lines=path))
+    ledger = Ledger(STUDY, path)
+    choice = ledger.lines("choice")[0]
+    append_line(path, choice | {"rate": 0.5})
+    with pytest.raises(ValueError, match=f"chose {choice['rate']:g} and 0.5 for {choice['arm']}"):
+        ledger.rates()
 
 
 def test_a_rate_that_another_grid_chose_is_not_taken(tmp_path, made):
@@ -242,12 +298,34 @@ def test_jobs_wait_for_what_they_need_and_none_begins_after_the_time(tmp_path):
     jobs = [second, job("first")]
     run_jobs(jobs, at_once=2, what="", finished=lambda job: order.append(job.label))
     assert order == ["first", "second"]
+    jobs = [job("third"), job("fourth")]
+    left_out = {"third": "", "fourth": "somebody else has made it"}
+    run_jobs(jobs, at_once=1, what="", needless=lambda job: left_out[job.label])
+    assert jobs[0].result.exists() and not jobs[1].result.exists()
 
 
 def test_seeds_are_read_as_a_range_or_a_list():
     assert _seeds("1..4") == (1, 2, 3, 4) and _seeds("2,9") == (2, 9)
     with pytest.raises(Exception, match="must be like 1..4 or 1,3, got 'x'"):
         _seeds("x")
+    with pytest.raises(Exception, match="must be like 1..4 or 1,3, got '4..1'"):
+        _seeds("4..1")
+
+
+def test_arms_and_seeds_that_are_not_there_are_answered_with_those_that_are(tmp_path):
+    with pytest.raises(ValueError, match="has no seed 7; it has: 1, 2, 91$"):
+        run_study(STUDY, tmp_path, part=Part(seeds=(1, 7)))
+    with pytest.raises(ValueError, match="has no arm 'start'"):
+        run_study(STUDY, tmp_path, part=Part(arms=("start",)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_starts_that_an_arm_is_a_change_of_are_made_with_it():
+    dose = PRESETS["dose"]
+    asked = Part(arms=("truth",), seeds=(41,)).of(dose.runs())
+    assert {run.arm for run in asked} == {"start", "truth"}
+    Part(arms=("start",)).check(dose)
+    assert {run.arm for run in Part(arms=("start",)).of(dose.runs())} == {"start"}
 
 
 def test_a_part_of_a_study_is_asked_for_by_arm_and_what_was_said_must_be_there(tmp_path):
@@ -267,6 +345,10 @@ def test_a_study_may_grow_by_arms_and_starts_and_no_other_way():
     fewer = replace(STUDY, starts=STUDY.starts[:1], arms=STUDY.arms[:1], compared=())
     assert STUDY.extends(fewer) and not fewer.extends(STUDY)
     assert not replace(STUDY, samples=3).extends(STUDY)
+    tuning = STUDY.tuning
+    assert replace(STUDY, tuning=replace(tuning, grid=(*tuning.grid, 6e-3))).extends(STUDY)
+    assert not replace(STUDY, tuning=replace(tuning, grid=tuning.grid[:1])).extends(STUDY)
+    assert not replace(STUDY, tuning=replace(tuning, seeds=(92,))).extends(STUDY)
     changed = replace(STUDY, arms=(Arm(ARMS[0], options={"balance": "ngdiff"}), STUDY.arms[1]))
     assert not changed.extends(STUDY)
 

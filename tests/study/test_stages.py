@@ -30,7 +30,8 @@ def made(monkeypatch):
     found = SimpleNamespace(directories=[], ends=[])
 
     def trainer(model, config, **options):
-        return SimpleNamespace(state=SimpleNamespace(log_history=[{"steps": config.max_steps}]))
+        history = [{"step": config.max_steps, "steps": config.max_steps}]
+        return SimpleNamespace(state=SimpleNamespace(log_history=history, global_step=17))
 
     def train(trainer, out):
         found.directories.append(out.name)
@@ -45,7 +46,14 @@ def test_a_divergence_of_the_first_stage_ends_the_training(tmp_path, made):
     made.ends = [DIVERGED]
     trained = fine_tune(None, None, None, SFT(100), PERCEPTION_FIRST, 1, tmp_path)
     assert made.directories == [FIRST] and trained.status == DIVERGED
-    assert trained.history == [{"steps": 30}]
+    assert trained.history == [{"step": 30, "steps": 30}]
+
+
+def test_what_diverged_is_no_start(tmp_path, made):
+    """Also where no stop rule was asked for, or it had measured something before."""
+    made.ends = [DIVERGED]
+    trained = fine_tune(None, None, None, SFT(100), TOKEN_MEAN, 1, tmp_path)
+    assert not trained.outcome.reached and trained.outcome.verdict == "diverged after 17 steps"
 
 
 def test_the_history_and_the_time_are_of_both_stages(tmp_path, made):
@@ -53,7 +61,8 @@ def test_the_history_and_the_time_are_of_both_stages(tmp_path, made):
     for folder, seconds in (("", 100.0), (FIRST, 10.0)):
         write_json(tmp_path / folder / SPENT, {"seconds": seconds, "kinds": [["another"]]})
     trained = fine_tune(None, None, None, SFT(100), PERCEPTION_FIRST, 1, tmp_path)
-    assert trained.history == [{"steps": 30}, {"steps": 70}] and trained.status == DIVERGED
+    assert trained.history == [{"step": 30, "steps": 30}, {"step": 100, "steps": 70}]
+    assert trained.status == DIVERGED
     assert 110 < trained.seconds < 120 and trained.kinds[0] == ["another"]
     assert len(trained.kinds) == 2, "each kind of machine once"
 

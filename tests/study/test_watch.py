@@ -13,10 +13,10 @@ from percbal.models.tiny import build_tiny_vlm
 from percbal.responses.asking import Asking
 from percbal.study import watch
 from percbal.study.competence import mean_exact_p
+from percbal.study.json_files import write_json
 from percbal.study.lines import figures
 from percbal.study.plan import Study
 from percbal.study.presets import PRESETS
-from percbal.study.run import signals, thirds
 from percbal.study.watch import Watch
 from percbal.tasks import get_task
 
@@ -34,6 +34,14 @@ def test_exact_perception_is_measured_after_the_named_updates_and_kept(tmp_path,
 
     assert go([1, 2, 3]) == {"2": 0.25}
     assert go([2, 3, 4, 5]) == {"2": 0.5, "4": 0.75}, "from an older checkpoint it is made anew"
+
+
+def test_what_was_measured_behind_a_checkpoint_comes_again(tmp_path):
+    """Else a training that ends earlier the second time would keep it."""
+    watch = Watch([50, 100], [], None, tmp_path / "watched.json")
+    write_json(watch.path, {"50": 0.25, "100": 0.5})
+    watch.on_train_begin(None, SimpleNamespace(global_step=75), None)
+    assert watch.found() == {"50": 0.25}
 
 
 def test_a_training_goes_on_as_if_it_had_not_been_measured(tmp_path):
@@ -61,17 +69,6 @@ def test_a_line_has_what_was_measured_on_the_way():
     assert found["exact_p_after.50"] == 0.25 and found["entropy.3"] == 1.0
 
 
-def test_of_each_kind_of_training_its_own_logs_are_kept():
-    """What fine-tuning logs beside stays out, so that its lines do not change."""
-    tuned = [{"loss_share_p": x, "entropy": 1.0, "grad_norm": 1.0} for x in (0.1, 0.2, 0.3)]
-    assert thirds(tuned) == {"loss_share_p": [0.1, 0.2, 0.3]}
-    paid = [
-        {"coupling/silent_groups": x, "completions/mean_length": 9.0, "lambda": 0.5}
-        for x in (0.5, 0.25, 0.0)
-    ]
-    assert thirds(paid) == {"silent_groups": [0.5, 0.25, 0.0], "mean_length": [9.0, 9.0, 9.0]}
-
-
 @pytest.mark.parametrize("name", ["dose", "dose-smoke"])
 def test_a_dose_study_survives_a_round_trip(name, tmp_path):
     PRESETS[name].save(tmp_path / "study.json")
@@ -83,10 +80,3 @@ def test_an_arm_says_what_its_perception_tokens_are_paid_by():
     assert paid["truth"] == "perception" and paid["outcome"] == "outcome"
     assert paid["flipped 0.11"] == "flipped_perception" and paid["blind"] == "blind_reanswer"
     assert PRESETS["sft-sudoku"].arms[0].reward() == ""
-
-
-def test_every_reward_that_was_followed_is_a_signal():
-    logs = [
-        {"coupling/r_my_own_perception": x, "coupling/r_outcome_reasoning": 1} for x in (1, 2, 3)
-    ]
-    assert signals(logs) == {"my_own": [1.0, 2.0, 3.0]}

@@ -62,7 +62,10 @@ def _seeds(text: str) -> tuple[int, ...]:
     """Of ``3``, ``1,3`` or ``1..4``."""
     first, dots, last = text.partition("..")
     try:
-        return tuple(range(int(first), int(last) + 1)) if dots else tuple(map(int, text.split(",")))
+        found = range(int(first), int(last) + 1) if dots else tuple(map(int, text.split(",")))
+        if not found:
+            raise ValueError
+        return tuple(found)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be like 1..4 or 1,3, got {text!r}") from None
 
@@ -90,7 +93,7 @@ def _part(args: argparse.Namespace, registered: str) -> Any:
 def run(args: argparse.Namespace) -> None:
     from percbal.report.page import write_report
     from percbal.study.presets import PRESETS
-    from percbal.study.runner import run_study
+    from percbal.study.runner import done_of, run_study
 
     for name, said in given(args).items():
         if args.page is not None and name != "page":
@@ -111,8 +114,11 @@ def run(args: argparse.Namespace) -> None:
         f"study {study.name}: {study.about}\nin {root}; interrupt it freely, it goes on from there"
     )
     results = run_study(study, root, jobs=args.jobs, part=part)
+    if args.lines is not None:
+        done, asked = done_of(study, root, part)
+        print(f"{done} of the {asked} runs that were asked for have a line in {args.lines}")
     if not results.rows:
-        print("no run of a result has ended yet")
+        print(f"no run of a result has ended in {root}")
         return
     report = write_report(study, results, root)
     print((root / "results.md").read_text())

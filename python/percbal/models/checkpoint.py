@@ -200,6 +200,11 @@ class VLMCheckpoints:
 
     # the Trainer's own method for one epoch; what it skips of a resumed one comes later
     def _run_epoch(self, *args: Any, **loop: Any) -> Any:
+        trainer: Any = self
+        if trainer.state.global_step >= trainer.state.max_steps:
+            # gone on from its own end, within an epoch: the Trainer looks after a step, not before
+            trainer.control.should_training_stop = True
+            return None
         set_epoch(loop["train_dataloader"], loop["epoch"])
         return super()._run_epoch(*args, **loop)  # type: ignore[misc]
 

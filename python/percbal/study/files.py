@@ -10,6 +10,7 @@ from typing import Any
 from percbal.study.plan import Run, Start, Study, folder
 
 STUDY, RESULTS = "study.json", "results.json"
+REGISTERED = "registered.json"  # the hash of what was said before the first run; "" for nothing
 LINES = "lines.jsonl"  # one of each run, unless they are kept elsewhere
 REPEATS = "repeats"  # of runs that are made twice, laid out as the study is
 BASE_DATA, DATA = Path("data/base.pt"), Path("data/train.pt")  # perceptions alone; full responses

@@ -81,11 +81,13 @@ def run_jobs(
     what: str,
     minutes: float | None = None,
     finished: Callable[[Job], None] = lambda job: None,
+    needless: Callable[[Job], str] = lambda job: "",
 ) -> None:
     """Run the jobs whose result is not there, ``at_once`` at a time, in order as far as they can
     begin.
 
     minutes: after so many none begins any more. finished: called for each that has ended well.
+    needless: asked of each as it is about to begin: why it is left out, "" for one that is not.
     Raises RuntimeError naming the jobs that failed, once the others are done.
     """
     waiting = [job for job in jobs if not job.result.exists()]
@@ -103,6 +105,10 @@ def run_jobs(
                 if job is None:
                     break
                 waiting.remove(job)
+                if reason := needless(job):
+                    done += 1
+                    bar.write(f"left out: {job.label}: {reason}")
+                    continue
                 running.append(job)
                 job.start(threads(at_once))
             if not running:

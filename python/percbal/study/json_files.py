@@ -16,5 +16,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """None if it is not there."""
-    return json.loads(path.read_text()) if path.is_file() else None
+    """None if it is not there. ValueError that names it if it is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as problem:
+        raise ValueError(f"{path} is no JSON: {problem}") from None

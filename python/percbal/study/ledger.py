@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ from percbal.study.lines import (
     figures,
     is_repeated,
     key,
+    name_of,
     read_lines,
 )
 from percbal.study.machine import made_here, same_kind
 from percbal.study.plan import START, Run, Start, Study
+
+log = logging.getLogger(__name__)
+
+WHERE = ("machine", "versions", "day", "thirds")  # of a line, as its job said
 
 
 class Ledger:
@@ -31,8 +37,9 @@ class Ledger:
         self.study, self.path, self.registered = study, path, registered
         other = {line["registered"] for line in self.lines()} - {registered}
         if other:
+            others = ", ".join(sorted(each or "none" for each in other))
             raise ValueError(
-                f"{path} has lines of another registration ({', '.join(sorted(other))}, not "
+                f"{path} has lines of another registration ({others}, not "
                 f"{registered or 'none'}): what was said beforehand was changed after them"
             )
 
@@ -46,12 +53,20 @@ class Ledger:
 
     def _append(self, line: Line, run: Run) -> None:
         """Unless the run has a line of this kind, whoever else adds it just now."""
+        first: list[Line | None] = []
 
         def there(lines: list[Line]) -> bool:
-            same = [each for each in lines if each["kind"] == line["kind"]]
-            return self._find(same, run) is not None
+            first.append(self._find([each for each in lines if each["kind"] == line["kind"]], run))
+            return first[0] is not None
 
         append_line(self.path, line, there)
+        if first[0] and first[0]["figures"] != line["figures"]:
+            log.warning(
+                "%s has a line in %s, with other figures than it has here: %s",
+                name_of(line),
+                self.path,
+                line["figures"],
+            )
 
     def without(self, runs: list[Run], kind: str) -> list[Run]:
         """The runs that have no line yet."""
@@ -86,19 +101,27 @@ class Ledger:
     def add_start(self, start: Start, outcome: dict[str, Any], weights: str) -> None:
         """The line of a start that has ended, unless one with these weights is there.
 
-        outcome: as `percbal.study.competence.Outcome`, which has measured something.
+        outcome: as `percbal.study.competence.Outcome`, with where and when it was made.
         """
+        measured = outcome["measured"]
         line = {
             "kind": "start",
             "study": self.study.name,
             "start": start.name,
             "seed": start.seed,
             "registered": self.registered,
+            "plan": digest(self.study.start_settings(start)),
             "status": outcome["verdict"],
-            "figures": outcome["measured"][-1],
+            "figures": measured[-1] if measured else {},
             "weights": weights,
+            **{name: outcome[name] for name in ("seconds", *WHERE) if name in outcome},
         }
-        append_line(self.path, line, lambda lines: line in lines)
+        known = ("kind", "study", "start", "seed", "status", "weights")
+
+        def there(lines: list[Line]) -> bool:
+            return any(all(line[n] == each.get(n) for n in known) for each in lines)
+
+        append_line(self.path, line, there)
 
     def _line(self, kind: str, run: Run, evaluation: dict[str, Any]) -> Line:
         return {
@@ -111,7 +134,8 @@ class Ledger:
             "figures": figures(evaluation),
             "weights": evaluation["weights"],
             "seconds": evaluation.get("seconds", {}),
-            **{name: evaluation[name] for name in ("machine", "versions", "day")},
+            # thirds: of what the means over thirds are; lines without it have those of log entries
+            **{name: evaluation[name] for name in WHERE if name in evaluation},
         }
 
     def to_repeat(self, runs: list[Run], threads: int) -> list[Run]:

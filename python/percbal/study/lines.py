@@ -145,8 +145,8 @@ def figures(evaluation: dict[str, Any]) -> dict[str, float]:
 
     a, a_p, a_r: over samples where there are any, else greedy; exact_p: mean exact probability of
     the true perception, and ``exact_p_after.N`` the same after N updates; the rest as
-    ``percbal.study.run`` keeps it, series as ``name.1`` to ``name.3`` for the thirds of the
-    training.
+    ``percbal.study.run`` keeps it, ``name.1`` to ``name.3`` being means over the thirds of the
+    steps, and ``signal_REWARD.start`` over the warm-up of a reinforcement.
     """
     if "right" not in evaluation:
         return {}
@@ -165,7 +165,9 @@ def figures(evaluation: dict[str, Any]) -> dict[str, float]:
     found["unreadable"] = evaluation["unreadable"] / n
     found |= {f"r_{name}": value for name, value in evaluation["coupling"].items()}
     for name, series in (evaluation["logged"] | _prefixed(evaluation["signal"])).items():
-        found |= {f"{name}.{i}": value for i, value in enumerate(series, 1)}
+        found |= {f"{name}.{i}": mean for i, mean in enumerate(series, 1) if mean is not None}
+    for name, (mean,) in _prefixed(evaluation.get("signal_at_start", {})).items():
+        found[f"{name}.start"] = mean
     watched = evaluation.get("watched", {})
     found |= {f"exact_p_after.{update}": value for update, value in watched.items()}
     return {name: value for name, value in found.items() if math.isfinite(value)}
@@ -180,15 +182,21 @@ def _prefixed(signal: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 def chosen_rates(lines: Sequence[Line], tuning: Tuning) -> dict[str, float]:
-    """Arm -> the rate that a tuning chose; what another grid or other bases chose is none."""
-    grid, seeds = list(tuning.grid), list(tuning.seeds)
-    return {
-        line["arm"]: line["rate"]
-        for line in lines
-        if line["kind"] == "choice"
-        and (line["study"], line["by"]) == (tuning.study, tuning.by)
-        and (line["grid"], line["seeds"]) == (grid, seeds)
-    }
+    """Arm -> the rate that a tuning chose; what another grid or other bases chose is none.
+
+    ValueError where two lines chose different ones: nothing here chooses between them.
+    """
+    wanted = (tuning.study, tuning.by, list(tuning.grid), list(tuning.seeds))
+    found: dict[str, float] = {}
+    for line in lines:
+        named = line["kind"] == "choice" and ("study", "by", "grid", "seeds")
+        if named and tuple(line[name] for name in named) == wanted:
+            if found.setdefault(line["arm"], line["rate"]) != line["rate"]:
+                raise ValueError(
+                    f"the tuning of {tuning.study} chose {found[line['arm']]:g} and "
+                    f"{line['rate']:g} for {line['arm']}: take the line of one of them away"
+                )
+    return found
 
 
 def best_rate(lines: Sequence[Line], by: str) -> tuple[float, dict[str, float]]:

@@ -166,16 +166,24 @@ class Study:
         start = self.start(run.start)
         arm = None if run.arm == START else self.arm(run.arm)
         return {
-            "task": [self.task, self.task_options, self.model_options],
-            "base": [hashed(self.base), start.seed],
-            "start": [hashed(start), hashed(self.start_recipe(start))],
+            **self.start_settings(start),
             "arm": arm and [hashed(arm), hashed(self.recipe(start, arm, run.rate)), run.seed],
             "measured": [self.test_instances, self.samples, self.known, self.exact, run.tuning],
         }
 
+    def start_settings(self, start: Start) -> dict[str, Any]:
+        """All that a start depends on but the versions of the software."""
+        return {
+            "task": [self.task, self.task_options, self.model_options],
+            "base": [hashed(self.base), start.seed],
+            "start": [hashed(start), hashed(self.start_recipe(start))],
+        }
+
     def extends(self, old: Study) -> bool:
-        """Whether it is the other one with further starts, arms and comparisons."""
+        """Whether it is the other one with further starts, arms, comparisons and tuned rates."""
         grown = {name: getattr(self, name) for name in ("about", "starts", "arms", "compared")}
+        if self.tuning and old.tuning and {*self.tuning.grid} >= {*old.tuning.grid}:
+            grown["tuning"] = replace(old.tuning, grid=self.tuning.grid)
         more = {*map(repr, (*self.starts, *self.arms))}
         return replace(old, **grown) == self and more >= {*map(repr, (*old.starts, *old.arms))}
 

@@ -37,7 +37,7 @@ class Row:
     figures: dict[str, Interval]
     by_run: dict[str, list[float]]  # of a, a_p and a_r
     coupling: dict[str, float]  # of the samples after training, mean over runs
-    signal: dict[str, list[float]]  # reward -> within-group r with perception, by thirds
+    signal: dict[str, list[float | None]]  # reward -> within-group r with perception, by thirds
     seconds: float  # of training, mean
     perception_f1: float | None = None  # mean, by greedy decoding
     unreadable: int | None = None  # greedy completions, of all runs
@@ -230,13 +230,18 @@ def _right(runs: list[dict[str, Any]], measure: str) -> Array:
     return np.array([of_run(run) for run in runs])
 
 
-def _signal(runs: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Mean over the runs, by thirds of the training."""
-    names = dict.fromkeys(name for run in runs for name in run["signal"])
-    return {
-        name: np.mean([run["signal"][name] for run in runs if name in run["signal"]], 0).tolist()
-        for name in names
-    }
+def _signal(runs: list[dict[str, Any]]) -> dict[str, list[float | None]]:
+    """Mean over the runs that have it, by thirds of the training."""
+
+    def mean(values: tuple[float | None, ...]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
+    found = {}
+    for name in dict.fromkeys(name for run in runs for name in run["signal"]):
+        each = [run["signal"][name] for run in runs if name in run["signal"]]
+        found[name] = [mean(third) for third in zip(*each, strict=True)]
+    return found
 
 
 def over_runs(values: list[float]) -> Interval | None:

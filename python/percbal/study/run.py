@@ -9,13 +9,11 @@ end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluat
 from __future__ import annotations
 
 import os
-import re
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -25,10 +23,10 @@ from percbal.models.loading import load_vlm
 from percbal.responses.asking import Asking
 from percbal.sft.encoded import EncodedDataset
 from percbal.study import files
-from percbal.study.competence import Outcome
 from percbal.study.data import encoded, fresh
 from percbal.study.job_pool import TRAINED, write_progress
 from percbal.study.json_files import read_json, write_json
+from percbal.study.logged import GRPO_LOGS, SFT_LOGS, logged, signals, thirds
 from percbal.study.machine import kind_of, made_here
 from percbal.study.plan import (
     GRPO,
@@ -48,12 +46,6 @@ from percbal.study.watch import WATCHED, Watch
 from percbal.tasks import get_task
 
 TUNING_SEED = 41_000  # of the instances that rates are tuned on
-SFT_LOGS = ("loss_share_p", "token_share_p", "lambda")
-GRPO_LOGS = (  # what would explain a training that taught nothing
-    *("entropy", "grad_norm", "completions/mean_length", "segments/parse_fail"),
-    *("coupling/silent_groups", "coupling/mostly_wrong"),
-)
-SIGNAL = re.compile(r"coupling/r_(\w+)_perception")  # of a reward whose coupling is followed
 
 
 def run_base(root: Path, seed: int) -> None:
@@ -122,8 +114,7 @@ def run_arm(root: Path, run: Run, out: Path) -> None:
             "perception_f1": next(iter(found.values())).diagnosis.perception_f1,
             "unreadable": sum(result.diagnosis.parse_failures for result in found.values()),
             "coupling": coupling(joined) if joined["a"][0] else {},
-            "signal": signals(trained.history),
-            "logged": thirds(trained.history),
+            **_logged(study, run, trained.history),
             "watched": read_json(out / WATCHED) or {},
             "seconds": seconds,
         },
@@ -134,6 +125,25 @@ def _failed(root: Path, study: Study, run: Run) -> str:
     """Why nothing can be trained from the run's start; nothing where something can."""
     outcome = read_json(files.start_directory(root, study.start(run.start)) / files.OUTCOME)
     return "" if outcome["verdict"] == REACHED else f"{NO_START}: {outcome['verdict']}"
+
+
+def _logged(study: Study, run: Run, history: History) -> dict[str, Any]:
+    """What the log says of the parts of the training; the start itself has none."""
+    if run.arm == START:
+        return {"signal": {}, "logged": {}}
+    recipe = study.recipe(study.start(run.start), study.arm(run.arm), run.rate)
+    if isinstance(recipe, GRPO):
+        return {
+            "thirds": "steps",
+            "signal_at_start": signals(history, [recipe.warmup]),
+            "signal": signals(history, thirds(recipe.updates)),
+            "logged": logged(history, GRPO_LOGS, thirds(recipe.updates)),
+        }
+    return {
+        "thirds": "steps",
+        "signal": {},
+        "logged": logged(history, SFT_LOGS, thirds(recipe.steps)),
+    }
 
 
 def _train(
@@ -189,33 +199,6 @@ def _joined(found: dict[str, Evaluation]) -> Scores:
     return {name: [row for part in parts for row in part[name]] for name in parts[0]}
 
 
-def signals(history: History) -> dict[str, list[float]]:
-    """Mean logged correlation of each reward with perception in each third of the training."""
-    found = {}
-    keys = dict.fromkeys(key for entry in history for key in entry if SIGNAL.fullmatch(key))
-    for key in keys:
-        name = key.removeprefix("coupling/r_").removesuffix("_perception")
-        if means := _in_thirds(history, key):
-            found[name] = means
-    return found
-
-
-def thirds(history: History) -> dict[str, list[float]]:
-    """Mean of what was logged in each third of a training, by the last part of its name."""
-    reinforced = any("coupling/silent_groups" in entry for entry in history)
-    found = {}
-    for key in GRPO_LOGS if reinforced else SFT_LOGS:
-        if means := _in_thirds(history, key):
-            found[key.split("/")[-1]] = means
-    return found
-
-
-def _in_thirds(history: History, key: str) -> list[float]:
-    """Mean in each third of what was logged by this name; [] of fewer than three."""
-    series = [float(entry[key]) for entry in history if key in entry]
-    return [float(np.mean(part)) for part in np.array_split(series, 3)] if len(series) >= 3 else []
-
-
 def _keep(model: PreTrainedModel, processor: ProcessorMixin, trained: Trained, out: Path) -> None:
     """History, then model and processor, to load like any other, whole or not at all; then how it
     ended."""
@@ -225,7 +208,16 @@ def _keep(model: PreTrainedModel, processor: ProcessorMixin, trained: Trained, o
         model.save_pretrained(partial)
         processor.save_pretrained(partial)
         os.replace(partial, out / files.MODEL)
-    write_json(out / files.OUTCOME, asdict(trained.outcome or Outcome(REACHED)))
+    write_json(out / files.OUTCOME, asdict(trained.outcome) | _made(trained))
+
+
+def _made(trained: Trained) -> dict[str, Any]:
+    """Where, when and in how many seconds a training was made."""
+    made = made_here(torch.get_num_threads())
+    also = [kind for kind in trained.kinds if kind != kind_of(made)]
+    if also:
+        made["machine"]["also"] = also
+    return {**made, "seconds": {"train": round(trained.seconds, 1)}}
 
 
 def main(directory: str, stage: str, *names: str) -> None:

@@ -23,6 +23,7 @@ from percbal.study.json_files import read_json, write_json
 from percbal.study.ledger import Ledger
 from percbal.study.limits import limits
 from percbal.study.plan import START, TUNING, Run, Start, Study
+from percbal.study.recipes import REACHED
 from percbal.study.results import Results, collect
 from percbal.study.tables import note, table
 from percbal.tasks import get_task
@@ -50,13 +51,26 @@ class Part:
     registered: str = ""
 
     def of(self, runs: list[Run]) -> list[Run]:
-        """The runs that are asked for."""
+        """The runs that are asked for; starts that are measured are needed by every arm."""
         return [
             run
             for run in runs
-            if (not self.arms or run.arm in self.arms)
+            if (not self.arms or run.arm in (START, *self.arms))
             and (not self.seeds or run.seed in self.seeds)
         ]
+
+    def check(self, study: Study) -> None:
+        """ValueError for an arm or a seed that the study does not have."""
+        for name in self.arms:
+            if not (name == START and study.measure_starts):
+                study.arm(name)
+        tuning = study.tuning_runs() if study.tunes() else []
+        known = {run.seed for run in (*study.runs(), *tuning)}
+        if unknown := set(self.seeds) - known:
+            raise ValueError(
+                f"study {study.name!r} has no seed {', '.join(map(str, sorted(unknown)))}; it has: "
+                f"{', '.join(map(str, sorted(known)))}"
+            )
 
 
 def run_study(
@@ -70,15 +84,14 @@ def run_study(
     """
     jobs = jobs or os.cpu_count() or 1
     part = part or Part()
-    for name in part.arms:
-        study.arm(name)
+    part.check(study)
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         return _run(study, root, jobs, part)
 
 
 def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
-    _claim(study, root)
+    _claim(study, root, part.registered)
     ledger = Ledger(study, part.lines or root / files.LINES, part.registered)
     began = time.monotonic()
 
@@ -106,11 +119,19 @@ def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
     return results
 
 
+def done_of(study: Study, root: Path, part: Part) -> tuple[int, int]:
+    """How many of the runs that are asked for have a line, and how many they are."""
+    ledger = Ledger(study, part.lines or root / files.LINES, part.registered)
+    rates = ledger.rates()
+    runs = [replace(run, rate=rates.get(run.arm)) for run in part.of(study.runs())]
+    return len(runs) - len(ledger.without(runs, "run")), len(runs)
+
+
 def _add_starts(study: Study, root: Path, ledger: Ledger) -> None:
     """A line of every start that has ended here by a stop rule."""
     for start in (*study.starts, *study.tuning_starts()):
         outcome = read_json(files.start_directory(root, start) / files.OUTCOME)
-        if outcome and outcome["measured"]:
+        if outcome and study.start_recipe(start).stop is not None:
             ledger.add_start(start, outcome, files.start_weights(root, start))
 
 
@@ -156,6 +177,7 @@ def _make(
     """Bases, starts and runs, each when what it needs is there, and a line of each run."""
     if not runs:
         return
+    began = time.monotonic()
     _make_untrained_models(study, root, runs)
     make_data(study, root, how["at_once"])
     jobs: dict[Path, Job] = {}
@@ -172,11 +194,34 @@ def _make(
         if job.directory in made:
             add = ledger.add_repeat if again else ledger.add
             add(made[job.directory], read_json(job.result))
+        else:
+            _add_starts(study, root, ledger)
+
+    def needless(job: Job) -> str:
+        run = made.get(job.directory)
+        return "" if run is None else _needless(study, root, ledger, run, again)
 
     for job in jobs.values():
         if job.result.exists():  # by an interrupted process
             ended(job)
-    run_jobs(list(jobs.values()), finished=ended, **how)
+    if how["minutes"] is not None:
+        how["minutes"] -= (time.monotonic() - began) / 60
+    run_jobs(list(jobs.values()), finished=ended, needless=needless, **how)
+
+
+def _needless(study: Study, root: Path, ledger: Ledger, run: Run, again: bool) -> str:
+    """Why a run is not made, now that it can begin; "" where it is."""
+    if ledger.has(run, "repeat" if again else "tuning" if run.tuning else "run"):
+        return "somebody else has made it"
+    start = study.start(run.start)
+    here = read_json(files.start_directory(root, start) / files.OUTCOME)["verdict"]
+    for line in ledger.lines("start"):
+        if line["start"] == start.name and (line["status"] == REACHED) != (here == REACHED):
+            return (
+                f"{start.name} has a line that says {line['status']}, and here: {here}; a start "
+                "counts once, by its first line"
+            )
+    return ""
 
 
 def write_results(study: Study, root: Path) -> Results:
@@ -199,7 +244,14 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _claim(study: Study, root: Path) -> None:
+def _claim(study: Study, root: Path, registered: str) -> None:
+    said = read_json(root / files.REGISTERED)
+    if said not in (None, registered):
+        raise ValueError(
+            f"the runs in {root} were made under {said or 'nothing that was said beforehand'}, not "
+            f"under {registered or 'nothing'}; choose another --name"
+        )
+    write_json(root / files.REGISTERED, registered)
     path = root / files.STUDY
     if not path.exists():
         study.save(path)

@@ -110,5 +110,6 @@ def _row(row: Row, further: list[str], couplings: list[str]) -> str:
         if key in row.coupling:
             cells.append(f"{row.coupling[key]:.2f}")
         else:  # by thirds of the training
-            cells.append(" ".join(f"{r:.2f}" for r in row.signal.get(key, ())))
+            known = row.signal.get(key, ())
+            cells.append(" ".join("-" if r is None else f"{r:.2f}" for r in known))
     return _line(START if row.arm == START else f"{row.arm} ({len(row.runs)})", *cells)

@@ -28,7 +28,7 @@ from percbal.study.job_pool import TRAINED, write_progress
 from percbal.study.json_files import read_json, write_json
 from percbal.study.machine import kind_of, made_here
 from percbal.study.plan import GRPO, SFT, Arm
-from percbal.study.recipes import DIVERGED, DONE, FLOOR
+from percbal.study.recipes import DIVERGED, DONE, FLOOR, REACHED
 from percbal.study.watch import Watch
 from percbal.tasks import Task
 
@@ -41,14 +41,14 @@ FLOOR_OVER = 10  # updates whose mean may not fall below the floor
 
 @dataclass
 class Trained:
-    """How a training ended. outcome: of its stop rule, if it has one.
+    """How a training ended. outcome: whether it may be a start, by its stop rule if it has one.
 
     seconds, kinds: over all processes that had a part in it, see ``Progress``.
     """
 
     history: History
     status: str = DONE
-    outcome: Outcome | None = None
+    outcome: Outcome = field(default_factory=lambda: Outcome(REACHED))
     seconds: float = 0.0
     kinds: list[Any] = field(default_factory=list)
 
@@ -118,7 +118,8 @@ def fine_tune(
         if first.status != DONE:
             return first
         rest, arm = replace(recipe, steps=recipe.steps - steps), replace(arm, first={})
-        return _joined(first, fine_tune(model, processor, data, rest, arm, seed, out, task))
+        then = fine_tune(model, processor, data, rest, arm, seed, out, task)
+        return _joined(first, then, steps)
     progress = Progress(out)
     callbacks: list[TrainerCallback] = [progress]
     rule = None
@@ -134,15 +135,19 @@ def fine_tune(
         callbacks=callbacks,
     )
     status = _train(trainer, out)
-    outcome = rule.outcome if rule else None
+    outcome = rule.outcome if rule else Outcome(REACHED)
+    if status == DIVERGED:  # it reached nothing, whatever was measured before
+        step = trainer.state.global_step
+        outcome = replace(outcome, verdict=f"{DIVERGED} after {step} steps", steps=step)
     return Trained(trainer.state.log_history, status, outcome, **progress.spent())
 
 
-def _joined(first: Trained, then: Trained) -> Trained:
-    """Of one training after another; steps are counted in each."""
+def _joined(first: Trained, then: Trained, steps: int) -> Trained:
+    """Of one training after another, whose steps are counted on from those of the first."""
     kinds = first.kinds + [kind for kind in then.kinds if kind not in first.kinds]
-    seconds, history = first.seconds + then.seconds, first.history + then.history
-    return replace(then, history=history, seconds=seconds, kinds=kinds)
+    later = [{**entry, "step": entry["step"] + steps} for entry in then.history]
+    seconds = first.seconds + then.seconds
+    return replace(then, history=first.history + later, seconds=seconds, kinds=kinds)
 
 
 def sft_options(recipe: SFT, arm: Arm, seed: int) -> dict[str, Any]:

@@ -32,6 +32,12 @@ class Watch(TrainerCallback):
         self.updates, self.questions = updates, questions
         self.processor, self.path = processor, path
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """What was measured behind the checkpoint that a training goes on from comes again."""
+        before = {n: value for n, value in self.found().items() if int(n) <= state.global_step}
+        if before != self.found():
+            write_json(self.path, before)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         model: PreTrainedModel = kwargs["model"]
         if state.global_step in self.updates:

@@ -30,6 +30,8 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     part = path.with_name(path.name + ".tmp")
     try:
         write(part)
+        with open(part, "rb+") as file:  # else a name may outlive its content when power fails
+            os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
         with suppress(OSError):
