@@ -11,6 +11,7 @@ SFT = read_registration(DOCS / "studies" / "sft.yaml")
 
 
 REWARDS = {
+    "flipped 0.24": "flipped_perception",
     "truth": "perception",
     "agreement": "group_agreement",
     "dense": "perception_f1",
@@ -46,10 +47,10 @@ def gains(*values: float, arm="fixed 0.5"):
 
 
 def dose_lines():
-    signals = {"signal_group_agreement.1": 0.4, "signal_group_agreement.3": 0.9}
+    signals = {"signal_group_agreement.start": 0.4, "signal_group_agreement.3": 0.9}
     return [
         line("start", study="dose", exact_p=0.1, a=0.05, a_r=0.5),
         line("truth", study="dose", exact_p=0.5, a=0.25),
         line("agreement", study="dose", exact_p=0.2, a=0.15, **signals),
-        line("outcome", study="dose", exact_p=0.2, a=0.1, **{"signal_outcome.1": 0.6}),
+        line("outcome", study="dose", exact_p=0.2, a=0.1, **{"signal_outcome.start": 0.6}),
     ]

@@ -8,13 +8,10 @@ from dataclasses import replace
 
 import pytest
 from study_history import committed_before
-from study_lines import DOCS, SFT, dose_lines, gains, line
+from study_lines import DOCS, SFT, gains, line
 
-from percbal.objective.criterion import dense_factor
 from percbal.study.contrasts import effects, holm
-from percbal.study.doses import correlation, dose_table, doses
 from percbal.study.files import digest
-from percbal.study.foretold import foretold, foretold_table
 from percbal.study.lines import append_line, best_rate, name_of, read_lines
 from percbal.study.plan import Run
 from percbal.study.presets import PRESETS
@@ -48,7 +45,7 @@ def test_what_was_said_is_what_the_presets_run(path):
     for contrast in said.contrasts:
         if not contrast.reason:
             arms = said.planned[contrast.study]["arms"]
-            assert {contrast.arm, contrast.minus, *contrast.ranks} <= {"", *arms}
+            assert {contrast.arm, contrast.minus, *contrast.doses} <= {"", *arms}
             assert contrast.finding in (0, *said.findings)
 
 
@@ -316,62 +313,3 @@ def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():
     )
     with pytest.raises(ValueError, match="no start of the tuning was competent"):
         best_rate([line()], "a")
-
-
-# --- dose -----------------------------------------------------------------------------
-
-
-def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
-    found = {dose.arm: dose for dose in doses(dose_lines())}
-    assert list(found) == ["agreement", "outcome", "truth"], "by correlation"
-    assert found["agreement"].r == (pytest.approx(0.4),)
-    assert found["truth"].gain == (pytest.approx(2.197, abs=1e-3),)
-    assert correlation(dose_lines()[-1]) is None, "it is no reward of perception"
-    less = dose_lines()
-    del less[1]["figures"]["exact_p"]
-    less[2]["figures"]["exact_p"] = 0.0
-    table = dose_table(doses(less), less)
-    assert "1 of 3 runs ended beyond that. 1 runs are not in the table" in table
-
-
-def test_the_order_of_the_arms_is_held_against_that_of_their_correlations():
-    dose = read_registration(DOCS / "studies" / "dose.yaml")
-    ranked = next(each for each in dose.contrasts if each.ranks)
-    said = replace(dose, contrasts=(replace(ranked, name="x", ranks=("truth", "agreement")),))
-    lines = [{**each, "registered": dose.hash} for each in dose_lines()]
-    assert effect(lines, "x", said).values == (pytest.approx(1.0),)
-    lines[1]["figures"]["exact_p"] = 0.1  # less than what agreement taught
-    assert effect(lines, "x", said).values == (pytest.approx(-1.0),)
-    del lines[2]["figures"]["signal_group_agreement.1"]
-    assert effect(lines, "x", said).undefined == 1
-    assert effect(lines[:2], "x", said).values == ()
-
-
-def test_the_theory_foretells_the_sign_of_every_arm_from_its_start():
-    """p 0.1, q 0.5: r^2 = 0.45 / 0.95 (P2), w = 0.81 / (0.81 + 0.25) (P4), 1 - w + w r_p / r."""
-    found = {each.arm: each for each in foretold(dose_lines())}
-    w, r = 0.81 / 1.06, (0.45 / 0.95) ** 0.5
-    assert list(found) == ["agreement", "truth"]
-    assert found["truth"].speed == pytest.approx(1 - w + w / r)
-    assert found["agreement"].speed == pytest.approx(1 - w + w * 0.4 / r)
-    assert found["agreement"].speed < 1 < found["truth"].speed
-    assert found["truth"].right and not found["agreement"].right
-    assert "Signs: 1 of 2 right" in foretold_table(list(found.values()))
-
-
-def test_a_dense_reward_is_foretold_by_its_signal_about_the_parts():
-    parts = {"signal_perception_f1.1": 0.5}
-    dense = line("dense", study="dose", exact_p=0.3, a=0.2, **parts)
-    found = {each.arm: each for each in foretold([*dose_lines(), dense])}
-    w, r = 0.81 / 1.06, (0.45 / 0.95) ** 0.5
-    assert dense_factor(0.1) == pytest.approx(1.98, abs=0.01), "the bound of (P11), below 1 / 0.5"
-    assert found["dense"].speed == pytest.approx(1 - w + w * dense_factor(0.1) / r)
-
-
-def test_a_start_of_which_the_theory_says_nothing_is_counted():
-    perfect = [line("start", study="dose", exact_p=1.0, a=1.0, a_r=1.0)]
-    found = foretold(perfect + dose_lines()[1:])
-    assert [each.speed for each in found] == [None, None]
-    assert "The theory says nothing" in foretold_table(found)
-    some = foretold_table(foretold(dose_lines()) + found)
-    assert "Signs: 1 of 2 right" in some and "Of 2 arms the theory says nothing." in some

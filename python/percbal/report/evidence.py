@@ -94,8 +94,8 @@ def _study(
         write_svg(gains, images / GAINS)
         parts.append(f"![What each arm gains over {PLAIN}, a dot for each base](images/{GAINS})")
     parts += [*contrast_tables(registration, found), predictions(found)]
-    # log-odds and rank correlations have another axis: that of the doses
-    shown = [x for x in found if x.values and not (x.contrast.scale or x.contrast.ranks)]
+    # log-odds have another axis: that of the doses
+    shown = [x for x in found if x.values and not (x.contrast.scale or x.contrast.doses)]
     if shown:
         name = f"results_{registration.name}.svg"
         write_svg(effects_figure(shown), images / name)

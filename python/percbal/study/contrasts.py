@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from percbal.evaluate.intervals import Interval, t_interval
-from percbal.study.doses import log_odds, rank_correlation
+from percbal.study.doses import contrast_of_doses, log_odds
 from percbal.study.lines import Line, results
+from percbal.study.plan import START
 from percbal.study.registration import LOG_ODDS, Contrast, Registration
 
 REPRODUCED = "reproduced"
@@ -133,8 +134,10 @@ def _effect(contrast: Contrast, registration: Registration, runs: Sequence[Line]
         if not all(line["figures"] for line in lines):
             failed += 1
             continue
-        both = None if contrast.ranks else _figures(contrast, *lines)
-        value = rank_correlation(lines) if contrast.ranks else both and _difference(contrast, *both)
+        both = None if contrast.doses else _figures(contrast, *lines)
+        value = both and _difference(contrast, *both)
+        if contrast.doses:
+            value = contrast_of_doses(contrast, lines)
         if value is None:
             undefined += 1
             continue
@@ -148,7 +151,9 @@ def _effect(contrast: Contrast, registration: Registration, runs: Sequence[Line]
 
 def _compared(contrast: Contrast, runs: Sequence[Line]) -> list[list[Line]]:
     """Of each start that has them all, the runs of the arms that the contrast names, in order."""
-    arms = contrast.ranks or [arm for arm in (contrast.arm, contrast.minus) if arm]
+    arms = [arm for arm in (contrast.arm, contrast.minus) if arm]
+    if contrast.doses:
+        arms = [START, *contrast.doses]
     of: dict[tuple[str, int], dict[str, Line]] = {}
     for line in runs:
         if line["study"] == contrast.study:

@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
+from percbal.study.registration import Contrast
 
 STUDY = "dose"
 TRUTH, NOISY, OUTCOME = "perception", "flipped_perception", "outcome"  # rewards
+Point = tuple[float, float]  # an arm's r, and its gain
 LEAST = 1e-6  # a chance is taken as no smaller, so that its log-odds are finite
 
 
@@ -21,7 +25,7 @@ class Dose:
 
     reward: of its perception tokens.
     r: mean within-group correlation of that reward with true perception, of each start, in the
-        first third of the training.
+        warm-up.
     gain: in the log-odds of exact a_p against the start, of each start.
     """
 
@@ -44,19 +48,15 @@ class Dose:
 
 
 def doses(lines: Sequence[Line]) -> list[Dose]:
-    """Every arm, from the smallest correlation to the largest; the outcome as a reward of
-    perception tokens, too."""
+    """Every arm, from the smallest correlation to the largest."""
     runs = [line for line in results(lines) if line["study"] == STUDY]
-    before = {line["start"]: line["figures"] for line in runs if line["arm"] == START}
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    before = {line["start"]: line for line in runs if line["arm"] == START}
+    found: dict[tuple[str, str], list[Point]] = {}
     for line in runs:
-        base = before.get(line["start"], {}).get("exact_p")
-        end = line["figures"].get("exact_p")
-        own = line["figures"].get(f"signal_{OUTCOME}.1")
-        r = own if line["reward"] == OUTCOME else correlation(line)
-        if base is not None and end is not None and r is not None:
-            name = line["arm"], line["reward"]
-            found.setdefault(name, []).append((r, log_odds(end) - log_odds(base)))
+        if line["arm"] == START or line["start"] not in before:
+            continue
+        if (at := point(line, before[line["start"]])) is not None:
+            found.setdefault((line["arm"], line["reward"]), []).append(at)
     each = [
         Dose(*name, *(tuple(values) for values in zip(*pairs, strict=True)))
         for name, pairs in found.items()
@@ -65,31 +65,49 @@ def doses(lines: Sequence[Line]) -> list[Dose]:
 
 
 def correlation(line: Line) -> float | None:
-    """Of the reward for perception tokens with true perception within a group, mean of the first
-    third of the training; None for an arm that pays none, or where nothing varied.
+    """Of the reward for perception tokens with true perception within a group, mean over the
+    warm-up; None where nothing varied, or for a start.
 
     Later ones are partly an outcome: flips of 0.11 have r 0.60 where a tenth is right, 0.78 where
     half is, so that an arm that learns would move to the right.
     """
     reward = line["reward"]
-    if reward == TRUTH:
-        return 1.0
-    return None if reward in ("", OUTCOME) else line["figures"].get(f"signal_{reward}.1")
+    return 1.0 if reward == TRUTH else line["figures"].get(f"signal_{reward}.start")
 
 
-def rank_correlation(runs: Sequence[Line]) -> float | None:
-    """Spearman's, over arms of one start: their rewards' r, and the exact a_p they end with.
+def gain(line: Line, before: Line, figure: str = "exact_p") -> float | None:
+    """In the log-odds of exact a_p against the start; None where one is not there."""
+    end, begin = line["figures"].get(figure), before["figures"].get("exact_p")
+    return None if end is None or begin is None else log_odds(end) - log_odds(begin)
 
-    None where an r is missing, or nothing differs.
+
+def point(line: Line, before: Line) -> Point | None:
+    """Of an arm from one start: its r, and its gain."""
+    r, gained = correlation(line), gain(line, before)
+    return None if r is None or gained is None else (r, gained)
+
+
+def contrast_of_doses(contrast: Contrast, lines: Sequence[Line]) -> float | None:
+    """The value of one start, see ``Contrast``; None where an arm has no point, or no r differs.
+
+    lines: of the start, and of the arms of ``contrast.doses``.
     """
-    from scipy import stats
-
-    rs = [correlation(line) for line in runs]
-    ends = [line["figures"].get("exact_p") for line in runs]
-    if None in rs or None in ends:
+    of = {line["arm"]: line for line in lines}
+    at = {arm: point(of[arm], of[START]) for arm in contrast.doses}
+    points = {arm: xy for arm, xy in at.items() if xy is not None}
+    if len(points) < len(at):
         return None
-    found = float(stats.spearmanr(rs, ends).statistic)
-    return found if math.isfinite(found) else None
+    if contrast.ordered:
+        (low, less), (high, more) = sorted(points[arm] for arm in contrast.ordered)
+        return more - less if high > low else None
+    rs, gains = np.transpose([points[arm] for arm in contrast.curve])
+    if np.ptp(rs) == 0:
+        return None
+    slope = float(np.cov(rs, gains)[0, 1] / np.var(rs, ddof=1))
+    if not contrast.arm:
+        return slope
+    r, gained = points[contrast.arm]
+    return float(gained - (gains.mean() + slope * (r - rs.mean())))
 
 
 def log_odds(p: float) -> float:
@@ -115,7 +133,7 @@ def dose_table(found: Sequence[Dose], lines: Sequence[Line]) -> str:
         gain = sum(dose.gain) / len(dose.gain)
         rows.append(f"| {dose.arm} | {len(dose.gain)} | {dose.mean_r():.2f} | {gain:+.2f}{half} |")
     note = (
-        "r is that of the first third of the training, within groups. Log-odds take a chance as at "
+        "r is that of the warm-up, within groups. Log-odds take a chance as at "
         f"least {LEAST:g}: {bounded} of {len(trained)} runs ended beyond that. {lacking} runs are "
         "not in the table, since they, or their start, lack a figure."
     )

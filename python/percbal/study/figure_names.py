@@ -23,14 +23,14 @@ OTHERS = {  # shown as they are; .1 to .3: thirds of the training
     "loss_share_p.3": "of the loss, last third",
     "lambda.1": "lambda, first third",
     "lambda.3": "lambda, last third",
-    "signal_outcome.1": "r of the outcome, first third",
+    "signal_outcome.start": "r of the outcome, warm-up",
     "silent_groups.1": "silent groups, first third",
     "mostly_wrong.1": "mostly wrong groups, first third",
     "entropy.1": "entropy, first third",
     "entropy.3": "entropy, last third",
 }
 AFTER = re.compile(r"exact_p_after\.(\d+)")
-SERIES = re.compile(r"[a-z_]+\.[123]")
+SERIES = re.compile(r"[a-z_0-9]+\.([123]|start)")
 CORRELATION = re.compile(r"r_[a-z_]+")
 
 

@@ -2,102 +2,103 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from percbal.evaluate.intervals import wilson_interval
-from percbal.objective.criterion import (
-    Reward,
-    chain_correlation,
-    dense_factor,
-    perception_share,
-    segment_speed,
-)
-from percbal.study.doses import STUDY, correlation
+from percbal.objective.criterion import dense_factor
+from percbal.study.doses import STUDY, correlation, gain
+from percbal.study.figure_names import AFTER
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
 
-DENSE = "perception_f1"  # a reward
+DENSE, AGREEMENT = "perception_f1", "group_agreement"  # rewards
 BESIDE = "outcome"  # the arm that the others are compared with
+LEAST = 0.05  # a ratio that is nearer to 1 foretells no sign
+SEEN = ("early", "end", "a")
 
 
 @dataclass(frozen=True)
 class Foretold:
     """An arm that pays perception tokens by a reward alone, from one start.
 
-    r: within-group correlation of outcome and perception at the start. truth: of the reward with
-    true perception, over this very training. speed: (P9) at alpha 1, with the outcome arm as 1;
-    for a dense reward with (P11), at most what its bound says. None where the theory says nothing:
-    r is not above 0, or nothing, or all, is right at the start. seen: a of the arm minus that of
-    the outcome arm.
+    r, outcome: within-group correlations with true perception in the warm-up, of the arm's reward
+    and of the outcome in the outcome arm. ratio: how fast perception learns at first, with the
+    outcome arm as 1: (P3) for each reward, ``r / outcome``; for a dense one by (P11). By (P9) the
+    whole answers then grow faster, too, where it is above 1. None where the theory says nothing.
+    seen: the arm minus the outcome arm: ``early`` and ``end``, in the log-odds of exact a_p after
+    the first updates at which it was measured and at the end; ``a``, a at the end.
     """
 
     start: str
     arm: str
     r: float
-    truth: float
-    speed: float | None
-    seen: float
+    outcome: float
+    ratio: float | None
+    seen: dict[str, float]
 
-    @property
-    def right(self) -> bool:
-        """Whether the sign is the predicted one; no difference at all is not."""
-        return self.speed is not None and (self.speed - 1) * self.seen > 0
+    def right(self, what: str) -> bool | None:
+        """Whether the sign is the predicted one; no difference at all is not. None where nothing is
+        foretold, or it was not measured."""
+        if self.ratio is None or abs(self.ratio - 1) < LEAST or what not in self.seen:
+            return None
+        return (self.ratio - 1) * self.seen[what] > 0
 
 
 def foretold(lines: Sequence[Line]) -> list[Foretold]:
     """Every arm of every start that was measured, where it has an outcome arm beside it."""
     runs = [line for line in results(lines) if line["study"] == STUDY and line["figures"]]
-    of = {(line["start"], line["arm"]): line["figures"] for line in runs}
+    of = {(line["start"], line["arm"]): line for line in runs}
     found = []
     for line in runs:
-        start, arm = line["start"], line["arm"]
-        begins, beside = of.get((start, START)), of.get((start, BESIDE))
-        truth = correlation(line)
-        if begins is None or beside is None or truth is None:
+        before, beside = of.get((line["start"], START)), of.get((line["start"], BESIDE))
+        if line["arm"] in (START, BESIDE) or before is None or beside is None:
             continue
-        seen = line["figures"]["a"] - beside["a"]
-        r = _correlation_at(begins)
-        speed = _speed(begins, r, truth, line["reward"] == DENSE)
-        found.append(Foretold(start, arm, r, truth, speed, seen))
-    return sorted(found, key=lambda each: (each.start, each.truth))
+        r, outcome = correlation(line), correlation(beside)
+        if r is None or outcome is None:
+            continue
+        ratio = _ratio(line["reward"], r, outcome, before["figures"]["exact_p"])
+        seen = _seen(line, beside, before)
+        found.append(Foretold(line["start"], line["arm"], r, outcome, ratio, seen))
+    return sorted(found, key=lambda each: (each.start, each.r))
 
 
-def _correlation_at(start: dict[str, float]) -> float:
-    """Of outcome and perception within the samples of a picture, or else by (P2)."""
-    if "r_within_perception" in start:
-        return start["r_within_perception"]
-    p, q = start["exact_p"], start["a_r"]
-    return chain_correlation(p, q) if p < 1 else math.nan
+def _ratio(reward: str, r: float, outcome: float, p: float) -> float | None:
+    if outcome <= 0 or r <= 0 or reward == AGREEMENT:
+        return None  # agreement pays part by part, as a dense reward does, and has no such formula
+    if reward == DENSE:  # its signal about the parts, with the exact reward's as 1
+        return min(1 / r, dense_factor(p)) / outcome if 0 < p < 1 else None
+    return r / outcome
 
 
-def _speed(start: dict[str, float], r: float, truth: float, dense: bool) -> float | None:
-    p, q, a = start["exact_p"], start["a_r"], start["a"]
-    if not (r > 0 and 0 < p < 1 and 0 < a < 1):
-        return None
-    if dense and truth > 0:  # its signal about the parts is 1 / corr(D, P) of the exact one's
-        truth = min(1 / truth, dense_factor(p))
-    return segment_speed(perception_share(a, p, q, r), r, math.inf, Reward(truth, 0.0))
+def _seen(line: Line, beside: Line, before: Line) -> dict[str, float]:
+    after = [int(match[1]) for name in line["figures"] if (match := AFTER.fullmatch(name))]
+    wanted = {"end": "exact_p"} | ({"early": f"exact_p_after.{min(after)}"} if after else {})
+    found = {"a": line["figures"]["a"] - beside["figures"]["a"]}
+    for what, figure in wanted.items():
+        ours, theirs = gain(line, before, figure), gain(beside, before, figure)
+        if ours is not None and theirs is not None:
+            found[what] = ours - theirs
+    return found
 
 
 def foretold_table(found: Sequence[Foretold]) -> str:
-    """Markdown, with the hit rate; nothing without any."""
+    """Markdown, with the hit rates; nothing without any."""
     if not found:
         return ""
-    head = ["start", "reward of the perception tokens", "r with truth", "r of the outcome"]
-    rows = [f"| {' | '.join([*head, 'speed', 'a minus outcome', 'sign'])} |"]
-    rows.append("|---" * 7 + "|")
-    for each in found:
-        speed = "" if each.speed is None else f"{each.speed:.2f}"
-        sign = "" if each.speed is None else "right" if each.right else "wrong"
-        cells = [each.start, each.arm, f"{each.truth:.2f}", f"{each.r:.2f}", speed]
-        rows.append(f"| {' | '.join([*cells, f'{100 * each.seen:+.1f}', sign])} |")
+    head = ["start", "reward of the perception tokens", "r", "r of the outcome", "foretold"]
+    head += ["a_p early", "a_p at the end", "a at the end", "signs"]
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    rows += [f"| {' | '.join(_cells(each))} |" for each in found]
     return "\n".join(
         [
-            "What [theory.md](theory.md) says of the speed at which a grows at first, with the "
-            "outcome arm as 1: by (P9), for the dense reward with (P11). The correlations with "
-            "truth are those of the training that is told of, so this is no forecast before it.",
+            "What [theory.md](theory.md) says of how fast perception learns at first, with the "
+            "outcome arm as 1, by (P3), for the dense reward by (P11), and for agreement nothing. "
+            "By (P9) a grows faster, too, where that is above 1. The correlations are those of the "
+            "warm-up of the training that is told of, so this is no forecast before it. Measured "
+            "is the arm minus the outcome arm: exact a_p in log-odds, after the first updates at "
+            f"which it was measured and at the end, and a in points. A ratio within {LEAST:g} of 1 "
+            "foretells no sign.",
             "",
             *rows,
             "",
@@ -106,15 +107,33 @@ def foretold_table(found: Sequence[Foretold]) -> str:
     )
 
 
+def _cells(each: Foretold) -> list[str]:
+    scales = {"early": (1, 2), "end": (1, 2), "a": (100, 1)}
+    seen = [
+        f"{scales[what][0] * each.seen[what]:+.{scales[what][1]}f}" if what in each.seen else ""
+        for what in SEEN
+    ]
+    signs = [{True: "right", False: "wrong", None: "-"}[each.right(what)] for what in SEEN]
+    ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
+    told = " ".join(signs) if set(signs) != {"-"} else ""
+    return [each.start, each.arm, f"{each.r:.2f}", f"{each.outcome:.2f}", ratio, *seen, told]
+
+
 def _tally(found: Sequence[Foretold]) -> str:
-    told = [each for each in found if each.speed is not None]
-    if not told:
+    titles = {"early": "a_p early", "end": "a_p at the end", "a": "a at the end"}
+    said = []
+    for what in SEEN:
+        signs = [each.right(what) for each in found]
+        told = [sign for sign in signs if sign is not None]
+        if told:
+            low, high = wilson_interval(sum(told), len(told))[1:]
+            said.append(
+                f"{titles[what]} {sum(told)} of {len(told)} right ({low:.0%} to {high:.0%})"
+            )
+    if not said:
         return "The theory says nothing of these starts."
-    right = sum(each.right for each in told)
-    low, high = wilson_interval(right, len(told))[1:]
-    starts = len({each.start for each in told})
+    starts = len({each.start for each in found})
     return (
-        f"Signs: {right} of {len(told)} right, 95% interval {low:.0%} to {high:.0%}, of arms from "
-        f"{starts} starts; arms of one start share it and its outcome arm, so the interval is too "
-        f"narrow. Of {len(found) - len(told)} arms the theory says nothing."
+        f"Signs: {'; '.join(said)}. The 95% intervals are too narrow, since arms of one of the "
+        f"{starts} starts share it and its outcome arm."
     )

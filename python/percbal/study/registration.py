@@ -25,8 +25,11 @@ class Contrast:
 
     finding: the number of the paper's finding that it tests; 0 for one of our own.
     minus: another arm; "" to hold the figure against ``against``.
-    ranks: arms of a dose study; the value of a start is then the rank correlation, over them, of
-        their rewards' r and the a_p they end with, and ``figure`` is not read.
+    curve, ordered: of a dose study, in the gain of exact a_p in log-odds against the start, and in
+        the r of an arm's reward with true perception; ``figure`` is then not read. ``curve`` alone:
+        the slope of the gain over r, by least squares, of these arms. With an ``arm``: its gain
+        minus what the line through the curve's says at its r. ``ordered``: of two arms the gain of
+        the one with the larger r minus the other's.
     figure: of `percbal.study.lines.figures`. against: a number, or another figure of the same run.
     scale: "" or log-odds, of both before they are subtracted.
     paper: the sign that the paper reports. predicted: the sign that we expect here.
@@ -44,7 +47,8 @@ class Contrast:
     figure: str = "a"
     against: float | str = 0.0
     scale: str = ""
-    ranks: tuple[str, ...] = ()
+    curve: tuple[str, ...] = ()
+    ordered: tuple[str, ...] = ()
     paper: str = "+"
     predicted: str = "+"
     chance: float | None = None
@@ -61,13 +65,21 @@ class Contrast:
         for name in (self.figure, self.against):
             if isinstance(name, str) and not is_figure(name):
                 raise ValueError(f"{self.name}: no line has a figure {name!r}")
-        if not self.reason and not (self.study and (self.arm or self.ranks)):
+        if self.curve and len(self.curve) < 3 or len(self.ordered) not in (0, 2):
+            raise ValueError(f"{self.name}: a curve needs three arms, an order two")
+        if not self.reason and not (self.study and (self.arm or self.doses)):
             raise ValueError(f"{self.name}: a contrast needs a study and an arm, or a reason")
 
     @property
     def in_points(self) -> bool:
         """Whether the difference is one of accuracies, which is shown in percent."""
-        return is_accuracy(self.figure) and not (self.scale or self.ranks)
+        return is_accuracy(self.figure) and not (self.scale or self.doses)
+
+    @property
+    def doses(self) -> tuple[str, ...]:
+        """The arms that are compared by their doses; () of a contrast of another kind."""
+        own = (self.arm,) if self.arm and self.curve else ()
+        return (*self.curve, *self.ordered, *own)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,120 @@
+"""Facts about dose and response: where a reward stands, what its arm gained, what was foretold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from study_lines import DOCS, dose_lines, line
+
+from percbal.objective.criterion import dense_factor
+from percbal.study.contrasts import effects
+from percbal.study.doses import correlation, dose_table, doses
+from percbal.study.foretold import foretold, foretold_table
+from percbal.study.registration import Contrast, read_registration
+
+SAID = read_registration(DOCS / "studies" / "dose.yaml")
+
+
+def value_of(lines, **said):
+    """Of the one start, and how many have none."""
+    contrast = Contrast("x", 0, "dose", **said)
+    registration = replace(SAID, contrasts=(contrast,))
+    (found,) = effects(registration, [{**each, "registered": SAID.hash} for each in lines])
+    return found.values[0] if found.values else None, found.undefined
+
+
+def odds(p):
+    return math.log(p / (1 - p))
+
+
+def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
+    found = {dose.arm: dose for dose in doses(dose_lines())}
+    assert list(found) == ["agreement", "outcome", "truth"], "by correlation"
+    assert found["agreement"].r == (pytest.approx(0.4),)
+    assert found["truth"].gain == (pytest.approx(2.197, abs=1e-3),)
+    assert correlation(dose_lines()[0]) is None, "a start has no reward"
+    less = dose_lines()
+    del less[1]["figures"]["exact_p"]
+    less[2]["figures"]["exact_p"] = 0.0
+    table = dose_table(doses(less), less)
+    assert "1 of 3 runs ended beyond that. 1 runs are not in the table" in table
+
+
+def test_the_curve_is_the_least_squares_line_of_the_gain_over_r():
+    lines = dose_lines()
+    arms = ("truth", "agreement", "outcome")
+    rs, gains = (1.0, 0.4, 0.6), [odds(p) - odds(0.1) for p in (0.5, 0.2, 0.2)]
+    mean_r, mean_gain = sum(rs) / 3, sum(gains) / 3
+    slope = sum((r - mean_r) * (g - mean_gain) for r, g in zip(rs, gains, strict=True))
+    slope /= sum((r - mean_r) ** 2 for r in rs)
+    assert value_of(lines, curve=arms) == (pytest.approx(slope), 0)
+    lines.append(
+        line("dense", study="dose", exact_p=0.4, a=0.2, **{"signal_perception_f1.start": 0.8})
+    )
+    off = odds(0.4) - odds(0.1) - (mean_gain + slope * (0.8 - mean_r))
+    assert value_of(lines, curve=arms, arm="dense") == (pytest.approx(off), 0)
+    del lines[2]["figures"]["signal_group_agreement.start"]
+    assert value_of(lines, curve=arms) == (None, 1)
+    assert value_of(lines[:2], curve=arms) == (None, 0), "not all of them are there"
+
+
+def test_the_arm_of_the_larger_correlation_is_held_against_the_other():
+    lines, arms = dose_lines(), ("agreement", "outcome")
+    assert value_of(lines, ordered=arms) == (pytest.approx(0.0), 0)
+    lines[2]["figures"]["exact_p"] = 0.3  # agreement, of the smaller one
+    assert value_of(lines, ordered=arms) == (pytest.approx(odds(0.2) - odds(0.3)), 0)
+    assert value_of(lines, ordered=arms[::-1]) == value_of(lines, ordered=arms)
+    lines[3]["figures"]["signal_outcome.start"] = 0.4
+    assert value_of(lines, ordered=arms) == (None, 1), "equal ones have no order"
+
+
+@pytest.mark.parametrize("said", [{"curve": ("truth", "dense")}, {"ordered": ("truth",)}])
+def test_a_curve_of_two_arms_or_an_order_of_one_is_refused(said):
+    with pytest.raises(ValueError, match="a curve needs three arms, an order two"):
+        Contrast("x", 0, "dose", **said)
+
+
+def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
+    """The outcome's r is 0.6: truth is 1 / 0.6 times as fast, a reward of r 0.3 half as fast."""
+    lines = dose_lines()
+    half = {"signal_flipped_perception.start": 0.3, "exact_p_after.50": 0.2}
+    lines.append(line("flipped 0.24", study="dose", exact_p=0.15, a=0.2, **half))
+    found = {each.arm: each for each in foretold(lines)}
+    assert list(found) == ["flipped 0.24", "agreement", "truth"]
+    truth, agreement, flipped = (found[n] for n in ("truth", "agreement", "flipped 0.24"))
+    assert truth.ratio == pytest.approx(1 / 0.6) and flipped.ratio == pytest.approx(0.5)
+    assert agreement.ratio is None and agreement.right("end") is None
+    assert truth.seen["end"] == pytest.approx(odds(0.5) - odds(0.2)) and truth.right("end")
+    assert flipped.right("end") and flipped.right("a") is False
+    assert flipped.right("early") is None, "the outcome arm was not measured there"
+    lines[3]["figures"]["exact_p_after.50"] = 0.1
+    found = {each.arm: each for each in foretold(lines)}
+    assert found["flipped 0.24"].right("early") is False
+    table = foretold_table(list(found.values()))
+    assert "a_p early 0 of 1 right" in table and "a_p at the end 2 of 2 right" in table
+    assert "a at the end 1 of 2 right" in table
+
+
+def test_a_ratio_near_one_foretells_no_sign():
+    lines = dose_lines()
+    lines[3]["figures"]["signal_outcome.start"] = 0.97
+    (truth,) = [each for each in foretold(lines) if each.arm == "truth"]
+    assert truth.ratio == pytest.approx(1 / 0.97) and truth.right("end") is None
+
+
+def test_a_dense_reward_is_foretold_by_its_signal_about_the_parts():
+    parts = {"signal_perception_f1.start": 0.5}
+    dense = line("dense", study="dose", exact_p=0.3, a=0.2, **parts)
+    found = {each.arm: each for each in foretold([*dose_lines(), dense])}
+    assert dense_factor(0.1) == pytest.approx(1.98, abs=0.01), "the bound of (P11), below 1 / 0.5"
+    assert found["dense"].ratio == pytest.approx(dense_factor(0.1) / 0.6)
+
+
+def test_a_start_of_which_the_theory_says_nothing_is_counted():
+    lines = dose_lines()
+    lines[3]["figures"]["signal_outcome.start"] = -0.1
+    found = foretold(lines)
+    assert [each.ratio for each in found] == [None, None]
+    assert "The theory says nothing" in foretold_table(found)
