@@ -65,6 +65,12 @@ class Effect:
         return self.complete and (self.family or self.sign() in "+-")
 
     @property
+    def counted(self) -> bool:
+        """Whether tallies count it. A primary contrast waits for all of its family: before that
+        one is settled by being significant, so that what is settled is no fair sample."""
+        return self.complete and self.family
+
+    @property
     def few(self) -> bool:
         """Whether fewer than half of the planned starts, or than three, have the difference."""
         return len(self.values) < max(LEAST, self.planned / 2)
@@ -107,7 +113,7 @@ class Effect:
         """Whether the sign is the one that was predicted: yes, no, or open. Of a predicted 0,
         whether it is as good as that, significant or not."""
         predicted = self.contrast.predicted
-        if not self.settled or self.few or predicted == "?":
+        if not self.counted or self.few or predicted == "?":
             return "open"
         right = self.as_good_as_0 if predicted == "0" else self.sign() == predicted
         return "yes" if right else "no"
