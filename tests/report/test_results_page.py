@@ -115,7 +115,7 @@ def test_predictions_are_scored():
     said = predictions(found)
     assert "Of 1 predicted signs 1 came, where the chances that were said expect 0.9" in said
     assert "Their Brier score is 0.00; saying 50% of each scores 0.25." in said
-    seen = "20 (7 primary) | 7 (3 primary) | 1 (0 primary) | 0 | 0 | 1 of 1"
+    seen = "20 (7 primary) | 7 (3 primary) | 1 (0 primary) | 0 | 0 | 0 | 1 of 1"
     assert f"| sft | {seen} |" in overview([(SFT, found)])
 
 

@@ -132,7 +132,7 @@ def test_an_effect_is_the_mean_of_one_difference_for_each_start():
     [
         ((0.1, 0.11, 0.12, 0.1), "reproduced"),
         ((0.1, -0.05, 0.1, 0.1), "direction only"),
-        ((-0.1, -0.11, -0.12, -0.1), "not reproduced"),
+        ((-0.1, -0.11, -0.12, -0.1), "reversed"),
         ((0.01, -0.05, -0.1, 0.0), "not reproduced"),
         ((0.0, 0.0, 0.0, 0.0), "not reproduced"),
         ((0.003, 0.001, -0.001, 0.0), "not reproduced"),

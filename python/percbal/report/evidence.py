@@ -43,10 +43,13 @@ of those planned; "for ±{100 * HALF_WIDTH:g}" says how many starts would give a
 ±{100 * HALF_WIDTH:g} points, by the standard deviation that was seen. The verdict is on the paper's
 finding (arXiv:2605.29496) and follows a rule:
 
-- *reproduced*: p below {LEVEL:g}, with the paper's sign. It is no statement about the size, which
-  stands beside it, nor about the levels, which stand in a table of their own;
+- *reproduced*: p below {LEVEL:g}, with the paper's sign; where the paper reports no difference,
+  shown to be as good as 0. It is no statement about the size, which stands beside it, nor about the
+  means of the arms, which stand in a table of their own;
+- *reversed*: p below {LEVEL:g}, with the sign that is opposite to the paper's;
 - *direction only*: the paper's sign, not significant, and not shown to be as good as 0 either;
-- *not reproduced*: none of these;
+- *not reproduced*: not significant, and without the paper's sign or shown to be as good as 0; where
+  the paper reports no difference, not shown to be as good as 0;
 - *no finding of the paper*: the paper says nothing of it, or gives no sign;
 - *too few starts*: fewer than half of the planned starts, or than {LEAST}, have the difference;
 - *no start*: every planned start missed its competence;

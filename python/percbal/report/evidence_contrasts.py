@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from percbal.evaluate.intervals import Interval
-from percbal.study.contrasts import DIRECTION, NOT, REPRODUCED, Effect
+from percbal.study.contrasts import DIRECTION, NOT, REPRODUCED, REVERSED, Effect
 from percbal.study.registration import Registration
 
 HALF_WIDTH = 0.04  # the half-width of an interval that a main cell should have
@@ -18,7 +18,7 @@ before that only significant ones have a verdict."""
 
 def overview(found: Sequence[tuple[Registration, Sequence[Effect]]]) -> str:
     """A row for each file: how many contrasts have all their runs, and which verdict."""
-    verdicts = (REPRODUCED, DIRECTION, NOT)
+    verdicts = (REPRODUCED, DIRECTION, NOT, REVERSED)
     head = ["file", "contrasts", "complete", *verdicts, "predicted rightly"]
     rows = [as_row(*head), as_rule(head)]
     for registration, each in found:
