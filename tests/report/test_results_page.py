@@ -10,8 +10,8 @@ from study_lines import DOCS, SFT, dose_lines, gains, line
 
 from percbal.report.evidence import write_page
 from percbal.report.evidence_contrasts import overview, predictions
-from percbal.report.evidence_headline import headline
-from percbal.report.evidence_runs import level_tables, runs_made, starts_made
+from percbal.report.evidence_runs import level_tables, runs_made
+from percbal.report.evidence_starts import starts_made
 from percbal.study.contrasts import effects
 from percbal.study.lines import is_repeated
 from percbal.study.registration import read_registration
@@ -117,16 +117,6 @@ def test_predictions_are_scored():
     assert "Their Brier score is 0.00; saying 50% of each scores 0.25." in said
     seen = "20 (7 primary) | 7 (3 primary) | 1 (0 primary) | 0 | 0 | 0 | 1 of 1"
     assert f"| sft | {seen} |" in overview([(SFT, found)])
-
-
-def test_the_readme_has_the_numbers_of_the_main_cell():
-    plan = {"arms": ["token-mean", "fixed 0.5", "NGDiff"], "starts": 16}
-    lines = gains(0.1, 0.3)
-    said = headline(lines, "sft-sudoku", "token-mean", plan)
-    assert "(token-mean, a = 50.0%)" in said and "from 2 of 16 bases" in said
-    assert "End to end, greedy: fixed 0.5 +20.0 ±127.1." in said
-    assert "Perception" not in said and "NGDiff" not in said, "what no base has is not said"
-    assert headline(gains(0.1), "sft-sudoku", "token-mean", plan) == ""
 
 
 def test_the_committed_pages_are_those_of_the_committed_lines(tmp_path):

@@ -17,7 +17,8 @@ from percbal.report.evidence_contrasts import (
 )
 from percbal.report.evidence_headline import headline, write_headline
 from percbal.report.evidence_plots import dose_figure, effects_figure, gains_figure
-from percbal.report.evidence_runs import level_tables, rates, runs_made, starts_made
+from percbal.report.evidence_runs import level_tables, rates, runs_made
+from percbal.report.evidence_starts import starts_made
 from percbal.report.plots import write_svg
 from percbal.study.contrasts import LEAST, LEVEL, Effect, effects
 from percbal.study.doses import dose_table, doses
@@ -69,7 +70,8 @@ def write_page(docs: Path) -> Path:
     """Write ``results.md`` and ``images/results_*.svg`` of a docs folder; return the page.
 
     And the main cell's numbers into the README beside the folder, between its marks. Raises
-    ValueError for a line of another registration, and where `percbal.study.lines.results` does.
+    ValueError for a line of another registration, for a README without both marks, and where
+    `percbal.study.lines.results` does.
     """
     registrations = map(read_registration, (docs / "studies").glob("*.yaml"))
     studies = [
@@ -79,9 +81,9 @@ def write_page(docs: Path) -> Path:
     found = [(registration, lines, effects(registration, lines)) for registration, lines in studies]
     parts = [INTRODUCTION, overview([(registration, each) for registration, _, each in found])]
     for registration, lines, each in found:
-        parts += _study(docs / "images", registration, lines, each)
         if (plan := registration.planned.get(MAIN)) is not None:
             write_headline(docs.parent / "README.md", headline(lines, MAIN, PLAIN, plan))
+        parts += _study(docs / "images", registration, lines, each)
     page = docs / "results.md"
     page.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return page

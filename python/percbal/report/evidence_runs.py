@@ -1,4 +1,4 @@
-"""What was run for a registered study: levels of every arm, starts, runs, machines, rates."""
+"""What was run for a registered study: means of every arm, runs, machines, rates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from percbal.report.evidence_contrasts import as_row, as_rule, half
 from percbal.study.figure_names import accuracies, others
 from percbal.study.lines import Line, is_repeated, name_of, results
 from percbal.study.machine import kind_of
-from percbal.study.recipes import DIVERGED, FLOOR, NO_START, REACHED
+from percbal.study.recipes import DIVERGED, FLOOR, NO_START
 from percbal.study.registration import Registration
 
 
@@ -44,40 +44,6 @@ def _level(values: Sequence[float], times: int, digits: int) -> str:
     if len(set(values)) < 2:
         return mean
     return f"{mean} ±{times * half(t_interval(values)):.{digits}f}"
-
-
-def starts_made(registration: Registration, lines: Sequence[Line]) -> str:
-    """Where the trainings with a stop rule ended; nothing without any."""
-    head = ["starts of", "reached", "failed", "made again", "steps", "exact a_p", "a_r"]
-    rows = []
-    for study in registration.planned:
-        made = [x for x in lines if (x["kind"], x["study"]) == ("start", study)]
-        made = [x for x in made if not x["start"].startswith("tuning ")]
-        used = {(x["start"], x["weights"]) for x in results(lines) if x["study"] == study}
-        # of a start that was made again the one that the runs went on from, else the first
-        made.sort(key=lambda x: (x["start"], x["weights"]) not in used)
-        own = list({x["start"]: x for x in reversed(made)}.values())
-        reached = [x["figures"] for x in own if x["status"] == REACHED]
-        failed = Counter(x["status"] for x in own if x["status"] != REACHED)
-        if own:
-            spread = [_spread([x[f] for x in reached if f in x], t) for f, t in SPREADS]
-            why = "; ".join(f"{n} {status}" for status, n in failed.items()) or "0"
-            rows.append(as_row(study, str(len(reached)), why, str(len(made) - len(own)), *spread))
-    if not rows:
-        return ""
-    table = "\n".join([as_row(*head), as_rule(head), *rows])
-    return f"Where starts ended, least / mean / largest of those that reached it:\n\n{table}"
-
-
-SPREADS = (("step", 1), ("exact_p", 100), ("sampled_r", 100))
-
-
-def _spread(values: Sequence[float], times: int) -> str:
-    """Least, mean, largest."""
-    if not values:
-        return ""
-    mean = sum(values) / len(values)
-    return " / ".join(f"{times * x:.0f}" for x in (min(values), mean, max(values)))
 
 
 def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) -> str:
