@@ -13,7 +13,6 @@ from percbal.report.evidence_contrasts import overview, predictions
 from percbal.report.evidence_runs import level_tables, runs_made
 from percbal.report.evidence_starts import starts_made
 from percbal.study.contrasts import effects
-from percbal.study.lines import is_repeated
 from percbal.study.registration import read_registration
 
 
@@ -84,15 +83,6 @@ def test_starts_stand_there_with_what_they_came_to():
     )
 
 
-def test_how_many_repeats_were_due_is_said_and_which_were_unequal():
-    due = next(x for x in (line(start=i, a=0.5) for i in range(200)) if is_repeated(x))
-    again = {**due, "kind": "repeat", "equal": {"figures": False, "weights": False}}
-    assert "1 are due, 0 were made again" in runs_made(SFT, [due], 20)
-    said = runs_made(SFT, [due, again], 20)
-    assert "1 were made again, and 0 had all figures equal bit for bit. Unequal: sft-sudoku" in said
-    assert "1 began from other weights" in said
-
-
 def test_machines_are_those_of_the_runs_and_of_parts_of_them():
     lines = gains(0.1, 0.2, 0.3)
     assert "No run is there yet." in runs_made(SFT, [{**lines[0], "kind": "tuning"}], 20)
@@ -102,7 +92,9 @@ def test_machines_are_those_of_the_runs_and_of_parts_of_them():
     said = runs_made(SFT, lines, 20)
     assert "P, no AVX-512, 1 thread a run; Q, AVX-512, 1 thread a run; R, no AVX-512, 2 thr" in said
     assert "Of 3 starts 2 have runs of more than one kind of machine, 1 were made anew" in said
-    assert "and 1 have runs of several states" in said
+    assert "for 1 start, percbal's own code changed between its runs." in said
+    lines[2]["versions"] = lines[1]["versions"]
+    assert "for 2 starts, percbal's own code changed between its runs." in runs_made(SFT, lines, 20)
 
 
 def test_predictions_are_scored():

@@ -67,18 +67,39 @@ def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) 
 
 def _repeats(lines: Sequence[Line], repeated: int) -> str:
     """How many runs were due to be made twice, and what came."""
-    due = {name_of(x) for x in results(lines) if x["figures"] and is_repeated(x)}
-    again = [line for line in lines if line["kind"] == "repeat"]
-    unequal = [x for x in again if not x["equal"]["figures"]]
-    other = sum(not x["equal"]["weights"] for x in unequal)
+    chosen = [x for x in results(lines) if x["figures"] and is_repeated(x)]
+    due = {name_of(x): x for x in chosen if not x["machine"].get("also")}
+    again: dict[str, list[Line]] = {}  # of a merge the same repeat can have several lines
+    for line in lines:
+        if line["kind"] == "repeat" and (first := due.get(name := name_of(line))):
+            if line["plan"] == first["plan"]:
+                again.setdefault(name, []).append(line)
+    unequal = {
+        name: other
+        for name, own in again.items()
+        if (other := [x for x in own if not x["equal"]["figures"]])
+    }
     said = (
         f"One run in {repeated}, chosen by the hash of its name, is made twice on the same kind of "
         f"machine. Of the runs above {len(due)} are due, {len(again)} were made again, and "
         f"{len(again) - len(unequal)} had all figures equal bit for bit."
     )
+    if mixed := len(chosen) - len(due):
+        said += f" Not due, since several kinds of machines trained them: {mixed}."
     if unequal:
-        said += f" Unequal: {', '.join(map(name_of, unequal))}; {other} began from other weights."
+        why = (f"{name} ({_apart(due[name], other)})" for name, other in unequal.items())
+        said += f" Unequal: {'; '.join(why)}."
     return said
+
+
+def _apart(first: Line, again: Sequence[Line]) -> str:
+    """What else than its figures differs of a run that was made again."""
+    weights = "the same" if all(x["equal"]["weights"] for x in again) else "other"
+    then, now = first["versions"], [x["versions"] for x in again]
+    names = sorted(set(then).union(*now))
+    other = [name for name in names if any(x.get(name) != then.get(name) for x in now)]
+    versions = f"other versions of {', '.join(other)}" if other else "the same versions"
+    return f"{weights} weights, {versions}"
 
 
 def _machines(lines: Sequence[Line]) -> str:
@@ -97,8 +118,8 @@ def _machines(lines: Sequence[Line]) -> str:
     return (
         f"Machines: {'; '.join(sorted(set().union(*kinds.values())))}; torch {', '.join(torch)}. "
         f"Of {len(found)} starts {several} have runs of more than one kind of machine, {weights} "
-        f"were made anew with other weights, and {sources} have runs of several states of "
-        "percbal's sources."
+        f"were made anew with other weights; for {sources} start{'' if sources == 1 else 's'}, "
+        "percbal's own code changed between its runs."
     )
 
 
