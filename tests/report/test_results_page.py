@@ -37,6 +37,14 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
 
 
+def test_a_page_of_one_arm_at_two_rates_is_refused(tmp_path):
+    lines = gains(0.1, 0.2)
+    lines[3]["rate"] = 0.1
+    with pytest.raises(ValueError, match="fixed 0.5 was run at several rates, None and 0.1"):
+        page_of(tmp_path, sft=lines)
+    assert not (tmp_path / "results.md").exists()
+
+
 @pytest.mark.parametrize("name", ["gains", "sft", "dose"])
 def test_pictures_are_the_same_for_the_same_lines(tmp_path, name):
     lines = gains(0.1, 0.3)

@@ -17,7 +17,8 @@ from percbal.report.evidence_contrasts import (
 )
 from percbal.report.evidence_headline import headline, write_headline
 from percbal.report.evidence_plots import dose_figure, effects_figure, gains_figure
-from percbal.report.evidence_runs import level_tables, rates, runs_made
+from percbal.report.evidence_rates import rates, refuse_other_rates
+from percbal.report.evidence_runs import level_tables, runs_made
 from percbal.report.evidence_starts import starts_made
 from percbal.report.plots import write_svg
 from percbal.study.contrasts import LEAST, LEVEL, Effect, effects
@@ -70,8 +71,8 @@ def write_page(docs: Path) -> Path:
     """Write ``results.md`` and ``images/results_*.svg`` of a docs folder; return the page.
 
     And the main cell's numbers into the README beside the folder, between its marks. Raises
-    ValueError for a line of another registration, for a README without both marks, and where
-    `percbal.study.lines.results` does.
+    ValueError for a line of another registration, for runs at another rate than was tuned, for a
+    README without both marks, and where `percbal.study.lines.results` does.
     """
     registrations = map(read_registration, (docs / "studies").glob("*.yaml"))
     studies = [
@@ -79,6 +80,7 @@ def write_page(docs: Path) -> Path:
         for registration in sorted(registrations, key=lambda each: min(each.findings))
     ]
     found = [(registration, lines, effects(registration, lines)) for registration, lines in studies]
+    refuse_other_rates([line for _, lines in studies for line in lines])
     parts = [INTRODUCTION, overview([(registration, each) for registration, _, each in found])]
     for registration, lines, each in found:
         if (plan := registration.planned.get(MAIN)) is not None:

@@ -1,4 +1,4 @@
-"""What was run for a registered study: means of every arm, runs, machines, rates."""
+"""What was run for a registered study: means of every arm, runs, machines."""
 
 from __future__ import annotations
 
@@ -132,19 +132,3 @@ def _kind(kind: Sequence[object]) -> str:
     processor, flags, threads, _ = kind
     wide = "AVX-512" if "avx512f" in str(flags).split() else "no AVX-512"
     return f"{processor}, {wide}, {threads} thread{'' if threads == 1 else 's'} a run"
-
-
-def rates(lines: Sequence[Line]) -> str:
-    """What the tuning chose, and from what."""
-    # of a grid that was widened the last choice counts
-    last = {line["arm"]: line for line in lines if line["kind"] == "choice"}
-    choices = list(last.values())
-    if not choices:
-        return ""
-    grid = sorted({rate for line in choices for rate in line["means"]}, key=float)
-    head = ["arm", *(f"rate {rate}" for rate in grid), "chosen"]
-    rows = [as_row(*head), as_rule(head)]
-    for line in choices:
-        means = [f"{100 * line['means'][r]:.1f}" if r in line["means"] else "" for r in grid]
-        rows.append(as_row(line["arm"], *means, f"{line['rate']:g}"))
-    return "Mean a of the tuning's bases at each learning rate, percent:\n\n" + "\n".join(rows)
