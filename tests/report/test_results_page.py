@@ -8,6 +8,7 @@ import shutil
 import pytest
 from study_lines import DOCS, SFT, dose_lines, gains, line
 
+from percbal.cli.main import main
 from percbal.report.evidence import write_page
 from percbal.report.evidence_contrasts import overview, predictions
 from percbal.report.evidence_runs import level_tables, runs_made
@@ -35,6 +36,28 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     assert "| agreement | 1 | 0.40 | +0.81 |" in text
     assert "| base 1 | truth | 1.00 | 0.69 | 1.35 | +15.0 | right |" in text
     assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
+
+
+@pytest.mark.parametrize("made", ["", "docs", "docs/studies"])
+def test_a_folder_where_nothing_was_said_is_refused(tmp_path, made, capsys):
+    """And nothing is written there."""
+    (tmp_path / made).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "other.yaml").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["study", "--page", str(tmp_path / "docs")])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1, said
+    assert "docs/studies has no *.yaml, which says what is expected of a study" in said
+    assert not list(tmp_path.glob("docs/*.md"))
+
+
+def test_a_study_that_tests_no_finding_of_the_paper_has_a_page(tmp_path):
+    (tmp_path / "studies").mkdir()
+    for name in "ba":
+        path = tmp_path / "studies" / f"{name}.yaml"
+        path.write_text(f"title: Of {name}\nplanned: {{}}\ncontrasts: []")
+    text = write_page(tmp_path).read_text()
+    assert 0 < text.index("## Of a") < text.index("## Of b")
 
 
 def test_a_page_of_one_arm_at_two_rates_is_refused(tmp_path):

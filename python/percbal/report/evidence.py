@@ -70,14 +70,19 @@ GAINS, DOSES = "results_gains.svg", "results_dose.svg"
 def write_page(docs: Path) -> Path:
     """Write ``results.md`` and ``images/results_*.svg`` of a docs folder; return the page.
 
-    And the main cell's numbers into the README beside the folder, between its marks. Raises
-    ValueError for a line of another registration, for runs at another rate than was tuned, for a
-    README without both marks, and where `percbal.study.lines.results` does.
+    And the main cell's numbers into the README beside the folder, between its marks. ValueError
+    for a folder without studies, a line of another registration, runs at another rate than was
+    tuned, a README without both marks, and where `percbal.study.lines.results` raises it.
     """
-    registrations = map(read_registration, (docs / "studies").glob("*.yaml"))
+    registrations = [read_registration(path) for path in (docs / "studies").glob("*.yaml")]
+    if not registrations:
+        raise ValueError(
+            f"{docs / 'studies'} has no *.yaml, which says what is expected of a study: there is "
+            "nothing to make a page of"
+        )
     studies = [
         (registration, read_lines(docs / "results" / f"{registration.name}.jsonl"))
-        for registration in sorted(registrations, key=lambda each: min(each.findings))
+        for registration in sorted(registrations, key=_order)
     ]
     found = [(registration, lines, effects(registration, lines)) for registration, lines in studies]
     refuse_other_rates([line for _, lines in studies for line in lines])
@@ -89,6 +94,11 @@ def write_page(docs: Path) -> Path:
     page = docs / "results.md"
     page.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return page
+
+
+def _order(registration: Registration) -> tuple[int, str]:
+    """By the first of the paper's findings; one that tests none comes first."""
+    return min(registration.findings, default=0), registration.name
 
 
 def _study(
