@@ -12,7 +12,6 @@ from percbal.cli.main import main
 from percbal.report.evidence import write_page
 from percbal.report.evidence_contrasts import overview, predictions
 from percbal.report.evidence_runs import level_tables, runs_made
-from percbal.report.evidence_starts import starts_made
 from percbal.study.contrasts import effects
 from percbal.study.registration import read_registration
 
@@ -91,27 +90,6 @@ def test_every_arm_stands_there_with_its_level():
     assert "| NGDiff | 2 | 70.0 ±127.1 | 70.0 ±127.1 |" in percent
     assert "| fixed 0.5 | 0 |  |  |" in percent, "an arm without a run is not left out"
     assert "| token-mean | 2 | 0.12 |" in shares
-
-
-def test_starts_stand_there_with_what_they_came_to():
-    def start(seed, status="reached", **figures):
-        names = {"kind": "start", "study": "sft-sudoku", "start": f"base {seed}", "seed": seed}
-        of = {"figures": figures, "registered": SFT.hash, "weights": "w"}
-        return {**names, "status": status, **of}
-
-    lines = [
-        {**start(1, step=900, exact_p=0.24), "weights": "other"},
-        start(1, step=400, exact_p=0.12),
-        line(start=1, a=0.5),
-        start(2, step=600, exact_p=0.2),
-        start(3, "the steps ran out", step=2000, exact_p=0.01),
-        {**start(91, step=9, exact_p=0.2), "start": "tuning 91"},
-    ]
-    assert starts_made(SFT, []) == ""
-    said = starts_made(SFT, lines)
-    assert (
-        "| sft-sudoku | 2 | 1 the steps ran out | 1 | 400 / 500 / 600 | 12 / 16 / 20 |  |" in said
-    )
 
 
 def test_machines_are_those_of_the_runs_and_of_parts_of_them():

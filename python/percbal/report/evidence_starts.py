@@ -28,22 +28,31 @@ def _made(lines: Sequence[Line], study: str) -> list[Line]:
 
 
 def starts_made(registration: Registration, lines: Sequence[Line]) -> str:
-    """Where the trainings with a stop rule ended; nothing without any."""
-    head = ["starts of", "reached", "failed", "made again", "steps", "exact a_p", "a_r"]
-    rows = []
+    """Where the trainings with a stop rule ended, and the starts of which no line says it."""
+    rows, lacking = [], []
     for study in registration.planned:
-        own = list(ended(lines, study).values())
-        reached = [x["figures"] for x in own if x["status"] == REACHED]
-        failed = Counter(x["status"] for x in own if x["status"] != REACHED)
+        own = ended(lines, study)
         if own:
-            again = str(len(_made(lines, study)) - len(own))
-            spread = [_spread([x[f] for x in reached if f in x], t) for f, t in SPREADS]
-            why = "; ".join(f"{n} {status}" for status, n in failed.items()) or "0"
-            rows.append(as_row(study, str(len(reached)), why, again, *spread))
-    if not rows:
-        return ""
-    table = "\n".join([as_row(*head), as_rule(head), *rows])
-    return f"Where starts ended, least / mean / largest of those that reached it:\n\n{table}"
+            rows.append(_row(study, list(own.values()), len(_made(lines, study)) - len(own)))
+        begun = dict.fromkeys(x["start"] for x in results(lines) if x["study"] == study)
+        if names := sorted(name for name in begun if name not in own):
+            many = f"{len(names)} ({', '.join(names)})"
+            lacking.append(f"Starts of {study} with runs and without a line here: {many}.")
+    said = []
+    if rows:
+        head = ["starts of", "reached", "failed", "made again", "steps", "exact a_p", "a_r"]
+        table = "\n".join([as_row(*head), as_rule(head), *rows])
+        title = "Where starts ended, least / mean / largest of those that reached it"
+        said.append(f"{title}:\n\n{table}")
+    return "\n\n".join([*said, *lacking])
+
+
+def _row(study: str, own: Sequence[Line], again: int) -> str:
+    reached = [x["figures"] for x in own if x["status"] == REACHED]
+    failed = Counter(x["status"] for x in own if x["status"] != REACHED)
+    spread = [_spread([x[f] for x in reached if f in x], t) for f, t in SPREADS]
+    why = "; ".join(f"{n} {status}" for status, n in failed.items()) or "0"
+    return as_row(study, str(len(reached)), why, str(again), *spread)
 
 
 def _spread(values: Sequence[float], times: int) -> str:
