@@ -35,16 +35,16 @@ def starts_made(registration: Registration, lines: Sequence[Line]) -> str:
         if own:
             rows.append(_row(study, list(own.values()), len(_made(lines, study)) - len(own)))
         begun = dict.fromkeys(x["start"] for x in results(lines) if x["study"] == study)
-        if names := sorted(name for name in begun if name not in own):
-            many = f"{len(names)} ({', '.join(names)})"
-            lacking.append(f"Starts of {study} with runs and without a line here: {many}.")
-    said = []
+        if names := [name for name in begun if name not in own]:
+            said = f"Starts of {study} that have runs, and no line of where they ended"
+            lacking.append(f"{said}: {len(names)} ({', '.join(names)}).")
+    parts = []
     if rows:
         head = ["starts of", "reached", "failed", "made again", "steps", "exact a_p", "a_r"]
         table = "\n".join([as_row(*head), as_rule(head), *rows])
         title = "Where starts ended, least / mean / largest of those that reached it"
-        said.append(f"{title}:\n\n{table}")
-    return "\n\n".join([*said, *lacking])
+        parts.append(f"{title}:\n\n{table}")
+    return "\n\n".join([*parts, *lacking])
 
 
 def _row(study: str, own: Sequence[Line], again: int) -> str:
