@@ -92,6 +92,24 @@ def test_every_arm_stands_there_with_its_level():
     assert "| token-mean | 2 | 0.12 |" in shares
 
 
+def test_thirds_of_a_log_of_two_trainings_are_left_out():
+    """They are thirds of its entries, as many of the short training as of the long one; a line
+    that has thirds of the steps says so."""
+    thirds = {"loss_share_p.1": 0.9, "lambda.3": 0.2, "token_share_p.1": 0.17}
+    old = [line("perception first", i, a=0.5, **thirds) for i in range(2)]
+    lines = [*old, line("fixed 0.5", 1, a=0.5, **thirds)]
+    head = "| arm | starts | share of the tokens | of the loss, first third | lambda, last third |"
+    said = level_tables(SFT, lines)[1]
+    assert head in said and "| perception first | 2 | 0.17 |  |  |" in said
+    assert "| fixed 0.5 | 1 | 0.17 | 0.90 | 0.20 |" in said
+    assert "Thirds are left out of runs of perception first (2):" in said
+    new = {**line("perception first", 7, a=0.5, **thirds), "thirds": "steps"}
+    said = level_tables(SFT, [*lines, new])[1]
+    assert "| perception first | 3 | 0.17 | 0.90 | 0.20 |" in said and "(2):" in said
+    assert "left out" not in level_tables(SFT, [new])[1]
+    assert "left out" not in level_tables(SFT, [old[0] | {"arm": "NGDiff"}])[1]
+
+
 def test_machines_are_those_of_the_runs_and_of_parts_of_them():
     lines = gains(0.1, 0.2, 0.3)
     assert "No run is there yet." in runs_made(SFT, [{**lines[0], "kind": "tuning"}], 20)

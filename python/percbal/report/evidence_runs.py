@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from percbal.evaluate.intervals import t_interval
 from percbal.report.evidence_contrasts import as_row, as_rule, half
-from percbal.study.figure_names import accuracies, others
+from percbal.study.figure_names import accuracies, is_of_a_third, others
 from percbal.study.lines import Line, is_repeated, name_of, results
 from percbal.study.machine import kind_of
+from percbal.study.presets import PRESETS
 from percbal.study.recipes import DIVERGED, FLOOR, NO_START
 from percbal.study.registration import Registration
 
@@ -21,20 +22,47 @@ def level_tables(registration: Registration, lines: Sequence[Line]) -> list[str]
         runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
         names = {name for x in runs for name in x["figures"]}
         percent, shares = accuracies(names), others(names)
-        for what, columns, times, digits in (
-            ("Percent", percent, 100, 1),
-            ("Other figures", shares, 1, 2),
-        ):
-            if not columns:
-                continue
-            head = ["arm", "starts", *columns.values()]
-            rows = [as_row(*head), as_rule(head)]
-            for arm in plan["arms"]:
-                own = [x["figures"] for x in runs if x["arm"] == arm]
-                cells = [_level([x[f] for x in own if f in x], times, digits) for f in columns]
-                rows.append(as_row(arm, str(len(own)), *cells))
-            tables.append(f"{what}, mean over the starts of {study}:\n\n" + "\n".join(rows))
+        if percent:
+            rows = _means(plan["arms"], runs, percent, 100, 1)
+            tables.append(f"Percent, mean over the starts of {study}:\n\n{rows}")
+        if shares:
+            rows = _means(plan["arms"], runs, shares, 1, 2)
+            note = _without_thirds(runs) if any(map(is_of_a_third, shares)) else ""
+            tables.append(f"Other figures, mean over the starts of {study}:\n\n{rows}{note}")
     return tables
+
+
+def _means(
+    arms: Sequence[str], runs: Sequence[Line], columns: dict[str, str], times: int, digits: int
+) -> str:
+    head = ["arm", "starts", *columns.values()]
+    rows = [as_row(*head), as_rule(head)]
+    for arm in arms:
+        own = [x for x in runs if x["arm"] == arm]
+        shown = [[x["figures"][f] for x in own if _shows(x, f)] for f in columns]
+        rows.append(as_row(arm, str(len(own)), *(_level(x, times, digits) for x in shown)))
+    return "\n".join(rows)
+
+
+def _shows(line: Line, figure: str) -> bool:
+    return figure in line["figures"] and not (is_of_a_third(figure) and _by_entries(line))
+
+
+def _by_entries(line: Line) -> bool:
+    """Whether its thirds are of the entries of a log of two trainings: both were logged as often,
+    so that thirds of the entries are none of the steps."""
+    preset = PRESETS.get(line["study"])
+    in_two = {arm.name for arm in preset.arms if arm.first} if preset else set()
+    return line["arm"] in in_two and line.get("thirds") != "steps"
+
+
+def _without_thirds(runs: Sequence[Line]) -> str:
+    found = Counter(x["arm"] for x in runs if _by_entries(x))
+    return "".join(
+        f"\n\nThirds are left out of runs of {arm} ({n}): both of its trainings were logged as "
+        "often, whatever their lengths, and these thirds are of the log's entries, not of the steps."
+        for arm, n in found.items()
+    )
 
 
 def _level(values: Sequence[float], times: int, digits: int) -> str:

@@ -56,3 +56,8 @@ def others(names: Iterable[str]) -> dict[str, str]:
     """Of these, the other figures that a table shows."""
     there = set(names)
     return {name: title for name, title in OTHERS.items() if name in there}
+
+
+def is_of_a_third(name: str) -> bool:
+    """Whether a table shows it as that of a third of the training."""
+    return OTHERS.get(name, "").endswith("third")
