@@ -98,7 +98,7 @@ def test_thirds_of_a_log_of_two_trainings_are_left_out():
     thirds = {"loss_share_p.1": 0.9, "lambda.3": 0.2, "token_share_p.1": 0.17}
     old = [line("perception first", i, a=0.5, **thirds) for i in range(2)]
     lines = [*old, line("fixed 0.5", 1, a=0.5, **thirds)]
-    head = "| arm | starts | share of the tokens | of the loss, first third | lambda, last third |"
+    head = "| share of the tokens | share of the loss, first third | lambda, last third |"
     said = level_tables(SFT, lines)[1]
     assert head in said and "| perception first | 2 | 0.17 |  |  |" in said
     assert "| fixed 0.5 | 1 | 0.17 | 0.90 | 0.20 |" in said

@@ -31,19 +31,25 @@ MARGIN = Contrast.margin
 INTRODUCTION = f"""# Results
 
 *Made by `percbal study --page docs` from the committed lines of [results/](results) and from what
-was said before the runs in [studies/](studies); a test makes it again and compares.
-[study.md](study.md) explains the terms and how to add runs.*
+was said before the runs in [studies/](studies); a test makes it again and compares. study.md has
+[the words of the tables](study.md#words-of-the-results) and
+[how to add runs](study.md#registered-studies).*
 
-Each row of a table of differences was named beforehand, with the sign that was expected and how
-likely we held it to be significant. Effects are in points of accuracy; correlations, shares and
-log-odds (of exact a_p under GRPO) are as they are: the mean of one difference for each start,
-± half of Student's 95% t interval over starts. Where two figures of one run are compared, their
-means stand in brackets. p is that of t over {LEAST} starts or more, for primary contrasts
-(**bold**) corrected by Holm within their file, where a contrast that is not complete counts as 1
-for the others; other contrasts are not corrected. "Starts" counts those that have the difference,
-of those planned; "for ±{100 * HALF_WIDTH:g}" says how many starts would give an interval of
-±{100 * HALF_WIDTH:g} points, by the standard deviation that was seen. The verdict is on the paper's
-finding (arXiv:2605.29496) and follows a rule:
+Each row of a table of differences was named beforehand, with the sign that we predicted and the
+chance that we gave it: that a + or - comes significantly, that a 0 is shown to be as good as 0.
+As good as 0 is an interval within ±{100 * MARGIN:g} points; of correlations, shares and log-odds
+none is. "Prediction came" says whether that happened, and "open" where too few starts tell it.
+
+An effect is the mean of one difference for each start, ± half of Student's 95% t interval over
+starts. Differences of accuracies are in points; those of correlations and shares are as they are.
+Under GRPO exact a_p is compared in log-odds. Where two figures of one run are compared, their
+means stand in brackets. p is that of t over {LEAST} starts or more. For primary contrasts
+(**bold**) it is corrected by Holm within their file, where a contrast that is not complete counts
+as 1 for the others; other contrasts are not corrected. "Starts" counts those that have the
+difference, of those planned; "for ±{100 * HALF_WIDTH:g}" says how many starts would give an
+interval of ±{100 * HALF_WIDTH:g} points, by the standard deviation that was seen.
+
+The verdict is on the paper's finding (arXiv:2605.29496) and follows a rule:
 
 - *reproduced*: p below {LEVEL:g}, with the paper's sign; where the paper reports no difference,
   shown to be as good as 0. It is no statement about the size, which stands beside it, nor about the
@@ -60,8 +66,8 @@ finding (arXiv:2605.29496) and follows a rule:
   primary contrast that is not significant waits for the others, too: as they come, Holm's p of it
   can become smaller and never larger, so that no verdict changes once it stands here.
 
-As good as 0 is an interval within ±{100 * MARGIN:g} points; of correlations, shares and log-odds
-none is. That margin and the level of {LEVEL:g} are the program's, and stand in none of the files.
+The margin of ±{100 * MARGIN:g} points and the level of {LEVEL:g} are the program's, and stand in
+none of the files.
 """
 MAIN, PLAIN = "sft-sudoku", "token-mean"  # of the picture of gains
 GAINS, DOSES = "results_gains.svg", "results_dose.svg"

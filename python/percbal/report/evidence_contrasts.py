@@ -1,4 +1,4 @@
-"""The contrasts of a registered study as tables: effect, p, what was expected, verdict."""
+"""The contrasts of a registered study as tables: effect, p, what was predicted, verdict."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list
 
 def _rows(found: Sequence[Effect]) -> list[str]:
     needed = f"for ±{100 * HALF_WIDTH:g}"
-    head = ["difference", "effect", "p", "starts", needed, "expected", "seen", "verdict"]
+    told = ["predicted sign (chance)", "prediction came"]
+    head = ["difference", "effect", "p", "starts", needed, *told, "verdict"]
     return [as_row(*head), as_rule(head), *(_row(effect) for effect in found)]
 
 

@@ -60,7 +60,8 @@ def _without_thirds(runs: Sequence[Line]) -> str:
     found = Counter(x["arm"] for x in runs if _by_entries(x))
     return "".join(
         f"\n\nThirds are left out of runs of {arm} ({n}): both of its trainings were logged as "
-        "often, whatever their lengths, and these thirds are of the log's entries, not of the steps."
+        "often, whatever their lengths, and these thirds are of the log's entries, not of the "
+        "steps."
         for arm, n in found.items()
     )
 
