@@ -9,9 +9,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from percbal.report.marked import marked, write_marked
+
 ROOT = Path(__file__).parents[1]
 PAGE, DATA = ROOT / "docs" / "train.md", Path(__file__).parent / "results" / "train_step.json"
-BEGIN, END = "<!-- steps: begin -->\n", "<!-- steps: end -->"
 COLUMNS = ("", "time", "95% interval", "whole run", "peak memory", "seconds", "MiB", "run")
 
 
@@ -73,9 +74,8 @@ def committed() -> list[dict[str, Any]]:
 
 def shown() -> str:
     """The tables as the page has them."""
-    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+    return marked(PAGE, "steps")
 
 
 if __name__ == "__main__":
-    text = PAGE.read_text()
-    PAGE.write_text(text.replace(BEGIN + shown() + END, BEGIN + table(committed()) + END))
+    write_marked(PAGE, "steps", table(committed()))

@@ -10,9 +10,10 @@ import json
 import sys
 from pathlib import Path
 
+from percbal.report.marked import marked, write_marked
+
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, DATA = DOCS / "families.md", DOCS / "results" / "families.json"
-BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 COLUMNS = {  # column -> how the names of its checks begin
     "SFT": ("a step of token mean", "a batch has the losses"),
     "mask": ("perception tokens spell", "no image token is trained"),
@@ -51,7 +52,7 @@ def table(results: dict[str, dict[str, list[int]]]) -> str:
 
 def shown() -> str:
     """The table as the page has it."""
-    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+    return marked(PAGE, "results")
 
 
 if __name__ == "__main__":
@@ -61,5 +62,4 @@ if __name__ == "__main__":
         name: found[name] for name in [*order, *sorted(set(found) - set(order))] if name in found
     }
     DATA.write_text(json.dumps(found, indent=1) + "\n")
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(before + BEGIN + table(found) + END + rest.partition(END)[2])
+    write_marked(PAGE, "results", table(found))

@@ -10,11 +10,11 @@ from trl.data_utils import prepare_multimodal_messages
 from zoo import FAMILIES, WORKING, task_rows
 
 from percbal.models.loading import load_processor
+from percbal.report.marked import marked, write_marked
 from percbal.responses.prompt import trained_turn
 from percbal.sft.collate import SegmentCollator
 
 PAGE = Path(__file__).parents[2] / "docs" / "prompts.md"
-BEGIN, END = "<!-- examples: begin -->\n", "<!-- examples: end -->"
 SHOWN = 12  # ids
 
 
@@ -48,10 +48,8 @@ def table() -> str:
 
 def shown() -> str:
     """The table as the page has it."""
-    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
+    return marked(PAGE, "examples")
 
 
 if __name__ == "__main__":
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(before + BEGIN + table() + END + rest.partition(END)[2])
+    write_marked(PAGE, "examples", table())

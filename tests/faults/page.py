@@ -6,10 +6,11 @@ import json
 import sys
 from pathlib import Path
 
+from percbal.report.marked import write_marked
+
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results" / "reliability.json"
 PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- counts: begin -->\n", "<!-- counts: end -->\n"
 
 
 def counted(folder: Path) -> list[dict]:
@@ -50,9 +51,7 @@ def main(folder: Path) -> None:
     by_name = {(row["training"], row["disturbance"]): row for row in known + counted(folder)}
     rows = [by_name[name] for name in sorted(by_name)]
     RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    text = PAGE.read_text()
-    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    PAGE.write_text(text[:start] + table(rows) + text[end:])
+    write_marked(PAGE, "counts", table(rows))
 
 
 if __name__ == "__main__":

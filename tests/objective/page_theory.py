@@ -15,6 +15,7 @@ from percbal.evaluate.intervals import Interval, t_interval, wilson_interval
 from percbal.objective import criterion
 from percbal.objective.advice import advise, expected_speed
 from percbal.objective.measured import Measured
+from percbal.report.marked import marked, write_marked
 from percbal.study.plan import START, Arm
 from percbal.study.presets import PRESETS
 from percbal.study.results import Results, excludes_zero
@@ -202,18 +203,11 @@ def spread(p: float) -> float:
 TABLES = {"grid": grid, "starts": starts}
 
 
-def marks(name: str) -> tuple[str, str]:
-    return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-
-
 def shown(name: str) -> str:
     """A table as the page has it."""
-    begin, end = marks(name)
-    return PAGE.read_text().partition(begin)[2].partition(end)[0]
+    return marked(PAGE, name)
 
 
 if __name__ == "__main__":
     for name, table in TABLES.items():
-        begin, end = marks(name)
-        before, _, rest = PAGE.read_text().partition(begin)
-        PAGE.write_text(before + begin + table() + end + rest.partition(end)[2])
+        write_marked(PAGE, name, table())

@@ -8,12 +8,11 @@ import shutil
 import pytest
 from study_lines import DOCS, SFT, dose_lines, gains, line
 
+from percbal.cli.main import main
 from percbal.report.evidence import write_page
 from percbal.report.evidence_contrasts import overview, predictions
-from percbal.report.evidence_headline import headline
-from percbal.report.evidence_runs import level_tables, runs_made, starts_made
+from percbal.report.evidence_runs import level_tables, runs_made
 from percbal.study.contrasts import effects
-from percbal.study.lines import is_repeated
 from percbal.study.registration import read_registration
 
 
@@ -34,8 +33,38 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     assert "cannot be tested here: a model of 0.2M" in text
     assert "| sft-sudoku | NGDiff | 0 of 16 | 1 | 0 | 0 |  |" in text
     assert "| agreement | 1 | 0.40 | +0.81 |" in text
-    assert "| base 1 | truth | 1.00 | 0.69 | 1.35 | +15.0 | right |" in text
+    assert "| base 1 | truth | 1.00 | 0.60 | 1.67 |  | +1.39 | +15.0 | - right right |" in text
     assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
+
+
+@pytest.mark.parametrize("made", ["", "docs", "docs/studies"])
+def test_a_folder_where_nothing_was_said_is_refused(tmp_path, made, capsys):
+    """And nothing is written there."""
+    (tmp_path / made).mkdir(parents=True, exist_ok=True)
+    (tmp_path / "other.yaml").write_text("")
+    with pytest.raises(SystemExit) as end:
+        main(["study", "--page", str(tmp_path / "docs")])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1, said
+    assert "docs/studies has no *.yaml, which says what is expected of a study" in said
+    assert not list(tmp_path.glob("docs/*.md"))
+
+
+def test_a_study_that_tests_no_finding_of_the_paper_has_a_page(tmp_path):
+    (tmp_path / "studies").mkdir()
+    for name in "ba":
+        path = tmp_path / "studies" / f"{name}.yaml"
+        path.write_text(f"title: Of {name}\nplanned: {{}}\ncontrasts: []")
+    text = write_page(tmp_path).read_text()
+    assert 0 < text.index("## Of a") < text.index("## Of b")
+
+
+def test_a_page_of_one_arm_at_two_rates_is_refused(tmp_path):
+    lines = gains(0.1, 0.2)
+    lines[3]["rate"] = 0.1
+    with pytest.raises(ValueError, match="fixed 0.5 was run at several rates, None and 0.1"):
+        page_of(tmp_path, sft=lines)
+    assert not (tmp_path / "results.md").exists()
 
 
 @pytest.mark.parametrize("name", ["gains", "sft", "dose"])
@@ -63,34 +92,22 @@ def test_every_arm_stands_there_with_its_level():
     assert "| token-mean | 2 | 0.12 |" in shares
 
 
-def test_starts_stand_there_with_what_they_came_to():
-    def start(seed, status="reached", **figures):
-        names = {"kind": "start", "study": "sft-sudoku", "start": f"base {seed}", "seed": seed}
-        of = {"figures": figures, "registered": SFT.hash, "weights": "w"}
-        return {**names, "status": status, **of}
-
-    lines = [
-        {**start(1, step=900, exact_p=0.24), "weights": "other"},
-        start(1, step=400, exact_p=0.12),
-        line(start=1, a=0.5),
-        start(2, step=600, exact_p=0.2),
-        start(3, "the steps ran out", step=2000, exact_p=0.01),
-        {**start(91, step=9, exact_p=0.2), "start": "tuning 91"},
-    ]
-    assert starts_made(SFT, []) == ""
-    said = starts_made(SFT, lines)
-    assert (
-        "| sft-sudoku | 2 | 1 the steps ran out | 1 | 400 / 500 / 600 | 12 / 16 / 20 |  |" in said
-    )
-
-
-def test_how_many_repeats_were_due_is_said_and_which_were_unequal():
-    due = next(x for x in (line(start=i, a=0.5) for i in range(200)) if is_repeated(x))
-    again = {**due, "kind": "repeat", "equal": {"figures": False, "weights": False}}
-    assert "1 are due, 0 were made again" in runs_made(SFT, [due], 20)
-    said = runs_made(SFT, [due, again], 20)
-    assert "1 were made again, and 0 had all figures equal bit for bit. Unequal: sft-sudoku" in said
-    assert "1 began from other weights" in said
+def test_thirds_of_a_log_of_two_trainings_are_left_out():
+    """They are thirds of its entries, as many of the short training as of the long one; a line
+    that has thirds of the steps says so."""
+    thirds = {"loss_share_p.1": 0.9, "lambda.3": 0.2, "token_share_p.1": 0.17}
+    old = [line("perception first", i, a=0.5, **thirds) for i in range(2)]
+    lines = [*old, line("fixed 0.5", 1, a=0.5, **thirds)]
+    head = "| share of the tokens | share of the loss, first third | lambda, last third |"
+    said = level_tables(SFT, lines)[1]
+    assert head in said and "| perception first | 2 | 0.17 |  |  |" in said
+    assert "| fixed 0.5 | 1 | 0.17 | 0.90 | 0.20 |" in said
+    assert "Thirds are left out of runs of perception first (2):" in said
+    new = {**line("perception first", 7, a=0.5, **thirds), "thirds": "steps"}
+    said = level_tables(SFT, [*lines, new])[1]
+    assert "| perception first | 3 | 0.17 | 0.90 | 0.20 |" in said and "(2):" in said
+    assert "left out" not in level_tables(SFT, [new])[1]
+    assert "left out" not in level_tables(SFT, [old[0] | {"arm": "NGDiff"}])[1]
 
 
 def test_machines_are_those_of_the_runs_and_of_parts_of_them():
@@ -102,7 +119,9 @@ def test_machines_are_those_of_the_runs_and_of_parts_of_them():
     said = runs_made(SFT, lines, 20)
     assert "P, no AVX-512, 1 thread a run; Q, AVX-512, 1 thread a run; R, no AVX-512, 2 thr" in said
     assert "Of 3 starts 2 have runs of more than one kind of machine, 1 were made anew" in said
-    assert "and 1 have runs of several states" in said
+    assert "for 1 start, percbal's own code changed between its runs." in said
+    lines[2]["versions"] = lines[1]["versions"]
+    assert "for 2 starts, percbal's own code changed between its runs." in runs_made(SFT, lines, 20)
 
 
 def test_predictions_are_scored():
@@ -115,17 +134,8 @@ def test_predictions_are_scored():
     said = predictions(found)
     assert "Of 1 predicted signs 1 came, where the chances that were said expect 0.9" in said
     assert "Their Brier score is 0.00; saying 50% of each scores 0.25." in said
-    assert "| sft | 20 | 4 | 1 | 0 | 0 | 1 of 1 |" in overview([(SFT, found)])
-
-
-def test_the_readme_has_the_numbers_of_the_main_cell():
-    plan = {"arms": ["token-mean", "fixed 0.5", "NGDiff"], "starts": 16}
-    lines = gains(0.1, 0.3)
-    said = headline(lines, "sft-sudoku", "token-mean", plan)
-    assert "(token-mean, a = 50.0%)" in said and "from 2 of 16 bases" in said
-    assert "End to end, greedy: fixed 0.5 +20.0 ±127.1." in said
-    assert "Perception" not in said and "NGDiff" not in said, "what no base has is not said"
-    assert headline(gains(0.1), "sft-sudoku", "token-mean", plan) == ""
+    seen = "20 (7 primary) | 7 (3 primary) | 1 (0 primary) | 0 | 0 | 0 | 1 of 1"
+    assert f"| sft | {seen} |" in overview([(SFT, found)])
 
 
 def test_the_committed_pages_are_those_of_the_committed_lines(tmp_path):

@@ -11,9 +11,7 @@ from study_history import committed_before
 from study_lines import DOCS, SFT, gains, line
 
 from percbal.study.contrasts import effects, holm
-from percbal.study.files import digest
-from percbal.study.lines import append_line, best_rate, name_of, read_lines
-from percbal.study.plan import Run
+from percbal.study.lines import append_line, best_rate, read_lines
 from percbal.study.presets import PRESETS
 from percbal.study.registration import read_registration
 
@@ -129,7 +127,7 @@ def test_an_effect_is_the_mean_of_one_difference_for_each_start():
     [
         ((0.1, 0.11, 0.12, 0.1), "reproduced"),
         ((0.1, -0.05, 0.1, 0.1), "direction only"),
-        ((-0.1, -0.11, -0.12, -0.1), "not reproduced"),
+        ((-0.1, -0.11, -0.12, -0.1), "reversed"),
         ((0.01, -0.05, -0.1, 0.0), "not reproduced"),
         ((0.0, 0.0, 0.0, 0.0), "not reproduced"),
         ((0.003, 0.001, -0.001, 0.0), "not reproduced"),
@@ -294,15 +292,6 @@ def test_a_run_counts_once_and_with_one_plan():
 def test_a_start_counts_once_failed_or_not():
     with pytest.raises(ValueError, match="base 0 has failed for one run and not for another"):
         effects(SFT, [*gains(0.1, 0.2), line("NGDiff", 0)])
-
-
-@pytest.mark.parametrize("path", SAID, ids=lambda path: path.stem)
-def test_committed_lines_are_of_the_presets_as_they_are(path):
-    for each in read_lines(DOCS / "results" / f"{path.stem}.jsonl"):
-        if each["kind"] == "run":
-            study = PRESETS[each["study"]]
-            run = Run(each["start"], each["arm"], each["seed"], each["rate"])
-            assert each["plan"] == digest(study.settings(run)), name_of(each)
 
 
 def test_the_best_rate_has_the_best_mean_and_a_start_that_failed_has_none():

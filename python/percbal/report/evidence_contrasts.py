@@ -1,38 +1,46 @@
-"""The contrasts of a registered study as tables: effect, p, what was expected, verdict."""
+"""The contrasts of a registered study as tables: effect, p, what was predicted, verdict."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from percbal.evaluate.intervals import Interval
-from percbal.study.contrasts import DIRECTION, NOT, NOT_YET, REPRODUCED, Effect
+from percbal.study.contrasts import DIRECTION, NOT, REPRODUCED, REVERSED, Effect
 from percbal.study.registration import Registration
 
 HALF_WIDTH = 0.04  # the half-width of an interval that a main cell should have
+OVERVIEW = """\
+Contrasts that can be tested, those that have all their starts, and what came of them. Verdicts and
+predictions of primary contrasts are counted here once all primary ones of the file are complete:
+before that only significant ones have a verdict."""
 
 
 def overview(found: Sequence[tuple[Registration, Sequence[Effect]]]) -> str:
-    """A row for each file: how many contrasts have which verdict."""
-    verdicts = (REPRODUCED, DIRECTION, NOT)
+    """A row for each file: how many contrasts have all their runs, and which verdict."""
+    verdicts = (REPRODUCED, DIRECTION, NOT, REVERSED)
     head = ["file", "contrasts", "complete", *verdicts, "predicted rightly"]
     rows = [as_row(*head), as_rule(head)]
     for registration, each in found:
         tested = [effect for effect in each if not effect.contrast.reason]
-        settled = [effect for effect in tested if effect.verdict() != NOT_YET]
-        counts = Counter(effect.verdict() for effect in settled)
-        told = [effect.foretold() for effect in tested if effect.foretold() != "open"]
+        counted = [effect for effect in tested if effect.counted]
+        told = [effect.foretold() for effect in counted if effect.foretold() != "open"]
         rows.append(
             as_row(
                 registration.name,
-                str(len(tested)),
-                str(len(settled)),
-                *(str(counts[verdict]) for verdict in verdicts),
+                _number(tested),
+                _number([effect for effect in tested if effect.complete]),
+                *(_number([x for x in counted if x.verdict() == verdict]) for verdict in verdicts),
                 f"{told.count('yes')} of {len(told)}",
             )
         )
-    return "\n".join(rows)
+    return f"{OVERVIEW}\n\n" + "\n".join(rows)
+
+
+def _number(found: Sequence[Effect]) -> str:
+    """With that of primary ones: they are corrected, and others are not."""
+    primary = sum(effect.contrast.primary for effect in found)
+    return f"{len(found)} ({primary} primary)" if found else "0"
 
 
 def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list[str]:
@@ -48,7 +56,8 @@ def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list
 
 def _rows(found: Sequence[Effect]) -> list[str]:
     needed = f"for ±{100 * HALF_WIDTH:g}"
-    head = ["difference", "effect", "p", "starts", needed, "expected", "seen", "verdict"]
+    told = ["predicted sign (chance)", "prediction came"]
+    head = ["difference", "effect", "p", "starts", needed, *told, "verdict"]
     return [as_row(*head), as_rule(head), *(_row(effect) for effect in found)]
 
 
@@ -67,7 +76,7 @@ def _row(effect: Effect) -> str:
         f"{len(effect.values)} of {effect.planned}{lacking}",
         _needed(effect),
         f"{contrast.predicted}{chance}",
-        "" if effect.verdict() == NOT_YET else effect.foretold(),
+        effect.foretold() if effect.counted else "",
         effect.verdict(),
     )
 

@@ -15,6 +15,11 @@ def bases_of(lines: Sequence[Line], study: str, arm: str) -> dict[str, dict[str,
     return {x["start"]: x["figures"] for x in runs if x["figures"]}
 
 
+def bases_with(lines: Sequence[Line], study: str, *arms: str) -> set[str]:
+    """Starts that have a run of each of the arms."""
+    return set.intersection(*(set(bases_of(lines, study, arm)) for arm in arms))
+
+
 def gains(lines: Sequence[Line], study: str, plain: str, arm: str, figure: str) -> list[float]:
     """Points that the arm has more than ``plain``, for each base that has the figure of both."""
     beside = bases_of(lines, study, plain)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from percbal.evaluate.intervals import t_interval
-from percbal.report.evidence_gains import bases_of, gains
+from percbal.report.evidence_gains import bases_with, gains
 from percbal.report.plots import STYLE, plt
 from percbal.study.contrasts import NOT_YET, Effect
 from percbal.study.doses import Dose
@@ -44,11 +44,13 @@ def gains_figure(
             axes.axvline(0, color="black", lw=0.8)
             axes.set_title(title, fontsize=9)
             axes.grid(axis="y", visible=False)
-        panels[0].set_yticks(range(len(arms)), arms)
+        counts = [len(bases_with(lines, study, plain, arm)) for arm in arms]
+        alike = len(set(counts)) == 1
+        names = arms if alike else [f"{a} ({n})" for a, n in zip(arms, counts, strict=True)]
+        panels[0].set_yticks(range(len(arms)), names)
         panels[0].set_ylim(len(arms) - 0.4, -0.6)
-        figure.supxlabel(
-            f"points more than {plain}, {len(bases_of(lines, study, plain))} bases", fontsize=9
-        )
+        many = f", {counts[0]} bases" if alike else "; in brackets the number of bases"
+        figure.supxlabel(f"points more than {plain}{many}", fontsize=9)
         return figure
 
 

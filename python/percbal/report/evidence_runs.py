@@ -1,4 +1,4 @@
-"""What was run for a registered study: levels of every arm, starts, runs, machines, rates."""
+"""What was run for a registered study: means of every arm, runs, machines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from percbal.evaluate.intervals import t_interval
 from percbal.report.evidence_contrasts import as_row, as_rule, half
-from percbal.study.figure_names import accuracies, others
+from percbal.study.figure_names import accuracies, is_of_a_third, others
 from percbal.study.lines import Line, is_repeated, name_of, results
 from percbal.study.machine import kind_of
-from percbal.study.recipes import DIVERGED, FLOOR, NO_START, REACHED
+from percbal.study.presets import PRESETS
+from percbal.study.recipes import DIVERGED, FLOOR, NO_START
 from percbal.study.registration import Registration
 
 
@@ -21,20 +22,48 @@ def level_tables(registration: Registration, lines: Sequence[Line]) -> list[str]
         runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
         names = {name for x in runs for name in x["figures"]}
         percent, shares = accuracies(names), others(names)
-        for what, columns, times, digits in (
-            ("Percent", percent, 100, 1),
-            ("Other figures", shares, 1, 2),
-        ):
-            if not columns:
-                continue
-            head = ["arm", "starts", *columns.values()]
-            rows = [as_row(*head), as_rule(head)]
-            for arm in plan["arms"]:
-                own = [x["figures"] for x in runs if x["arm"] == arm]
-                cells = [_level([x[f] for x in own if f in x], times, digits) for f in columns]
-                rows.append(as_row(arm, str(len(own)), *cells))
-            tables.append(f"{what}, mean over the starts of {study}:\n\n" + "\n".join(rows))
+        if percent:
+            rows = _means(plan["arms"], runs, percent, 100, 1)
+            tables.append(f"Percent, mean over the starts of {study}:\n\n{rows}")
+        if shares:
+            rows = _means(plan["arms"], runs, shares, 1, 2)
+            note = _without_thirds(runs) if any(map(is_of_a_third, shares)) else ""
+            tables.append(f"Other figures, mean over the starts of {study}:\n\n{rows}{note}")
     return tables
+
+
+def _means(
+    arms: Sequence[str], runs: Sequence[Line], columns: dict[str, str], times: int, digits: int
+) -> str:
+    head = ["arm", "starts", *columns.values()]
+    rows = [as_row(*head), as_rule(head)]
+    for arm in arms:
+        own = [x for x in runs if x["arm"] == arm]
+        shown = [[x["figures"][f] for x in own if _shows(x, f)] for f in columns]
+        rows.append(as_row(arm, str(len(own)), *(_level(x, times, digits) for x in shown)))
+    return "\n".join(rows)
+
+
+def _shows(line: Line, figure: str) -> bool:
+    return figure in line["figures"] and not (is_of_a_third(figure) and _by_entries(line))
+
+
+def _by_entries(line: Line) -> bool:
+    """Whether its thirds are of the entries of a log of two trainings: both were logged as often,
+    so that thirds of the entries are none of the steps."""
+    preset = PRESETS.get(line["study"])
+    in_two = {arm.name for arm in preset.arms if arm.first} if preset else set()
+    return line["arm"] in in_two and line.get("thirds") != "steps"
+
+
+def _without_thirds(runs: Sequence[Line]) -> str:
+    found = Counter(x["arm"] for x in runs if _by_entries(x))
+    return "".join(
+        f"\n\nThirds are left out of runs of {arm} ({n}): both of its trainings were logged as "
+        "often, whatever their lengths, and these thirds are of the log's entries, not of the "
+        "steps."
+        for arm, n in found.items()
+    )
 
 
 def _level(values: Sequence[float], times: int, digits: int) -> str:
@@ -44,40 +73,6 @@ def _level(values: Sequence[float], times: int, digits: int) -> str:
     if len(set(values)) < 2:
         return mean
     return f"{mean} ±{times * half(t_interval(values)):.{digits}f}"
-
-
-def starts_made(registration: Registration, lines: Sequence[Line]) -> str:
-    """Where the trainings with a stop rule ended; nothing without any."""
-    head = ["starts of", "reached", "failed", "made again", "steps", "exact a_p", "a_r"]
-    rows = []
-    for study in registration.planned:
-        made = [x for x in lines if (x["kind"], x["study"]) == ("start", study)]
-        made = [x for x in made if not x["start"].startswith("tuning ")]
-        used = {(x["start"], x["weights"]) for x in results(lines) if x["study"] == study}
-        # of a start that was made again the one that the runs went on from, else the first
-        made.sort(key=lambda x: (x["start"], x["weights"]) not in used)
-        own = list({x["start"]: x for x in reversed(made)}.values())
-        reached = [x["figures"] for x in own if x["status"] == REACHED]
-        failed = Counter(x["status"] for x in own if x["status"] != REACHED)
-        if own:
-            spread = [_spread([x[f] for x in reached if f in x], t) for f, t in SPREADS]
-            why = "; ".join(f"{n} {status}" for status, n in failed.items()) or "0"
-            rows.append(as_row(study, str(len(reached)), why, str(len(made) - len(own)), *spread))
-    if not rows:
-        return ""
-    table = "\n".join([as_row(*head), as_rule(head), *rows])
-    return f"Where starts ended, least / mean / largest of those that reached it:\n\n{table}"
-
-
-SPREADS = (("step", 1), ("exact_p", 100), ("sampled_r", 100))
-
-
-def _spread(values: Sequence[float], times: int) -> str:
-    """Least, mean, largest."""
-    if not values:
-        return ""
-    mean = sum(values) / len(values)
-    return " / ".join(f"{times * x:.0f}" for x in (min(values), mean, max(values)))
 
 
 def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) -> str:
@@ -101,18 +96,39 @@ def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) 
 
 def _repeats(lines: Sequence[Line], repeated: int) -> str:
     """How many runs were due to be made twice, and what came."""
-    due = {name_of(x) for x in results(lines) if x["figures"] and is_repeated(x)}
-    again = [line for line in lines if line["kind"] == "repeat"]
-    unequal = [x for x in again if not x["equal"]["figures"]]
-    other = sum(not x["equal"]["weights"] for x in unequal)
+    chosen = [x for x in results(lines) if x["figures"] and is_repeated(x)]
+    due = {name_of(x): x for x in chosen if not x["machine"].get("also")}
+    again: dict[str, list[Line]] = {}  # of a merge the same repeat can have several lines
+    for line in lines:
+        if line["kind"] == "repeat" and (first := due.get(name := name_of(line))):
+            if line["plan"] == first["plan"]:
+                again.setdefault(name, []).append(line)
+    unequal = {
+        name: other
+        for name, own in again.items()
+        if (other := [x for x in own if not x["equal"]["figures"]])
+    }
     said = (
         f"One run in {repeated}, chosen by the hash of its name, is made twice on the same kind of "
         f"machine. Of the runs above {len(due)} are due, {len(again)} were made again, and "
         f"{len(again) - len(unequal)} had all figures equal bit for bit."
     )
+    if mixed := len(chosen) - len(due):
+        said += f" Not due, since several kinds of machines trained them: {mixed}."
     if unequal:
-        said += f" Unequal: {', '.join(map(name_of, unequal))}; {other} began from other weights."
+        why = (f"{name} ({_apart(due[name], other)})" for name, other in unequal.items())
+        said += f" Unequal: {'; '.join(why)}."
     return said
+
+
+def _apart(first: Line, again: Sequence[Line]) -> str:
+    """What else than its figures differs of a run that was made again."""
+    weights = "the same" if all(x["equal"]["weights"] for x in again) else "other"
+    then, now = first["versions"], [x["versions"] for x in again]
+    names = sorted(set(then).union(*now))
+    other = [name for name in names if any(x.get(name) != then.get(name) for x in now)]
+    versions = f"other versions of {', '.join(other)}" if other else "the same versions"
+    return f"{weights} weights, {versions}"
 
 
 def _machines(lines: Sequence[Line]) -> str:
@@ -131,8 +147,8 @@ def _machines(lines: Sequence[Line]) -> str:
     return (
         f"Machines: {'; '.join(sorted(set().union(*kinds.values())))}; torch {', '.join(torch)}. "
         f"Of {len(found)} starts {several} have runs of more than one kind of machine, {weights} "
-        f"were made anew with other weights, and {sources} have runs of several states of "
-        "percbal's sources."
+        f"were made anew with other weights; for {sources} start{'' if sources == 1 else 's'}, "
+        "percbal's own code changed between its runs."
     )
 
 
@@ -145,19 +161,3 @@ def _kind(kind: Sequence[object]) -> str:
     processor, flags, threads, _ = kind
     wide = "AVX-512" if "avx512f" in str(flags).split() else "no AVX-512"
     return f"{processor}, {wide}, {threads} thread{'' if threads == 1 else 's'} a run"
-
-
-def rates(lines: Sequence[Line]) -> str:
-    """What the tuning chose, and from what."""
-    # of a grid that was widened the last choice counts
-    last = {line["arm"]: line for line in lines if line["kind"] == "choice"}
-    choices = list(last.values())
-    if not choices:
-        return ""
-    grid = sorted({rate for line in choices for rate in line["means"]}, key=float)
-    head = ["arm", *(f"rate {rate}" for rate in grid), "chosen"]
-    rows = [as_row(*head), as_rule(head)]
-    for line in choices:
-        means = [f"{100 * line['means'][r]:.1f}" if r in line["means"] else "" for r in grid]
-        rows.append(as_row(line["arm"], *means, f"{line['rate']:g}"))
-    return "Mean a of the tuning's bases at each learning rate, percent:\n\n" + "\n".join(rows)

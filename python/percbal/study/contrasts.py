@@ -14,6 +14,7 @@ from percbal.study.registration import LOG_ODDS, Contrast, Registration
 REPRODUCED = "reproduced"
 DIRECTION = "direction only"
 NOT = "not reproduced"
+REVERSED = "reversed"
 CANNOT = "cannot be tested here"
 NOT_YET = "not complete yet"
 OWN = "no finding of the paper"
@@ -66,6 +67,12 @@ class Effect:
         return self.complete and (self.family or self.sign() in "+-")
 
     @property
+    def counted(self) -> bool:
+        """Whether tallies count it. A primary contrast waits for all of its family: before that
+        one is settled by being significant, so that what is settled is no fair sample."""
+        return self.complete and self.family
+
+    @property
     def few(self) -> bool:
         """Whether fewer than half of the planned starts, or than three, have the difference."""
         return len(self.values) < max(LEAST, self.planned / 2)
@@ -99,16 +106,22 @@ class Effect:
             return TOO_FEW
         if not self.contrast.finding or self.contrast.paper == "?":
             return OWN
-        if self.sign() == self.contrast.paper:
-            return REPRODUCED
-        same = self.mean > 0 if self.contrast.paper == "+" else self.mean < 0
-        return DIRECTION if same and self.sign() == "?" else NOT
+        return self._against_the_paper(self.mean)
+
+    def _against_the_paper(self, mean: float) -> str:
+        sign, paper = self.sign(), self.contrast.paper
+        if paper == "0":  # which a difference can be and be significant
+            return REPRODUCED if self.as_good_as_0 else NOT
+        if sign in "+-":
+            return REPRODUCED if sign == paper else REVERSED
+        same = mean > 0 if paper == "+" else mean < 0
+        return DIRECTION if same and sign == "?" else NOT
 
     def foretold(self) -> str:
         """Whether the sign is the one that was predicted: yes, no, or open. Of a predicted 0,
         whether it is as good as that, significant or not."""
         predicted = self.contrast.predicted
-        if not self.settled or self.few or predicted == "?":
+        if not self.counted or self.few or predicted == "?":
             return "open"
         right = self.as_good_as_0 if predicted == "0" else self.sign() == predicted
         return "yes" if right else "no"

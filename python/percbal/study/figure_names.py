@@ -19,11 +19,11 @@ OTHERS = {  # shown as they are; .1 to .3: thirds of the training
     "r_pooled_reasoning": "r(a, own reasoning)",
     "r_pooled_perception": "r(a, a_p)",
     "token_share_p.1": "share of the tokens",
-    "loss_share_p.1": "of the loss, first third",
-    "loss_share_p.3": "of the loss, last third",
+    "loss_share_p.1": "share of the loss, first third",
+    "loss_share_p.3": "share of the loss, last third",
     "lambda.1": "lambda, first third",
     "lambda.3": "lambda, last third",
-    "signal_outcome.start": "r of the outcome, warm-up",
+    "signal_outcome.start": "r of the outcome",
     "silent_groups.1": "silent groups, first third",
     "mostly_wrong.1": "mostly wrong groups, first third",
     "entropy.1": "entropy, first third",
@@ -56,3 +56,8 @@ def others(names: Iterable[str]) -> dict[str, str]:
     """Of these, the other figures that a table shows."""
     there = set(names)
     return {name: title for name, title in OTHERS.items() if name in there}
+
+
+def is_of_a_third(name: str) -> bool:
+    """Whether a table shows it as that of a third of the training."""
+    return OTHERS.get(name, "").endswith("third")

@@ -133,6 +133,10 @@ def run_jobs(
         bar.close()
         for job in running:
             job.close()
+    _refuse_failed(failed)
+
+
+def _refuse_failed(failed: list[Job]) -> None:
     if failed:
         names = "; ".join(job.label for job in failed)
         raise RuntimeError(f"failed: {names}; the last lines of the first:\n{failed[0].tail()}")

@@ -33,7 +33,7 @@ class Contrast:
     figure: of `percbal.study.lines.figures`. against: a number, or another figure of the same run.
     scale: "" or log-odds, of both before they are subtracted.
     paper: the sign that the paper reports. predicted: the sign that we expect here.
-    chance: how likely we held the predicted sign to be, significantly.
+    chance: how likely we held the prediction to be: that sign and significant, or as good as 0.
     primary: corrected by Holm together with the other primary ones.
     margin: an interval within it, of a figure in points, is as good as 0.
     reason: why it cannot be tested here; the verdict is then that.
