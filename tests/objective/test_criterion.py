@@ -27,6 +27,11 @@ def known(p, q, plasticity=1.0):
     return criterion.perception_share(p * q, p, q, r, plasticity), r
 
 
+def slopes(p, q):
+    """C_p and C_r of (P1)."""
+    return p * q * (1 - p), p * q * (1 - q)
+
+
 def ratio(p, q, alpha):
     return criterion.weight_ratio(alpha, spread(p), spread(p * q))
 
@@ -57,8 +62,8 @@ def test_a_small_share_helps_where_the_margin_and_the_break_even_say(plasticity)
                 for alpha in (1e-3, 2e-3)
             )
             helps = high > low
-            assert helps == (w > r * r) == (plasticity > criterion.break_even(p * q, p, q, r))
-            assert criterion.break_even(p * q, p, q, r) == pytest.approx(q * (1 - q) / (1 - p))
+            assert helps == (w > r * r) == (plasticity > criterion.break_even(*slopes(p, q), r))
+            assert criterion.break_even(*slopes(p, q), r) == pytest.approx(q * (1 - q) / (1 - p))
             slope = math.log(high / low) / 1e-3  # d log(da/dt) / d alpha
             assert slope == pytest.approx((w - r * r) / q, abs=0.03 + 0.01 * abs(slope))
             helped += helps
@@ -145,7 +150,8 @@ def test_silent_groups_give_about_what_the_formulas_say_or_more(size):
                 population.growth(rollouts, p, q, credit, alpha)
                 for credit, alpha in (("scalar", 0.0), ("scalar", 1e-3), ("segment", 1e-3))
             )
-            whole = criterion.silent_gain_mixed(w, r, share, p * q, p, q)
+            paid = q * spread(p) * spread(p * q) / slopes(p, q)[1]
+            whole = criterion.silent_gain_mixed(w, r, share, paid)
             assert mixed / base - 1 > 0.7 * whole - 0.01
             assert segment / base - 1 > 0.7 * criterion.silent_gain(w, r, share) - 0.01
             assert (whole > 0) == (1 - p > q * (1 - q))
@@ -178,7 +184,7 @@ def test_limits():
     assert r == pytest.approx(1) and w == pytest.approx(1)  # reasoning never fails: nothing to add
     assert criterion.segment_speed(w, r, math.inf) == pytest.approx(1)
     assert criterion.best_mix(1.0, 1.0) == (0.0, 1.0)
-    assert criterion.break_even(0.3, 0.3, 1.0, 1.0) == math.inf
+    assert criterion.break_even(0.2, 0.1, 1.0) == math.inf
     w, r = known(1 - 1e-9, 0.4)
     assert w < 1e-6 and criterion.best_mix(w, r)[1] == pytest.approx(1)  # perception is right
     assert criterion.alpha_of(math.inf, 1, 1) == 1 and criterion.weight_ratio(1, 1, 1) == math.inf

@@ -7,17 +7,12 @@ import logging
 from percbal.objective.advice import UNKNOWN, Advice
 
 logger = logging.getLogger(__name__)
-AGREEMENT = "group_agreement"
 
 
 class AdviceSaid:
-    """Speaks when the verdict changes, and only of one that holds over the interval of r.
+    """Speaks when the verdict changes, and only of one that holds over the interval of r."""
 
-    rewards: the names of those that are followed.
-    """
-
-    def __init__(self, rewards: list[str]) -> None:
-        self.follows_agreement = AGREEMENT in rewards
+    def __init__(self) -> None:
         self.verdict = UNKNOWN
         self.warned = False
 
@@ -28,6 +23,6 @@ class AdviceSaid:
         if advice.holds and advice.verdict != self.verdict:
             self.verdict = advice.verdict
             logger.warning("%s (docs/theory.md)", advice.sentences[0])
-        if self.follows_agreement and not self.warned and advice.agreement is not None:
+        if not self.warned and advice.agreement is not None:
             self.warned = True
             logger.warning("%s (docs/theory.md)", advice.agreement)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from percbal.objective.advice import Advice, advise, expected_speed
-from percbal.objective.measured import Measured, mostly_wrong
+from percbal.objective.measured import AGREEMENT, COUNTS, Measured, count_groups
 from percbal_ops import CouplingStats
 
 
@@ -31,7 +31,7 @@ class CouplingLog:
 
     def _reset(self) -> None:
         self.stats = CouplingStats(len(self.names), reasoning=self.has_reasoning)
-        self.wrong: list[tuple[Tensor, Tensor]] = []  # on the device until they are drained
+        self.counts = torch.zeros(COUNTS, dtype=torch.float64)  # later on the rewards' device
         self.empty = True
 
     def update(
@@ -39,7 +39,8 @@ class CouplingLog:
     ) -> None:
         """Take in whole groups: rewards (R, C), perception and reasoning (R,)."""
         group = torch.arange(len(rewards), device=rewards.device) // group_size
-        self.wrong.append(mostly_wrong(perception, group, len(rewards) // group_size))
+        counts = count_groups(rewards[:, 0], perception, group, len(rewards) // group_size)
+        self.counts = self.counts.to(counts.device) + counts
         self.stats.update(rewards, perception, reasoning, group)
         self.empty = False
 
@@ -56,8 +57,8 @@ class CouplingLog:
             figures[f"coupling/r_{self.names[0]}_reasoning"] = float(summary.reasoning.within.r[0])
         figures["coupling/conflict_rate"] = float(summary.signal.conflict_rate[0])
         figures["coupling/silent_groups"] = float(summary.signal.silent_groups[0])
-        wrong, of = (sum(float(x) for x in column) for column in zip(*self.wrong, strict=True))
-        found = Measured.of(summary, 0, mostly_wrong=wrong / of if of else math.nan)
+        agreement = self.names.index(AGREEMENT) if AGREEMENT in self.names else None
+        found = Measured.of(self.stats, 0, self.counts, agreement)
         self.advice = advise(found)
         figures["coupling/mostly_wrong"] = found.mostly_wrong
         foretold = {"coupling/margin": self.advice.margin}

@@ -159,7 +159,7 @@ class BalancedGRPOTrainer(
         )
         self.reward_funcs = [guard(function, name, args.reward_timeout) for name, function in named]
         self._followed = self.roles.followed()
-        self._said = AdviceSaid(self._followed)
+        self._said = AdviceSaid()
         self._coupling = {
             mode: CouplingLog(
                 self._followed,
