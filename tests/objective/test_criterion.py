@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from percbal.objective import criterion
+from percbal.objective.credit import group_advantages
 from percbal.objective.criterion import Reward
 from percbal.study.limits import outcome_left
 
@@ -127,6 +128,8 @@ def test_credit_by_segment_is_never_slower_than_the_outcome_or_the_same_on_all_t
                 x = ratio(p, q, alpha)
                 assert criterion.segment_speed(w, r, x) >= 1 - 1e-12
                 assert criterion.segment_speed(w, r, x) >= criterion.mixed_speed(w, r, x)
+            for size in (2, 8):
+                assert criterion.segment_speed_in_groups(w, r, p * q, p, size) >= 1
 
 
 def test_reasonings_part_is_the_dilution_of_m14():
@@ -155,6 +158,26 @@ def test_silent_groups_give_about_what_the_formulas_say_or_more(size):
             assert mixed / base - 1 > 0.7 * whole - 0.01
             assert segment / base - 1 > 0.7 * criterion.silent_gain(w, r, share) - 0.01
             assert (whole > 0) == (1 - p > q * (1 - q))
+
+
+@pytest.mark.parametrize("size", [4, 16])
+@pytest.mark.parametrize("flipped", [0.0, 0.1, 0.4])
+def test_a_reward_of_0_and_1_alone_has_its_exact_speed_in_small_groups(size, flipped):
+    """By every group of answers, and every group of verdicts, that can be."""
+    for p, q in ((0.05, 0.5), (0.3, 0.1), (0.9, 0.9)):
+        (w, r), rate = known(p, q), p * (1 - flipped) + (1 - p) * flipped
+        answers = population.every_group(p, q, size)
+        base, reasoning = (
+            population.growth(answers, p, q, "segment", 0.0, plasticity=k) for k in (1.0, 0.0)
+        )
+        _, verdict, weight, _ = population.every_group(rate, 0.5, size)
+        right = torch.where(verdict > 0, p * (1 - flipped) / rate, p * flipped / (1 - rate))
+        du = float((weight * group_advantages(verdict, size) * right).sum())
+        truth = (1 - 2 * flipped) * spread(p) / spread(rate)
+        found = criterion.segment_speed_in_groups(w, r, p * q, rate, size, truth)
+        assert reasoning + slopes(p, q)[0] * du == pytest.approx(found * base, rel=2e-3)
+        large = criterion.segment_speed_in_groups(w, r, p * q, p, 1000)
+        assert large == pytest.approx(criterion.segment_speed(w, r, math.inf), rel=0.02)
 
 
 def test_the_dense_factor_is_that_of_parts_with_a_logit_each():

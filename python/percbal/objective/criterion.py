@@ -1,4 +1,4 @@
-"""When a perception reward speeds up what the outcome reward teaches: docs/theory.md (P1) to (P13).
+"""When a perception reward speeds up what the outcome reward teaches: docs/theory.md (P1) to (P14).
 
 Pure functions of a few measured numbers. ``a`` is the accuracy of answers, ``a_p`` that of
 perceptions, ``q`` that of answers after a right perception, ``r`` the within-group correlation of
@@ -110,6 +110,31 @@ def silent_gain_mixed(w: float, r: float, share: float, paid: float) -> float:
     paid: ``q s_a s_p / c_r``; any number where w is 1.
     """
     return share * (w / r - ((1 - w) * paid if w < 1 else 0.0))
+
+
+def segment_speed_in_groups(
+    w: float, r: float, a: float, rate: float, size: int, truth: float = 1.0
+) -> float:
+    """(P14): of a reward of 0 and 1 alone on the perception tokens, in groups of ``size``. r: > 0.
+
+    Exact for one kind of prompt, with the groups in which it or the outcome is silent.
+
+    rate: how often the reward is 1, in (0, 1): ``a_p`` for the truth, and ``a_p (1 - f) + (1 - a_p)
+        f`` if its verdicts are flipped with the chance f. truth: its correlation with the truth.
+    """
+    return 1 - w + w * truth / r * kept_signal(rate, size) / kept_signal(a, size)
+
+
+def kept_signal(rate: float, size: int) -> float:
+    """(P14): what groups of ``size`` keep of the signal of a large one, for a reward of 0 and 1.
+
+    rate: how often it is 1, in (0, 1).
+    """
+    mean = 0.0
+    for ones in range(1, size):
+        chance = math.comb(size, ones) * rate**ones * (1 - rate) ** (size - ones)
+        mean += chance * math.sqrt(ones * (size - ones))
+    return mean / size * math.sqrt((size - 1) / size / (rate * (1 - rate)))
 
 
 def dense_factor(p: float, parts: float = math.inf) -> float:
