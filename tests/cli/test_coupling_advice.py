@@ -46,7 +46,7 @@ def grids(groups=200, cell=0.84, reasoning=0.7):
 
 
 def test_agreement_and_a_dense_reward_on_grids_are_not_spoken_against(tmp_path, capsys):
-    """r is 0.4 and more of both, and either has over twice the exact reward's signal."""
+    """r is above 0.4 of both, as of a dense reward with twice the exact one's signal (P11)."""
     names = ("outcome", "perception_f1", "group_agreement")
     found, printed = advice(tmp_path, capsys, grids(), outcomes=names)
     assert found["mostly_wrong"] == 1.0 and found["agreement"] is None
