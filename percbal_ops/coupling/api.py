@@ -14,7 +14,7 @@ from torch import Tensor
 
 from percbal_ops.checks import check_is_number, check_not_negative, check_one_device
 from percbal_ops.coupling import library as coupling_library  # noqa: F401  defines the operators
-from percbal_ops.coupling.reference import PAIR_FIELDS, SIGNAL_FIELDS
+from percbal_ops.coupling.reference import PAIR_FIELDS, SIGNAL_FIELDS, WITHIN
 from percbal_ops.coupling.summary import GroupTable, RewardCoupling, summarise
 
 __all__ = [
@@ -218,6 +218,10 @@ class CouplingStats:
             sums = sums.cuda()
         dist.all_reduce(sums, group=group)
         return self.load_tensor(sums)
+
+    def within(self) -> Tensor:
+        """(K, C, 3) sums of squares, products and squares about the groups' own means (C2)."""
+        return self.pair[..., WITHIN]
 
     def summary(self, confidence: float = 0.95) -> RewardCoupling:
         """The numbers of `reward_coupling` for everything added so far."""

@@ -57,6 +57,16 @@ def test_each_segment_is_averaged_for_itself(policy, loss_type, tmp_path):
     torch.testing.assert_close(loss.detach(), expected, atol=1e-6, rtol=1e-4)
 
 
+def test_the_log_knows_how_much_a_perception_token_counts(policy, tmp_path):
+    """By the averages of the losses, beside a token of the reasoning: k of docs/theory.md (P4)."""
+    for options in ({"balance": "fixed", "lam": 0.8}, {"balance": "token_mean"}):
+        trainer, batch, segments = rl.rollouts(policy, tmp_path, credit="segment", **options)
+        seen = int((segments == PERCEPTION).sum())
+        others = int(batch["completion_mask"].sum()) - seen
+        k = 0.8 / 0.2 * others / seen if "lam" in options else 1.0
+        assert trainer._coupling["train"].plasticity == pytest.approx(k)
+
+
 def test_a_batch_without_any_perception_trains(policy, tmp_path):
     trainer = rl.train(policy, tmp_path, max_completion_length=1, perception_reward="perception")
     assert all(e["segments/parse_fail"] == 1 for e in trainer.state.log_history if "alpha" in e)

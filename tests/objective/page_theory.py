@@ -14,6 +14,7 @@ import population
 from percbal.evaluate.intervals import Interval, t_interval, wilson_interval
 from percbal.objective import criterion
 from percbal.objective.advice import advise, expected_speed
+from percbal.objective.credit import by_segment
 from percbal.objective.measured import Measured
 from percbal.report.marked import marked, write_marked
 from percbal.study.plan import START, Arm
@@ -59,7 +60,8 @@ def grid() -> str:
             alone = population.growth(groups, p, q, "segment", 1.0) / base
             segment = criterion.segment_speed(w, r, math.inf)
             cells = [f"{v:.2f}" for v in (p, q, r, w)]
-            cells += [f"{w - r * r:+.2f}", f"{criterion.break_even(p * q, p, q, r):.2f}"]
+            turns = criterion.break_even(p * q * (1 - p), p * q * (1 - q), r)
+            cells += [f"{w - r * r:+.2f}", f"{turns:.2f}"]
             cells += [f"{best:.2f} at {alpha:.2f}", f"{small:.2f}", f"{segment:.2f}"]
             cells += [f"{alone:.2f}", f"{criterion.dense_factor(p):.1f}"]
             lines.append(f"| {' | '.join(cells)} |")
@@ -69,9 +71,9 @@ def grid() -> str:
 def starts() -> str:
     """Every start with an outcome arm, every arm that the theory speaks of, and its hit rate."""
     head = [
-        "| start | a | a_p | a_r | r | r by (P2) | w | w in the outcome arm | w - r^2 | "
+        "| start | a | a_p | a_r | lucky | r | r by (P2) | w | w in the outcome arm | w - r^2 | "
         "break-even | advice |",
-        "|---" * 11 + "|",
+        "|---" * 12 + "|",
     ]
     table = [
         "| start | arm | predicted speed | predicted of a | measured of a | sign |",
@@ -104,7 +106,8 @@ def tally(pairs: list[Pair], silent: list[str]) -> list[str]:
         f"- Of the {len(seen)} measured differences whose t interval is without 0: "
         f"{rate(seen) if seen else 'none'}.",
         "- No prediction, since there is no perception reward, alpha changes, the reward is not "
-        f"the truth, or losses are averaged otherwise: {'; '.join(silent)}.",
+        "the truth, or losses are averaged by segment, whose shares of the tokens were not kept: "
+        f"{'; '.join(silent)}.",
     ]
 
 
@@ -142,8 +145,11 @@ def measured_starts(results: Results) -> list[str]:
 def measured(results: Results, start: str) -> Measured:
     row = results.row(start, START)
     a, a_p, a_r = (row.figures[name].value for name in ("a", "a_p", "a_r"))
-    r = row.coupling.get("within_perception", math.nan)
-    return Measured(a=a, a_p=a_p, after_right=a / a_p, r=r, a_r=a_r)
+    within, pooled = (
+        row.coupling.get(f"{kind}_perception", math.nan) for kind in ("within", "pooled")
+    )
+    both = a * a_p + pooled * spread(a) * spread(a_p)  # answer and perception right
+    return Measured(a, a_p, both / a_p, within, wrong_success=1 - both / a, a_r=a_r)
 
 
 def start_row(results: Results, start: str) -> str:
@@ -152,7 +158,7 @@ def start_row(results: Results, start: str) -> str:
     p, q = found.a_p, found.q
     moved = results.row(start, OUTCOME).figures
     seen, reasoned = q * moved["a_p"].value, p * moved["a_r"].value
-    cells = [start, *(f"{100 * x:.1f}" for x in (found.a, p, q))]
+    cells = [start, *(f"{100 * x:.1f}" for x in (found.a, p, q, found.wrong_success))]
     cells += [f"{found.r:.2f}", f"{criterion.chain_correlation(p, q):.2f}", f"{advice.share:.2f}"]
     cells += [f"{seen / (seen + reasoned):.2f}", f"{advice.margin:+.2f}"]
     cells += [f"{advice.break_even:.2f}", f"`{advice.verdict}`"]
@@ -173,7 +179,8 @@ def pairs_of(results: Results, start: str) -> tuple[list[Pair], list[str]]:
         if arm.kind != "grpo":
             continue
         options = arm.options
-        if options.keys() != {"credit", "alpha"} or not options["alpha"] or arm.oracle:
+        plain = options.keys() == {"credit", "alpha"} and not by_segment(options["credit"])
+        if not plain or not options["alpha"] or arm.oracle:  # segments: how many tokens each?
             others.append(f"`{arm.name}`")
             continue
         seen = t_interval(results.by_run(start, arm.name, OUTCOME, "a"))

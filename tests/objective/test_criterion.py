@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from percbal.objective import criterion
+from percbal.objective.credit import group_advantages
 from percbal.objective.criterion import Reward
 from percbal.study.limits import outcome_left
 
@@ -25,6 +26,11 @@ def spread(p):
 def known(p, q, plasticity=1.0):
     r = criterion.chain_correlation(p, q)
     return criterion.perception_share(p * q, p, q, r, plasticity), r
+
+
+def slopes(p, q):
+    """C_p and C_r of (P1)."""
+    return p * q * (1 - p), p * q * (1 - q)
 
 
 def ratio(p, q, alpha):
@@ -57,8 +63,8 @@ def test_a_small_share_helps_where_the_margin_and_the_break_even_say(plasticity)
                 for alpha in (1e-3, 2e-3)
             )
             helps = high > low
-            assert helps == (w > r * r) == (plasticity > criterion.break_even(p * q, p, q, r))
-            assert criterion.break_even(p * q, p, q, r) == pytest.approx(q * (1 - q) / (1 - p))
+            assert helps == (w > r * r) == (plasticity > criterion.break_even(*slopes(p, q), r))
+            assert criterion.break_even(*slopes(p, q), r) == pytest.approx(q * (1 - q) / (1 - p))
             slope = math.log(high / low) / 1e-3  # d log(da/dt) / d alpha
             assert slope == pytest.approx((w - r * r) / q, abs=0.03 + 0.01 * abs(slope))
             helped += helps
@@ -122,6 +128,8 @@ def test_credit_by_segment_is_never_slower_than_the_outcome_or_the_same_on_all_t
                 x = ratio(p, q, alpha)
                 assert criterion.segment_speed(w, r, x) >= 1 - 1e-12
                 assert criterion.segment_speed(w, r, x) >= criterion.mixed_speed(w, r, x)
+            for size in (2, 8):
+                assert criterion.segment_speed_in_groups(w, r, p * q, p, size) >= 1
 
 
 def test_reasonings_part_is_the_dilution_of_m14():
@@ -145,10 +153,31 @@ def test_silent_groups_give_about_what_the_formulas_say_or_more(size):
                 population.growth(rollouts, p, q, credit, alpha)
                 for credit, alpha in (("scalar", 0.0), ("scalar", 1e-3), ("segment", 1e-3))
             )
-            whole = criterion.silent_gain_mixed(w, r, share, p * q, p, q)
+            paid = q * spread(p) * spread(p * q) / slopes(p, q)[1]
+            whole = criterion.silent_gain_mixed(w, r, share, paid)
             assert mixed / base - 1 > 0.7 * whole - 0.01
             assert segment / base - 1 > 0.7 * criterion.silent_gain(w, r, share) - 0.01
             assert (whole > 0) == (1 - p > q * (1 - q))
+
+
+@pytest.mark.parametrize("size", [4, 16])
+@pytest.mark.parametrize("flipped", [0.0, 0.1, 0.4])
+def test_a_reward_of_0_and_1_alone_has_its_exact_speed_in_small_groups(size, flipped):
+    """By every group of answers, and every group of verdicts, that can be."""
+    for p, q in ((0.05, 0.5), (0.3, 0.1), (0.9, 0.9)):
+        (w, r), rate = known(p, q), p * (1 - flipped) + (1 - p) * flipped
+        answers = population.every_group(p, q, size)
+        base, reasoning = (
+            population.growth(answers, p, q, "segment", 0.0, plasticity=k) for k in (1.0, 0.0)
+        )
+        _, verdict, weight, _ = population.every_group(rate, 0.5, size)
+        right = torch.where(verdict > 0, p * (1 - flipped) / rate, p * flipped / (1 - rate))
+        du = float((weight * group_advantages(verdict, size) * right).sum())
+        truth = (1 - 2 * flipped) * spread(p) / spread(rate)
+        found = criterion.segment_speed_in_groups(w, r, p * q, rate, size, truth)
+        assert reasoning + slopes(p, q)[0] * du == pytest.approx(found * base, rel=2e-3)
+        large = criterion.segment_speed_in_groups(w, r, p * q, p, 1000)
+        assert large == pytest.approx(criterion.segment_speed(w, r, math.inf), rel=0.02)
 
 
 def test_the_dense_factor_is_that_of_parts_with_a_logit_each():
@@ -178,7 +207,7 @@ def test_limits():
     assert r == pytest.approx(1) and w == pytest.approx(1)  # reasoning never fails: nothing to add
     assert criterion.segment_speed(w, r, math.inf) == pytest.approx(1)
     assert criterion.best_mix(1.0, 1.0) == (0.0, 1.0)
-    assert criterion.break_even(0.3, 0.3, 1.0, 1.0) == math.inf
+    assert criterion.break_even(0.2, 0.1, 1.0) == math.inf
     w, r = known(1 - 1e-9, 0.4)
     assert w < 1e-6 and criterion.best_mix(w, r)[1] == pytest.approx(1)  # perception is right
     assert criterion.alpha_of(math.inf, 1, 1) == 1 and criterion.weight_ratio(1, 1, 1) == math.inf

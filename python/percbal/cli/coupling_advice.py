@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from percbal.evaluate.rollout_files import RolloutTable
-from percbal.objective.advice import Advice, advise, advise_reward
-from percbal.objective.criterion import Reward
-from percbal.objective.measured import Measured, mostly_wrong
-from percbal_ops import RewardCoupling, reward_coupling
+from percbal.objective.advice import Advice, advise
+from percbal.objective.advice_rewards import Candidate, advise_reward
+from percbal.objective.measured import AGREEMENT, Between, Measured, count_groups
+from percbal_ops import CouplingStats, RewardCoupling, reward_coupling
 
 WIDTH = 100
 
@@ -47,17 +46,25 @@ def advice_of(
     if a_r is not None and not 0 <= a_r <= 1:
         raise ValueError(f"--a-r must be between 0 and 1, got {a_r}")
     i = names.index("outcome") if "outcome" in names else 0
-    groups = int(table.group.max()) + 1
-    wrong, of = map(float, mostly_wrong(table.perception, table.group, groups, right_at))
-    found = Measured.of(result, i, a_r=a_r, mostly_wrong=wrong / of if of else math.nan)
-    with_outcome = reward_coupling(table.outcomes, table.outcomes[:, i], None, table.group)
-    of_truth, of_outcome = (one.perception.within for one in (result, with_outcome))
+    outcomes, perception, group = table.outcomes, table.perception, table.group
+    found = Measured.of(
+        CouplingStats(len(names)).update(outcomes, perception, None, group),
+        i,
+        count_groups(outcomes[:, i], perception, group, int(group.max()) + 1, right_at),
+        names.index(AGREEMENT) if AGREEMENT in names else None,
+        a_r=a_r,
+    )
+    of_outcome = reward_coupling(outcomes, outcomes[:, i], None, group).perception.within.r
+    truth = result.perception
     others = {
         name: advise_reward(
             found,
-            name,
-            Reward(float(of_truth.r[j]), float(of_outcome.r[j])),
-            float(of_truth.high[j]),
+            Candidate(
+                name,
+                Between.of(truth.within, j),
+                float(of_outcome[j]),
+                graded=bool(truth.wrong_success[j].isnan()),
+            ),
         )
         for j, name in enumerate(names)
         if j != i

@@ -56,12 +56,17 @@ GRPO: tuple[Row, ...] = (
         "of the outcome alone",
     ),
     (
+        ("coupling/wrong_success",),
+        "share of the right answers that follow a wrong perception: above 0.1 nothing is foretold",
+    ),
+    (
         ("coupling/mostly_wrong",),
         "share of groups in which most rollouts perceive wrongly: there agreement can pay an error",
     ),
     (
         ("coupling/margin",),
-        "`w - r^2`: above 0 a small perception reward on all tokens is expected to help",
+        "`w - r^2`: above 0 a small perception reward on all tokens is expected to help; like the "
+        "speed with the run's own averages of the losses",
     ),
     (
         ("coupling/expected_speed",),

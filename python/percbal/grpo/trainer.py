@@ -159,7 +159,7 @@ class BalancedGRPOTrainer(
         )
         self.reward_funcs = [guard(function, name, args.reward_timeout) for name, function in named]
         self._followed = self.roles.followed()
-        self._said = AdviceSaid(self._followed)
+        self._said = AdviceSaid()
         self._coupling = {
             mode: CouplingLog(
                 self._followed,
@@ -324,6 +324,7 @@ class BalancedGRPOTrainer(
         if self.args.loss_type not in ("grpo", "sapo"):  # these average each rollout first
             counts = of_all
         weights = self.balance.weights(of_all)
+        self._coupling[mode].weigh(weights.tolist(), shares, seen)
         return token_advantages(advantages, ids, segment_scale(weights, counts), seen)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:

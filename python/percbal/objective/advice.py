@@ -1,8 +1,8 @@
 """A practitioner's rule: what measured rewards say about adding a perception reward.
 
 From accuracies and the within-group correlation of outcome and perception: whether a perception
-reward can be expected to help, on which tokens, dense or exact, and when agreement is likely to
-harm, each with its reason in a sentence. It is the theory of docs/theory.md and no more: that page
+reward can be expected to help, on which tokens, dense or exact, and when agreement can harm, each
+with its reason in a sentence. It is the theory of docs/theory.md and no more: that page
 has its limits, and how often it was right.
 """
 
@@ -14,14 +14,19 @@ from typing import Any
 
 from percbal.objective import criterion
 from percbal.objective.credit import by_segment
-from percbal.objective.criterion import Reward
-from percbal.objective.measured import Measured
+from percbal.objective.measured import AGREEMENT, FEWEST, Measured
 
 ALL_TOKENS, PERCEPTION_TOKENS = "all_tokens", "perception_tokens"
 LITTLE, CONFLICT, UNKNOWN = "little", "conflict", "unknown"
 SMALL = 0.05  # of the speed: less is not worth a reward, and hardly to be seen
 DENSE_FROM = 1.2  # times the exact reward's signal
 MAJORITY = 0.5  # of the groups, from which mostly wrong ones are warned of
+# Of the right answers, that follow a wrong perception. If such errors do not matter for the
+# answer, an exact reward says less than the outcome from a share of 1 - a_r on: under a tenth only
+# where a_r is over 0.9 (docs/theory.md, Limits).
+LUCKY = 0.1
+SURE = 0.95  # confidence of the interval that r = 1 has
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Advice:
 
     verdict: all_tokens (it helps whatever tokens are credited with it), perception_tokens (only if
         those alone are), little, conflict (with the outcome), unknown.
-    holds: whether the verdict is the same at both ends of r's interval.
+    holds: whether the verdict is the same at both ends of r's interval, of enough groups.
     """
 
     verdict: str
@@ -47,6 +52,7 @@ class Advice:
     silent_gain: float | None = None  # what this gains beside, where the outcome is silent
     silent_gain_mixed: float | None = None  # what a mixture on all tokens does
     dense_factor: float | None = None
+    wrong_success: float | None = None
     mostly_wrong: float | None = None
     agreement: str | None = None  # the sentence that warns of it
 
@@ -61,36 +67,35 @@ def advise(found: Measured) -> Advice:
         UNKNOWN,
         (),
         dense_factor=criterion.dense_factor(found.a_p) if 0 < found.a_p < 1 else None,
+        wrong_success=_finite(found.wrong_success),
         mostly_wrong=_finite(found.mostly_wrong),
         agreement=_agreement(found),
     )
     warned = () if bare.agreement is None else (bare.agreement,)
-    if (why := _unknown(found)) is not None:
+    if (why := unknown(found)) is not None:
         return replace(bare, sentences=(why, *warned))
     if found.r <= 0:
-        why = (
-            f"Right answers go with wrong perceptions (within-group r {found.r:.2f}): a perception "
-            "reward and the outcome pull apart, so look first at how such answers come about."
-        )
-        return replace(bare, verdict=CONFLICT, sentences=(why, *warned))
-    w = _share(found)
+        said = (*_conflict(found), *warned)
+        return replace(bare, verdict=CONFLICT, holds=_holds(found), sentences=said)
+    w = share(found)
+    s_a, s_p = found.spreads
     x, speed = criterion.best_mix(w, found.r)
     advice = replace(
         bare,
-        verdict=_verdict(found, found.r),
+        verdict=_verdict(found),
         holds=_holds(found),
         reasoning=found.q,
         reasoning_from="after_right" if found.a_r is None else "a_r",
         share=w,
         margin=w - found.r**2,
-        break_even=_finite(criterion.break_even(found.a, found.a_p, found.q, found.r)),
-        best_alpha=criterion.alpha_of(x, _spread(found.a_p), _spread(found.a)),
+        break_even=_finite(criterion.break_even(found.c_p, found.c_r, found.r)),
+        best_alpha=criterion.alpha_of(x, s_p, s_a),
         best_speed=speed,
         segment_speed=criterion.segment_speed(w, found.r, math.inf),
-        silent_gain=_beside(found, found.r, whole=False),
-        silent_gain_mixed=_beside(found, found.r, whole=True),
+        silent_gain=_beside(found, whole=False),
+        silent_gain_mixed=_beside(found, whole=True),
     )
-    said = (*_headline(found, advice), _form(found.a_p), *warned, _assumed(advice))
+    said = (*_headline(found, advice), _form(found.a_p), *warned, _assumed(found, advice))
     return replace(advice, sentences=said)
 
 
@@ -100,42 +105,23 @@ def expected_speed(found: Measured, credit: str, alpha: float) -> float | None:
     credit: as ``BalancedGRPOConfig.credit``; ``same_perception`` counts as ``segment``: the theory
     has no part for its baseline.
     """
-    if _unknown(found) is not None or found.r <= 0:
+    if unknown(found) is not None or found.r <= 0:
         return None
     if alpha == 0:
         return 1.0
-    spreads = (1.0, 1.0) if credit == "normalized" else (_spread(found.a_p), _spread(found.a))
+    s_a, s_p = (1.0, 1.0) if credit == "normalized" else found.spreads
     whole = not by_segment(credit)
     speed = criterion.mixed_speed if whole else criterion.segment_speed
-    w = _share(found)
-    beside = _beside(found, found.r, whole=whole) or 0.0
-    return speed(w, found.r, criterion.weight_ratio(alpha, *spreads)) + beside
+    beside = _beside(found, whole=whole) or 0.0
+    return speed(share(found), found.r, criterion.weight_ratio(alpha, s_p, s_a)) + beside
 
 
-def advise_reward(found: Measured, name: str, reward: Reward, high: float = math.nan) -> str:
-    """A sentence about another perception reward, such as one without labels.
-
-    high: the upper end of the interval of its correlation with true perception.
-    """
-    seen = f"{name} (r {reward.truth:.2f} with perception, {reward.outcome:.2f} with the outcome)"
-    if any(map(math.isnan, reward)) or _unknown(found) is not None or found.r <= 0:
-        return f"{seen}: nothing can be said."
-    if high < 0:
-        return f"{seen} pays for wrong perceptions: it would harm."
-    w = _share(found)
-    alone = criterion.best_segment(w, found.r, reward)
-    if alone - 1 < SMALL:
-        return f"{seen} says hardly anything about perception that the outcome does not."
-    mixed = criterion.best_mix(w, found.r, reward)[1]
-    whole = f"{mixed:.2f} on all" if mixed - 1 >= SMALL else "next to nothing on all"
-    return f"{seen} can help: {alone:.2f} times the speed on perception tokens alone, {whole}."
+def share(found: Measured) -> float:
+    """w of (P4), by the slopes within groups (P13)."""
+    return criterion.share_of(found.c_p, found.c_r, found.plasticity)
 
 
-def _share(found: Measured) -> float:
-    return criterion.perception_share(found.a, found.a_p, found.q, found.r)
-
-
-def _unknown(found: Measured) -> str | None:
+def unknown(found: Measured) -> str | None:
     """Why nothing can be said."""
     if math.isnan(found.a_p):
         return "No rollout has both rewards, so nothing can be said about a perception reward."
@@ -153,33 +139,81 @@ def _unknown(found: Measured) -> str | None:
         return "Outcome and perception must be exact, 0 or 1: graded ones have no accuracy."
     if math.isnan(found.r):
         return "Within groups outcome or perception never differs: sample more of each prompt."
-    return None
+    return _lucky(found) if found.r > 0 else None
 
 
-def _verdict(found: Measured, r: float) -> str:
-    if r <= 0:
+def _lucky(found: Measured) -> str | None:
+    if not found.wrong_success > LUCKY:
+        return None
+    return (
+        f"{found.wrong_success:.0%} of the right answers follow a wrong perception, and the theory "
+        "takes a right perception for what a right answer needs, so no gain is foretold: either "
+        "what counts as wrong there does not matter for the answer, and an exact perception reward "
+        "can pay for the wrong thing, or answers are guessed, as of multiple choice."
+    )
+
+
+def _verdict(found: Measured) -> str:
+    if found.r <= 0:
         return CONFLICT
-    w = criterion.perception_share(found.a, found.a_p, found.q, r)
-    if (_beside(found, r, whole=True) or 0.0) + criterion.best_mix(w, r)[1] - 1 >= SMALL:
+    w = share(found)
+    if (_beside(found, whole=True) or 0.0) + criterion.best_mix(w, found.r)[1] - 1 >= SMALL:
         return ALL_TOKENS
-    speed = criterion.segment_speed(w, r, math.inf) + (_beside(found, r, whole=False) or 0.0)
+    speed = criterion.segment_speed(w, found.r, math.inf) + (_beside(found, whole=False) or 0.0)
     return PERCEPTION_TOKENS if speed - 1 >= SMALL else LITTLE
 
 
-def _beside(found: Measured, r: float, *, whole: bool) -> float | None:
+def _beside(found: Measured, *, whole: bool) -> float | None:
     """(P10), on all tokens or on the perception tokens alone; None if it is not known."""
-    w = criterion.perception_share(found.a, found.a_p, found.q, r)
-    if whole:
-        rates = found.a, found.a_p, found.q
-        return _finite(criterion.silent_gain_mixed(w, r, found.silent, *rates))
-    return _finite(criterion.silent_gain(w, r, found.silent))
+    w = share(found)
+    if not whole:
+        return _finite(criterion.silent_gain(w, found.r, found.silent))
+    s_a, s_p = found.spreads
+    paid = found.q * s_a * s_p / found.c_r if found.c_r > 0 else 0.0
+    return _finite(criterion.silent_gain_mixed(w, found.r, found.silent, paid))
 
 
 def _holds(found: Measured) -> bool | None:
-    if math.isnan(found.r_low) or math.isnan(found.r_high):
+    low, high = _interval(found)
+    if math.isnan(low) or math.isnan(high):
         return None
-    ends = {_verdict(found, r) for r in (found.r_low, found.r_high)}
-    return ends == {_verdict(found, found.r)}
+    if not found.groups >= FEWEST:
+        return False
+    if found.r <= 0:
+        return high < 0
+    ends = {_verdict(replace(found, r=r)) for r in (low, high)}
+    return ends == {_verdict(found)}
+
+
+def _interval(found: Measured) -> tuple[float, float]:
+    """Of r. Where no right perception has led to a wrong answer, r = 1, (C3) gives no width: what
+    q can be if n groups did not show one, by (M18), and (P2) give the lower end."""
+    if found.r < 1 - ROUNDING or not found.groups > 0:
+        return found.r_low, found.r_high
+    q = ((1 - SURE) / 2) ** (1 / found.groups)
+    return criterion.chain_correlation(found.a_p, q), 1.0
+
+
+def _conflict(found: Measured) -> list[str]:
+    if _holds(found):
+        return [
+            f"Right answers go with wrong perceptions (within-group r {found.r:.2f}): a perception "
+            "reward and the outcome pull apart, so look first at how such answers come about."
+        ]
+    said = [
+        "Whether right answers go with right perceptions cannot be told: the within-group r is "
+        f"{found.r:.2f}, not surely other than 0. {_more(found)}"
+    ]
+    return [*said, lucky] if (lucky := _lucky(found)) is not None else said
+
+
+def _more(found: Measured) -> str:
+    """Why a verdict does not hold."""
+    low, high = _interval(found)
+    if not found.groups >= FEWEST:
+        few = "too few" if math.isnan(found.groups) else f"{found.groups:.0f}"
+        return f"It rests on {few} groups in which rewards differ; at least {FEWEST} are needed."
+    return f"r is between {low:.2f} and {high:.2f}, and more groups would tell."
 
 
 def _headline(found: Measured, advice: Advice) -> list[str]:
@@ -216,10 +250,7 @@ def _headline(found: Measured, advice: Advice) -> list[str]:
             f"perception tokens alone, {advice.silent_gain_mixed or 0.0:.2f} on all."
         )
     if advice.holds is False:
-        said.append(
-            f"This is not sure: r is between {found.r_low:.2f} and {found.r_high:.2f}, and more "
-            "groups would tell."
-        )
+        said.append(f"This is not sure. {_more(found)}")
     return said
 
 
@@ -227,8 +258,9 @@ def _form(a_p: float) -> str:
     factor = criterion.dense_factor(a_p)
     if factor >= DENSE_FROM:
         return (
-            f"Prefer a dense reward to an exact one: at a_p {a_p:.2f} it has up to {factor:.1f} "
-            "times the signal, since it also tells wrong perceptions apart."
+            "Prefer a dense reward to an exact one if the parts of a perception are about equally "
+            f"hard: at a_p {a_p:.2f} it then has up to {factor:.1f} times the signal, since it "
+            "also tells wrong perceptions apart."
         )
     return (
         f"An exact reward is enough: at a_p {a_p:.2f} a dense one has at most {factor:.1f} times "
@@ -237,15 +269,19 @@ def _form(a_p: float) -> str:
 
 
 def _agreement(found: Measured) -> str | None:
-    if not found.mostly_wrong >= MAJORITY:
+    seen = found.agreement
+    if seen is None or math.isnan(seen.r) or not found.mostly_wrong >= MAJORITY:
+        return None
+    if seen.r > 0 and seen.told_from_zero:
         return None
     return (
-        f"Agreement is likely to harm: in {found.mostly_wrong:.0%} of the groups most rollouts "
-        "perceive wrongly, and an error that they share is then paid more than the truth."
+        f"Agreement can harm: in {found.mostly_wrong:.0%} of the groups most rollouts perceive "
+        f"wrongly, and {AGREEMENT} is not seen to go with true perception (r {seen.r:.2f}, not "
+        "surely above 0): an error that rollouts share can be paid as much as the truth."
     )
 
 
-def _assumed(advice: Advice) -> str:
+def _assumed(found: Measured, advice: Advice) -> str:
     known = f"a_r is {advice.reasoning:.2f}"
     if advice.reasoning_from == "after_right":
         known = (
@@ -255,14 +291,13 @@ def _assumed(advice: Advice) -> str:
     turns = "no small alpha helps on all tokens"
     if advice.break_even is not None:
         turns = f"a small alpha helps on all tokens from {advice.break_even:.2f} times as readily"
+    learns = "as readily as reasoning, as with losses averaged over all tokens"
+    if found.plasticity != 1:
+        learns = f"{found.plasticity:.1f} times as readily as reasoning, by the losses' averages"
     return (
-        f"Assumed: {known}; perception learns as readily as reasoning ({turns}); the next update, "
-        "not the end."
+        f"Assumed: {known}; a right answer needs a right perception; perception learns {learns} "
+        f"({turns}); the next update, not the end."
     )
-
-
-def _spread(p: float) -> float:
-    return math.sqrt(p * (1 - p))
 
 
 def _finite(value: float) -> float | None:

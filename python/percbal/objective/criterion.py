@@ -1,9 +1,10 @@
-"""When a perception reward speeds up what the outcome reward teaches: docs/theory.md (P1) to (P12).
+"""When a perception reward speeds up what the outcome reward teaches: docs/theory.md (P1) to (P14).
 
 Pure functions of a few measured numbers. ``a`` is the accuracy of answers, ``a_p`` that of
 perceptions, ``q`` that of answers after a right perception, ``r`` the within-group correlation of
-outcome and perception. ``w`` is the share of the outcome's gain that comes through perception, and
-a speed is how fast ``a`` grows, with the outcome reward alone as 1.
+outcome and perception. ``c_p`` and ``c_r`` are how steeply ``a`` grows with perception and with
+reasoning, ``w`` is the share of the outcome's gain that comes through perception, and a speed is
+how fast ``a`` grows, with the outcome reward alone as 1.
 """
 
 from __future__ import annotations
@@ -20,21 +21,28 @@ def chain_correlation(p: float, q: float) -> float:
     return math.sqrt(q * (1 - p) / (1 - p * q))
 
 
-def perception_share(a: float, a_p: float, q: float, r: float, plasticity: float = 1.0) -> float:
-    """(P4): ``w`` in [0, 1]. a, a_p in (0, 1), q in [0, 1], r in [-1, 1].
+def share_of(c_p: float, c_r: float, plasticity: float = 1.0) -> float:
+    """(P4): ``w`` in [0, 1]. NaN where neither learns.
 
-    plasticity: how readily perception learns, relative to reasoning. NaN where neither learns.
+    plasticity: how readily perception learns, relative to reasoning.
     """
-    perception = plasticity * r * r * a * (1 - a) * a_p * (1 - a_p)
-    reasoning = (a_p * q * (1 - q)) ** 2
+    perception, reasoning = plasticity * c_p * c_p, c_r * c_r
     both = perception + reasoning
     return perception / both if both > 0 else math.nan
 
 
-def break_even(a: float, a_p: float, q: float, r: float) -> float:
+def perception_share(a: float, a_p: float, q: float, r: float, plasticity: float = 1.0) -> float:
+    """(P4) of one kind of prompt. a, a_p in (0, 1), q in [0, 1], r in [-1, 1].
+
+    Where prompts differ, ``a`` and ``a_p`` hold their differences, and this is too high: (P13).
+    """
+    return share_of(r * math.sqrt(a * (1 - a) * a_p * (1 - a_p)), a_p * q * (1 - q), plasticity)
+
+
+def break_even(c_p: float, c_r: float, r: float) -> float:
     """(P7): the plasticity from which ``w > r^2``; inf where none is enough (r at 1 or -1)."""
-    free = a * (1 - a) * a_p * (1 - a_p) * (1 - r * r)
-    return (a_p * q * (1 - q)) ** 2 / free if free > 0 else math.inf
+    free = c_p * c_p * (1 - r * r)
+    return (r * c_r) ** 2 / free if free > 0 else math.inf
 
 
 class Reward(NamedTuple):
@@ -96,19 +104,44 @@ def silent_gain(w: float, r: float, share: float) -> float:
     return share * w / r
 
 
-def silent_gain_mixed(w: float, r: float, share: float, a: float, a_p: float, q: float) -> float:
-    """(P10): the same on all tokens, where it also pays the wrong reasoning in these groups."""
-    if w >= 1:
-        return share * w / r
-    paid = math.sqrt(a * (1 - a) * a_p * (1 - a_p)) / (a_p * (1 - q))
-    return share * (w / r - (1 - w) * paid)
+def silent_gain_mixed(w: float, r: float, share: float, paid: float) -> float:
+    """(P10): the same on all tokens, where it also pays the wrong reasoning in these groups.
+
+    paid: ``q s_a s_p / c_r``; any number where w is 1.
+    """
+    return share * (w / r - ((1 - w) * paid if w < 1 else 0.0))
+
+
+def segment_speed_in_groups(
+    w: float, r: float, a: float, rate: float, size: int, truth: float = 1.0
+) -> float:
+    """(P14): of a reward of 0 and 1 alone on the perception tokens, in groups of ``size``. r: > 0.
+
+    Exact for one kind of prompt, with the groups in which it or the outcome is silent.
+
+    rate: how often the reward is 1, in (0, 1): ``a_p`` for the truth, and ``a_p (1 - f) + (1 - a_p)
+        f`` if its verdicts are flipped with the chance f. truth: its correlation with the truth.
+    """
+    return 1 - w + w * truth / r * kept_signal(rate, size) / kept_signal(a, size)
+
+
+def kept_signal(rate: float, size: int) -> float:
+    """(P14): what groups of ``size`` keep of the signal of a large one, for a reward of 0 and 1.
+
+    rate: how often it is 1, in (0, 1).
+    """
+    mean = 0.0
+    for ones in range(1, size):
+        chance = math.comb(size, ones) * rate**ones * (1 - rate) ** (size - ones)
+        mean += chance * math.sqrt(ones * (size - ones))
+    return mean / size * math.sqrt((size - 1) / size / (rate * (1 - rate)))
 
 
 def dense_factor(p: float, parts: float = math.inf) -> float:
     """(P11): a dense reward's signal relative to the exact one's, at least 1. p: in (0, 1).
 
-    parts: independent parts of a perception, all alike; the factor grows with their number, and
-        for inf is the most that it can be.
+    parts: independent parts of a perception, all equally hard; the factor grows with their number,
+        and for inf is the most that it can be. With one hard part among easy ones it can be < 1.
     """
     if math.isinf(parts):
         return math.sqrt((1 - p) / (-p * math.log(p)))
