@@ -200,7 +200,7 @@ def pair_row(pair: Pair) -> str:
 
 
 def share(p: float, q: float) -> float:
-    return criterion.perception_share(p * q, p, q, criterion.chain_correlation(p, q))
+    return criterion.share_of(p * q * (1 - p), p * q * (1 - q))
 
 
 def spread(p: float) -> float:

@@ -169,7 +169,7 @@ def test_a_detail_that_does_not_matter_harms_from_the_share_that_reasoning_fails
 
 def _known(p, q):
     r = criterion.chain_correlation(p, q)
-    return criterion.perception_share(p * q, p, q, r), r
+    return criterion.share_of(p * q * (1 - p), p * q * (1 - q)), r
 
 
 def test_losses_averaged_by_segment_are_in_the_margin_and_the_speed():

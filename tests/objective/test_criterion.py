@@ -25,7 +25,7 @@ def spread(p):
 
 def known(p, q, plasticity=1.0):
     r = criterion.chain_correlation(p, q)
-    return criterion.perception_share(p * q, p, q, r, plasticity), r
+    return criterion.share_of(p * q * (1 - p), p * q * (1 - q), plasticity), r
 
 
 def slopes(p, q):

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from study_lines import DOCS, dose_lines, line
 
-from percbal.objective.criterion import dense_factor
+from percbal.objective import criterion
 from percbal.study.contrasts import effects
 from percbal.study.doses import correlation, dose_table, doses
 from percbal.study.foretold import foretold, foretold_table
@@ -77,14 +77,20 @@ def test_a_curve_of_two_arms_or_an_order_of_one_is_refused(said):
 
 
 def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
-    """The outcome's r is 0.6: truth is 1 / 0.6 times as fast, a reward of r 0.3 half as fast."""
+    """The outcome's r is 0.6: truth is 1 / 0.6 times as fast, a reward of r 0.3 half as fast, but
+    for what groups of 16 keep of each: answers are right in 5%, perceptions in 10%."""
     lines = dose_lines()
     half = {"signal_flipped_perception.start": 0.3, "exact_p_after.50": 0.2}
-    lines.append(line("flipped 0.24", study="dose", exact_p=0.15, a=0.2, **half))
+    flipped = line("flipped 0.24", study="dose", exact_p=0.15, a=0.2, **half)
+    lines.append({**flipped, "flips": 0.24})
+    kept = {rate: criterion.kept_signal(rate, 16) for rate in (0.05, 0.1)}
+    often = criterion.kept_signal(0.1 * 0.76 + 0.9 * 0.24, 16)
+    assert kept[0.05] < kept[0.1] < often < 1
     found = {each.arm: each for each in foretold(lines)}
     assert list(found) == ["flipped 0.24", "agreement", "truth"]
     truth, agreement, flipped = (found[n] for n in ("truth", "agreement", "flipped 0.24"))
-    assert truth.ratio == pytest.approx(1 / 0.6) and flipped.ratio == pytest.approx(0.5)
+    assert truth.ratio == pytest.approx(kept[0.1] / kept[0.05] / 0.6)
+    assert flipped.ratio == pytest.approx(0.5 * often / kept[0.05])
     assert agreement.ratio is None and agreement.right("end") is None
     assert truth.seen["end"] == pytest.approx(odds(0.5) - odds(0.2)) and truth.right("end")
     assert flipped.right("end") and flipped.right("a") is False
@@ -99,17 +105,21 @@ def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
 
 def test_a_ratio_near_one_foretells_no_sign():
     lines = dose_lines()
+    lines[0]["figures"]["a"] = 0.0999  # as often right as perceptions are
     lines[3]["figures"]["signal_outcome.start"] = 0.97
     (truth,) = [each for each in foretold(lines) if each.arm == "truth"]
-    assert truth.ratio == pytest.approx(1 / 0.97) and truth.right("end") is None
+    assert truth.ratio == pytest.approx(1 / 0.97, abs=1e-3) and truth.right("end") is None
 
 
 def test_a_dense_reward_is_foretold_by_its_signal_about_the_parts():
     parts = {"signal_perception_f1.start": 0.5}
     dense = line("dense", study="dose", exact_p=0.3, a=0.2, **parts)
     found = {each.arm: each for each in foretold([*dose_lines(), dense])}
-    assert dense_factor(0.1) == pytest.approx(1.98, abs=0.01), "the bound of (P11), below 1 / 0.5"
-    assert found["dense"].ratio == pytest.approx(dense_factor(0.1) / 0.6)
+    assert criterion.dense_factor(0.1) == pytest.approx(1.98, abs=0.01), (
+        "the bound of (P11), below 1 / 0.5"
+    )
+    kept = criterion.kept_signal(0.05, 16)
+    assert found["dense"].ratio == pytest.approx(criterion.dense_factor(0.1) / 0.6 / kept)
 
 
 def test_a_start_of_which_the_theory_says_nothing_is_counted():

@@ -31,14 +31,6 @@ def share_of(c_p: float, c_r: float, plasticity: float = 1.0) -> float:
     return perception / both if both > 0 else math.nan
 
 
-def perception_share(a: float, a_p: float, q: float, r: float, plasticity: float = 1.0) -> float:
-    """(P4) of one kind of prompt. a, a_p in (0, 1), q in [0, 1], r in [-1, 1].
-
-    Where prompts differ, ``a`` and ``a_p`` hold their differences, and this is too high: (P13).
-    """
-    return share_of(r * math.sqrt(a * (1 - a) * a_p * (1 - a_p)), a_p * q * (1 - q), plasticity)
-
-
 def break_even(c_p: float, c_r: float, r: float) -> float:
     """(P7): the plasticity from which ``w > r^2``; inf where none is enough (r at 1 or -1)."""
     free = c_p * c_p * (1 - r * r)

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from percbal.evaluate.intervals import wilson_interval
-from percbal.objective.criterion import dense_factor
-from percbal.study.doses import STUDY, correlation, gain
+from percbal.objective.criterion import dense_factor, kept_signal
+from percbal.study.doses import NOISY, STUDY, TRUTH, correlation, gain
 from percbal.study.figure_names import AFTER
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
+from percbal.study.presets import PRESETS
 
 DENSE, AGREEMENT = "perception_f1", "group_agreement"  # rewards
 BESIDE = "outcome"  # the arm that the others are compared with
+GROUP = PRESETS[STUDY].grpo.group  # rollouts
 LEAST = 0.05  # a ratio that is nearer to 1 foretells no sign
 SEEN = ("early", "end", "a")
 
@@ -24,8 +26,9 @@ class Foretold:
 
     r, outcome: within-group correlations with true perception in the warm-up, of the arm's reward
     and of the outcome in the outcome arm. ratio: how fast perception learns at first, with the
-    outcome arm as 1: (P3) for each reward, ``r / outcome``; for a dense one by (P11). By (P9) the
-    whole answers then grow faster, too, where it is above 1. None where the theory says nothing.
+    outcome arm as 1: (P3) for each reward, ``r / outcome``, in groups as small as they are (P14);
+    for a dense one also (P11). By (P9) answers then learn faster, too, where it is above 1. None
+    where the theory says nothing.
     seen: the arm minus the outcome arm: ``early`` and ``end``, in the log-odds of exact a_p after
     the first updates at which it was measured and at the end; ``a``, a at the end.
     """
@@ -57,18 +60,21 @@ def foretold(lines: Sequence[Line]) -> list[Foretold]:
         r, outcome = correlation(line), correlation(beside)
         if r is None or outcome is None:
             continue
-        ratio = _ratio(line["reward"], r, outcome, before["figures"]["exact_p"])
+        ratio = _ratio(line, r, outcome, before["figures"])
         seen = _seen(line, beside, before)
         found.append(Foretold(line["start"], line["arm"], r, outcome, ratio, seen))
     return sorted(found, key=lambda each: (each.start, each.r))
 
 
-def _ratio(reward: str, r: float, outcome: float, p: float) -> float | None:
-    if outcome <= 0 or r <= 0 or reward == AGREEMENT:
+def _ratio(line: Line, r: float, outcome: float, start: dict[str, float]) -> float | None:
+    p, a, reward = start["exact_p"], start["a"], line["reward"]
+    if outcome <= 0 or r <= 0 or not (0 < p < 1 and 0 < a < 1) or reward == AGREEMENT:
         return None  # agreement pays part by part, as a dense reward does, and has no such formula
-    if reward == DENSE:  # its signal about the parts, with the exact reward's as 1
-        return min(1 / r, dense_factor(p)) / outcome if 0 < p < 1 else None
-    return r / outcome
+    if reward == DENSE:  # its signal about the parts, of which hardly a group is without any
+        return min(1 / r, dense_factor(p)) / (outcome * kept_signal(a, GROUP))
+    flips = line.get("flips", 0.0)
+    rate = p * (1 - flips) + (1 - p) * flips if reward in (TRUTH, NOISY) else a
+    return r * kept_signal(rate, GROUP) / (outcome * kept_signal(a, GROUP))
 
 
 def _seen(line: Line, beside: Line, before: Line) -> dict[str, float]:
@@ -93,7 +99,8 @@ def foretold_table(found: Sequence[Foretold]) -> str:
     return "\n".join(
         [
             "What [theory.md](theory.md) says of how fast perception learns at first, with the "
-            "outcome arm as 1, by (P3), for the dense reward by (P11), and for agreement nothing. "
+            "outcome arm as 1, by (P3) and (P14), for the dense reward by (P11), and for agreement "
+            "nothing. "
             "By (P9) a grows faster, too, where that is above 1. The correlations are those of the "
             "warm-up of the training that is told of, so this is no forecast before it. Measured "
             "is the arm minus the outcome arm: exact a_p in log-odds, after the first updates at "

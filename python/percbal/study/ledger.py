@@ -128,7 +128,7 @@ class Ledger:
             "kind": kind,
             **key(self.study, run),
             "plan": evaluation["plan"],
-            "reward": "" if run.arm == START else self.study.arm(run.arm).reward(),
+            **self._paid(run),
             "registered": self.registered,
             "status": evaluation["status"],
             "figures": figures(evaluation),
@@ -137,6 +137,12 @@ class Ledger:
             # thirds: of what the means over thirds are; lines without it have those of log entries
             **{name: evaluation[name] for name in WHERE if name in evaluation},
         }
+
+    def _paid(self, run: Run) -> Line:
+        """What perception tokens were paid by, and by how often flipped verdicts."""
+        arm = None if run.arm == START else self.study.arm(run.arm)
+        flips = {"flips": arm.flips} if arm and arm.flips else {}
+        return {"reward": arm.reward() if arm else "", **flips}
 
     def to_repeat(self, runs: list[Run], threads: int) -> list[Run]:
         """Of these, the ones that are made twice, were made on such a machine, and once.
