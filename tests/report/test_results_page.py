@@ -12,6 +12,7 @@ from percbal.cli.main import main
 from percbal.report.evidence import write_page
 from percbal.report.evidence_contrasts import overview, predictions
 from percbal.report.evidence_runs import level_tables, runs_made
+from percbal.report.evidence_sweep import sweep_figure
 from percbal.study.contrasts import effects
 from percbal.study.registration import read_registration
 
@@ -35,6 +36,25 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     assert "| agreement | 1 | 0.40 | +0.81 |" in text
     assert "| base 1 | truth | 1.00 | 0.60 | 2.00 |  | +1.39 | +15.0 | - right right |" in text
     assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
+
+
+def sweep_lines(*arms):
+    shares = {"token_share_p.1": 0.2}
+    return [
+        line(arm, start, "sft-lambda", exact_p=0.5, a_r=0.5, a=a, **shares)
+        for arm in arms
+        for start, a in ((1, 0.1), (2, 0.3))
+    ]
+
+
+def test_the_sweep_of_lambda_is_drawn_through_the_means_of_its_bases():
+    assert sweep_figure(sweep_lines("fixed 0.5")) is None
+    axes = sweep_figure(sweep_lines("fixed 0.5", "fixed 0.05", "token-mean")).axes[0]
+    of = {each.get_label(): each for each in axes.lines}
+    mean = of["end to end (a, drawn at temperature 1)"]
+    assert list(mean.get_xdata()) == [0.05, 0.5]
+    assert list(mean.get_ydata()) == pytest.approx([20.0, 20.0])
+    assert of["share of the tokens, 0.20"].get_xdata()[0] == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("made", ["", "docs", "docs/studies"])

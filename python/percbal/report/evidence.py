@@ -20,6 +20,7 @@ from percbal.report.evidence_plots import dose_figure, effects_figure, gains_fig
 from percbal.report.evidence_rates import rates, refuse_other_rates
 from percbal.report.evidence_runs import level_tables, runs_made
 from percbal.report.evidence_starts import starts_made
+from percbal.report.evidence_sweep import sweep_figure
 from percbal.report.plots import write_svg
 from percbal.study.contrasts import LEAST, LEVEL, Effect, effects
 from percbal.study.doses import dose_table, doses
@@ -70,7 +71,7 @@ The margin of ±{100 * MARGIN:g} points and the level of {LEVEL:g} are the progr
 none of the files.
 """
 MAIN, PLAIN = "sft-sudoku", "token-mean"  # of the picture of gains
-GAINS, DOSES = "results_gains.svg", "results_dose.svg"
+GAINS, SWEEP, DOSES = "results_gains.svg", "results_lambda.svg", "results_dose.svg"
 
 
 def write_page(docs: Path) -> Path:
@@ -116,6 +117,11 @@ def _study(
     if gains := gains_figure(lines, MAIN, PLAIN, arms):
         write_svg(gains, images / GAINS)
         parts.append(f"![What each arm gains over {PLAIN}, a dot for each base](images/{GAINS})")
+    if sweep := sweep_figure(lines):
+        write_svg(sweep, images / SWEEP)
+        parts.append(
+            f"![Seeing, reasoning and both over lambda, a dot for each base](images/{SWEEP})"
+        )
     parts += [*contrast_tables(registration, found), predictions(found)]
     # log-odds have another axis: that of the doses
     shown = [x for x in found if x.values and not (x.contrast.scale or x.contrast.doses)]
