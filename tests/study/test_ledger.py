@@ -234,7 +234,11 @@ def test_a_run_that_has_a_line_by_now_or_a_start_that_failed_elsewhere_is_left_o
     assert why() == ""
     ledger.add(run, evaluation(STUDY, run))
     assert why() == "somebody else has made it" and why(again=True) == ""
+    other = Ledger(replace(STUDY, name="other"), ledger.path)
+    other.add_start(start, {"verdict": "the steps ran out", "measured": []}, "")
+    assert why(again=True) == "", "of another study"
     ledger.add_start(start, {"verdict": "exact_p went to 0.4", "measured": []}, "")
+    ledger.add_start(start, {"verdict": "reached", "measured": []}, "w")
     assert "has a line that says exact_p went to 0.4, and here: reached" in why(again=True)
 
 

@@ -84,23 +84,20 @@ def run_arm(root: Path, run: Run, out: Path) -> None:
     """
     study = Study.load(root / files.STUDY)
     failed = _failed(root, study, run)
-    known = {**files.identity(root, study, run), **made_here(torch.get_num_threads())}
+    known: dict[str, Any] = dict(files.identity(root, study, run))
     if failed:
-        write_json(out / files.EVALUATION, {"status": failed, **known})
+        write_json(out / files.EVALUATION, {"status": failed, **known, **_made(Trained([]))})
         return
     model, processor = load_vlm(files.start_directory(root, study.start(run.start)) / files.MODEL)
     trained = Trained([])
     if run.arm != START:
         trained = _train(study, run, model, processor, root, out)
         _keep(model, processor, trained, out)
-    seconds = {"train": round(trained.seconds, 1)}
-    also = [kind for kind in trained.kinds if kind != kind_of(known)]
-    if also:
-        known["machine"]["also"] = also
+    known |= _made(trained)
     write_progress(out, TRAINED)
     began = time.monotonic()
     found = measure(study, model, processor, tuning=run.tuning)
-    seconds["evaluate"] = round(time.monotonic() - began, 1)
+    known["seconds"]["evaluate"] = round(time.monotonic() - began, 1)
     write_json(out / files.DIAGNOSIS, next(iter(found.values())).diagnosis.to_dict())
     joined = _joined(found)
     write_json(
@@ -116,7 +113,6 @@ def run_arm(root: Path, run: Run, out: Path) -> None:
             "coupling": coupling(joined) if joined["a"][0] else {},
             **_logged(study, run, trained.history),
             "watched": read_json(out / WATCHED) or {},
-            "seconds": seconds,
         },
     )
 
@@ -212,7 +208,8 @@ def _keep(model: PreTrainedModel, processor: ProcessorMixin, trained: Trained, o
 
 
 def _made(trained: Trained) -> dict[str, Any]:
-    """Where, when and in how many seconds a training was made."""
+    """Where, when and in how many seconds a training was made; ``machine.also`` has the further
+    kinds of machines that had a part in it."""
     made = made_here(torch.get_num_threads())
     also = [kind for kind in trained.kinds if kind != kind_of(made)]
     if also:

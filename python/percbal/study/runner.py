@@ -215,13 +215,14 @@ def _needless(study: Study, root: Path, ledger: Ledger, run: Run, again: bool) -
         return "somebody else has made it"
     start = study.start(run.start)
     here = read_json(files.start_directory(root, start) / files.OUTCOME)["verdict"]
-    for line in ledger.lines("start"):
-        if line["start"] == start.name and (line["status"] == REACHED) != (here == REACHED):
-            return (
-                f"{start.name} has a line that says {line['status']}, and here: {here}; a start "
-                "counts once, by its first line"
-            )
-    return ""
+    of_start = (line for line in ledger.lines("start") if line["start"] == start.name)
+    first = next((line for line in of_start if line["study"] == study.name), None)
+    if first is None or (first["status"] == REACHED) == (here == REACHED):
+        return ""
+    return (
+        f"{start.name} has a line that says {first['status']}, and here: {here}; a start counts "
+        "once, by its first line"
+    )
 
 
 def write_results(study: Study, root: Path) -> Results:
