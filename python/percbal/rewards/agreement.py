@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.prompt import content_text
-from percbal.rewards.texts import labels, read_parts, readable
+from percbal.rewards.texts import earning_words, labels, read_parts
 from percbal_ops import group_agreement as mean_similarity
 
 
@@ -48,9 +47,7 @@ def group_agreement(
         strict=True,
     )
     for parts, label, shown in rows:
-        perceived = words(parts.perception or "")
-        bad = not readable(perceived) or copies_an_answer(perceived, (parts.answer, label), shown)
-        tokens.append([] if bad else perceived)
+        tokens.append(earning_words(parts, label, shown))
     hashes = _Hashes()
     pictures = [
         hashes.of_images(prompts[i], (image or nothing)[i], (images or nothing)[i])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from percbal.responses.copied import copies_an_answer, words
+from percbal.responses.copied import copies_an_answer
 from percbal.responses.spans import DEFAULT_TAGS
 from percbal.rewards.labelled import outcome
-from percbal.rewards.texts import labels, read_parts, readable
+from percbal.rewards.texts import earning_words, labels, read_parts
 
 
 def blind_messages(prompt_messages: Any, perception_text: str) -> Any:
@@ -113,12 +113,8 @@ def share_right(
     )
     for parts, texts, label, shown in rows:
         marks = [next(judged) for _ in texts or []]
-        perceived = words(parts.perception or "")
-        if (
-            texts is None
-            or not readable(perceived)
-            or copies_an_answer(perceived, (parts.answer, label), shown)
-        ):
+        perceived = earning_words(parts, label, shown)
+        if texts is None or not perceived:
             out.append(0.0)
         elif not marks or any(mark is None for _, mark in marks):
             out.append(None)

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from percbal.responses.copied import copies_an_answer, words
-from percbal.rewards.texts import labels, read_parts, readable
+from percbal.rewards.texts import earning_words, labels, read_parts
 
 LARGEST_LOG_RATIO = 20.0
 LARGEST_TERM = 10.0  # of one token, so that a single improbable one cannot be all of the mean
@@ -67,8 +66,7 @@ def masked_image_kl(
     )
     out: list[float | None] = []
     for parts, value, right, truth in rows:
-        perceived = words(parts.perception or "")
-        if not readable(perceived) or copies_an_answer(perceived, (parts.answer, right), truth):
+        if not earning_words(parts, right, truth):
             out.append(0.0)
         else:
             out.append(float(value) if value is not None and math.isfinite(value) else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from percbal.responses.copied import copies_an_answer, words
 from percbal.responses.labels import label_text
 from percbal.responses.prompt import content_text
 from percbal.responses.spans import Spans, find_spans
@@ -44,6 +45,17 @@ def labels(column: Sequence[Any] | None, name: str, rows: int) -> list[str | Non
     if column is None:
         return [None] * rows
     return [label_text(value, f"{name} of row {i}") for i, value in enumerate(column)]
+
+
+def earning_words(parts: Spans, answer: str | None, shown: str | None) -> list[str]:
+    """The words of a perception that may earn something; none of one that may not.
+
+    Not of one that is not ``readable``, nor of one that copies an answer, the completion's own or
+    the label ``answer``, where the label of the perception, ``shown``, does not have it.
+    """
+    perceived = words(parts.perception or "")
+    copied = copies_an_answer(perceived, (parts.answer, answer), shown)
+    return perceived if readable(perceived) and not copied else []
 
 
 def readable(perceived: list[str]) -> bool:
