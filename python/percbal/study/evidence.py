@@ -138,7 +138,7 @@ SMOKE = replace(
 
 # Of verdicts that are right in 6%, spread over the pictures: an r of 0, 0.26, 0.48, 0.67 and 0.83.
 FLIPS = (0.5, 0.24, 0.11, 0.05, 0.02)
-LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.85), every=50)
+LOOKS_BADLY = Stop(exact_p=(0.05, 0.2), sampled_r=(0.5, 0.95), every=50)
 
 
 def _perception_paid(name: str, reward: str, flips: float = 0.0, **options: str) -> Arm:
@@ -159,7 +159,7 @@ DOSE = replace(
     SUDOKU,
     name="dose",
     about="GRPO from six starts where perception is rare: perception tokens paid by verdicts of "
-    "six correlations with the truth, and by three surrogates; nine hours on one core",
+    "six correlations with the truth, and by three surrogates; six hours on one core",
     starts=tuple(
         Start(
             f"start {seed}",
@@ -175,7 +175,7 @@ DOSE = replace(
     task_options={**PICTURES, "blanks": [2, 2]},  # short: more rollouts in the time
     base=SFT(2000, 64, 6_000, stop=Stop(exact_p=(0.05, 0.2), every=20, least=40)),
     sft=SFT(2000, 32, 14_000),
-    grpo=GRPO(updates=150, warmup=10, max_tokens=80, readable=0.2, watched=(50, 100)),
+    grpo=GRPO(updates=100, warmup=10, max_tokens=80, readable=0.2, watched=(25, 50)),
     measure_starts=True,
     tuning=None,
     registered="dose",
