@@ -53,14 +53,16 @@ study: setup
 rl-study: setup
 	$(BIN)/percbal study --preset rl
 
-# The registered studies (docs/study.md): days on two cores. Runs that have a committed line are not made again.
+# The registered studies (docs/study.md): days on two cores. Runs that have a committed line are not made again;
+# make evidence DOCS=mine makes all of them anew, in mine/results.md.
+DOCS ?= docs
+RUNS = $(if $(filter docs,$(DOCS)),runs,$(DOCS)/runs)
 evidence: setup
-	for preset in sft-sudoku sft-lambda; do \
-	  $(BIN)/percbal study --preset $$preset --lines docs/results/sft.jsonl || exit 1; done
-	for preset in sft-coloring sft-coloring-long sft-sudoku-long; do \
-	  $(BIN)/percbal study --preset $$preset --lines docs/results/sft-cells.jsonl || exit 1; done
-	$(BIN)/percbal study --preset dose --lines docs/results/dose.jsonl
-	$(BIN)/percbal study --page docs
+	test -d $(DOCS)/studies || { mkdir -p $(DOCS) && cp -r docs/studies $(DOCS); }
+	for of in sft-sudoku:sft sft-lambda:sft sft-coloring:sft-cells sft-coloring-long:sft-cells \
+	    sft-sudoku-long:sft-cells dose:dose; do \
+	  $(BIN)/percbal study --preset $${of%:*} --lines $(DOCS)/results/$${of#*:}.jsonl --out $(RUNS) || exit 1; done
+	$(BIN)/percbal study --page $(DOCS)
 
 # The GPU's scripts without a GPU, in an environment as a GPU machine's: some 6 GB, a quarter of an hour.
 gpu-rehearsal:
