@@ -1,6 +1,6 @@
 """One training of a study in a process of its own, and for an arm what it is worth.
 
-``python -m percbal.study.job DIRECTORY base SEED | start NAME | arm START ARM SEED RATE FOR PLACE``
+``python -m percbal.study.job DIRECTORY base SEED | start NAME | arm RUN PLACE``, RUN as JSON
 
 It leaves in its directory ``progress.json`` while it works, checkpoints to go on from, and at the
 end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluation.json``.
@@ -8,6 +8,7 @@ end the model, ``history.json`` and, of an arm, ``diagnosis.json`` and ``evaluat
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import asdict
@@ -35,7 +36,6 @@ from percbal.study.plan import (
     SPLITS,
     START,
     TEST_SEED,
-    TUNING,
     Arm,
     Run,
     Study,
@@ -222,13 +222,9 @@ def main(directory: str, stage: str, *names: str) -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     root = Path(directory)
 
-    def arm(start: str, name: str, seed: str, rate: str, tuning: str, out: str) -> None:
-        run = Run(start, name, int(seed), float(rate) if rate else None, tuning == TUNING)
-        run_arm(root, run, Path(out))
-
     stages: dict[str, Any] = {
         "base": lambda seed: run_base(root, int(seed)),
         "start": lambda name: run_start(root, name),
-        "arm": arm,
+        "arm": lambda run, out: run_arm(root, Run(**json.loads(run)), Path(out)),
     }
     stages[stage](*names)

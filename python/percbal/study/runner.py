@@ -7,11 +7,12 @@ an interrupted study goes on where it stopped when it is started again.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from percbal.study.job_pool import Job, run_jobs, threads
 from percbal.study.json_files import read_json, write_json
 from percbal.study.ledger import Ledger
 from percbal.study.limits import limits
-from percbal.study.plan import START, TUNING, Run, Start, Study
+from percbal.study.plan import START, Run, Start, Study
 from percbal.study.recipes import REACHED
 from percbal.study.results import Results, collect
 from percbal.study.tables import note, table
@@ -303,10 +304,8 @@ def _start(root: Path, start: Start) -> Job:
 
 def _arm(root: Path, study: Study, run: Run, again: bool) -> Job:
     out = files.run_directory(root / files.REPEATS if again else root, run)
-    rate = "" if run.rate is None else str(run.rate)
-    kind = TUNING if run.tuning else "result"
-    names = [run.start, run.arm, str(run.seed), rate, kind, str(out)]
-    label = f"{run.arm} from {run.start}, seed {run.seed}" + (f", rate {rate}" if rate else "")
+    label = f"{run.arm} from {run.start}, seed {run.seed}"
+    label += "" if run.rate is None else f", rate {run.rate}"
     needs = files.start_directory(root, study.start(run.start)) / files.OUTCOME
-    command = ["-m", MODULE, str(root), "arm", *names]
+    command = ["-m", MODULE, str(root), "arm", json.dumps(asdict(run)), str(out)]
     return Job(label, command, out, out / files.EVALUATION, needs=needs)
