@@ -16,6 +16,7 @@ from percbal.study.json_files import write_json
 from percbal.study.ledger import Ledger
 from percbal.study.lines import append_line, figures, is_repeated, name_of
 from percbal.study.machine import made_here, same_kind
+from percbal.study.making import needless
 from percbal.study.plan import Arm, Run, Study
 from percbal.study.presets import PRESETS
 from percbal.study.runner import Part, run_study
@@ -54,7 +55,7 @@ def made(monkeypatch):
             value["right"]["new"]["sampled"]["a"] = "22" if run.rate == 3e-3 else "10"
             (ledger.add_repeat if again else ledger.add)(run, value)
 
-    monkeypatch.setattr(runner, "_make", make)
+    monkeypatch.setattr(runner, "make_runs", make)
     return runs
 
 
@@ -229,7 +230,7 @@ def test_a_run_that_has_a_line_by_now_or_a_start_that_failed_elsewhere_is_left_o
     write_json(files.start_directory(tmp_path, start) / files.OUTCOME, {"verdict": "reached"})
 
     def why(again=False):
-        return runner._needless(STUDY, tmp_path, ledger, run, again)
+        return needless(STUDY, tmp_path, ledger, run, again)
 
     assert why() == ""
     ledger.add(run, evaluation(STUDY, run))

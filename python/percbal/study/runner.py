@@ -7,29 +7,23 @@ an interrupted study goes on where it stopped when it is started again.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from percbal.models.tiny import build_tiny_vlm, pixel_statistics
 from percbal.study import files
-from percbal.study.data import make_data
-from percbal.study.job_pool import Job, run_jobs, threads
+from percbal.study.job_pool import threads
 from percbal.study.json_files import read_json, write_json
 from percbal.study.ledger import Ledger
 from percbal.study.limits import limits
-from percbal.study.plan import START, Run, Start, Study
-from percbal.study.recipes import REACHED
+from percbal.study.making import add_starts, make_runs
+from percbal.study.plan import START, Run, Study
 from percbal.study.results import Results, collect
 from percbal.study.tables import note, table
-from percbal.tasks import get_task
 
-MODULE = "percbal.study.job"
 WIDEST = 5  # rates of a grid: three, and twice one more
 
 
@@ -102,7 +96,7 @@ def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
     def make(runs: list[Run], what: str, again: bool = False) -> None:
         left = part.minutes and part.minutes - (time.monotonic() - began) / 60
         if left is None or left > 0:
-            _make(study, root, runs, ledger, again, at_once=jobs, what=what, minutes=left)
+            make_runs(study, root, runs, ledger, again, at_once=jobs, what=what, minutes=left)
 
     try:
         if study.tunes():
@@ -115,7 +109,7 @@ def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
                 again = ledger.to_repeat(part.of(runs), threads(jobs))
                 make(again, "repeating one in twenty", again=True)
     finally:
-        _add_starts(study, root, ledger)
+        add_starts(study, root, ledger)
         results = write_results(study, root)
     return results
 
@@ -126,14 +120,6 @@ def done_of(study: Study, root: Path, part: Part) -> tuple[int, int]:
     rates = ledger.rates()
     runs = [replace(run, rate=rates.get(run.arm)) for run in part.of(study.runs())]
     return len(runs) - len(ledger.without(runs, "run")), len(runs)
-
-
-def _add_starts(study: Study, root: Path, ledger: Ledger) -> None:
-    """A line of every start that has ended here by a stop rule."""
-    for start in (*study.starts, *study.tuning_starts()):
-        outcome = read_json(files.start_directory(root, start) / files.OUTCOME)
-        if outcome and study.start_recipe(start).stop is not None:
-            ledger.add_start(start, outcome, files.start_weights(root, start))
 
 
 def _with_rates(study: Study, runs: list[Run], ledger: Ledger) -> list[Run]:
@@ -170,60 +156,6 @@ def _refuse_open_tuning(study: Study, ledger: Ledger, rates: dict[str, float]) -
                 "rate is tried there, for all arms, before any run (RATES in "
                 "python/percbal/study/evidence.py)"
             )
-
-
-def _make(
-    study: Study, root: Path, runs: list[Run], ledger: Ledger, again: bool, **how: Any
-) -> None:
-    """Bases, starts and runs, each when what it needs is there, and a line of each run."""
-    if not runs:
-        return
-    began = time.monotonic()
-    _make_untrained_models(study, root, runs)
-    make_data(study, root, how["at_once"])
-    jobs: dict[Path, Job] = {}
-    made: dict[Path, Run] = {}
-    for run in runs:
-        start = study.start(run.start)
-        for job in (_base(root, start.seed), _start(root, start)):
-            jobs.setdefault(job.directory, job)
-        job = _arm(root, study, run, again)
-        jobs[job.directory] = job
-        made[job.directory] = run
-
-    def ended(job: Job) -> None:
-        if job.directory in made:
-            add = ledger.add_repeat if again else ledger.add
-            add(made[job.directory], read_json(job.result))
-        else:
-            _add_starts(study, root, ledger)
-
-    def needless(job: Job) -> str:
-        run = made.get(job.directory)
-        return "" if run is None else _needless(study, root, ledger, run, again)
-
-    for job in jobs.values():
-        if job.result.exists():  # by an interrupted process
-            ended(job)
-    if how["minutes"] is not None:
-        how["minutes"] -= (time.monotonic() - began) / 60
-    run_jobs(list(jobs.values()), finished=ended, needless=needless, **how)
-
-
-def _needless(study: Study, root: Path, ledger: Ledger, run: Run, again: bool) -> str:
-    """Why a run is not made, now that it can begin; "" where it is."""
-    if ledger.has(run, "repeat" if again else "tuning" if run.tuning else "run"):
-        return "somebody else has made it"
-    start = study.start(run.start)
-    here = read_json(files.start_directory(root, start) / files.OUTCOME)["verdict"]
-    of_start = (line for line in ledger.lines("start") if line["start"] == start.name)
-    first = next((line for line in of_start if line["study"] == study.name), None)
-    if first is None or (first["status"] == REACHED) == (here == REACHED):
-        return ""
-    return (
-        f"{start.name} has a line that says {first['status']}, and here: {here}; a start counts "
-        "once, by its first line"
-    )
 
 
 def write_results(study: Study, root: Path) -> Results:
@@ -263,49 +195,3 @@ def _claim(study: Study, root: Path, registered: str) -> None:
         study.save(path)
     else:
         raise ValueError(f"{root} holds a study with other settings; choose another --name")
-
-
-def _make_untrained_models(study: Study, root: Path, runs: list[Run]) -> None:
-    """Random weights, with pixels standardised by training images."""
-    seeds = {study.base_seeds()[0], *(study.start(run.start).seed for run in runs)}
-    missing = [seed for seed in sorted(seeds) if not files.untrained(root, seed).exists()]
-    if not missing:
-        return
-    task = get_task(study.task, **study.task_options)
-    images = [task.generate(index, "train", 0).image for index in range(64)]
-    for seed in missing:
-        path = files.untrained(root, seed)
-        partial = path.with_suffix(".partial")
-        build_tiny_vlm(
-            partial,
-            task.vocabulary(),
-            pixel_stats=pixel_statistics(images),
-            seed=seed,
-            **{"image_size": images[0].width, **study.model_options},
-        )
-        os.replace(partial, path)
-
-
-def _base(root: Path, seed: int) -> Job:
-    out = files.base_directory(root, seed)
-    command = ["-m", MODULE, str(root), "base", str(seed)]
-    return Job(f"base {seed}", command, out, out / files.OUTCOME)
-
-
-def _start(root: Path, start: Start) -> Job:
-    """A base's own job for one that has no arm."""
-    if start.arm is None:
-        return _base(root, start.seed)
-    out = files.start_directory(root, start)
-    base = files.base_directory(root, start.seed) / files.OUTCOME
-    command = ["-m", MODULE, str(root), "start", start.name]
-    return Job(start.name, command, out, out / files.OUTCOME, needs=base)
-
-
-def _arm(root: Path, study: Study, run: Run, again: bool) -> Job:
-    out = files.run_directory(root / files.REPEATS if again else root, run)
-    label = f"{run.arm} from {run.start}, seed {run.seed}"
-    label += "" if run.rate is None else f", rate {run.rate}"
-    needs = files.start_directory(root, study.start(run.start)) / files.OUTCOME
-    command = ["-m", MODULE, str(root), "arm", json.dumps(asdict(run)), str(out)]
-    return Job(label, command, out, out / files.EVALUATION, needs=needs)
