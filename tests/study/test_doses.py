@@ -10,7 +10,7 @@ from study_lines import DOCS, dose_lines, line
 
 from percbal.objective import criterion
 from percbal.study.contrasts import effects
-from percbal.study.doses import correlation, dose_table, doses
+from percbal.study.doses import bend, correlation, dose_table, doses
 from percbal.study.foretold import foretold, foretold_table
 from percbal.study.registration import Contrast, read_registration
 
@@ -40,6 +40,16 @@ def test_a_reward_stands_on_the_curve_by_its_measured_correlation():
     less[2]["figures"]["exact_p"] = 0.0
     table = dose_table(doses(less), less)
     assert "1 of 3 runs ended beyond that. 1 runs are not in the table" in table
+
+
+def test_what_is_off_the_curve_is_held_against_its_neighbours():
+    """Gains of 0, 1, 1.5 .. at r 0, 0.5, 0.6 ..: at 0.25 the curve has 0.5."""
+    curve = [(0.0, 0.0), (0.5, 1.0), (0.6, 1.5), (0.7, 1.6), (0.8, 1.7), (1.0, 2.0)]
+    assert bend(curve[::-1], (0.25, 0.7)) == pytest.approx(0.2)
+    assert bend(curve, (1.1, 1.0)) == pytest.approx(-1.0), "level beyond its ends"
+    assert bend(curve[:-1], (0.25, 0.7)) is None, "an arm of the curve is not there yet"
+    found = {dose.arm: dose for dose in doses(dose_lines())}
+    assert found["agreement"].off == () and found["truth"].off == ()
 
 
 def test_the_curve_is_the_least_squares_line_of_the_gain_over_r():

@@ -11,11 +11,13 @@ import numpy as np
 from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.lines import Line, results
 from percbal.study.plan import START
+from percbal.study.presets import PRESETS
 from percbal.study.registration import Contrast
 
 STUDY = "dose"
 TRUTH, NOISY, OUTCOME = "perception", "flipped_perception", "outcome"  # rewards
 Point = tuple[float, float]  # an arm's r, and its gain
+CURVE = (TRUTH, NOISY)  # rewards whose arms make the curve
 LEAST = 1e-6  # a chance is taken as no smaller, so that its log-odds are finite
 
 
@@ -27,17 +29,20 @@ class Dose:
     r: mean within-group correlation of that reward with true perception, of each start, in the
         warm-up.
     gain: in the log-odds of exact a_p against the start, of each start.
+    off: gain minus what the curve has at its r, see ``bend``, of the starts that have all of it;
+        () for an arm on it.
     """
 
     arm: str
     reward: str
     r: tuple[float, ...]
     gain: tuple[float, ...]
+    off: tuple[float, ...] = ()
 
     @property
     def on_curve(self) -> bool:
         """Whether its reward is the truth with flipped verdicts."""
-        return self.reward in (TRUTH, NOISY)
+        return self.reward in CURVE
 
     def mean_r(self) -> float:
         return sum(self.r) / len(self.r)
@@ -49,19 +54,35 @@ class Dose:
 
 def doses(lines: Sequence[Line]) -> list[Dose]:
     """Every arm, from the smallest correlation to the largest."""
+    of_start: dict[str, dict[tuple[str, str], Point]] = {}
     runs = [line for line in results(lines) if line["study"] == STUDY]
     before = {line["start"]: line for line in runs if line["arm"] == START}
-    found: dict[tuple[str, str], list[Point]] = {}
     for line in runs:
         if line["arm"] == START or line["start"] not in before:
             continue
         if (at := point(line, before[line["start"]])) is not None:
-            found.setdefault((line["arm"], line["reward"]), []).append(at)
-    each = [
-        Dose(*name, *(tuple(values) for values in zip(*pairs, strict=True)))
-        for name, pairs in found.items()
-    ]
+            of_start.setdefault(line["start"], {})[line["arm"], line["reward"]] = at
+    found: dict[tuple[str, str], list[tuple[Point, float | None]]] = {}
+    for points in of_start.values():
+        curve = [at for (_, reward), at in points.items() if reward in CURVE]
+        for name, at in points.items():
+            found.setdefault(name, []).append(
+                (at, bend(curve, at) if name[1] not in CURVE else None)
+            )
+    each = []
+    for name, points_off in found.items():
+        rs, gains = zip(*(at for at, _ in points_off), strict=True)
+        each.append(Dose(*name, rs, gains, tuple(o for _, o in points_off if o is not None)))
     return sorted(each, key=lambda dose: dose.mean_r())
+
+
+def bend(curve: Sequence[Point], at: Point) -> float | None:
+    """What an arm gained more than the curve has at its r, straight between neighbours and level
+    beyond its ends. None where the start lacks a part of the curve."""
+    if len(curve) < sum(arm.reward() in CURVE for arm in PRESETS[STUDY].arms):
+        return None
+    rs, gains = zip(*sorted(curve), strict=True)
+    return float(at[1] - np.interp(at[0], rs, gains))
 
 
 def correlation(line: Line) -> float | None:
@@ -125,16 +146,27 @@ def dose_table(found: Sequence[Dose], lines: Sequence[Line]) -> str:
     ends = [x["figures"].get("exact_p", 0.5) for x in trained]
     bounded = sum(not LEAST <= end <= 1 - LEAST for end in ends)
     lacking = len(trained) - sum(len(dose.gain) for dose in found)
-    rows = ["| reward of the perception tokens | starts | r with truth | gain in log-odds of a_p |"]
-    rows.append("|---|---|---|---|")
+    head = ["reward of the perception tokens", "starts", "r with truth"]
+    head += ["gain in log-odds of a_p", "off the curve (starts)"]
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for dose in found:
-        interval = dose.interval()
-        half = "" if interval is None else f" ±{interval.high - interval.value:.2f}"
-        gain = sum(dose.gain) / len(dose.gain)
-        rows.append(f"| {dose.arm} | {len(dose.gain)} | {dose.mean_r():.2f} | {gain:+.2f}{half} |")
+        off = f"{_said(dose.off)} ({len(dose.off)})" if dose.off else ""
+        cells = [dose.arm, str(len(dose.gain)), f"{dose.mean_r():.2f}", _said(dose.gain), off]
+        rows.append(f"| {' | '.join(cells)} |")
     note = (
         "r is that of the warm-up, within groups. Log-odds take a chance as at "
         f"least {LEAST:g}: {bounded} of {len(trained)} runs ended beyond that. {lacking} runs are "
-        "not in the table, since they, or their start, lack a figure."
+        "not in the table, since they, or their start, lack a figure. Off the curve is the gain "
+        "minus that of the truth and its flips at the same r, straight between neighbours. It was "
+        "not registered, but chosen when the first start showed that the curve bends: the "
+        "registered line through all of it lies below its middle, and flatters an arm there."
     )
     return "\n".join([*rows, "", note])
+
+
+def _said(values: Sequence[float]) -> str:
+    mean = f"{sum(values) / len(values):+.2f}"
+    if len(values) < 2:
+        return mean
+    interval = t_interval(values)
+    return f"{mean} ±{interval.high - interval.value:.2f}"
