@@ -65,7 +65,9 @@ def test_the_picture_counts_the_bases_of_each_arm():
 
 def test_the_competence_of_the_bases_is_what_was_measured():
     ends = [start(0, 0.22, "another"), start(0, 0.101), start(1, 0.158), start(2, 0.24)]
-    assert "to see a little, here an exact a_p of 10 to 16%. 512" in said([*ends, *gains(0.1, 0.3)])
+    assert "to see a little, here an exact a_p of 10 to 16%. Measured on 512" in said(
+        [*ends, *gains(0.1, 0.3)]
+    )
     assert "here an exact a_p of 10% (measured of 1)" in said([ends[1], *gains(0, 0.3)])
     assert "here an exact" not in said(gains(0.1, 0.3))
 

@@ -44,7 +44,7 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
 def test_the_page_begins_with_what_was_found_and_ends_with_how_it_is_read(tmp_path):
     text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3))
     top, _, studies = text.partition("\n## sft: Does weighing")
-    assert "fixed 0.5 minus token-mean: a +20.0 ±24.8 points (so far, 3 of 16 starts)" in top
+    assert "fixed 0.5 minus token-mean: a +20.0 ±24.8 (so far, 3 of 16 starts), " in top
     assert "| sft | 20 (7 primary) | 0 | 0 |" in top and "| dose |" not in top
     assert "Registered, not run yet: sft-cells (15 contrasts, 6 primary; see" in top
     assert "[how to read the tables](#how-to-read-the-tables)" in top

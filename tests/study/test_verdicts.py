@@ -37,7 +37,7 @@ def test_primary_contrasts_are_counted_when_all_of_them_are_complete():
     assert f"{counts} {one} | 0 | 0 | 0 | 0 | 0 | {one} | 0 of 0 |" in overview([(said, early)])
     assert "*waiting* until all primary ones" in overview([(said, early)])
     assert "verdicts on all contrasts: 1 waiting, 1 not complete yet" in summary([(said, early)])
-    assert "NGDiff minus token-mean: a +1.7 ±31.9 points (so far, 3 of" in summary([(said, early)])
+    assert "NGDiff minus token-mean: a +1.7 ±31.9 (so far, 3 of" in summary([(said, early)])
     late = effects(said, sure + null)
     assert [each.foretold() for each in late] == ["yes", "no"]
     assert "Of 2 predicted signs 1 came" in predictions(late)

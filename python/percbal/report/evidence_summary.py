@@ -51,14 +51,17 @@ def _said(registration: Registration, found: Sequence[Effect]) -> str:
 
 def _effects(found: Sequence[Effect]) -> list[str]:
     """A line for all figures of one comparison: ``NGDiff minus token-mean: a +1.0 ±0.5, ..``."""
-    lines: dict[str, list[str]] = {}
+    lines: dict[tuple[str, str], list[str]] = {}
     for effect in found:
         name, _, figure = effect.contrast.name.rpartition(" in ")
-        value = f"{figure} {shown_effect(effect)} {unit(effect.contrast)}"
+        value = f"{figure} {shown_effect(effect)}"
         if not effect.complete:
             value += f" (so far, {len(effect.values)} of {effect.planned} starts)"
-        lines.setdefault(name, []).append(value)
-    return [f"{name}: {', '.join(values)}".removeprefix(": ") for name, values in lines.items()]
+        lines.setdefault((name, unit(effect.contrast)), []).append(value)
+    return [
+        f"{name}: {', '.join(values)} {of}".removeprefix(": ")
+        for (name, of), values in lines.items()
+    ]
 
 
 def overview(found: Sequence[Found]) -> str:
