@@ -59,8 +59,8 @@ def headline(
             f"mean ± half of the 95% interval over {many} of {plan['starts']} "
             f"[bases]({WORDS}){', their number in brackets' if several else ''}. A base is a model "
             f"that has learnt to see a little{_competence(lines, study, used)}. "
-            f"Measured on {PRESETS[study].test_instances} held-out pictures of 4x4 Sudoku, each arm "
-            "at its own tuned learning rate:",
+            f"Measured on {PRESETS[study].test_instances} held-out pictures of 4x4 Sudoku, each "
+            "arm at its own tuned learning rate:",
             "",
             as_row(*head),
             as_rule(head),
