@@ -37,11 +37,25 @@ def test_another_rate_than_the_tuning_chose_is_refused():
     for chosen in (two, two[::-1]):
         refuse_other_rates([*chosen, run(3e-3)])
         assert "| token-mean | 50.0 | 50.0 | 50.0 | 0.003 |" in rates(chosen)
+        widened = "The grid was 0.006, 0.012 first, and was widened to 0.003, 0.006, 0.012"
+        assert f"{widened} before any result." in rates([*chosen, run(3e-3)])
+        assert f"{widened} when some results were there." in rates([run(3e-3), *chosen])
         with pytest.raises(ValueError, match="token-mean was run at 0.006, and its tuning chose 0"):
             refuse_other_rates([*chosen, run(6e-3)])
     with pytest.raises(ValueError, match="at None, and its tuning chose 0.003"):
         refuse_other_rates([choice(3e-3), run(None)])
     refuse_other_rates([choice(3e-3), {**run(None, arm="start")}])
+
+
+def test_each_base_of_the_tuning_stands_beside_the_mean():
+    """Of the bases and the rates that were chosen from."""
+    tuned = [
+        {**line(start=seed, a=a), "kind": "tuning", "rate": rate}
+        for seed, rate, a in ((91, 3e-3, 0.4), (92, 3e-3, 0.6), (93, 3e-3, 0.9), (91, 6e-3, 0.2))
+    ]
+    said = rates([*tuned, run(3e-3), {**choice(3e-3), "seeds": [91, 92]}])
+    assert "chosen by mean a over 2 bases that no result uses" in said and "widened" not in said
+    assert "| token-mean | 50.0 (40, 60) | 50.0 (20) | 50.0 | 0.003 |" in said
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from matplotlib import pyplot as plt
-from study_lines import gains, line
+from study_lines import SFT, gains, line
 
 from percbal.report.evidence_headline import headline, write_headline
 from percbal.report.evidence_plots import gains_figure
+from percbal.study.contrasts import effects
 
 PLAN = {"arms": ["token-mean", "fixed 0.5", "NGDiff"], "starts": 16}
 
@@ -15,29 +16,36 @@ BEGIN, END = "<!-- results: begin -->\n", "<!-- results: end -->"
 
 
 def said(lines):
-    return headline(lines, "sft-sudoku", "token-mean", PLAN)
+    return headline(lines, effects(SFT, lines), "sft-sudoku", "token-mean", PLAN)
 
 
 def start(i, exact_p, weights="w"):
     names = {"kind": "start", "study": "sft-sudoku", "start": f"base {i}", "status": "reached"}
-    return {**names, "weights": weights, "figures": {"step": 9, "exact_p": exact_p}}
+    return {
+        **names,
+        "weights": weights,
+        "registered": SFT.hash,
+        "figures": {"step": 9, "exact_p": exact_p},
+    }
 
 
 def test_the_readme_has_the_numbers_of_the_main_cell():
     text = said(gains(0.1, 0.3))
-    assert "(token-mean, a = 50.0%)" in text and "from 2 of 16 bases" in text
-    assert "End to end, greedy: fixed 0.5 +20.0 ±127.1." in text
-    assert "Perception" not in text and "NGDiff" not in text, "what no base has is not said"
+    assert "(token-mean, a = 50.0%)" in text and "over 2 of 16 [bases]" in text
+    assert "| minus token-mean | end to end, drawn (a) | end to end, greedy |\n" in text
+    assert "\n| fixed 0.5 | +20.0 ±127.1 | +20.0 ±127.1 |\n" in text
+    assert "(exact a_p)" not in text and "NGDiff" not in text, "what no base has is not said"
     assert said(gains(0.1)) == ""
 
 
 def test_where_arms_have_other_numbers_of_bases_each_says_its_own():
     """More runs of token-mean are no more bases of a comparison."""
     lines = gains(0.1, 0.3, 0.2) + [line(start=i, a=0.9) for i in range(3, 9)]
-    assert "(token-mean, a = 50.0%)" in said(lines) and "from 3 of 16 bases" in said(lines)
+    assert "(token-mean, a = 50.0%)" in said(lines) and "over 3 of 16 [bases]" in said(lines)
     lines += gains(0.1, 0.3, arm="NGDiff")[2:]
-    assert "from 2 to 3 of 16 bases (the number of bases in brackets)" in said(lines)
-    assert "fixed 0.5 +20.0 ±24.8 (3), NGDiff +20.0 ±127.1 (2)." in said(lines)
+    text = said(lines)
+    assert "over 2 to 3 of 16 [bases]" in text and ", their number in brackets." in text
+    assert "| fixed 0.5 | +20.0 ±24.8 (3) |" in text and "| NGDiff | +20.0 ±127.1 (2) |" in text
 
 
 def test_the_picture_counts_the_bases_of_each_arm():
@@ -57,11 +65,32 @@ def test_the_picture_counts_the_bases_of_each_arm():
 
 def test_the_competence_of_the_bases_is_what_was_measured():
     ends = [start(0, 0.22, "another"), start(0, 0.101), start(1, 0.158), start(2, 0.24)]
-    assert "from 2 of 16 bases that began with an exact a_p of 10 to 16%, each" in said(
+    assert "to see a little, here an exact a_p of 10 to 16%. Measured on 512" in said(
         [*ends, *gains(0.1, 0.3)]
     )
-    assert "that began with an exact a_p of 10% (measured of 1)" in said([ends[1], *gains(0, 0.3)])
-    assert "that began" not in said(gains(0.1, 0.3))
+    assert "here an exact a_p of 10% (measured of 1)" in said([ends[1], *gains(0, 0.3)])
+    assert "here an exact" not in said(gains(0.1, 0.3))
+
+
+def test_what_was_predicted_to_be_alike_and_not_shown_to_be_is_said():
+    """Neither before all bases have their runs, nor where it was shown or is another."""
+
+    def of(gain, n=16):
+        plain = [line(arm, i, a=0.5) for arm in ("token-mean", "NGDiff") for i in range(n)]
+        return said(plain + [line("calibrated", i, a=0.5 + gain(i)) for i in range(n)])
+
+    wide = of(lambda i: 0.01 + 0.1 * (-1) ** i)
+    assert "Not shown to be equal within ±2 points: calibrated and NGDiff in a (+1.0 ±5.5)." in wide
+    assert "Not shown" not in of(lambda i: 0.01 + 0.1 * (-1) ** i, 15)
+    assert "Not shown" not in of(lambda i: 0.001 * (-1) ** i), "it was shown"
+    assert "Not shown" not in of(lambda i: 0.2 + 0.01 * (-1) ** i), "they differ"
+
+
+def test_perceptions_share_of_the_tokens_is_that_of_the_lines():
+    lines = gains(0.1, 0.3)
+    assert "of the tokens" not in said(lines)
+    lines[0]["figures"]["token_share_p.1"] = 0.21
+    assert "one task, with perception 21% of the tokens; [docs" in said(lines)
 
 
 @pytest.mark.parametrize("text", ["numbers\n", ""])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from study_lines import DOCS, SFT, dose_lines, gains, line
 
 from percbal.cli.main import main
 from percbal.report.evidence import write_page
-from percbal.report.evidence_contrasts import overview, predictions
-from percbal.report.evidence_runs import level_tables, runs_made
+from percbal.report.evidence_contrasts import contrast_tables, predictions
+from percbal.report.evidence_levels import gains_table, level_tables
+from percbal.report.evidence_runs import runs_made
+from percbal.report.evidence_summary import overview
 from percbal.report.evidence_sweep import sweep_figure
 from percbal.study.contrasts import effects
 from percbal.study.registration import read_registration
@@ -30,12 +33,79 @@ def page_of(folder, **studies):
 
 def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3) + [line("NGDiff", 9)], dose=dose_lines())
-    assert "| +20.0 ±24.8 | 0.519 | 3 of 16 |" in text and "not complete yet" in text
+    assert "| +20.0 ±24.8 | **0.519** | 3 of 16 |" in text and "not complete yet" in text
     assert "cannot be tested here: a model of 0.2M" in text
     assert "| sft-sudoku | NGDiff | 0 of 16 | 1 | 0 | 0 |  |" in text
     assert "| agreement | 1 | 0.40 | +0.81 |  |" in text
     assert "| base 1 | truth | 1.00 | 0.60 | 2.00 |  | +1.39 | +15.0 | - right right |" in text
     assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
+
+
+def test_the_page_begins_with_what_was_found_and_ends_with_how_it_is_read(tmp_path):
+    text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3))
+    top, _, studies = text.partition("\n## sft: Does weighing")
+    assert "fixed 0.5 minus token-mean: a +20.0 ±24.8 (so far, 3 of 16 starts), " in top
+    assert "| sft | 20 (7 primary) | 0 | 0 |" in top and "| dose |" not in top
+    assert "Registered, not run yet: sft-cells (15 contrasts, 6 primary; see" in top
+    assert "[how to read the tables](#how-to-read-the-tables)" in top
+    assert "*reproduced*" not in top and "\n## How to read the tables\n" in studies
+    assert studies.index("## dose: How much") < studies.index("## How to read the tables")
+
+
+def test_a_study_without_runs_is_one_sentence(tmp_path):
+    text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3))
+    cells = text.partition("\n## sft-cells: ")[2].partition("\n## ")[0]
+    assert cells.count("Registered, not run yet: 15 contrasts, 6 primary; see [sft-cells.y") == 1
+    assert "| difference |" not in cells and "seconds of training" not in cells
+
+
+def test_a_claim_of_the_paper_is_marked_as_its_own(tmp_path):
+    text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3))
+    claim = "*A fixed weight on perception raises end-to-end accuracy (by up to 13.8 points).*"
+    assert text.count(claim) == 1 == text.count(f"**The paper reports:** {claim} **Here:**\n")
+    assert "perception 2.5% of the tokens.* It cannot be tested here: a model of 0.2M" in text
+
+
+def test_how_long_the_arms_were_trained_stands_above_their_pictures(tmp_path):
+    text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3), dose=dose_lines())
+    said = "sft-sudoku, sft-lambda: every arm took 1,200 steps of 32 rows, of 14,000 training"
+    assert 0 < text.index(said) < text.index("images/results_gains.svg")
+    assert text.count("every arm took") == 1, "of a reinforcement nothing is said"
+
+
+def test_an_effect_says_its_unit_and_which_p_is_corrected():
+    lines = gains(0.1, 0.2, 0.3)
+    rs = {"r_pooled_reasoning": 0.8, "r_pooled_perception": 0.5}
+    for i, each in enumerate(lines):
+        each["figures"] |= {**rs, "a_r": 0.5 + i / 100}
+    tables = contrast_tables(SFT, effects(SFT, lines))
+
+    def heads(claim):
+        return next(x for x in tables if claim in x).splitlines()[2]
+
+    assert "| effect (points) | p (**bold**: corrected by Holm) | starts |" in heads("A fixed wei")
+    assert "| effect (points) | p | starts |" in heads("There is a trade-off")
+    assert "| effect (in r) | p |" in heads("The outcome correlates")
+    assert "| effect (as a fraction) | p |" in heads("share of the loss is smaller")
+    needed = "fixed 0.5 minus token-mean in a 27; fixed 0.5 minus token-mean in greedy a 27."
+    assert tables[-1].startswith("Starts that an interval of ±4 points would take")
+    assert tables[-1].endswith(needed)
+    assert contrast_tables(SFT, effects(SFT, gains(0.1, 0.11, 0.12)))[-1] == ""
+
+
+def test_a_table_of_several_kinds_of_effects_names_the_unit_of_each():
+    contrasts = [
+        replace(each, finding=0)
+        for each in SFT.contrasts
+        if each.name.startswith(("fixed 0.5 minus token-mean in a", "r(a"))
+    ]
+    lines = gains(0.1, 0.2, 0.3)
+    for each in lines:
+        each["figures"] |= {"r_pooled_reasoning": 0.8, "r_pooled_perception": 0.5}
+    said = replace(SFT, contrasts=tuple(contrasts))
+    (table, _) = contrast_tables(said, effects(said, lines))
+    assert "| effect | p (" in table and "| +20.0 ±24.8 points |" in table
+    assert "| +0.30 (all equal) (0.80 against 0.50) in r |" in table
 
 
 def sweep_lines(*arms):
@@ -76,7 +146,7 @@ def test_a_study_that_tests_no_finding_of_the_paper_has_a_page(tmp_path):
         path = tmp_path / "studies" / f"{name}.yaml"
         path.write_text(f"title: Of {name}\nplanned: {{}}\ncontrasts: []")
     text = write_page(tmp_path).read_text()
-    assert 0 < text.index("## Of a") < text.index("## Of b")
+    assert 0 < text.index("## a: Of a") < text.index("## b: Of b")
 
 
 def test_a_page_of_one_arm_at_two_rates_is_refused(tmp_path):
@@ -107,9 +177,48 @@ def test_every_arm_stands_there_with_its_level():
     percent, shares = level_tables(SFT, lines)
     assert "| arm | starts | a | greedy a |" in percent
     assert "| token-mean | 2 | 50.0 | 50.0 |" in percent
-    assert "| NGDiff | 2 | 70.0 ±127.1 | 70.0 ±127.1 |" in percent
+    assert "| NGDiff | 2 | 70.0 (60.0, 80.0) | 70.0 (60.0, 80.0) |" in percent
     assert "| fixed 0.5 | 0 |  |  |" in percent, "an arm without a run is not left out"
     assert "| token-mean | 2 | 0.12 |" in shares
+
+
+def test_a_few_values_are_listed_and_many_have_an_interval():
+    """Of four of which one is far from the others the interval is wider than the scale."""
+    few = [line(start=i, a=a) for i, a in enumerate((0.5, 0.0, 0.0, 0.0, 0.1))]
+    assert "| 5 | 12.0 (50.0, 0.0, 0.0, 0.0, 10.0) |" in level_tables(SFT, few)[0]
+    assert "| 6 | 20.0 ±28.9 |" in level_tables(SFT, [*few, line(start=9, a=0.6)])[0]
+    alike = [line(start=i, a=0.5) for i in range(3)]
+    assert "| 3 | 50.0 | 50.0 |" in level_tables(SFT, alike)[0]
+
+
+def test_a_sampled_accuracy_gives_way_to_the_exact_one():
+    assert "| a_p |" in level_tables(SFT, [line(a=0.5, a_p=0.4)])[0]
+    exact = level_tables(SFT, [line(a=0.5, a_p=0.4, exact_p=0.41)])[0]
+    assert "| a_p |" not in exact and "| exact a_p |" in exact
+
+
+def test_shares_of_the_tokens_that_differ_have_a_column():
+    lines = [line(arm, 1, **{"token_share_p.1": x}) for arm, x in (("NGDiff", 0.2), ("x", 0.3))]
+    (table,) = level_tables(SFT, lines)
+    assert "| share of the tokens |" in table and "in all runs" not in table
+
+
+def test_gains_in_every_accuracy_stand_in_one_table():
+    lines = gains(0.1, 0.3) + gains(0.1, 0.3, arm="NGDiff")[2:]
+    for i, each in enumerate(lines):
+        each["figures"] |= {"a_r": 0.5 + i / 100}
+    table = gains_table(lines, "sft-sudoku", "token-mean", ["token-mean", "fixed 0.5", "NGDiff"])
+    assert "| arm | bases | greedy a_r | a_r | exact a_p | a | greedy a |" in table
+    assert "| fixed 0.5 | 2 |  | +2.0 |  | +20.0 (+10.0, +30.0) | +20.0 (+10.0, +30.0) |" in table
+    assert "| token-mean |" not in table
+    assert gains_table([], "sft-sudoku", "token-mean", ["NGDiff"]) == ""
+
+
+def test_seconds_are_those_of_training():
+    lines = gains(0.1)
+    lines[0]["seconds"] = {"train": 10.0, "evaluate": 50.0}
+    assert "| seconds of training |" in runs_made(SFT, lines, 20)
+    assert "| sft-sudoku | token-mean | 1 of 16 | 0 | 0 | 0 | 10 |" in runs_made(SFT, lines, 20)
 
 
 def test_thirds_of_a_log_of_two_trainings_are_left_out():
@@ -118,14 +227,15 @@ def test_thirds_of_a_log_of_two_trainings_are_left_out():
     thirds = {"loss_share_p.1": 0.9, "lambda.3": 0.2, "token_share_p.1": 0.17}
     old = [line("perception first", i, a=0.5, **thirds) for i in range(2)]
     lines = [*old, line("fixed 0.5", 1, a=0.5, **thirds)]
-    head = "| share of the tokens | share of the loss, first third | lambda, last third |"
+    head = "| arm | starts | share of the loss, first third | lambda, last third |"
     said = level_tables(SFT, lines)[1]
-    assert head in said and "| perception first | 2 | 0.17 |  |  |" in said
-    assert "| fixed 0.5 | 1 | 0.17 | 0.90 | 0.20 |" in said
+    assert head in said and "| perception first | 2 |  |  |" in said
+    assert "| fixed 0.5 | 1 | 0.90 | 0.20 |" in said
+    assert "Perception's share of the tokens is 0.17 in all runs." in said
     assert "Thirds are left out of runs of perception first (2):" in said
     new = {**line("perception first", 7, a=0.5, **thirds), "thirds": "steps"}
     said = level_tables(SFT, [*lines, new])[1]
-    assert "| perception first | 3 | 0.17 | 0.90 | 0.20 |" in said and "(2):" in said
+    assert "| perception first | 3 | 0.90 | 0.20 |" in said and "(2):" in said
     assert "left out" not in level_tables(SFT, [new])[1]
     assert "left out" not in level_tables(SFT, [old[0] | {"arm": "NGDiff"}])[1]
 
@@ -154,8 +264,9 @@ def test_predictions_are_scored():
     said = predictions(found)
     assert "Of 1 predicted signs 1 came, where the chances that were said expect 0.9" in said
     assert "Their Brier score is 0.00; saying 50% of each scores 0.25." in said
-    seen = "20 (7 primary) | 7 (3 primary) | 1 (0 primary) | 0 | 0 | 0 | 1 of 1"
-    assert f"| sft | {seen} |" in overview([(SFT, found)])
+    assert "*seen before*, so this is no blind forecast." in said
+    seen = "20 (7 primary) | 7 (3 primary) | 1 (0 primary) | 0 | 0 | 0 | 0 | 3 (0 primary)"
+    assert f"| sft | {seen} | 3 (3 primary) | 1 of 1 |" in overview([(SFT, found)])
 
 
 def test_the_committed_pages_are_those_of_the_committed_lines(tmp_path):

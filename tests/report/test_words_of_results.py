@@ -10,7 +10,8 @@ from study_lines import DOCS
 from percbal.study.figure_names import ACCURACIES, OTHERS
 from percbal.study.registration import read_registration
 
-TITLES = [re.sub(", (first|last) third$", "", x) for x in [*ACCURACIES.values(), *OTHERS.values()]]
+THIRD = ", (first|second|last) third$"
+TITLES = [re.sub(THIRD, "", title) for title in (*ACCURACIES.values(), *OTHERS.values())]
 PLANS = [read_registration(path).planned for path in sorted((DOCS / "studies").glob("*.yaml"))]
 ARMS = [arm for plan in PLANS for study in plan.values() for arm in study["arms"]]
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from study_lines import SFT, gains, line
 
-from percbal.report.evidence_contrasts import overview, predictions
+from percbal.report.evidence_contrasts import predictions
+from percbal.report.evidence_summary import overview, summary
 from percbal.study.contrasts import effects
 
 SURE, OPEN = "fixed 0.5 minus token-mean in a", "NGDiff minus token-mean in a"
@@ -33,12 +34,17 @@ def test_primary_contrasts_are_counted_when_all_of_them_are_complete():
     assert [each.foretold() for each in early] == ["open", "open"] and predictions(early) == ""
     counts = "| sft | 2 (2 primary) |"
     one = "1 (1 primary)"
-    assert f"{counts} {one} | 0 | 0 | 0 | 0 | 0 of 0 |" in overview([(said, early)])
+    assert f"{counts} {one} | 0 | 0 | 0 | 0 | 0 | {one} | 0 of 0 |" in overview([(said, early)])
+    assert "*waiting* until all primary ones" in overview([(said, early)])
+    assert "verdicts on all contrasts: 1 waiting, 1 not complete yet" in summary([(said, early)])
+    assert "NGDiff minus token-mean: a +1.7 ±31.9 (so far, 3 of" in summary([(said, early)])
     late = effects(said, sure + null)
     assert [each.foretold() for each in late] == ["yes", "no"]
     assert "Of 2 predicted signs 1 came" in predictions(late)
     both = "2 (2 primary)"
-    assert f"{counts} {both} | {one} | 0 | {one} | 0 | 1 of 2 |" in overview([(said, late)])
+    assert f"{counts} {both} | {one} | 0 | {one} | 0 | 0 | 1 of 2 |" in overview([(said, late)])
+    assert "waiting" not in overview([(said, late)])
+    assert "1 of 2 primary contrasts differ significantly" in summary([(said, late)])
 
 
 def test_a_contrast_that_is_not_corrected_waits_for_no_other():
@@ -46,7 +52,7 @@ def test_a_contrast_that_is_not_corrected_waits_for_no_other():
     alone = replace(said.contrasts[0], primary=False)
     found = effects(replace(said, contrasts=(alone, said.contrasts[1])), gains(*[0.1, 0.11] * 2))
     assert found[0].foretold() == "yes"
-    assert "| 1 (0 primary) | 1 (0 primary) | 0 | 0 | 0 | 1 of 1 |" in overview([(said, found)])
+    assert "| 1 (0 primary) | 1 (0 primary) | 0 | 0 | 0 | 0 | 1 of 1 |" in overview([(said, found)])
 
 
 @pytest.mark.parametrize(
@@ -75,5 +81,5 @@ def test_the_verdict_is_that_of_the_papers_sign(paper, values, verdict):
 def test_the_overview_counts_what_is_reversed():
     said = family(SURE)
     found = effects(said, gains(-0.1, -0.11, -0.12, -0.1))
-    assert "| not reproduced | reversed | predicted rightly |" in overview([(said, found)])
-    assert "| 0 | 0 | 0 | 1 (1 primary) | 0 of 1 |" in overview([(said, found)])
+    assert "| reversed | no finding of the paper | predicted rightly |" in overview([(said, found)])
+    assert "| 0 | 0 | 0 | 1 (1 primary) | 0 | 0 of 1 |" in overview([(said, found)])

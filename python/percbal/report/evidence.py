@@ -9,67 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from percbal.report.evidence_contrasts import (
-    HALF_WIDTH,
-    contrast_tables,
-    overview,
-    predictions,
-)
+from percbal.report.evidence_contrasts import contrast_tables, predictions
 from percbal.report.evidence_headline import headline, write_headline
+from percbal.report.evidence_levels import gains_table, level_tables
 from percbal.report.evidence_plots import dose_figure, effects_figure, gains_figure
 from percbal.report.evidence_rates import rates, refuse_other_rates
-from percbal.report.evidence_runs import level_tables, runs_made
+from percbal.report.evidence_runs import runs_made
+from percbal.report.evidence_scope import scope
 from percbal.report.evidence_starts import starts_made
+from percbal.report.evidence_summary import not_run, overview, summary
 from percbal.report.evidence_sweep import sweep_figure
+from percbal.report.evidence_words import HEAD, HOW_TO_READ
 from percbal.report.plots import write_svg
-from percbal.study.contrasts import LEAST, LEVEL, Effect, effects
+from percbal.study.contrasts import Effect, effects
 from percbal.study.doses import dose_table, doses
 from percbal.study.foretold import foretold, foretold_table
-from percbal.study.lines import REPEATED, Line, read_lines
-from percbal.study.registration import Contrast, Registration, read_registration
+from percbal.study.lines import REPEATED, Line, read_lines, results
+from percbal.study.registration import Registration, read_registration
 
-MARGIN = Contrast.margin
-INTRODUCTION = f"""# Results
-
-*Made by `percbal study --page docs` from the committed lines of [results/](results) and from what
-was said before the runs in [studies/](studies); a test makes it again and compares. study.md has
-[the words of the tables](study.md#words-of-the-results) and
-[how to add runs](study.md#registered-studies).*
-
-Each row of a table of differences was named beforehand, with the sign that we predicted and the
-chance that we gave it: that a + or - comes significantly, that a 0 is shown to be as good as 0.
-As good as 0 is an interval within ±{100 * MARGIN:g} points; of correlations, shares and log-odds
-none is. "Prediction came" says whether that happened, and "open" where too few starts tell it.
-
-An effect is the mean of one difference for each start, ± half of Student's 95% t interval over
-starts. Differences of accuracies are in points; those of correlations and shares are as they are.
-Under GRPO exact a_p is compared in log-odds. Where two figures of one run are compared, their
-means stand in brackets. p is that of t over {LEAST} starts or more. For primary contrasts
-(**bold**) it is corrected by Holm within their file, where a contrast that is not complete counts
-as 1 for the others; other contrasts are not corrected. "Starts" counts those that have the
-difference, of those planned; "for ±{100 * HALF_WIDTH:g}" says how many starts would give an
-interval of ±{100 * HALF_WIDTH:g} points, by the standard deviation that was seen.
-
-The verdict is on the paper's finding (arXiv:2605.29496) and follows a rule:
-
-- *reproduced*: p below {LEVEL:g}, with the paper's sign; where the paper reports no difference,
-  shown to be as good as 0. It is no statement about the size, which stands beside it, nor about the
-  means of the arms, which stand in a table of their own;
-- *reversed*: p below {LEVEL:g}, with the sign that is opposite to the paper's;
-- *direction only*: the paper's sign, not significant, and not shown to be as good as 0 either;
-- *not reproduced*: not significant, and without the paper's sign or shown to be as good as 0; where
-  the paper reports no difference, not shown to be as good as 0;
-- *no finding of the paper*: the paper says nothing of it, or gives no sign;
-- *too few starts*: fewer than half of the planned starts, or than {LEAST}, have the difference;
-- *no start*: every planned start missed its competence;
-- *cannot be tested here*: said beforehand, and why;
-- *not complete yet*: not all planned starts have their runs. What is there so far is no verdict. A
-  primary contrast that is not significant waits for the others, too: as they come, Holm's p of it
-  can become smaller and never larger, so that no verdict changes once it stands here.
-
-The margin of ±{100 * MARGIN:g} points and the level of {LEVEL:g} are the program's, and stand in
-none of the files.
-"""
 MAIN, PLAIN = "sft-sudoku", "token-mean"  # of the picture of gains
 GAINS, SWEEP, DOSES = "results_gains.svg", "results_lambda.svg", "results_dose.svg"
 
@@ -93,12 +50,13 @@ def write_page(docs: Path) -> Path:
     ]
     found = [(registration, lines, effects(registration, lines)) for registration, lines in studies]
     refuse_other_rates([line for _, lines in studies for line in lines])
-    parts = [INTRODUCTION, overview([(registration, each) for registration, _, each in found])]
+    parts = [HEAD, *_top(found)]
     for registration, lines, each in found:
         if (plan := registration.planned.get(MAIN)) is not None:
-            write_headline(docs.parent / "README.md", headline(lines, MAIN, PLAIN, plan))
+            write_headline(docs.parent / "README.md", headline(lines, each, MAIN, PLAIN, plan))
         parts += _study(docs / "images", registration, lines, each)
     page = docs / "results.md"
+    parts.append(HOW_TO_READ)
     page.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
     return page
 
@@ -108,20 +66,29 @@ def _order(registration: Registration) -> tuple[int, str]:
     return min(registration.findings, default=0), registration.name
 
 
+def _top(found: Sequence[tuple[Registration, Sequence[Line], Sequence[Effect]]]) -> list[str]:
+    """What the files with runs say, and in one sentence those without."""
+    begun = [(registration, each) for registration, lines, each in found if results(lines)]
+    waiting = [
+        f"{registration.name} ({not_run(registration, each)})"
+        for registration, lines, each in found
+        if not results(lines)
+    ]
+    parts = [summary(begun), overview(begun)] if begun else []
+    return [*parts, f"Registered, not run yet: {', '.join(waiting)}." if waiting else ""]
+
+
 def _study(
     images: Path, registration: Registration, lines: Sequence[Line], found: Sequence[Effect]
 ) -> list[str]:
     """One registered study: what was said, its findings, and what was run."""
-    parts = [f"## {registration.prose['title']}", _prose(registration)]
+    parts = [f"## {registration.name}: {registration.prose['title']}", _prose(registration)]
+    made = [starts_made(registration, lines), rates(lines)]
+    if not results(lines):
+        return [*parts, f"Registered, not run yet: {not_run(registration, found)}.", *made]
+    parts.append(scope(registration))
     arms = registration.planned.get(MAIN, {}).get("arms", [])
-    if gains := gains_figure(lines, MAIN, PLAIN, arms):
-        write_svg(gains, images / GAINS)
-        parts.append(f"![What each arm gains over {PLAIN}, a dot for each base](images/{GAINS})")
-    if sweep := sweep_figure(lines):
-        write_svg(sweep, images / SWEEP)
-        parts.append(
-            f"![Seeing, reasoning and both over lambda, a dot for each base](images/{SWEEP})"
-        )
+    parts += _pictures(images, lines, arms)
     parts += [*contrast_tables(registration, found), predictions(found)]
     # log-odds have another axis: that of the doses
     shown = [x for x in found if x.values and not (x.contrast.scale or x.contrast.doses)]
@@ -135,13 +102,23 @@ def _study(
             write_svg(dose_figure(points), images / DOSES)
             parts.append(f"![What a reward's correlation with the truth buys](images/{DOSES})")
         parts += [dose_table(points, lines), foretold_table(foretold(lines))]
-    return [
-        *parts,
-        *level_tables(registration, lines),
-        starts_made(registration, lines),
-        runs_made(registration, lines, REPEATED),
-        rates(lines),
-    ]
+    parts.append(gains_table(lines, MAIN, PLAIN, arms))
+    parts += level_tables(registration, lines)
+    return [*parts, made[0], runs_made(registration, lines, REPEATED), made[1]]
+
+
+def _pictures(images: Path, lines: Sequence[Line], arms: Sequence[str]) -> list[str]:
+    """Of the main cell and of the sweep, where their lines are."""
+    parts = []
+    if gains := gains_figure(lines, MAIN, PLAIN, arms):
+        write_svg(gains, images / GAINS)
+        parts.append(f"![What each arm gains over {PLAIN}, a dot for each base](images/{GAINS})")
+    if sweep := sweep_figure(lines):
+        write_svg(sweep, images / SWEEP)
+        parts.append(
+            f"![Seeing, reasoning and both over lambda, a dot for each base](images/{SWEEP})"
+        )
+    return parts
 
 
 def _prose(registration: Registration) -> str:

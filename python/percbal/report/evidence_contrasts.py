@@ -6,79 +6,75 @@ import math
 from collections.abc import Sequence
 
 from percbal.evaluate.intervals import Interval
-from percbal.study.contrasts import DIRECTION, NOT, REPRODUCED, REVERSED, Effect
-from percbal.study.registration import Registration
+from percbal.study.contrasts import Effect
+from percbal.study.figure_names import CORRELATION
+from percbal.study.registration import Contrast, Registration
 
 HALF_WIDTH = 0.04  # the half-width of an interval that a main cell should have
-OVERVIEW = """\
-Contrasts that can be tested, those that have all their starts, and what came of them. Verdicts and
-predictions of primary contrasts are counted here once all primary ones of the file are complete:
-before that only significant ones have a verdict."""
-
-
-def overview(found: Sequence[tuple[Registration, Sequence[Effect]]]) -> str:
-    """A row for each file: how many contrasts have all their runs, and which verdict."""
-    verdicts = (REPRODUCED, DIRECTION, NOT, REVERSED)
-    head = ["file", "contrasts", "complete", *verdicts, "predicted rightly"]
-    rows = [as_row(*head), as_rule(head)]
-    for registration, each in found:
-        tested = [effect for effect in each if not effect.contrast.reason]
-        counted = [effect for effect in tested if effect.counted]
-        told = [effect.foretold() for effect in counted if effect.foretold() != "open"]
-        rows.append(
-            as_row(
-                registration.name,
-                _number(tested),
-                _number([effect for effect in tested if effect.complete]),
-                *(_number([x for x in counted if x.verdict() == verdict]) for verdict in verdicts),
-                f"{told.count('yes')} of {len(told)}",
-            )
-        )
-    return f"{OVERVIEW}\n\n" + "\n".join(rows)
-
-
-def _number(found: Sequence[Effect]) -> str:
-    """With that of primary ones: they are corrected, and others are not."""
-    primary = sum(effect.contrast.primary for effect in found)
-    return f"{len(found)} ({primary} primary)" if found else "0"
 
 
 def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list[str]:
-    """A table for each finding of the paper, and one for what is beyond it."""
-    titles = {**registration.findings, 0: "Beyond the paper"}
+    """A table for each finding of the paper, whose claim is not ours, and one for what is beyond
+    it; in words what cannot be tested. Then how many starts narrower intervals would take."""
     tables = []
-    for number, title in titles.items():
-        rows = [effect for effect in found if effect.contrast.finding == number]
+    for number, claim in {**registration.findings, 0: ""}.items():
+        own = [effect for effect in found if effect.contrast.finding == number]
+        title = f"**The paper reports:** *{claim}*" if number else "**Beyond the paper**"
+        rows = [effect for effect in own if not effect.contrast.reason]
         if rows:
-            tables.append("\n".join([f"**{title}**", "", *_rows(rows)]))
-    return tables
+            here = "**Here:**" if number else "(it has no finding on these):"
+            tables.append("\n".join([f"{title} {here}", "", *_rows(rows)]))
+        if untested := [effect for effect in own if effect.contrast.reason]:
+            what = "A part of it" if rows else f"{title} It"
+            reasons = "; ".join(effect.contrast.reason for effect in untested)
+            tables.append(f"{what} {untested[0].verdict()}: {reasons}.")
+    return [*tables, _starts_needed(found)]
 
 
 def _rows(found: Sequence[Effect]) -> list[str]:
-    needed = f"for ±{100 * HALF_WIDTH:g}"
+    units = {unit(effect.contrast) for effect in found}
+    of_all = units.pop() if len(units) == 1 else ""
+    corrected = any(effect.holm is not None for effect in found)
     told = ["predicted sign (chance)", "prediction came"]
-    head = ["difference", "effect", "p", "starts", needed, *told, "verdict"]
-    return [as_row(*head), as_rule(head), *(_row(effect) for effect in found)]
+    head = ["difference", f"effect ({of_all})" if of_all else "effect"]
+    head += ["p (**bold**: corrected by Holm)" if corrected else "p", "starts", *told, "verdict"]
+    return [as_row(*head), as_rule(head), *(_row(effect, not of_all) for effect in found)]
 
 
-def _row(effect: Effect) -> str:
+def _row(effect: Effect, with_unit: bool) -> str:
     contrast = effect.contrast
     name = f"**{contrast.name}**" if contrast.primary else contrast.name
-    if contrast.reason:
-        return as_row(name, "", "", "", "", "", "", f"{effect.verdict()}: {contrast.reason}")
     chance = "" if contrast.chance is None else f" ({contrast.chance:.0%})"
-    p = effect.p if effect.holm is None else effect.holm
     lacking = f", {effect.undefined} without the figure" if effect.undefined else ""
+    value = shown_effect(effect)
     return as_row(
         name,
-        shown_effect(effect),
-        "" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001",
+        f"{value} {unit(contrast)}" if value and with_unit else value,
+        _shown_p(effect),
         f"{len(effect.values)} of {effect.planned}{lacking}",
-        _needed(effect),
         f"{contrast.predicted}{chance}",
         effect.foretold() if effect.counted else "",
         effect.verdict(),
     )
+
+
+def _shown_p(effect: Effect) -> str:
+    p = effect.p if effect.holm is None else effect.holm
+    if p is None:
+        return ""
+    shown = f"{p:.3f}" if p >= 0.001 else "<0.001"
+    return shown if effect.holm is None else f"**{shown}**"
+
+
+def unit(contrast: Contrast) -> str:
+    """What the numbers of an effect are."""
+    if contrast.in_points:
+        return "points"
+    if contrast.curve and not contrast.arm:
+        return "log-odds for 1 of r"
+    if contrast.scale or contrast.doses:
+        return "log-odds"
+    return "in r" if CORRELATION.fullmatch(contrast.figure) else "as a fraction"
 
 
 def shown_effect(effect: Effect) -> str:
@@ -103,12 +99,27 @@ def half(interval: Interval) -> float:
     return interval.high - interval.value
 
 
+def _starts_needed(found: Sequence[Effect]) -> str:
+    """What an interval of ±4 points takes of the primary contrasts whose own is wider."""
+    wider = [
+        effect
+        for effect in found
+        if effect.contrast.primary and effect.contrast.in_points and effect.interval
+        if half(effect.interval) > HALF_WIDTH
+    ]
+    if not wider:
+        return ""
+    said = "; ".join(f"{effect.contrast.name} {_needed(effect)}" for effect in wider)
+    return (
+        f"Starts that an interval of ±{100 * HALF_WIDTH:g} points would take, by the standard "
+        f"deviation that was seen: {said}."
+    )
+
+
 def _needed(effect: Effect) -> str:
-    """How many starts an interval of ±4 points takes, by the standard deviation that was seen."""
     from scipy import stats
 
-    if effect.interval is None or not effect.contrast.in_points:
-        return ""
+    assert effect.interval is not None
     n = len(effect.values)
     sd = half(effect.interval) / stats.t.ppf(0.975, n - 1) * math.sqrt(n)
     for k in range(2, 1000):
@@ -131,8 +142,9 @@ def predictions(found: Sequence[Effect]) -> str:
     brier = sum((chance - hit) ** 2 for chance, hit in scored) / len(scored)
     return (
         f"Of {len(scored)} predicted signs {hits} came, where the chances that were said expect "
-        f"{expected:.1f}. Their Brier score is {brier:.2f}; saying 50% of each scores 0.25. "
-        "Contrasts of one study share their runs, so they are no independent tries."
+        f"{expected:.1f}. Their Brier score is {brier:.2f}; saying 50% of each scores 0.25. The "
+        "chances were written after the pilot runs told under *seen before*, so this is no blind "
+        "forecast. Contrasts of one study share their runs, so they are no independent tries."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the README says of the main cell: a caption of its picture, with numbers from the lines."""
+"""What the README says of the main cell: a table below its picture, with numbers from the lines."""
 
 from __future__ import annotations
 
@@ -7,56 +7,96 @@ from pathlib import Path
 from typing import Any
 
 from percbal.evaluate.intervals import t_interval
-from percbal.report.evidence_contrasts import half
+from percbal.report.evidence_contrasts import as_row, as_rule, half, shown_effect
 from percbal.report.evidence_gains import bases_of, bases_with, gains
 from percbal.report.evidence_starts import ended
 from percbal.report.marked import write_marked
+from percbal.study.contrasts import Effect
+from percbal.study.figure_names import ACCURACIES, TOKEN_SHARE
 from percbal.study.lines import Line
+from percbal.study.presets import PRESETS
+from percbal.study.registration import Contrast
 
 PICTURE = "docs/images/results_gains.svg"
-FIGURES = {  # of a line -> what a sentence calls its gains
-    "a": "End to end, answers drawn at temperature 1",
-    "greedy_a": "End to end, greedy",
-    "exact_p": "Perception (exact a_p)",
-    "a_r": "Reasoning, given the right perception (a_r)",
+WORDS = "docs/study.md#words-of-the-results"
+FIGURES = {  # of a line -> the head of its column
+    "a": "end to end, drawn (a)",
+    "greedy_a": "end to end, greedy",
+    "exact_p": "perception (exact a_p)",
+    "a_r": "reasoning (a_r)",
 }
 
 
-def headline(lines: Sequence[Line], study: str, plain: str, plan: Mapping[str, Any]) -> str:
-    """Picture and caption; nothing before two bases have an arm beside ``plain``."""
+def headline(
+    lines: Sequence[Line], found: Sequence[Effect], study: str, plain: str, plan: Mapping[str, Any]
+) -> str:
+    """Picture, a sentence, a table and what was not shown; nothing before two bases have an arm
+    beside ``plain``."""
     arms = [arm for arm in plan["arms"] if arm != plain]
-    found = {
-        name: {arm: values for arm in arms if len(values := gains(lines, study, plain, arm, f)) > 1}
-        for f, name in FIGURES.items()
+    gained = {arm: {f: gains(lines, study, plain, arm, f) for f in FIGURES} for arm in arms}
+    gained = {
+        arm: {f: values for f, values in each.items() if len(values) > 1}
+        for arm, each in gained.items()
     }
-    counts = {len(values) for each in found.values() for values in each.values()}
+    gained = {arm: each for arm, each in gained.items() if each}
+    counts = {len(values) for each in gained.values() for values in each.values()}
     if not counts:
         return ""
     several = len(counts) > 1
-    said = [
-        f"{name}: {', '.join(f'{arm} {_said(values, several)}' for arm, values in each.items())}."
-        for name, each in found.items()
-        if each
-    ]
-    shown = {arm for each in found.values() for arm in each}
-    used = set().union(*(bases_with(lines, study, plain, arm) for arm in shown))
-    levels = [100 * x["a"] for base, x in bases_of(lines, study, plain).items() if base in used]
+    used = set().union(*(bases_with(lines, study, plain, arm) for arm in gained))
     many = f"{min(counts)} to {max(counts)}" if several else str(max(counts))
+    columns = [f for f in FIGURES if any(f in each for each in gained.values())]
+    head = [f"minus {plain}", *(FIGURES[f] for f in columns)]
+    rows = [
+        as_row(arm, *(_said(each[f], several) if f in each else "" for f in columns))
+        for arm, each in gained.items()
+    ]
     return "\n".join(
         [
             f"![What each arm gains over {plain}, a dot for each base]({PICTURE})",
             "",
-            f"*Points of accuracy more than plain fine-tuning ({plain}, a = "
-            f"{sum(levels) / len(levels):.1f}%), on 512 held-out pictures of 4x4 Sudoku, from "
-            f"{many} of {plan['starts']} bases{_competence(lines, study, used)}"
-            f"{' (the number of bases in brackets)' if several else ''}, each arm at its own "
-            "tuned learning rate; mean ± half of the 95% t interval over bases. "
-            f"{' '.join(said)} It is "
-            "one model of 0.2M parameters and one task, with perception 17% of the tokens: "
-            "[docs/results.md](docs/results.md) has what was predicted before, and every run.*",
+            f"Points of accuracy more than plain fine-tuning{_level(lines, study, plain, used)}, "
+            f"mean ± half of the 95% interval over {many} of {plan['starts']} "
+            f"[bases]({WORDS}){', their number in brackets' if several else ''}. A base is a model "
+            f"that has learnt to see a little{_competence(lines, study, used)}. "
+            f"Measured on {PRESETS[study].test_instances} held-out pictures of 4x4 Sudoku, each "
+            "arm at its own tuned learning rate:",
+            "",
+            as_row(*head),
+            as_rule(head),
+            *rows,
+            "",
+            f"{_not_equal(found, study)}This is one model of 0.2M parameters and one task"
+            f"{_share(lines, study, plain)}; [docs/results.md](docs/results.md) has what was "
+            "predicted, and every arm.",
             "",
         ]
     )
+
+
+def _level(lines: Sequence[Line], study: str, plain: str, bases: Collection[str]) -> str:
+    """What the gains are added to."""
+    own = [100 * x["a"] for base, x in bases_of(lines, study, plain).items() if base in bases]
+    return f" ({plain}, a = {sum(own) / len(own):.1f}%)"
+
+
+def _share(lines: Sequence[Line], study: str, plain: str) -> str:
+    """Of the tokens, where it was measured."""
+    own = [x[TOKEN_SHARE] for x in bases_of(lines, study, plain).values() if TOKEN_SHARE in x]
+    return f", with perception {sum(own) / len(own):.0%} of the tokens" if own else ""
+
+
+def _not_equal(found: Sequence[Effect], study: str) -> str:
+    """Arms that were predicted to be alike, and were neither shown to be nor to differ."""
+    said = [
+        f"{x.contrast.arm} and {x.contrast.minus} in {ACCURACIES[x.contrast.figure]} "
+        f"({shown_effect(x)})"
+        for x in found
+        if x.contrast.study == study and x.contrast.predicted == "0" and x.contrast.minus
+        if x.contrast.in_points and x.counted and x.sign() == "?" and not x.few
+    ]
+    margin = f"{100 * Contrast.margin:g}"
+    return f"Not shown to be equal within ±{margin} points: {'; '.join(said)}. " if said else ""
 
 
 def _competence(lines: Sequence[Line], study: str, bases: Collection[str]) -> str:
@@ -67,7 +107,7 @@ def _competence(lines: Sequence[Line], study: str, bases: Collection[str]) -> st
         return ""
     band = " to ".join(dict.fromkeys(f"{value:.0f}" for value in (min(found), max(found))))
     lacking = f" (measured of {len(found)})" if len(found) < len(bases) else ""
-    return f" that began with an exact a_p of {band}%{lacking}"
+    return f", here an exact a_p of {band}%{lacking}"
 
 
 def _said(values: Sequence[float], several: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from percbal.report.evidence_contrasts import as_row, as_rule
+from percbal.study.figure_names import ACCURACIES
 from percbal.study.lines import Line
 from percbal.study.presets import PRESETS
 
@@ -48,7 +49,7 @@ def refuse_other_rates(lines: Sequence[Line]) -> None:
 
 
 def rates(lines: Sequence[Line]) -> str:
-    """What the tuning chose, and from what."""
+    """What the tuning chose, and from what: the mean at each rate, and what each base had."""
     choices = list(_choices(lines).values())
     if not choices:
         return ""
@@ -56,6 +57,42 @@ def rates(lines: Sequence[Line]) -> str:
     head = ["arm", *(f"rate {rate}" for rate in grid), "chosen"]
     rows = [as_row(*head), as_rule(head)]
     for line in choices:
-        means = [f"{100 * line['means'][r]:.1f}" if r in line["means"] else "" for r in grid]
+        means = [_mean(lines, line, rate) for rate in grid]
         rows.append(as_row(line["arm"], *means, f"{line['rate']:g}"))
-    return "Mean a of the tuning's bases at each learning rate, percent:\n\n" + "\n".join(rows)
+    bases = max(len(line["seeds"]) for line in choices)
+    figures = dict.fromkeys(str(line["by"]) for line in choices)
+    by = ", ".join(ACCURACIES.get(figure, figure) for figure in figures)
+    return (
+        f"Learning rates, chosen by mean {by} over {bases} base{'' if bases == 1 else 's'} that no "
+        f"result uses; percent, of each base in brackets.{_widened(lines)}\n\n" + "\n".join(rows)
+    )
+
+
+def _mean(lines: Sequence[Line], choice: Line, rate: str) -> str:
+    """With the value of each base, where its lines are there."""
+    if rate not in choice["means"]:
+        return ""
+    of = {
+        x["seed"]: x["figures"].get(choice["by"])
+        for x in lines
+        if x["kind"] == "tuning"
+        and (x["study"], x["arm"]) == (choice["study"], choice["arm"])
+        and x["rate"] == float(rate)
+    }
+    values = [value for seed in choice["seeds"] if (value := of.get(seed)) is not None]
+    each = f" ({', '.join(f'{100 * value:.0f}' for value in values)})" if values else ""
+    return f"{100 * choice['means'][rate]:.1f}{each}"
+
+
+def _widened(lines: Sequence[Line]) -> str:
+    """Whether choices were made from a smaller grid before, and whether a result was there then, by
+    the order of the lines."""
+    made = [(i, x) for i, x in enumerate(lines) if x["kind"] == "choice"]
+    grids = sorted({tuple(sorted(x["grid"])) for _, x in made}, key=len)
+    if len(grids) < 2:
+        return ""
+    first, last = (", ".join(f"{rate:g}" for rate in grid) for grid in (grids[0], grids[-1]))
+    runs = [i for i, x in enumerate(lines) if x["kind"] == "run"]
+    before = not runs or max(i for i, _ in made) < runs[0]
+    when = "before any result" if before else "when some results were there"
+    return f" The grid was {first} first, and was widened to {last} {when}."

@@ -1,78 +1,15 @@
-"""What was run for a registered study: means of every arm, runs, machines."""
+"""What was run for a registered study: how many runs of every arm, repeats, machines."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-from percbal.evaluate.intervals import t_interval
-from percbal.report.evidence_contrasts import as_row, as_rule, half
-from percbal.study.figure_names import accuracies, is_of_a_third, others
+from percbal.report.evidence_contrasts import as_row, as_rule
 from percbal.study.lines import Line, is_repeated, name_of, results
 from percbal.study.machine import kind_of
-from percbal.study.presets import PRESETS
 from percbal.study.recipes import DIVERGED, FLOOR, NO_START
 from percbal.study.registration import Registration
-
-
-def level_tables(registration: Registration, lines: Sequence[Line]) -> list[str]:
-    """Of every study the means of every arm over its starts, ± half of a t interval."""
-    tables = []
-    for study, plan in registration.planned.items():
-        runs = [x for x in results(lines) if x["study"] == study and x["figures"]]
-        names = {name for x in runs for name in x["figures"]}
-        percent, shares = accuracies(names), others(names)
-        if percent:
-            rows = _means(plan["arms"], runs, percent, 100, 1)
-            tables.append(f"Percent, mean over the starts of {study}:\n\n{rows}")
-        if shares:
-            rows = _means(plan["arms"], runs, shares, 1, 2)
-            note = _without_thirds(runs) if any(map(is_of_a_third, shares)) else ""
-            tables.append(f"Other figures, mean over the starts of {study}:\n\n{rows}{note}")
-    return tables
-
-
-def _means(
-    arms: Sequence[str], runs: Sequence[Line], columns: dict[str, str], times: int, digits: int
-) -> str:
-    head = ["arm", "starts", *columns.values()]
-    rows = [as_row(*head), as_rule(head)]
-    for arm in arms:
-        own = [x for x in runs if x["arm"] == arm]
-        shown = [[x["figures"][f] for x in own if _shows(x, f)] for f in columns]
-        rows.append(as_row(arm, str(len(own)), *(_level(x, times, digits) for x in shown)))
-    return "\n".join(rows)
-
-
-def _shows(line: Line, figure: str) -> bool:
-    return figure in line["figures"] and not (is_of_a_third(figure) and _by_entries(line))
-
-
-def _by_entries(line: Line) -> bool:
-    """Whether its thirds are of the entries of a log of two trainings: both were logged as often,
-    so that thirds of the entries are none of the steps."""
-    preset = PRESETS.get(line["study"])
-    in_two = {arm.name for arm in preset.arms if arm.first} if preset else set()
-    return line["arm"] in in_two and line.get("thirds") != "steps"
-
-
-def _without_thirds(runs: Sequence[Line]) -> str:
-    found = Counter(x["arm"] for x in runs if _by_entries(x))
-    return "".join(
-        f"\n\nThirds are left out of runs of {arm} ({n}): both of its trainings were logged as "
-        "often, whatever their lengths, and these thirds are of the log's entries, not of the "
-        "steps."
-        for arm, n in found.items()
-    )
-
-
-def _level(values: Sequence[float], times: int, digits: int) -> str:
-    if not values:
-        return ""
-    mean = f"{times * sum(values) / len(values):.{digits}f}"
-    if len(set(values)) < 2:
-        return mean
-    return f"{mean} ±{times * half(t_interval(values)):.{digits}f}"
 
 
 def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) -> str:
@@ -80,13 +17,21 @@ def runs_made(registration: Registration, lines: Sequence[Line], repeated: int) 
 
     repeated: one run in so many is made twice.
     """
-    head = ["study", "arm", "runs", "no start", "diverged", "below the floor", "seconds a run"]
+    head = [
+        "study",
+        "arm",
+        "runs",
+        "no start",
+        "diverged",
+        "below the floor",
+        "seconds of training",
+    ]
     rows = [as_row(*head), as_rule(head)]
     for study, plan in registration.planned.items():
         for arm in plan["arms"]:
             own = [x for x in results(lines) if (x["study"], x["arm"]) == (study, arm)]
             ends = Counter(line["status"].split(":")[0] for line in own)
-            times = [sum(line["seconds"].values()) for line in own if line["seconds"]]
+            times = [x["seconds"]["train"] for x in own if "train" in x["seconds"]]
             seconds = f"{sum(times) / len(times):.0f}" if times else ""
             counts = [str(ends[status]) for status in (NO_START, DIVERGED, FLOOR)]
             made = f"{len(own) - ends[NO_START]} of {plan['starts']}"

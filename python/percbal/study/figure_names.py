@@ -18,8 +18,11 @@ ACCURACIES = {  # shares of pictures, shown in percent
 OTHERS = {  # shown as they are; .1 to .3: thirds of the training
     "r_pooled_reasoning": "r(a, own reasoning)",
     "r_pooled_perception": "r(a, a_p)",
+    "r_within_reasoning": "within-group r(a, own reasoning)",
+    "r_within_perception": "within-group r(a, a_p)",
     "token_share_p.1": "share of the tokens",
     "loss_share_p.1": "share of the loss, first third",
+    "loss_share_p.2": "share of the loss, second third",
     "loss_share_p.3": "share of the loss, last third",
     "lambda.1": "lambda, first third",
     "lambda.3": "lambda, last third",
@@ -29,6 +32,7 @@ OTHERS = {  # shown as they are; .1 to .3: thirds of the training
     "entropy.1": "entropy, first third",
     "entropy.3": "entropy, last third",
 }
+TOKEN_SHARE = "token_share_p.1"
 AFTER = re.compile(r"exact_p_after\.(\d+)")
 SERIES = re.compile(r"[a-z_0-9]+\.([123]|start)")
 CORRELATION = re.compile(r"r_[a-z_]+")
@@ -45,8 +49,11 @@ def is_figure(name: str) -> bool:
 
 
 def accuracies(names: Iterable[str]) -> dict[str, str]:
-    """Of these, the accuracies with their titles, in the order of a table."""
+    """Of these, the accuracies with their titles, in the order of a table; sampled a_p only without
+    exact a_p, of which it is an estimate with noise."""
     there = set(names)
+    if "exact_p" in there:
+        there.discard("a_p")
     found = {name: title for name, title in ACCURACIES.items() if name in there}
     updates = sorted(int(match[1]) for name in there if (match := AFTER.fullmatch(name)))
     return found | {f"exact_p_after.{n}": f"exact a_p after {n} updates" for n in updates}
