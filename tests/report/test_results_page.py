@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -64,6 +65,15 @@ def test_a_claim_of_the_paper_is_marked_as_its_own(tmp_path):
     claim = "*A fixed weight on perception raises end-to-end accuracy (by up to 13.8 points).*"
     assert text.count(claim) == 1 == text.count(f"**The paper reports:** {claim} **Here:**\n")
     assert "perception 2.5% of the tokens.* It cannot be tested here: a model of 0.2M" in text
+
+
+def test_every_picture_has_a_file_of_its_own(tmp_path):
+    """Also of a study whose name is that of a kind of picture."""
+    sft = [*gains(0.1, 0.2, 0.3), *sweep_lines("fixed 0.5", "fixed 0.05")]
+    text = page_of(tmp_path, sft=sft, dose=dose_lines())
+    names = re.findall(r"\]\((images/\S+\.svg)\)", text)
+    assert len(names) == len(set(names)) == 5, names
+    assert all((tmp_path / name).exists() for name in names)
 
 
 def test_how_long_the_arms_were_trained_stands_above_their_pictures(tmp_path):

@@ -28,7 +28,7 @@ from percbal.study.lines import REPEATED, Line, read_lines, results
 from percbal.study.registration import Registration, read_registration
 
 MAIN, PLAIN = "sft-sudoku", "token-mean"  # of the picture of gains
-GAINS, SWEEP, DOSES = "results_gains.svg", "results_lambda.svg", "results_dose.svg"
+GAINS, SWEEP, DOSES = "results_gains.svg", "results_lambda.svg", "results_curve.svg"
 
 
 def write_page(docs: Path) -> Path:
