@@ -105,7 +105,7 @@ def test_the_averages_of_the_losses_are_in_the_margin():
     margins = [run.step(0.8, 0.5, 400, 16)["coupling/margin"] for run in (plain, weighed)]
     r = criterion.chain_correlation(0.8, 0.5)
     for margin, k in zip(margins, (1.0, 16.0), strict=True):
-        share = criterion.perception_share(0.4, 0.8, 0.5, r, k)
+        share = criterion.share_of(0.4 * (1 - 0.8), 0.4 * (1 - 0.5), k)
         assert margin == pytest.approx(share - r * r, abs=0.05)
     again = weighed.step(0.8, 0.5, 400, 16)["coupling/margin"]
     assert again == pytest.approx(margins[0], abs=0.05), "a log begins anew"

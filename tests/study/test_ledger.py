@@ -48,7 +48,7 @@ def made(monkeypatch):
     """The runs that would be trained, in order; a tuned rate of 3e-3 scores best."""
     runs = []
 
-    def make(study, root, wanted, ledger, again, **how):
+    def make(study, root, wanted, ledger, *, again, **how):
         for run in wanted:
             runs.append(run)
             value = evaluation(study, run, a="11" if run.rate == 3e-3 else "00")

@@ -23,9 +23,20 @@ MODULE = "percbal.study.job"
 
 
 def make_runs(
-    study: Study, root: Path, runs: list[Run], ledger: Ledger, again: bool, **how: Any
+    study: Study,
+    root: Path,
+    runs: list[Run],
+    ledger: Ledger,
+    *,
+    again: bool,
+    shared: bool,
+    **how: Any,
 ) -> None:
-    """Bases, starts and runs, each when what it needs is there, and a line of each run."""
+    """Bases, starts and runs, each when what it needs is there, and a line of each run.
+
+    again: they are repeats. shared: others add lines to the ledger, too, so that it is asked before
+    each run. how: further arguments of ``run_jobs``.
+    """
     if not runs:
         return
     began = time.monotonic()
@@ -50,7 +61,9 @@ def make_runs(
 
     def left_out(job: Job) -> str:
         run = made.get(job.directory)
-        return "" if run is None else needless(study, root, ledger, run, again)
+        if run is None or not shared:
+            return ""
+        return needless(study, root, ledger, run, again)
 
     for job in jobs.values():
         if job.result.exists():  # by an interrupted process

@@ -96,7 +96,17 @@ def _run(study: Study, root: Path, jobs: int, part: Part) -> Results:
     def make(runs: list[Run], what: str, again: bool = False) -> None:
         left = part.minutes and part.minutes - (time.monotonic() - began) / 60
         if left is None or left > 0:
-            make_runs(study, root, runs, ledger, again, at_once=jobs, what=what, minutes=left)
+            make_runs(
+                study,
+                root,
+                runs,
+                ledger,
+                again=again,
+                shared=part.lines is not None,
+                at_once=jobs,
+                what=what,
+                minutes=left,
+            )
 
     try:
         if study.tunes():
