@@ -83,9 +83,9 @@ def _study(
 ) -> list[str]:
     """One registered study: what was said, its findings, and what was run."""
     parts = [f"## {registration.name}: {registration.prose['title']}", _prose(registration)]
-    made = [starts_made(registration, lines), rates(lines)]
+    starts, tuned = starts_made(registration, lines), rates(lines)
     if not results(lines):
-        return [*parts, f"Registered, not run yet: {not_run(registration, found)}.", *made]
+        return [*parts, f"Registered, not run yet: {not_run(registration, found)}.", starts, tuned]
     parts.append(scope(registration))
     arms = registration.planned.get(MAIN, {}).get("arms", [])
     parts += _pictures(images, lines, arms)
@@ -104,7 +104,7 @@ def _study(
         parts += [dose_table(points, lines), foretold_table(foretold(lines))]
     parts.append(gains_table(lines, MAIN, PLAIN, arms))
     parts += level_tables(registration, lines)
-    return [*parts, made[0], runs_made(registration, lines, REPEATED), made[1]]
+    return [*parts, starts, runs_made(registration, lines, REPEATED), tuned]
 
 
 def _pictures(images: Path, lines: Sequence[Line], arms: Sequence[str]) -> list[str]:

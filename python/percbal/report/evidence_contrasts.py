@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from percbal.evaluate.intervals import Interval
+from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.contrasts import Effect
 from percbal.study.figure_names import CORRELATION
 from percbal.study.registration import Contrast, Registration
@@ -97,6 +97,15 @@ def shown_effect(effect: Effect) -> str:
 def half(interval: Interval) -> float:
     """The half-width."""
     return interval.high - interval.value
+
+
+def mean_and_half(values: Sequence[float], digits: int, sign: str = "") -> str:
+    """``3.1 ±2.0``: the mean and half of the t interval; the mean alone where all are equal.
+
+    sign: ``+`` also marks what is above 0.
+    """
+    mean = f"{sum(values) / len(values):{sign}.{digits}f}"
+    return mean if len(set(values)) < 2 else f"{mean} ±{half(t_interval(values)):.{digits}f}"
 
 
 def _starts_needed(found: Sequence[Effect]) -> str:

@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from percbal.evaluate.intervals import t_interval
-from percbal.report.evidence_contrasts import as_row, as_rule, half, shown_effect
+from percbal.report.evidence_contrasts import as_row, as_rule, mean_and_half, shown_effect
 from percbal.report.evidence_gains import bases_of, bases_with, gains
 from percbal.report.evidence_starts import ended
 from percbal.report.marked import write_marked
@@ -112,10 +111,7 @@ def _competence(lines: Sequence[Line], study: str, bases: Collection[str]) -> st
 
 def _said(values: Sequence[float], several: bool) -> str:
     """several: arms have other numbers of bases, so that each says its own."""
-    said = f"{sum(values) / len(values):+.1f}"
-    if len(set(values)) > 1:
-        said += f" ±{half(t_interval(values)):.1f}"
-    return said + (f" ({len(values)})" if several else "")
+    return mean_and_half(values, 1, "+") + (f" ({len(values)})" if several else "")
 
 
 def write_headline(readme: Path, text: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from percbal.evaluate.intervals import t_interval
-from percbal.report.evidence_contrasts import as_row, as_rule, half
+from percbal.report.evidence_contrasts import as_row, as_rule, mean_and_half
 from percbal.report.evidence_gains import gains
 from percbal.study.figure_names import ACCURACIES, TOKEN_SHARE, accuracies, is_of_a_third, others
 from percbal.study.lines import Line, results
@@ -87,11 +86,11 @@ def level(values: Sequence[float], times: int, digits: int, sign: str = "") -> s
     """
     if not values:
         return ""
-    mean = f"{times * sum(values) / len(values):{sign}.{digits}f}"
-    shown = [f"{times * value:{sign}.{digits}f}" for value in values]
+    scaled = [times * value for value in values]
     if len(values) > FEW:
-        differ = len(set(values)) > 1
-        return f"{mean} ±{times * half(t_interval(values)):.{digits}f}" if differ else mean
+        return mean_and_half(scaled, digits, sign)
+    mean = f"{sum(scaled) / len(scaled):{sign}.{digits}f}"
+    shown = [f"{value:{sign}.{digits}f}" for value in scaled]
     return mean if set(shown) == {mean} else f"{mean} ({', '.join(shown)})"
 
 

@@ -147,10 +147,12 @@ def _effect(contrast: Contrast, registration: Registration, runs: Sequence[Line]
         if not all(line["figures"] for line in lines):
             failed += 1
             continue
-        both = None if contrast.doses else _figures(contrast, *lines)
-        value = both and _difference(contrast, *both)
+        both = None
         if contrast.doses:
             value = contrast_of_doses(contrast, lines)
+        else:
+            both = _figures(contrast, *lines)
+            value = both and _difference(contrast, *both)
         if value is None:
             undefined += 1
             continue

@@ -44,10 +44,12 @@ def make_runs(
     make_data(study, root, how["at_once"])
     jobs: dict[Path, Job] = {}
     made: dict[Path, Run] = {}
+    starts: dict[Path, Start] = {}
     for run in runs:
         start = study.start(run.start)
         for job in (_base(root, start.seed), _start(root, start)):
             jobs.setdefault(job.directory, job)
+        starts[files.start_directory(root, start)] = start
         job = _arm(root, study, run, again)
         jobs[job.directory] = job
         made[job.directory] = run
@@ -56,8 +58,8 @@ def make_runs(
         if job.directory in made:
             add = ledger.add_repeat if again else ledger.add
             add(made[job.directory], read_json(job.result))
-        else:
-            add_starts(study, root, ledger)
+        elif job.directory in starts:
+            _add_start(study, root, ledger, starts[job.directory])
 
     def left_out(job: Job) -> str:
         run = made.get(job.directory)
@@ -92,9 +94,13 @@ def needless(study: Study, root: Path, ledger: Ledger, run: Run, again: bool) ->
 def add_starts(study: Study, root: Path, ledger: Ledger) -> None:
     """A line of every start that has ended here by a stop rule."""
     for start in (*study.starts, *study.tuning_starts()):
-        outcome = read_json(files.start_directory(root, start) / files.OUTCOME)
-        if outcome and study.start_recipe(start).stop is not None:
-            ledger.add_start(start, outcome, files.start_weights(root, start))
+        _add_start(study, root, ledger, start)
+
+
+def _add_start(study: Study, root: Path, ledger: Ledger, start: Start) -> None:
+    outcome = read_json(files.start_directory(root, start) / files.OUTCOME)
+    if outcome and study.start_recipe(start).stop is not None:
+        ledger.add_start(start, outcome, files.start_weights(root, start))
 
 
 def _make_untrained_models(study: Study, root: Path, runs: list[Run]) -> None:
