@@ -17,6 +17,7 @@ from percbal.report.evidence_levels import gains_table, level_tables
 from percbal.report.evidence_runs import runs_made
 from percbal.report.evidence_summary import overview
 from percbal.report.evidence_sweep import sweep_figure
+from percbal.study.afterwards import read_afterwards
 from percbal.study.contrasts import effects
 from percbal.study.registration import read_registration
 
@@ -88,7 +89,7 @@ def test_an_effect_says_its_unit_and_which_p_is_corrected():
     rs = {"r_pooled_reasoning": 0.8, "r_pooled_perception": 0.5}
     for i, each in enumerate(lines):
         each["figures"] |= {**rs, "a_r": 0.5 + i / 100}
-    tables = contrast_tables(SFT, effects(SFT, lines))
+    tables = contrast_tables(SFT, effects(SFT, lines), {})
 
     def heads(claim):
         return next(x for x in tables if claim in x).splitlines()[2]
@@ -100,7 +101,7 @@ def test_an_effect_says_its_unit_and_which_p_is_corrected():
     needed = "fixed 0.5 minus token-mean in a 27; fixed 0.5 minus token-mean in greedy a 27."
     assert tables[-1].startswith("Starts that an interval of ±4 points would take")
     assert tables[-1].endswith(needed)
-    assert contrast_tables(SFT, effects(SFT, gains(0.1, 0.11, 0.12)))[-1] == ""
+    assert contrast_tables(SFT, effects(SFT, gains(0.1, 0.11, 0.12)), {})[-1] == ""
 
 
 def test_a_table_of_several_kinds_of_effects_names_the_unit_of_each():
@@ -113,7 +114,7 @@ def test_a_table_of_several_kinds_of_effects_names_the_unit_of_each():
     for each in lines:
         each["figures"] |= {"r_pooled_reasoning": 0.8, "r_pooled_perception": 0.5}
     said = replace(SFT, contrasts=tuple(contrasts))
-    (table, _) = contrast_tables(said, effects(said, lines))
+    (table, _) = contrast_tables(said, effects(said, lines), {})
     assert "| effect | p (" in table and "| +20.0 ±24.8 points |" in table
     assert "| +0.30 (all equal) (0.80 against 0.50) in r |" in table
 
@@ -260,6 +261,11 @@ def test_machines_are_those_of_the_runs_and_of_parts_of_them():
     assert "P, no AVX-512, 1 thread a run; Q, AVX-512, 1 thread a run; R, no AVX-512, 2 thr" in said
     assert "Of 3 starts 2 have runs of more than one kind of machine, 1 were made anew" in said
     assert "for 1 start, percbal's own code changed between its runs." in said
+    wide = {"processor": "P", "flags": "avx512f amx_bf16"}
+    lines[0]["machine"] = lines[0]["machine"] | wide
+    lines[1]["machine"] = lines[1]["machine"] | wide | {"flags": "avx512f"}
+    both = "Machines: P, AVX-512, 1 thread a run; P, AVX-512, 1 thread a run (with amx_bf16); P, no"
+    assert both in runs_made(SFT, lines, 20), "kinds that read alike"
     lines[2]["versions"] = lines[1]["versions"]
     assert "for 2 starts, percbal's own code changed between its runs." in runs_made(SFT, lines, 20)
 
@@ -287,3 +293,38 @@ def test_the_committed_pages_are_those_of_the_committed_lines(tmp_path):
     assert write_page(docs).read_text() == (DOCS / "results.md").read_text()
     assert (tmp_path / "README.md").read_text() == (DOCS.parent / "README.md").read_text()
     assert "<!-- results: begin -->\n![" in (tmp_path / "README.md").read_text()
+
+
+def test_the_values_of_a_few_starts_stand_in_the_order_of_their_seeds():
+    lines = [line("fixed 0.5", i, a=0.5 + i / 100) for i in (1, 0, 2)]
+    (table,) = level_tables(SFT, [*lines, line("NGDiff", 2, a=0.1)])
+    assert "| fixed 0.5 | 3 | 51.0 (50.0, 51.0, 52.0) |" in table
+    assert "so compare them by the contrasts only):" in table, "NGDiff has one of the three starts"
+    assert "compare them" not in level_tables(SFT, lines)[0]
+
+
+def test_what_was_asked_afterwards_stands_apart_and_changes_no_verdict(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    lines = gains(0.1, 0.2, 0.3, arm="calibrated")
+    lines += [line("fixed 0.5", i, a=0.4, greedy_a=0.4) for i in range(3)]
+    before = page_of(tmp_path / "a", sft=lines)
+    asked = before.partition("Asked afterwards: not registered")[2].partition("\n\n|")[2]
+    row = next(row for row in asked.splitlines() if row.startswith("| calibrated minus fixed"))
+    assert (
+        row == "| calibrated minus fixed 0.5 in greedy a | +30.0 ±24.8 points | 0.035 | 3 of 16 |"
+    )
+    assert "*Remarked afterwards:* The sweep shows" in before
+    sft = tmp_path / "b" / "studies" / "afterwards"
+    shutil.copytree(DOCS / "studies", tmp_path / "b" / "studies")
+    shutil.rmtree(sft)
+    shutil.copytree(tmp_path / "a" / "results", tmp_path / "b" / "results")
+    without = write_page(tmp_path / "b").read_text()
+    assert "afterwards" not in without and set(without.splitlines()) < set(before.splitlines())
+
+
+def test_a_damaged_file_of_what_was_asked_afterwards_is_one_sentence(tmp_path):
+    path = tmp_path / "sft.yaml"
+    path.write_text("contrasts: [{name: x, study: dose, arm: start, figure: beauty}]")
+    with pytest.raises(ValueError, match=r"sft.yaml is damaged: x: no line has a figure 'beauty'"):
+        read_afterwards(path)

@@ -11,7 +11,7 @@ from study_lines import DOCS, dose_lines, line
 from percbal.objective import criterion
 from percbal.study.contrasts import effects
 from percbal.study.doses import bend, correlation, dose_table, doses
-from percbal.study.foretold import foretold, foretold_table
+from percbal.study.foretold import Foretold, foretold, foretold_table
 from percbal.study.registration import Contrast, read_registration
 
 SAID = read_registration(DOCS / "studies" / "dose.yaml")
@@ -109,8 +109,22 @@ def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
     found = {each.arm: each for each in foretold(lines)}
     assert found["flipped 0.24"].right("early") is False
     table = foretold_table(list(found.values()))
-    assert "a_p early 0 of 1 right" in table and "a_p at the end 2 of 2 right" in table
-    assert "a at the end 1 of 2 right" in table
+    assert (
+        "- flipped verdicts: a_p early 0 of 1; a_p at the end 1 of 1; a at the end 0 of 1." in table
+    )
+    assert "- all others: a_p at the end 1 of 1; a at the end 1 of 1." in table
+
+
+def test_signs_are_counted_for_each_start():
+    def of(start, right):
+        return Foretold(start, "truth", "perception", 1.0, 0.5, 2.0, {"a": 0.1 if right else -0.1})
+
+    pairs = [of("s", True), of("t", False)]
+    assert "- all others: a at the end 1 of 2." in foretold_table(pairs)
+    assert "a at the end 3 of 4 (67% ±143)." in foretold_table(
+        [*pairs, of("u", True), of("u", True)]
+    )
+    assert "3 of 3 (100% in each start)." in foretold_table([of(s, True) for s in "stu"])
 
 
 def test_a_ratio_near_one_foretells_no_sign():

@@ -45,6 +45,22 @@ def test_primary_contrasts_are_counted_when_all_of_them_are_complete():
     assert f"{counts} {both} | {one} | 0 | {one} | 0 | 0 | 1 of 2 |" in overview([(said, late)])
     assert "waiting" not in overview([(said, late)])
     assert "1 of 2 primary contrasts differ significantly" in summary([(said, late)])
+    assert "1 of the 1 (of 2) complete primary contrasts differ s" in summary([(said, early)])
+    none = summary([(said, effects(said, []))])
+    assert "none of the 2 primary contrasts is complete, so none is tested yet" in none
+
+
+def test_the_summary_keeps_the_name_of_a_contrast_whose_end_is_no_figure():
+    names = (
+        "slope of the gain in a_p over r",
+        "the larger minus the other, in a_p",
+        "x in greedy a",
+    )
+    said = family(SURE)
+    said = replace(said, contrasts=tuple(replace(said.contrasts[0], name=n) for n in names))
+    text = summary([(said, effects(said, gains(0.1, 0.2)))])
+    assert "  - slope of the gain in a_p over r: +" in text
+    assert "  - the larger minus the other: a_p +" in text and "  - x: greedy a +" in text
 
 
 def test_a_contrast_that_is_not_corrected_waits_for_no_other():

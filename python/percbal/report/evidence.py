@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from percbal.report.evidence_contrasts import contrast_tables, predictions
+from percbal.report.evidence_contrasts import asked_afterwards, contrast_tables, predictions
 from percbal.report.evidence_headline import headline, write_headline
 from percbal.report.evidence_levels import gains_table, level_tables
 from percbal.report.evidence_plots import dose_figure, effects_figure, gains_figure
@@ -21,6 +21,7 @@ from percbal.report.evidence_summary import not_run, overview, summary
 from percbal.report.evidence_sweep import sweep_figure
 from percbal.report.evidence_words import HEAD, HOW_TO_READ
 from percbal.report.plots import write_svg
+from percbal.study.afterwards import effects_afterwards, read_afterwards
 from percbal.study.contrasts import Effect, effects
 from percbal.study.doses import dose_table, doses
 from percbal.study.foretold import foretold, foretold_table
@@ -54,7 +55,7 @@ def write_page(docs: Path) -> Path:
     for registration, lines, each in found:
         if (plan := registration.planned.get(MAIN)) is not None:
             write_headline(docs.parent / "README.md", headline(lines, each, MAIN, PLAIN, plan))
-        parts += _study(docs / "images", registration, lines, each)
+        parts += _study(docs, registration, lines, each)
     page = docs / "results.md"
     parts.append(HOW_TO_READ)
     page.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
@@ -79,7 +80,7 @@ def _top(found: Sequence[tuple[Registration, Sequence[Line], Sequence[Effect]]])
 
 
 def _study(
-    images: Path, registration: Registration, lines: Sequence[Line], found: Sequence[Effect]
+    docs: Path, registration: Registration, lines: Sequence[Line], found: Sequence[Effect]
 ) -> list[str]:
     """One registered study: what was said, its findings, and what was run."""
     parts = [f"## {registration.name}: {registration.prose['title']}", _prose(registration)]
@@ -88,8 +89,11 @@ def _study(
         return [*parts, f"Registered, not run yet: {not_run(registration, found)}.", starts, tuned]
     parts.append(scope(registration))
     arms = registration.planned.get(MAIN, {}).get("arms", [])
+    images = docs / "images"
     parts += _pictures(images, lines, arms)
-    parts += [*contrast_tables(registration, found), predictions(found)]
+    after = read_afterwards(docs / "studies" / "afterwards" / f"{registration.name}.yaml")
+    parts += [*contrast_tables(registration, found, after.remarks), predictions(found)]
+    parts.append(asked_afterwards(effects_afterwards(after, registration, lines)))
     # log-odds have another axis: that of the doses
     shown = [x for x in found if x.values and not (x.contrast.scale or x.contrast.doses)]
     if shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.contrasts import Effect
@@ -13,9 +13,14 @@ from percbal.study.registration import Contrast, Registration
 HALF_WIDTH = 0.04  # the half-width of an interval that a main cell should have
 
 
-def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list[str]:
+def contrast_tables(
+    registration: Registration, found: Sequence[Effect], remarks: Mapping[int, str]
+) -> list[str]:
     """A table for each finding of the paper, whose claim is not ours, and one for what is beyond
-    it; in words what cannot be tested. Then how many starts narrower intervals would take."""
+    it; in words what cannot be tested. Then how many starts narrower intervals would take.
+
+    remarks: made afterwards, by the number of the finding.
+    """
     tables = []
     for number, claim in {**registration.findings, 0: ""}.items():
         own = [effect for effect in found if effect.contrast.finding == number]
@@ -24,6 +29,8 @@ def contrast_tables(registration: Registration, found: Sequence[Effect]) -> list
         if rows:
             here = "**Here:**" if number else "(it has no finding on these):"
             tables.append("\n".join([f"{title} {here}", "", *_rows(rows)]))
+            if number in remarks:
+                tables.append(f"*Remarked afterwards:* {remarks[number]}")
         if untested := [effect for effect in own if effect.contrast.reason]:
             what = "A part of it" if rows else f"{title} It"
             reasons = "; ".join(effect.contrast.reason for effect in untested)
@@ -39,6 +46,22 @@ def _rows(found: Sequence[Effect]) -> list[str]:
     head = ["difference", f"effect ({of_all})" if of_all else "effect"]
     head += ["p (**bold**: corrected by Holm)" if corrected else "p", "starts", *told, "verdict"]
     return [as_row(*head), as_rule(head), *(_row(effect, not of_all) for effect in found)]
+
+
+def asked_afterwards(found: Sequence[Effect]) -> str:
+    """A table of what was asked when the results were there; nothing without any."""
+    head = ["difference, asked afterwards", "effect", "p, not corrected", "starts"]
+    rows = [
+        as_row(
+            x.contrast.name,
+            f"{shown_effect(x)} {unit(x.contrast)}",
+            _shown_p(x),
+            f"{len(x.values)} of {x.planned}",
+        )
+        for x in found
+    ]
+    title = "Asked afterwards: not registered, chosen by what was seen, and without a verdict."
+    return "\n".join([title, "", as_row(*head), as_rule(head), *rows]) if rows else ""
 
 
 def _row(effect: Effect, with_unit: bool) -> str:

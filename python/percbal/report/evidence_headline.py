@@ -65,9 +65,10 @@ def headline(
             as_rule(head),
             *rows,
             "",
-            f"{_not_equal(found, study)}This is one model of 0.2M parameters and one task"
-            f"{_share(lines, study, plain)}; [docs/results.md](docs/results.md) has what was "
-            "predicted, and every arm.",
+            f"{_not_equal(found, study)}The interval is over bases; training and test pictures are "
+            "the same for all, and the choice of rates is not in it. This is one model of 0.2M "
+            f"parameters and one task{_share(lines, study, plain)}; "
+            "[docs/results.md](docs/results.md) has what was predicted, and every arm.",
             "",
         ]
     )

@@ -25,7 +25,7 @@ def level_tables(registration: Registration, lines: Sequence[Line]) -> list[str]
         percent, shares = accuracies(names), others(names)
         if percent:
             rows = _means(plan["arms"], runs, percent, 100, 1)
-            tables.append(f"Percent, mean over the starts of {study}:\n\n{rows}")
+            tables.append(f"Percent, mean over the starts of {study}{_uneven(runs)}:\n\n{rows}")
         if shares:
             share = _same_for_all(runs, shares)
             if share:
@@ -42,10 +42,20 @@ def _means(
     head = ["arm", "starts", *columns.values()]
     rows = [as_row(*head), as_rule(head)]
     for arm in arms:
-        own = [x for x in runs if x["arm"] == arm]
+        own = sorted((x for x in runs if x["arm"] == arm), key=lambda x: x["seed"])
         shown = [[x["figures"][f] for x in own if _shows(x, f)] for f in columns]
         rows.append(as_row(arm, str(len(own)), *(level(x, times, digits) for x in shown)))
     return "\n".join(rows)
+
+
+def _uneven(runs: Sequence[Line]) -> str:
+    """A warning where arms have other starts, which no difference of two rows allows for."""
+    starts: dict[str, set[str]] = {}
+    for line in runs:
+        starts.setdefault(line["arm"], set()).add(line["start"])
+    if all(own == runs_of for own in starts.values() for runs_of in starts.values()):
+        return ""
+    return " (arms have different starts so far, so compare them by the contrasts only)"
 
 
 def _shows(line: Line, figure: str) -> bool:

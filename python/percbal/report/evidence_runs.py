@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from percbal.report.evidence_contrasts import as_row, as_rule
 from percbal.study.lines import Line, is_repeated, name_of, results
@@ -85,12 +85,13 @@ def _machines(lines: Sequence[Line]) -> str:
     if not runs:
         return "No run is there yet."
     kinds = {name: {_kind(k) for x in own for k in _kinds(x)} for name, own in found.items()}
+    names = _named(set().union(*kinds.values()))
     torch = sorted({line["versions"]["torch"] for line in runs})
     several = sum(len(kind) > 1 for kind in kinds.values())
     weights = sum(len({x["weights"] for x in own}) > 1 for own in found.values())
     sources = sum(len({x["versions"].get("sources") for x in own}) > 1 for own in found.values())
     return (
-        f"Machines: {'; '.join(sorted(set().union(*kinds.values())))}; torch {', '.join(torch)}. "
+        f"Machines: {'; '.join(names)}; torch {', '.join(torch)}. "
         f"Of {len(found)} starts {several} have runs of more than one kind of machine, {weights} "
         f"were made anew with other weights; for {sources} start{'' if sources == 1 else 's'}, "
         "percbal's own code changed between its runs."
@@ -102,7 +103,25 @@ def _kinds(line: Line) -> list[list[object]]:
     return [kind_of(line), *line["machine"].get("also", [])]
 
 
-def _kind(kind: Sequence[object]) -> str:
+Kind = tuple[str, frozenset[str], object]  # processor, its vector instructions, threads of a run
+
+
+def _kind(kind: Sequence[object]) -> Kind:
     processor, flags, threads, _ = kind
-    wide = "AVX-512" if "avx512f" in str(flags).split() else "no AVX-512"
-    return f"{processor}, {wide}, {threads} thread{'' if threads == 1 else 's'} a run"
+    return str(processor), frozenset(str(flags).split()), threads
+
+
+def _named(kinds: Collection[Kind]) -> list[str]:
+    """Each in words; those that read alike with the instructions that not all of them have."""
+    alike: dict[str, list[frozenset[str]]] = {}
+    for processor, flags, threads in kinds:
+        wide = "AVX-512" if "avx512f" in flags else "no AVX-512"
+        name = f"{processor}, {wide}, {threads} thread{'' if threads == 1 else 's'} a run"
+        alike.setdefault(name, []).append(flags)
+    said = []
+    for name, own in alike.items():
+        shared = frozenset.intersection(*own)
+        for flags in own:
+            more = " and ".join(sorted(flags - shared))
+            said.append(name + (f" (with {more})" if more else ""))
+    return sorted(said)

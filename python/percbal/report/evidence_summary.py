@@ -35,18 +35,28 @@ def summary(found: Sequence[Found]) -> str:
 
 def _said(registration: Registration, found: Sequence[Effect]) -> str:
     primary = [effect for effect in found if effect.contrast.primary]
-    sure = [effect for effect in primary if effect.settled and effect.sign() in "+-"]
+    done = [effect for effect in primary if effect.complete]
+    sure = [effect for effect in done if effect.settled and effect.sign() in "+-"]
     counts = {verdict: len(own) for verdict, own in _by_verdict(found).items()}
     order = (*VERDICTS, *RARE, WAITING, NOT_YET)
     verdicts = ", ".join(f"{counts[v]} {v}" for v in order if v in counts)
     said = [
         *_effects([effect for effect in primary if effect.values]),
-        f"{len(sure)} of {len(primary)} primary contrasts differ significantly from 0 (p below "
-        f"{LEVEL:g} after Holm's correction)",
+        _tested(len(primary), len(done), len(sure)),
         f"verdicts on all contrasts: {verdicts}",
     ]
     head = f"- **{registration.name}**, primary contrasts, mean ± half of the 95% interval:"
     return "\n".join([head, *(f"  - {line}" for line in said)])
+
+
+def _tested(primary: int, complete: int, sure: int) -> str:
+    if not complete:
+        return f"none of the {primary} primary contrasts is complete, so none is tested yet"
+    of = f"{primary}" if complete == primary else f"the {complete} (of {primary}) complete"
+    return (
+        f"{sure} of {of} primary contrasts differ significantly from 0 (p below {LEVEL:g} after "
+        "Holm's correction)"
+    )
 
 
 def _effects(found: Sequence[Effect]) -> list[str]:
@@ -54,10 +64,12 @@ def _effects(found: Sequence[Effect]) -> list[str]:
     lines: dict[tuple[str, str], list[str]] = {}
     for effect in found:
         name, _, figure = effect.contrast.name.rpartition(" in ")
-        value = f"{figure} {shown_effect(effect)}"
+        if " " in figure.removeprefix("greedy "):  # no figure, but a part of the name
+            name, figure = effect.contrast.name, ""
+        value = f"{figure} {shown_effect(effect)}".lstrip()
         if not effect.complete:
             value += f" (so far, {len(effect.values)} of {effect.planned} starts)"
-        lines.setdefault((name, unit(effect.contrast)), []).append(value)
+        lines.setdefault((name.rstrip(","), unit(effect.contrast)), []).append(value)
     return [
         f"{name}: {', '.join(values)} {of}".removeprefix(": ")
         for (name, of), values in lines.items()

@@ -25,7 +25,9 @@ says that too few starts tell.
 **Effects.** Each start gives one difference. The effect is their mean, ± half of Student's 95% t
 interval over starts. Differences of accuracies are in points. Those of correlations and shares are
 fractions. Under GRPO exact a_p is compared in log-odds. Two figures of one run have both means in
-brackets. Tables of arms list the values of {FEW} starts or fewer in place of the interval.
+brackets. Tables of arms list the values of {FEW} starts or fewer, in the order of their seeds, in
+place of the interval. A start whose run lacks the figure, as a correlation of what does not vary,
+leaves no difference, and counts as run.
 
 **p.** It is that of t, over {LEAST} starts or more. Primary contrasts are **bold**. Their p is
 corrected by Holm within their file; one that is not complete counts there as 1. Other contrasts are
@@ -40,7 +42,8 @@ below {LEVEL:g}.
 - *direction only*: the paper's sign, not significant, and not as good as 0;
 - *not reproduced*: not significant, and without the paper's sign or as good as 0. Where the paper
   reports no difference: not as good as 0;
-- *no finding of the paper*: the paper says nothing of it, or gives no sign;
+- *no finding of the paper*: the paper says nothing of it, or gives no sign. Where a file has the
+  number of a finding and no sign of the paper, that is a plus;
 - *too few starts*: fewer than half of the planned starts, or than {LEAST}, have the difference;
 - *no start*: every planned start missed its competence;
 - *cannot be tested here*: said beforehand, and why;

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from percbal.evaluate.intervals import wilson_interval
+from percbal.evaluate.intervals import t_interval
 from percbal.objective.criterion import dense_factor, kept_signal
 from percbal.study.doses import NOISY, STUDY, TRUTH, correlation, gain
 from percbal.study.figure_names import AFTER
@@ -17,12 +17,13 @@ DENSE, AGREEMENT = "perception_f1", "group_agreement"  # rewards
 BESIDE = "outcome"  # the arm that the others are compared with
 GROUP = PRESETS[STUDY].grpo.group  # rollouts
 LEAST = 0.05  # a ratio that is nearer to 1 foretells no sign
-SEEN = ("early", "end", "a")
+SEEN = {"early": "a_p early", "end": "a_p at the end", "a": "a at the end"}
+FEWEST = 3  # starts that an interval needs
 
 
 @dataclass(frozen=True)
 class Foretold:
-    """An arm that pays perception tokens by a reward alone, from one start.
+    """An arm that pays perception tokens by a ``reward`` alone, from one start.
 
     r, outcome: within-group correlations with true perception in the warm-up, of the arm's reward
     and of the outcome in the outcome arm. ratio: how fast perception learns at first, with the
@@ -35,6 +36,7 @@ class Foretold:
 
     start: str
     arm: str
+    reward: str
     r: float
     outcome: float
     ratio: float | None
@@ -62,7 +64,7 @@ def foretold(lines: Sequence[Line]) -> list[Foretold]:
             continue
         ratio = _ratio(line, r, outcome, before["figures"])
         seen = _seen(line, beside, before)
-        found.append(Foretold(line["start"], line["arm"], r, outcome, ratio, seen))
+        found.append(Foretold(line["start"], line["arm"], line["reward"], r, outcome, ratio, seen))
     return sorted(found, key=lambda each: (each.start, each.r))
 
 
@@ -127,20 +129,40 @@ def _cells(each: Foretold) -> list[str]:
 
 
 def _tally(found: Sequence[Foretold]) -> str:
-    titles = {"early": "a_p early", "end": "a_p at the end", "a": "a at the end"}
-    said = []
-    for what in SEEN:
-        signs = [each.right(what) for each in found]
-        told = [sign for sign in signs if sign is not None]
-        if told:
-            low, high = wilson_interval(sum(told), len(told))[1:]
-            said.append(
-                f"{titles[what]} {sum(told)} of {len(told)} right ({low:.0%} to {high:.0%})"
-            )
+    """Apart for flipped verdicts: that more noise teaches less is nearly all they are about."""
+    kinds = {
+        "flipped verdicts": [each for each in found if each.reward == NOISY],
+        "all others": [each for each in found if each.reward != NOISY],
+    }
+    said = [f"- {kind}: {hits}." for kind, own in kinds.items() if (hits := _hits(own))]
     if not said:
         return "The theory says nothing of these starts."
-    starts = len({each.start for each in found})
-    return (
-        f"Signs: {'; '.join(said)}. The 95% intervals are too narrow, since arms of one of the "
-        f"{starts} starts share it and its outcome arm."
+    head = (
+        "Signs that were right, in brackets the mean over starts, ± half of the t interval, from "
+        f"{FEWEST} starts on:"
     )
+    return "\n".join([head, "", *said])
+
+
+def _hits(found: Sequence[Foretold]) -> str:
+    said = []
+    for what, title in SEEN.items():
+        of: dict[str, list[bool]] = {}
+        for each in found:
+            if (right := each.right(what)) is not None:
+                of.setdefault(each.start, []).append(right)
+        signs = [sign for own in of.values() for sign in own]
+        if signs:
+            shares = [sum(own) / len(own) for own in of.values()]
+            said.append(f"{title} {sum(signs)} of {len(signs)}{_by_start(shares)}")
+    return "; ".join(said)
+
+
+def _by_start(shares: Sequence[float]) -> str:
+    if len(shares) < FEWEST:
+        return ""
+    mean = 100 * sum(shares) / len(shares)
+    if len(set(shares)) == 1:
+        return f" ({mean:.0f}% in each start)"
+    interval = t_interval(shares)
+    return f" ({mean:.0f}% ±{100 * (interval.high - interval.value):.0f})"

@@ -28,8 +28,8 @@ class Contrast:
     curve, ordered: of a dose study, in the gain of exact a_p in log-odds against the start, and in
         the r of an arm's reward with true perception; ``figure`` is then not read. ``curve`` alone:
         the slope of the gain over r, by least squares, of these arms. With an ``arm``: its gain
-        minus what the line through the curve's says at its r. ``ordered``: of two arms the gain of
-        the one with the larger r minus the other's.
+        minus what the line through the curve's says at its r. ``ordered``: in each start, of two
+        arms the gain of the one with the larger r there minus the other's.
     figure: of `percbal.study.lines.figures`. against: a number, or another figure of the same run.
     scale: "" or log-odds, of both before they are subtracted.
     paper: the sign that the paper reports. predicted: the sign that we expect here.
