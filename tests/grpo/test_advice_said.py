@@ -17,8 +17,8 @@ from percbal.objective.measured import Measured
 class Run:
     """A policy that stays as it is, and what its log says."""
 
-    def __init__(self, names=("outcome",), credit=None, seed=0):
-        self.log = CouplingLog(list(names), has_reasoning=False, credit=credit)
+    def __init__(self, names=("outcome",), credit=None, seed=0, **more):
+        self.log = CouplingLog(list(names), has_reasoning=False, credit=credit, **more)
         self.said = AdviceSaid()
         self.draws = torch.Generator().manual_seed(seed)
 
@@ -59,6 +59,14 @@ def test_the_log_has_the_rules_numbers():
     guessed = Run(credit="scalar").step(0.2, 0.3, 400, 16, guess=0.1)
     assert guessed["coupling/wrong_success"] > 0.4
     assert not {"coupling/margin", "coupling/expected_speed"} & guessed.keys()
+
+
+def test_silent_groups_add_nothing_where_all_groups_have_one_spread():
+    speeds = [
+        Run(credit="scalar", own_spread=own).step(0.1, 0.5, 400, 8)["coupling/expected_speed"]
+        for own in (True, False)
+    ]
+    assert speeds[0] > speeds[1] + 0.1 > 1.1
 
 
 def test_a_verdict_is_said_once_and_again_when_it_has_changed(caplog):

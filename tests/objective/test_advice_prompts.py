@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import population
 import pytest
 import torch
@@ -58,3 +61,22 @@ def test_speeds_of_easy_and_hard_prompts():
     for credit, alpha in (("scalar", 0.25), ("segment", 1.0)):
         seen = population.growth(groups, p, q, credit, alpha) / base
         assert expected_speed(found, credit, alpha) == pytest.approx(seen, abs=0.05)
+
+
+def test_silent_groups_are_counted_once_where_all_groups_have_one_spread():
+    """By every group of 8 that can be. Rewards are divided by one number then, and by their groups'
+    own the speed is another: most groups have no right answer."""
+    p, q, alpha = 0.1, 0.5, 0.2
+    groups = population.every_group(p, q, 8)
+    found = population.measured(population.one_large_group(p, q))
+    once = expected_speed(replace(found, silent=0.0), "scalar", alpha)
+    reward = alpha * groups.perception + (1 - alpha) * groups.answer
+    mean = [float(groups.weight @ x) for x in (reward, groups.answer)]
+    square = [float(groups.weight @ x**2) for x in (reward, groups.answer)]
+    spread = [math.sqrt(xx - x * x) for x, xx in zip(mean, square, strict=True)]
+    base, mixed, by_group = (
+        population.growth(groups, p, q, "scalar", x, scale=scale)
+        for x, scale in ((0.0, "none"), (alpha, "none"), (alpha, "group"))
+    )
+    assert once == pytest.approx(mixed / base * spread[1] / spread[0], abs=1e-3)
+    assert by_group / population.growth(groups, p, q, "scalar", 0.0) > once + 0.3

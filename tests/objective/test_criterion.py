@@ -102,11 +102,11 @@ def test_a_noisy_verdict_is_a_reward_with_its_two_correlations():
 @pytest.mark.parametrize(
     ("w", "r", "reward", "x"),
     [
-        (0.9, 0.3, Reward(0.8, 0.7), math.inf),  # w truth / r is 2.4, times 0.7 above 1
-        (0.5, 0.3, Reward(0.6, 1.0), 0.0),  # the outcome itself: 1 is what it does for a
-        (0.9, 0.3, Reward(0.5, 0.5), 4.0),
+        (0.9, 0.3, Reward(0.8, 0.7), math.inf),  # alone it has 2.4, times 0.7 above 1
+        (0.5, 0.3, Reward(0.3, 1.0), 0.0),  # the outcome itself: 1 is what it does for a
+        (0.9, 0.3, Reward(0.5, 0.15), 1.35 / 0.775),
         (0.2, 0.5, Reward(0.6, 0.3), 0.0),
-        (0.5, 0.5, Reward(0.9, -0.6), 1.5 / 1.54),
+        (0.5, 0.5, Reward(0.9, -0.6), 0.8 / 1.12),  # it pays wrong reasoning
     ],
 )
 def test_the_best_mix_is_a_supremum_where_no_mixture_is_the_best(w, r, reward, x):
@@ -118,6 +118,24 @@ def test_the_best_mix_is_a_supremum_where_no_mixture_is_the_best(w, r, reward, x
     assert max(tried) <= best + 1e-12 and best == pytest.approx(max(tried), rel=1e-3)
     alone = [criterion.segment_speed(w, r, step, reward) for step in steps]
     assert criterion.best_segment(w, r, reward) >= max(alone) - 1e-12
+
+
+@pytest.mark.parametrize("paid", [(0.0, 1.0), (0.5, 0.5), (1.0, -1.0), (1.0, 0.3)])
+def test_a_reward_that_also_says_something_about_the_reasoning(paid):
+    """So much for the perception and so much for the answer; (0, 1) is the outcome itself."""
+    for p, q in ((0.1, 0.3), (0.4, 0.8), (0.8, 0.2)):
+        rollouts, (w, r) = population.one_large_group(p, q), known(p, q)
+        reward = paid[0] * rollouts.perception + paid[1] * rollouts.answer
+        truth, outcome = (
+            float(torch.corrcoef(torch.stack((reward, x)))[0, 1]) for x in rollouts[1::-1]
+        )
+        base = population.growth(rollouts, p, q, "scalar", 0.0)
+        for alpha in (0.4, 1.0):
+            x = criterion.weight_ratio(alpha, float(reward.std()), spread(p * q))
+            seen = population.growth(rollouts, p, q, "scalar", alpha, reward=reward) / base
+            found = criterion.mixed_speed(w, r, x, Reward(truth, outcome))
+            assert found == pytest.approx(seen, abs=TOLERANCE)
+            assert paid != (0.0, 1.0) or found == pytest.approx(1)
 
 
 def test_credit_by_segment_is_never_slower_than_the_outcome_or_the_same_on_all_tokens():

@@ -39,7 +39,7 @@ def test_the_page_shows_every_effect_with_its_verdict(tmp_path):
     assert "cannot be tested here: a model of 0.2M" in text
     assert "| sft-sudoku | NGDiff | 0 of 16 | 1 | 0 | 0 |  |" in text
     assert "| agreement | 1 | 0.40 | +0.81 |  |" in text
-    assert "| base 1 | truth | 1.00 | 0.60 | 2.00 |  | +1.39 | +15.0 | - right right |" in text
+    assert "| base 1 | truth | 1.00 | 0.60 | 1.67 |  | +1.39 | +15.0 | - right right |" in text
     assert "Bases are trained on perception alone and stop at an exact a_p of 10 to 25%" in text
 
 

@@ -87,8 +87,8 @@ def test_a_curve_of_two_arms_or_an_order_of_one_is_refused(said):
 
 
 def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
-    """The outcome's r is 0.6: truth is 1 / 0.6 times as fast, a reward of r 0.3 half as fast, but
-    for what groups of 16 keep of each: answers are right in 5%, perceptions in 10%."""
+    """The outcome's r is 0.6: truth is 1 / 0.6 times as fast, a reward of r 0.3 half as fast; by
+    plain steps but for what groups of 16 keep: answers are right in 5%, perceptions in 10%."""
     lines = dose_lines()
     half = {"signal_flipped_perception.start": 0.3, "exact_p_after.50": 0.2}
     flipped = line("flipped 0.24", study="dose", exact_p=0.15, a=0.2, **half)
@@ -99,8 +99,9 @@ def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
     found = {each.arm: each for each in foretold(lines)}
     assert list(found) == ["flipped 0.24", "agreement", "truth"]
     truth, agreement, flipped = (found[n] for n in ("truth", "agreement", "flipped 0.24"))
-    assert truth.ratio == pytest.approx(kept[0.1] / kept[0.05] / 0.6)
-    assert flipped.ratio == pytest.approx(0.5 * often / kept[0.05])
+    assert truth.ratio == pytest.approx(1 / 0.6) and flipped.ratio == pytest.approx(0.5)
+    assert truth.plain == pytest.approx(kept[0.1] / kept[0.05] / 0.6)
+    assert flipped.plain == pytest.approx(0.5 * often / kept[0.05])
     assert agreement.ratio is None and agreement.right("end") is None
     assert truth.seen["end"] == pytest.approx(odds(0.5) - odds(0.2)) and truth.right("end")
     assert flipped.right("end") and flipped.right("a") is False
@@ -113,11 +114,14 @@ def test_perception_is_foretold_to_learn_by_how_much_a_reward_correlates():
         "- flipped verdicts: a_p early 0 of 1; a_p at the end 1 of 1; a at the end 0 of 1." in table
     )
     assert "- all others: a_p at the end 1 of 1; a at the end 1 of 1." in table
+    assert "(P14), of all: a_p early 0 of 1; a_p at the end 2 of 2; a at the end 1 of 2." in table
 
 
 def test_signs_are_counted_for_each_start():
     def of(start, right):
-        return Foretold(start, "truth", "perception", 1.0, 0.5, 2.0, {"a": 0.1 if right else -0.1})
+        return Foretold(
+            start, "truth", "perception", 1.0, 0.5, 2.0, 2.0, {"a": 0.1 if right else -0.1}
+        )
 
     pairs = [of("s", True), of("t", False)]
     assert "- all others: a at the end 1 of 2." in foretold_table(pairs)
@@ -143,7 +147,8 @@ def test_a_dense_reward_is_foretold_by_its_signal_about_the_parts():
         "the bound of (P11), below 1 / 0.5"
     )
     kept = criterion.kept_signal(0.05, 16)
-    assert found["dense"].ratio == pytest.approx(criterion.dense_factor(0.1) / 0.6 / kept)
+    assert found["dense"].ratio == pytest.approx(criterion.dense_factor(0.1) / 0.6)
+    assert found["dense"].plain == pytest.approx(criterion.dense_factor(0.1) / 0.6 / kept)
 
 
 def test_a_start_of_which_the_theory_says_nothing_is_counted():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -49,10 +50,19 @@ class CouplingLog:
     names: the rewards to follow, the outcome first.
     has_reasoning: whether true reasoning is measured.
     credit: that of the run, where it rewards what the theory knows; its speed is then foretold.
+    own_spread: whether a group's rewards are divided by its own spread (``scale_rewards: group``).
     """
 
-    def __init__(self, names: list[str], *, has_reasoning: bool, credit: str | None = None) -> None:
+    def __init__(
+        self,
+        names: list[str],
+        *,
+        has_reasoning: bool,
+        credit: str | None = None,
+        own_spread: bool = True,
+    ) -> None:
         self.names, self.has_reasoning, self.credit = names, has_reasoning, credit
+        self.own_spread = own_spread
         self._agreement = names.index(AGREEMENT) if AGREEMENT in names else None
         self.advice: Advice | None = None  # of the rollouts since the last one; often too few
         self._since, self._looked_at = self._nothing(), self._nothing()
@@ -114,7 +124,8 @@ class CouplingLog:
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def _measured(self, seen: _Seen) -> Measured:
-        return Measured.of(seen.stats, 0, seen.counts, self._agreement, plasticity=seen.plasticity)
+        found = Measured.of(seen.stats, 0, seen.counts, self._agreement, plasticity=seen.plasticity)
+        return found if self.own_spread else replace(found, silent=0.0)
 
 
 def within_group(a: Tensor, b: Tensor, group_size: int) -> tuple[float, float, float]:

@@ -165,6 +165,7 @@ class BalancedGRPOTrainer(
                 self._followed,
                 has_reasoning=self.roles.roles["true_reasoning"] is not None,
                 credit=args.credit if self.roles.is_truth_alone() else None,
+                own_spread=args.scale_rewards == "group",
             )
             for mode in ("train", "eval")
         }

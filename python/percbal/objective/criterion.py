@@ -52,10 +52,9 @@ def mixed_speed(w: float, r: float, x: float, reward: Reward | None = None) -> f
 
     r: > 0; x: of (M13), inf for alpha 1. reward: None is true perception itself.
     """
-    truth, outcome = reward or Reward(1.0, r)
-    if math.isinf(x):
-        return w * truth / r
-    return (1 + w * x * truth / r) / _spread(x, outcome)
+    reward = reward or Reward(1.0, r)
+    alone = _alone(w, r, reward)
+    return alone if math.isinf(x) else (1 + x * alone) / _spread(x, reward.outcome)
 
 
 def segment_speed(w: float, r: float, x: float, reward: Reward | None = None) -> float:
@@ -69,10 +68,10 @@ def best_mix(w: float, r: float, reward: Reward | None = None) -> tuple[float, f
     """(P8): the x of the fastest mixture on all tokens, and its speed. r: in (0, 1].
 
     (0, 1) where no mixture is faster than the outcome; x is inf for the reward alone, which is the
-    fastest where ``w truth / r * outcome >= 1``: from there the speed only grows with x.
+    fastest where its speed times its ``outcome`` is 1 or more: there the speed only grows with x.
     """
-    truth, outcome = reward or Reward(1.0, r)
-    each = w * truth / r  # the speed of the reward alone
+    reward = reward or Reward(1.0, r)
+    each, outcome = _alone(w, r, reward), reward.outcome
     if each <= outcome or outcome <= -1:
         return 0.0, 1.0
     if each * outcome >= 1:
@@ -149,6 +148,13 @@ def weight_ratio(alpha: float, s_reward: float, s_outcome: float) -> float:
 def alpha_of(x: float, s_reward: float, s_outcome: float) -> float:
     """The alpha of a `weight_ratio`."""
     return 1.0 if math.isinf(x) else x * s_outcome / (x * s_outcome + s_reward)
+
+
+def _alone(w: float, r: float, reward: Reward) -> float:
+    """c of (P5), the speed of a reward without the outcome. Beyond what it says by way of the
+    perception it says something about the reasoning; where r is 1 there is nothing beyond."""
+    beyond = (reward.outcome - r * reward.truth) / (1 - r * r) if abs(r) < 1 else 0.0
+    return w * reward.truth / r + (1 - w) * beyond
 
 
 def _spread(x: float, r: float) -> float:

@@ -59,7 +59,8 @@ def headline(
             f"[bases]({WORDS}){', their number in brackets' if several else ''}. A base is a model "
             f"that has learnt to see a little{_competence(lines, study, used)}. "
             f"Measured on {PRESETS[study].test_instances} held-out pictures of 4x4 Sudoku, each "
-            "arm at its own tuned learning rate:",
+            "arm at its own tuned learning rate. End to end: right answers. Perception: mean "
+            "probability of the right one. Reasoning: right answers after it.",
             "",
             as_row(*head),
             as_rule(head),
@@ -96,7 +97,11 @@ def _not_equal(found: Sequence[Effect], study: str) -> str:
         if x.contrast.in_points and x.counted and x.sign() == "?" and not x.few
     ]
     margin = f"{100 * Contrast.margin:g}"
-    return f"Not shown to be equal within ±{margin} points: {'; '.join(said)}. " if said else ""
+    if not said:
+        return ""
+    return (
+        f"Neither a difference nor equality (within ±{margin} points) shows in {'; '.join(said)}. "
+    )
 
 
 def _competence(lines: Sequence[Line], study: str, bases: Collection[str]) -> str:

@@ -158,8 +158,9 @@ def dose_table(found: Sequence[Dose], lines: Sequence[Line]) -> str:
         f"least {LEAST:g}: {bounded} of {len(trained)} runs ended beyond that. {lacking} runs are "
         "not in the table, since they, or their start, lack a figure. Off the curve is the gain "
         "minus that of the truth and its flips at the same r, straight between neighbours. It was "
-        "not registered, but chosen when the first start showed that the curve bends: the "
-        "registered line through all of it lies below its middle, and flatters an arm there."
+        "not registered, but chosen when the first start showed that the curve bends upward in "
+        "its middle: the registered contrasts hold an arm there against a straight line, which "
+        "flatters it."
     )
     return "\n".join([*rows, "", note])
 

@@ -27,9 +27,9 @@ class Foretold:
 
     r, outcome: within-group correlations with true perception in the warm-up, of the arm's reward
     and of the outcome in the outcome arm. ratio: how fast perception learns at first, with the
-    outcome arm as 1: (P3) for each reward, ``r / outcome``, in groups as small as they are (P14);
-    for a dense one also (P11). By (P9) answers then learn faster, too, where it is above 1. None
-    where the theory says nothing.
+    outcome arm as 1: (P3) for each reward, ``r / outcome``; for a dense one (P11). By (P9) answers
+    then learn faster, too, where it is above 1. None where the theory says nothing. plain: the same
+    for plain gradient steps, in groups as small as they are (P14).
     seen: the arm minus the outcome arm: ``early`` and ``end``, in the log-odds of exact a_p after
     the first updates at which it was measured and at the end; ``a``, a at the end.
     """
@@ -40,14 +40,16 @@ class Foretold:
     r: float
     outcome: float
     ratio: float | None
+    plain: float | None
     seen: dict[str, float]
 
-    def right(self, what: str) -> bool | None:
+    def right(self, what: str, *, plain: bool = False) -> bool | None:
         """Whether the sign is the predicted one; no difference at all is not. None where nothing is
         foretold, or it was not measured."""
-        if self.ratio is None or abs(self.ratio - 1) < LEAST or what not in self.seen:
+        ratio = self.plain if plain else self.ratio
+        if ratio is None or abs(ratio - 1) < LEAST or what not in self.seen:
             return None
-        return (self.ratio - 1) * self.seen[what] > 0
+        return (ratio - 1) * self.seen[what] > 0
 
 
 def foretold(lines: Sequence[Line]) -> list[Foretold]:
@@ -62,21 +64,29 @@ def foretold(lines: Sequence[Line]) -> list[Foretold]:
         r, outcome = correlation(line), correlation(beside)
         if r is None or outcome is None:
             continue
-        ratio = _ratio(line, r, outcome, before["figures"])
+        ratio, plain = _ratio(line, r, outcome, before["figures"])
         seen = _seen(line, beside, before)
-        found.append(Foretold(line["start"], line["arm"], line["reward"], r, outcome, ratio, seen))
+        found.append(
+            Foretold(line["start"], line["arm"], line["reward"], r, outcome, ratio, plain, seen)
+        )
     return sorted(found, key=lambda each: (each.start, each.r))
 
 
-def _ratio(line: Line, r: float, outcome: float, start: dict[str, float]) -> float | None:
+Ratios = tuple[float | None, float | None]
+
+
+def _ratio(line: Line, r: float, outcome: float, start: dict[str, float]) -> Ratios:
+    """With Adam, which divides the size of the signal out, and for plain steps."""
     p, a, reward = start["exact_p"], start["a"], line["reward"]
     if outcome <= 0 or r <= 0 or not (0 < p < 1 and 0 < a < 1) or reward == AGREEMENT:
-        return None  # agreement pays part by part, as a dense reward does, and has no such formula
+        return None, None  # agreement pays part by part, as dense does, and has no such formula
     if reward == DENSE:  # its signal about the parts, of which hardly a group is without any
-        return min(1 / r, dense_factor(p)) / (outcome * kept_signal(a, GROUP))
-    flips = line.get("flips", 0.0)
-    rate = p * (1 - flips) + (1 - p) * flips if reward in (TRUTH, NOISY) else a
-    return r * kept_signal(rate, GROUP) / (outcome * kept_signal(a, GROUP))
+        ratio, kept = min(1 / r, dense_factor(p)) / outcome, 1.0
+    else:
+        flips = line.get("flips", 0.0)
+        rate = p * (1 - flips) + (1 - p) * flips if reward in (TRUTH, NOISY) else a
+        ratio, kept = r / outcome, kept_signal(rate, GROUP)
+    return ratio, ratio * kept / kept_signal(a, GROUP)
 
 
 def _seen(line: Line, beside: Line, before: Line) -> dict[str, float]:
@@ -101,8 +111,7 @@ def foretold_table(found: Sequence[Foretold]) -> str:
     return "\n".join(
         [
             "What [theory.md](theory.md) says of how fast perception learns at first, with the "
-            "outcome arm as 1, by (P3) and (P14), for the dense reward by (P11), and for agreement "
-            "nothing. "
+            "outcome arm as 1, by (P3), for the dense reward by (P11), and for agreement nothing. "
             "By (P9) a grows faster, too, where that is above 1. The correlations are those of the "
             "warm-up of the training that is told of, so this is no forecast before it. Measured "
             "is the arm minus the outcome arm: exact a_p in log-odds, after the first updates at "
@@ -134,7 +143,14 @@ def _tally(found: Sequence[Foretold]) -> str:
         "flipped verdicts": [each for each in found if each.reward == NOISY],
         "all others": [each for each in found if each.reward != NOISY],
     }
-    said = [f"- {kind}: {hits}." for kind, own in kinds.items() if (hits := _hits(own))]
+    said = [
+        f"- {kind}: {hits}." for kind, own in kinds.items() if (hits := _hits(own, plain=False))
+    ]
+    if (plain := _hits(found, plain=True)) and said:
+        said.append(
+            f"- With the factor of plain gradient steps (P14), of all: {plain}. It was part of "
+            "what is foretold until two starts were seen, and is out since the trainer has Adam."
+        )
     if not said:
         return "The theory says nothing of these starts."
     head = (
@@ -144,12 +160,12 @@ def _tally(found: Sequence[Foretold]) -> str:
     return "\n".join([head, "", *said])
 
 
-def _hits(found: Sequence[Foretold]) -> str:
+def _hits(found: Sequence[Foretold], *, plain: bool) -> str:
     said = []
     for what, title in SEEN.items():
         of: dict[str, list[bool]] = {}
         for each in found:
-            if (right := each.right(what)) is not None:
+            if (right := each.right(what, plain=plain)) is not None:
                 of.setdefault(each.start, []).append(right)
         signs = [sign for own in of.values() for sign in own]
         if signs:
