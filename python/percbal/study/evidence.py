@@ -7,6 +7,7 @@ a line of docs/results.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from percbal.study.plan import GRPO, SFT, Arm, Start, Stop, Study, Tuning
 
@@ -79,12 +80,22 @@ GRAPHS = {
     "noise": 0.05,
 }
 # Lists of edges differ in length, unlike grids; edges are seen in 64 patches of 12 x 12 pixels.
-COLORING = {
+COLORING: dict[str, Any] = {
     "task": "coloring",
     "task_options": GRAPHS,
     "model_options": {"patch_size": 12},
     "base": replace(SUDOKU.base, any_length=True),
     "sft": replace(SUDOKU.sft, any_length=True),
+}
+# With every trial written down. A step has two to four times as many tokens.
+COLORING_LONG: dict[str, Any] = {
+    **COLORING,
+    "task_options": {**GRAPHS, "verbosity": 3},
+    "sft": replace(SUDOKU.sft, steps=600, any_length=True),
+}
+SUDOKU_LONG: dict[str, Any] = {
+    "task_options": {**PICTURES, "verbosity": 3},
+    "sft": replace(SUDOKU.sft, steps=600),
 }
 CELLS = tuple(
     replace(
@@ -96,24 +107,15 @@ CELLS = tuple(
         arms=(TOKEN_MEAN, FIXED, NGDIFF),
         compared=_against_token_mean((FIXED, NGDIFF)),
         test_instances=256 if "long" in name else 512,
+        samples=2 if "long" in name else SUDOKU.samples,
         tuning=Tuning(RATES, TUNED_ON, "sft-sudoku", lines="sft.jsonl"),
         registered="sft-cells",
         **of_task,
     )
     for name, about, first, of_task in (
         ("sft-coloring", "graph colouring, perception 17% of the tokens", 31, COLORING),
-        (
-            "sft-coloring-long",
-            "graph colouring, perception 5% of the tokens",
-            51,
-            {**COLORING, "task_options": {**GRAPHS, "verbosity": 3}},
-        ),
-        (
-            "sft-sudoku-long",
-            "4x4 Sudoku, perception 4% of the tokens",
-            61,
-            {"task_options": {**PICTURES, "blanks": [4, 6], "verbosity": 3}},
-        ),
+        ("sft-coloring-long", "graph colouring, perception 5% of the tokens", 51, COLORING_LONG),
+        ("sft-sudoku-long", "4x4 Sudoku, perception 4% of the tokens", 61, SUDOKU_LONG),
     )
 )
 
