@@ -67,6 +67,15 @@ def test_the_log_knows_how_much_a_perception_token_counts(policy, tmp_path):
         assert trainer._coupling["train"].plasticity == pytest.approx(k)
 
 
+@pytest.mark.parametrize(
+    ("scale", "own", "foretold"), [(True, 1, 1), ("batch", 0, 1), (False, 0, 0)]
+)
+def test_the_log_knows_how_rewards_are_divided(policy, tmp_path, scale, own, foretold):
+    """Silent groups add to a speed only if their own spread divides them; `none` has no speed."""
+    log = rl.rollouts(policy, tmp_path, scale_rewards=scale)[0]._coupling["train"]
+    assert (log.own_spread, log.credit is not None) == (bool(own), bool(foretold))
+
+
 def test_a_batch_without_any_perception_trains(policy, tmp_path):
     trainer = rl.train(policy, tmp_path, max_completion_length=1, perception_reward="perception")
     assert all(e["segments/parse_fail"] == 1 for e in trainer.state.log_history if "alpha" in e)

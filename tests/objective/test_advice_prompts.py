@@ -64,19 +64,21 @@ def test_speeds_of_easy_and_hard_prompts():
 
 
 def test_silent_groups_are_counted_once_where_all_groups_have_one_spread():
-    """By every group of 8 that can be. Rewards are divided by one number then, and by their groups'
-    own the speed is another: most groups have no right answer."""
+    """By every group of 8 that can be, divided by the spread of all of them; by their groups' own
+    the speed is another: most groups have no right answer."""
     p, q, alpha = 0.1, 0.5, 0.2
     groups = population.every_group(p, q, 8)
+    reward = alpha * groups.perception + (1 - alpha) * groups.answer
     found = population.measured(population.one_large_group(p, q))
     once = expected_speed(replace(found, silent=0.0), "scalar", alpha)
-    reward = alpha * groups.perception + (1 - alpha) * groups.answer
-    mean = [float(groups.weight @ x) for x in (reward, groups.answer)]
-    square = [float(groups.weight @ x**2) for x in (reward, groups.answer)]
-    spread = [math.sqrt(xx - x * x) for x, xx in zip(mean, square, strict=True)]
-    base, mixed, by_group = (
-        population.growth(groups, p, q, "scalar", x, scale=scale)
-        for x, scale in ((0.0, "none"), (alpha, "none"), (alpha, "group"))
+    base, mixed = (
+        population.growth(groups, p, q, "scalar", x, scale="none") / _spread(groups.weight, of)
+        for x, of in ((0.0, groups.answer), (alpha, reward))
     )
-    assert once == pytest.approx(mixed / base * spread[1] / spread[0], abs=1e-3)
-    assert by_group / population.growth(groups, p, q, "scalar", 0.0) > once + 0.3
+    assert once == pytest.approx(mixed / base, abs=1e-3)
+    own = [population.growth(groups, p, q, "scalar", x) for x in (0.0, alpha)]
+    assert own[1] / own[0] > once + 0.3
+
+
+def _spread(weight, values):
+    return math.sqrt(float(weight @ values**2 - (weight @ values) ** 2))

@@ -9,7 +9,7 @@ import torch
 PARTS, LOGIT = 8, 1.7
 CHANCE = 1 / (1 + math.exp(-LOGIT))
 ROLLOUTS = 16  # of an update
-CURVATURE = PARTS * CHANCE * (1 - CHANCE)  # h of log p, for Adam's steps of size 1 in each logit
+CURVATURE = PARTS * CHANCE * (1 - CHANCE)  # u of log p, for Adam's steps of size 1 in each logit
 
 
 def learnt(rate: float, updates: int, r: float = 0.0, copies: int = 600) -> float:

@@ -328,3 +328,26 @@ def test_a_damaged_file_of_what_was_asked_afterwards_is_one_sentence(tmp_path):
     path.write_text("contrasts: [{name: x, study: dose, arm: start, figure: beauty}]")
     with pytest.raises(ValueError, match=r"sft.yaml is damaged: x: no line has a figure 'beauty'"):
         read_afterwards(path)
+    path.write_text("contrasts: [{name: x, study: dose, arm: start, primary: true}]")
+    with pytest.raises(ValueError, match=r"sft.yaml is damaged: .* argument 'primary'"):
+        read_afterwards(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("sft", "remarks: {99: x}\ncontrasts: []", "sft: there is no finding 99"),
+        (
+            "sft",
+            "contrasts: [{name: x, study: sft-sudoku, arm: NGDif}]",
+            "sft-sudoku has no arm 'NGDif'",
+        ),
+        ("sftt", "contrasts: []", "has sftt, and there is no such study"),
+    ],
+)
+def test_what_was_asked_afterwards_is_of_a_study_that_is_there(tmp_path, name, text, said):
+    shutil.copytree(DOCS / "studies", tmp_path / "studies")
+    shutil.copytree(DOCS / "results", tmp_path / "results")
+    (tmp_path / "studies" / "afterwards" / f"{name}.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        write_page(tmp_path)

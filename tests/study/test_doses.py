@@ -124,11 +124,11 @@ def test_signs_are_counted_for_each_start():
         )
 
     pairs = [of("s", True), of("t", False)]
-    assert "- all others: a at the end 1 of 2." in foretold_table(pairs)
-    assert "a at the end 3 of 4 (67% ±143)." in foretold_table(
-        [*pairs, of("u", True), of("u", True)]
-    )
-    assert "3 of 3 (100% in each start)." in foretold_table([of(s, True) for s in "stu"])
+    assert "- all others: a at the end 1 of 2 (100, 0%)." in foretold_table(pairs)
+    six = [of(s, s != "x") for s in "stuvwx"]
+    assert "a at the end 5 of 6 (83% ±43)." in foretold_table(six)
+    assert "5 of 5 (100, 100, 100, 100, 100%)." in foretold_table(six[:5])
+    assert "6 of 6 (100% in each start)." in foretold_table([*six[:5], of("y", True)])
 
 
 def test_a_ratio_near_one_foretells_no_sign():

@@ -164,11 +164,15 @@ class BalancedGRPOTrainer(
             mode: CouplingLog(
                 self._followed,
                 has_reasoning=self.roles.roles["true_reasoning"] is not None,
-                credit=args.credit if self.roles.is_truth_alone() else None,
+                credit=args.credit if self._is_foretold() else None,
                 own_spread=args.scale_rewards == "group",
             )
             for mode in ("train", "eval")
         }
+
+    def _is_foretold(self) -> bool:
+        """Whether docs/theory.md has a speed for the rewards, and for how they are divided."""
+        return self.roles.is_truth_alone() and self.args.scale_rewards != "none"
 
     def _refuse_split_groups(self, *, evaluates: bool) -> None:
         processes = self.accelerator.num_processes

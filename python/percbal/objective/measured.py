@@ -44,8 +44,8 @@ class Measured:
     s_a, s_p: standard deviations of outcome and perception within groups, as of large ones.
     unsure: variance of the answers after a right perception, within groups.
     wrong_success: share of the right answers that follow a wrong perception.
-    silent: share of groups whose outcomes are all equal while their perceptions differ. 0 for
-        rewards that are not divided by their group's spread: (P1) to (P9) then have these, too.
+    silent: share of groups whose outcomes are all equal while their perceptions differ. 0 where
+        rewards are not divided by their group's own spread: (P5) and (P9) then count these groups.
     mostly_wrong: share of groups in which more than half of the rollouts perceive wrongly.
     agreement: of the reward `AGREEMENT` with true perception, if it was given.
     a_r: accuracy from the true perception, which a diagnosis measures and rollouts do not show.

@@ -45,6 +45,9 @@ def write_page(docs: Path) -> Path:
             f"{docs / 'studies'} has no *.yaml, which says what is expected of a study: there is "
             "nothing to make a page of"
         )
+    afterwards = {path.stem for path in (docs / "studies" / "afterwards").glob("*")}
+    if strange := afterwards - {registration.name for registration in registrations}:
+        raise ValueError(f"studies/afterwards has {min(strange)}, and there is no such study")
     studies = [
         (registration, read_lines(docs / "results" / f"{registration.name}.jsonl"))
         for registration in sorted(registrations, key=_order)

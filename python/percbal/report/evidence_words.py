@@ -42,8 +42,8 @@ below {LEVEL:g}.
 - *direction only*: the paper's sign, not significant, and not as good as 0;
 - *not reproduced*: not significant, and without the paper's sign or as good as 0. Where the paper
   reports no difference: not as good as 0;
-- *no finding of the paper*: the paper says nothing of it, or gives no sign. Where a file has the
-  number of a finding and no sign of the paper, that is a plus;
+- *no finding of the paper*: the paper says nothing of it, or gives no sign. A contrast with the
+  number of a finding counts as + where its file has no other `paper`; `?` is no sign;
 - *too few starts*: fewer than half of the planned starts, or than {LEAST}, have the difference;
 - *no start*: every planned start missed its competence;
 - *cannot be tested here*: said beforehand, and why;

@@ -18,7 +18,7 @@ BESIDE = "outcome"  # the arm that the others are compared with
 GROUP = PRESETS[STUDY].grpo.group  # rollouts
 LEAST = 0.05  # a ratio that is nearer to 1 foretells no sign
 SEEN = {"early": "a_p early", "end": "a_p at the end", "a": "a at the end"}
-FEWEST = 3  # starts that an interval needs
+FEW = 5  # starts whose values are listed, in place of an interval
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _tally(found: Sequence[Foretold]) -> str:
     said = [
         f"- {kind}: {hits}." for kind, own in kinds.items() if (hits := _hits(own, plain=False))
     ]
-    if (plain := _hits(found, plain=True)) and said:
+    if plain := _hits(found, plain=True):
         said.append(
             f"- With the factor of plain gradient steps (P14), of all: {plain}. It was part of "
             "what is foretold until two starts were seen, and is out since the trainer has Adam."
@@ -154,8 +154,8 @@ def _tally(found: Sequence[Foretold]) -> str:
     if not said:
         return "The theory says nothing of these starts."
     head = (
-        "Signs that were right, in brackets the mean over starts, ± half of the t interval, from "
-        f"{FEWEST} starts on:"
+        "Signs that were right, in brackets the shares of the starts; of more than "
+        f"{FEW} starts their mean ± half of the t interval:"
     )
     return "\n".join([head, "", *said])
 
@@ -175,8 +175,10 @@ def _hits(found: Sequence[Foretold], *, plain: bool) -> str:
 
 
 def _by_start(shares: Sequence[float]) -> str:
-    if len(shares) < FEWEST:
+    if len(shares) < 2:
         return ""
+    if len(shares) <= FEW:
+        return f" ({', '.join(f'{100 * share:.0f}' for share in shares)}%)"
     mean = 100 * sum(shares) / len(shares)
     if len(set(shares)) == 1:
         return f" ({mean:.0f}% in each start)"
