@@ -11,7 +11,7 @@ SFT = read_registration(DOCS / "studies" / "sft.yaml")
 
 
 REWARDS = {
-    "flipped 0.24": "flipped_perception",
+    **{f"flipped {share}": "flipped_perception" for share in (0.02, 0.05, 0.11, 0.24, 0.5)},
     "truth": "perception",
     "agreement": "group_agreement",
     "dense": "perception_f1",

@@ -10,7 +10,7 @@ from study_lines import DOCS, dose_lines, line
 
 from percbal.objective import criterion
 from percbal.study.contrasts import effects
-from percbal.study.doses import bend, correlation, dose_table, doses
+from percbal.study.doses import bend, break_evens, correlation, dose_table, doses
 from percbal.study.foretold import Foretold, foretold, foretold_table
 from percbal.study.registration import Contrast, read_registration
 
@@ -50,6 +50,29 @@ def test_what_is_off_the_curve_is_held_against_its_neighbours():
     assert bend(curve[:-1], (0.25, 0.7)) is None, "an arm of the curve is not there yet"
     found = {dose.arm: dose for dose in doses(dose_lines())}
     assert found["agreement"].off == () and found["truth"].off == ()
+
+
+def test_the_break_even_is_where_a_starts_curve_rises_above_0():
+    """From an exact a_p of 0.1, straight between the arms. The last crossing counts."""
+    ends = {"flipped 0.5": 0.05, "flipped 0.24": 0.11, "flipped 0.11": 0.08, "flipped 0.05": 0.2}
+    rs = {"flipped 0.5": 0.0, "flipped 0.24": 0.2, "flipped 0.11": 0.5, "flipped 0.05": 0.7}
+    of_all = {"study": "dose", "a": 0.2}
+    lines = [
+        line(arm, exact_p=p, **of_all, **{"signal_flipped_perception.start": rs[arm]})
+        for arm, p in ends.items()
+    ]
+    top = line("flipped 0.02", exact_p=0.3, **of_all, **{"signal_flipped_perception.start": 0.8})
+    lines = [*dose_lines(), *lines, top]
+    low, high = odds(0.08) - odds(0.1), odds(0.2) - odds(0.1)
+    assert break_evens(lines) == [pytest.approx(0.5 - low * 0.2 / (high - low))]
+    assert "From r = 0.55 on the curve is above 0 (1 of 1 starts that have all of it: 0.55)" in (
+        dose_table(doses(lines), lines)
+    )
+    assert break_evens(lines[:-1]) == [], "an arm of the curve is not there yet"
+    for each in lines:
+        if each["arm"] != "start":
+            each["figures"]["exact_p"] = 0.2
+    assert break_evens(lines) == [None] and "on the curve" not in dose_table(doses(lines), lines)
 
 
 def test_the_curve_is_the_least_squares_line_of_the_gain_over_r():

@@ -54,17 +54,9 @@ class Dose:
 
 def doses(lines: Sequence[Line]) -> list[Dose]:
     """Every arm, from the smallest correlation to the largest."""
-    of_start: dict[str, dict[tuple[str, str], Point]] = {}
-    runs = [line for line in results(lines) if line["study"] == STUDY]
-    before = {line["start"]: line for line in runs if line["arm"] == START}
-    for line in runs:
-        if line["arm"] == START or line["start"] not in before:
-            continue
-        if (at := point(line, before[line["start"]])) is not None:
-            of_start.setdefault(line["start"], {})[line["arm"], line["reward"]] = at
     found: dict[tuple[str, str], list[tuple[Point, float | None]]] = {}
-    for points in of_start.values():
-        curve = [at for (_, reward), at in points.items() if reward in CURVE]
+    for points in _of_starts(lines):
+        curve = _curve(points)
         for name, at in points.items():
             found.setdefault(name, []).append(
                 (at, bend(curve, at) if name[1] not in CURVE else None)
@@ -76,10 +68,47 @@ def doses(lines: Sequence[Line]) -> list[Dose]:
     return sorted(each, key=lambda dose: dose.mean_r())
 
 
+Points = dict[tuple[str, str], Point]  # by arm and reward
+
+
+def _of_starts(lines: Sequence[Line]) -> list[Points]:
+    of: dict[str, Points] = {}
+    runs = [line for line in results(lines) if line["study"] == STUDY]
+    before = {line["start"]: line for line in runs if line["arm"] == START}
+    for line in runs:
+        if line["arm"] == START or line["start"] not in before:
+            continue
+        if (at := point(line, before[line["start"]])) is not None:
+            of.setdefault(line["start"], {})[line["arm"], line["reward"]] = at
+    return list(of.values())
+
+
+def _curve(points: Points) -> list[Point]:
+    return sorted(at for (_, reward), at in points.items() if reward in CURVE)
+
+
+def _is_whole(curve: Sequence[Point]) -> bool:
+    return len(curve) == sum(arm.reward() in CURVE for arm in PRESETS[STUDY].arms)
+
+
+def break_evens(lines: Sequence[Line]) -> list[float | None]:
+    """Of each start with the whole curve the r from which on all of it is above 0, straight between
+    neighbours; None where that is none of it, or all."""
+    found: list[float | None] = []
+    for curve in filter(_is_whole, map(_curve, _of_starts(lines))):
+        below = [i for i, (_, gained) in enumerate(curve) if gained <= 0]
+        if not below or below[-1] == len(curve) - 1:
+            found.append(None)
+            continue
+        (r, gained), (next_r, more) = curve[below[-1] : below[-1] + 2]
+        found.append(r - gained * (next_r - r) / (more - gained))
+    return found
+
+
 def bend(curve: Sequence[Point], at: Point) -> float | None:
     """What an arm gained more than the curve has at its r, straight between neighbours and level
     beyond its ends. None where the start lacks a part of the curve."""
-    if len(curve) < sum(arm.reward() in CURVE for arm in PRESETS[STUDY].arms):
+    if not _is_whole(curve):
         return None
     rs, gains = zip(*sorted(curve), strict=True)
     return float(at[1] - np.interp(at[0], rs, gains))
@@ -162,7 +191,23 @@ def dose_table(found: Sequence[Dose], lines: Sequence[Line]) -> str:
         "its middle: the registered contrasts hold an arm there against a straight line, which "
         "flatters it."
     )
-    return "\n".join([*rows, "", note])
+    return "\n".join([*rows, "", note + _break_even(lines)])
+
+
+def _break_even(lines: Sequence[Line]) -> str:
+    every = break_evens(lines)
+    found = [r for r in every if r is not None]
+    if not found:
+        return ""
+    mean = f"{sum(found) / len(found):.2f}"
+    if len(found) > 1:
+        interval = t_interval(found)
+        mean += f" ±{interval.high - interval.value:.2f}"
+    shown = ", ".join(f"{r:.2f}" for r in found)
+    return (
+        f" From r = {mean} on the curve is above 0 ({len(found)} of {len(every)} starts that have "
+        f"all of it: {shown}), read off afterwards as well."
+    )
 
 
 def _said(values: Sequence[float]) -> str:
