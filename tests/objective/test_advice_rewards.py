@@ -40,6 +40,14 @@ def test_rewards_are_told_apart(sentence, told):
         assert "times the speed" not in sentence and "harm" not in sentence
 
 
+def test_an_exact_reward_that_is_mostly_noise_is_warned_of():
+    noise = "noise has cost more perception than such a reward taught"
+    assert noise in said(0.2, 0.01) and "hardly anything" in said(0.2, 0.01)
+    assert noise in said(0.2, -0.3) and "can help" in said(0.2, -0.3)
+    assert noise not in said(0.27, 0.01), "its r can be 0.3"
+    assert noise not in said(0.2, 0.01, groups=7) and noise not in said(0.2, 0.01, graded=True)
+
+
 def test_nothing_is_said_where_the_outcome_itself_says_nothing():
     found = Measured(a=0.15, a_p=0.3, after_right=0.3, r=0.4, wrong_success=0.4)
     one = Candidate("it", Between(0.9, 0.8, 0.95, 100), 0.4, graded=False)

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from percbal.objective import criterion
 from percbal.objective.advice import SMALL, share, unknown
 from percbal.objective.criterion import Reward
-from percbal.objective.measured import Between, Measured
+from percbal.objective.measured import FEWEST, Between, Measured
+
+# An exact reward whose whole interval of r is below this lost more by its noise than it taught, in
+# the one study of it (docs/results.md, dose); (P15) of docs/theory.md says why, and that it depends
+# on the learning rate.
+NOISY = 0.3
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,18 @@ def advise_reward(found: Measured, one: Candidate) -> str:
             f"{seen} is graded: r with wholly right perceptions can understate what it says about "
             f"their parts, as it does of a dense reward, so no speed is foretold.{doubt}"
         )
+    if one.truth.groups >= FEWEST and one.truth.high < NOISY:
+        doubt += (
+            f" At an r below {NOISY:g} noise has cost more perception than such a reward taught "
+            "(docs/results.md); a lower learning rate makes that less."
+        )
     w = share(found)
     alone = criterion.best_segment(w, found.r, reward)
     if alone - 1 < SMALL:
         return f"{seen} says hardly anything about perception that the outcome does not.{doubt}"
-    if doubt:
+    if not told:
         return f"{seen} may help or not.{doubt}"
     mixed = criterion.best_mix(w, found.r, reward)[1]
     whole = f"{mixed:.2f} on all" if mixed - 1 >= SMALL else "next to nothing on all"
-    return f"{seen} can help: {alone:.2f} times the speed on perception tokens alone, {whole}."
+    speeds = f"{alone:.2f} times the speed on perception tokens alone, {whole}"
+    return f"{seen} can help: {speeds}.{doubt}"
