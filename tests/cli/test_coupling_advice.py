@@ -51,7 +51,7 @@ def test_agreement_and_a_dense_reward_on_grids_are_not_spoken_against(tmp_path, 
     found, printed = advice(tmp_path, capsys, grids(), outcomes=names)
     assert found["mostly_wrong"] == 1.0 and found["agreement"] is None
     assert "Agreement" not in printed and "hardly anything" not in printed
-    assert "Prefer a dense reward" in printed
+    assert "A dense reward tells" in printed
     for name in names[1:]:
         assert "is graded" in found["other_rewards"][name]
         assert "times the speed" not in found["other_rewards"][name]

@@ -101,7 +101,7 @@ def test_agreement_is_warned_of_where_it_is_not_seen_to_go_with_the_truth(caplog
     names = ("outcome", "group_agreement")
     lines = said_by(caplog, Run(names), 9, 0.2, 0.3, 100, 16, agreement=0.0)
     assert len([line for line in lines if "Agreement can harm" in line]) == 1
-    lines = said_by(caplog, Run(names), 9, 0.2, 0.3, 100, 16, agreement=0.3)
+    lines = said_by(caplog, Run(names), 9, 0.2, 0.3, 100, 16, agreement=0.6)
     assert not any("Agreement" in line for line in lines)
 
 

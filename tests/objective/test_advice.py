@@ -61,7 +61,7 @@ def test_silent_groups_are_those_where_perceptions_alone_differ():
 @pytest.mark.parametrize(
     "measured, verdict, sentence",
     [
-        (policy(0.05, 0.1), "all_tokens", "Prefer a dense reward"),
+        (policy(0.05, 0.1), "all_tokens", "A dense reward tells"),
         (policy(0.7, 0.3), "perception_tokens", "on the perception tokens alone (credit segment"),
         (policy(0.9, 0.999), "little", "An exact reward is enough"),
         (against(-0.2, -0.1), "conflict", "Right answers go with wrong perceptions"),
@@ -201,7 +201,7 @@ def test_a_dense_reward_is_preferred_only_of_parts_that_are_equally_hard():
     assert signal(right.mean(1)) / signal(right.prod(1)) == pytest.approx(0.68, abs=0.01)
     assert criterion.dense_factor(p) > 1.5
     said = " ".join(advise(policy(p, 0.5)).sentences)
-    assert "dense" in said and "if the parts of a perception are about equally hard" in said
+    assert "dense" in said and "independent and about equally hard" in said
 
 
 AGREES, UNSURE = Between(0.44, 0.38, 0.5, 60), Between(0.1, -0.1, 0.3, 60)
@@ -211,6 +211,7 @@ AGREES, UNSURE = Between(0.44, 0.38, 0.5, 60), Between(0.1, -0.1, 0.3, 60)
     "seen, wrong, warned",
     [
         (AGREES, 0.9, False),  # whole perceptions are mostly wrong, part by part it pays the truth
+        (Between(0.2, 0.15, 0.25, 60), 0.9, True),  # as in the dose study, where it cost answers
         (UNSURE, 0.9, True),
         (UNSURE, 0.4, False),
         (Between(-0.3, -0.4, -0.2, 60), 0.9, True),

@@ -80,4 +80,4 @@ def test_a_dense_reward_is_not_judged_by_its_correlation_with_wholly_right_perce
     assert "r 0.45 with perception" in sentence
     assert "is graded" in sentence and "can understate" in sentence
     assert "hardly anything" not in sentence and "times the speed" not in sentence
-    assert any("Prefer a dense reward" in s for s in advise(found).sentences)
+    assert any("A dense reward tells" in s for s in advise(found).sentences)

@@ -25,6 +25,9 @@ MAJORITY = 0.5  # of the groups, from which mostly wrong ones are warned of
 # answer, an exact reward says less than the outcome from a share of 1 - a_r on: under a tenth only
 # where a_r is over 0.9 (docs/theory.md, Limits).
 LUCKY = 0.1
+# A reward whose r is below this lost more by its noise than it taught, in the one study of it
+# (docs/results.md, dose). (P15) says why, and that it depends on the learning rate.
+NOISY = 0.3
 SURE = 0.95  # confidence of the interval that r = 1 has
 ROUNDING = 1e-9
 
@@ -258,9 +261,10 @@ def _form(a_p: float) -> str:
     factor = criterion.dense_factor(a_p)
     if factor >= DENSE_FROM:
         return (
-            "Prefer a dense reward to an exact one if the parts of a perception are about equally "
-            f"hard: at a_p {a_p:.2f} it then has up to {factor:.1f} times the signal, since it "
-            "also tells wrong perceptions apart."
+            "A dense reward tells wrong perceptions apart, too: if the parts of a perception are "
+            "independent and about equally hard, it has up to "
+            f"{factor:.1f} times the exact one's signal at a_p {a_p:.2f}. On grids, the one case "
+            "that was measured, it taught no more than the exact one (docs/results.md)."
         )
     return (
         f"An exact reward is enough: at a_p {a_p:.2f} a dense one has at most {factor:.1f} times "
@@ -272,12 +276,13 @@ def _agreement(found: Measured) -> str | None:
     seen = found.agreement
     if seen is None or math.isnan(seen.r) or not found.mostly_wrong >= MAJORITY:
         return None
-    if seen.r > 0 and seen.told_from_zero:
+    if seen.low > NOISY and seen.told_from_zero:
         return None
     return (
         f"Agreement can harm: in {found.mostly_wrong:.0%} of the groups most rollouts perceive "
-        f"wrongly, and {AGREEMENT} is not seen to go with true perception (r {seen.r:.2f}, not "
-        "surely above 0): an error that rollouts share can be paid as much as the truth."
+        f"wrongly, and {AGREEMENT} hardly goes with true perception (r {seen.r:.2f}, not surely "
+        f"above {NOISY:g}): an error that rollouts share can be paid as much as the truth, and "
+        "where both held it cost answers (docs/results.md)."
     )
 
 

@@ -6,14 +6,9 @@ import math
 from dataclasses import dataclass
 
 from percbal.objective import criterion
-from percbal.objective.advice import SMALL, share, unknown
+from percbal.objective.advice import NOISY, SMALL, share, unknown
 from percbal.objective.criterion import Reward
 from percbal.objective.measured import FEWEST, Between, Measured
-
-# An exact reward whose whole interval of r is below this lost more by its noise than it taught, in
-# the one study of it (docs/results.md, dose); (P15) of docs/theory.md says why, and that it depends
-# on the learning rate.
-NOISY = 0.3
 
 
 @dataclass(frozen=True)
