@@ -100,7 +100,16 @@ def dose_figure(found: Sequence[Dose]) -> Figure:
             if interval is not None:
                 error = [[y - interval.low], [interval.high - y]]
                 axes.errorbar(x, y, yerr=error, fmt="D", ms=5, color=colour, capsize=3)
-            axes.annotate(dose.arm, (x, y), (5, 4), textcoords="offset points", fontsize=8)
+            low, high = (interval.low, interval.high) if interval else (y, y)
+            axes.annotate(  # below the interval, or above that of a reward beside the curve
+                dose.arm,
+                (x, low if dose.on_curve else high),
+                (0, -11 if dose.on_curve else 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7,
+                color=colour,
+            )
         axes.axhline(0, color="black", lw=0.8)
         axes.set_xlabel("correlation of the reward with true perception, within a group")
         axes.set_ylabel("gain in log-odds of a_p")
