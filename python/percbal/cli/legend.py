@@ -71,7 +71,8 @@ GRPO: tuple[Row, ...] = (
     (
         ("coupling/expected_speed",),
         "of the run's `credit` and `alpha`, with the outcome alone as 1, where true perception and "
-        "the outcome are rewarded with equal `reward_weights`, and nothing else",
+        "the outcome are rewarded with equal `reward_weights`, and nothing else; not under "
+        "`scale_rewards: none`, and with silent groups under `group` alone",
     ),
     (
         ("segments/perception_share",),
