@@ -276,7 +276,7 @@ def _agreement(found: Measured) -> str | None:
     seen = found.agreement
     if seen is None or math.isnan(seen.r) or not found.mostly_wrong >= MAJORITY:
         return None
-    if seen.low > NOISY and seen.told_from_zero:
+    if seen.relied_on and seen.low > NOISY:
         return None
     return (
         f"Agreement can harm: in {found.mostly_wrong:.0%} of the groups most rollouts perceive "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from percbal.objective import criterion
 from percbal.objective.advice import NOISY, SMALL, share, unknown
 from percbal.objective.criterion import Reward
-from percbal.objective.measured import FEWEST, Between, Measured
+from percbal.objective.measured import Between, Measured
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def advise_reward(found: Measured, one: Candidate) -> str:
             f"{seen} is graded: r with wholly right perceptions can understate what it says about "
             f"their parts, as it does of a dense reward, so no speed is foretold.{doubt}"
         )
-    if one.truth.groups >= FEWEST and one.truth.high < NOISY:
+    if one.truth.relied_on and one.truth.high < NOISY:
         doubt += (
             f" At an r below {NOISY:g} noise has cost more perception than such a reward taught "
             "(docs/results.md); a lower learning rate makes that less."

@@ -29,8 +29,13 @@ class Between(NamedTuple):
         return cls(*(float(x[i]) for x in (found.r, found.low, found.high, found.groups)))
 
     @property
+    def relied_on(self) -> bool:
+        """Whether its interval rests on enough groups."""
+        return self.groups >= FEWEST
+
+    @property
     def told_from_zero(self) -> bool:
-        return self.groups >= FEWEST and (self.low > 0 or self.high < 0)
+        return self.relied_on and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)

@@ -199,19 +199,15 @@ def _break_even(lines: Sequence[Line]) -> str:
     found = [r for r in every if r is not None]
     if not found:
         return ""
-    mean = f"{sum(found) / len(found):.2f}"
-    if len(found) > 1:
-        interval = t_interval(found)
-        mean += f" ±{interval.high - interval.value:.2f}"
     shown = ", ".join(f"{r:.2f}" for r in found)
     return (
-        f" From r = {mean} on the curve is above 0 ({len(found)} of {len(every)} starts that have "
-        f"all of it: {shown}), read off afterwards as well."
+        f" From r = {_said(found, sign='')} on the curve is above 0 ({len(found)} of {len(every)} "
+        f"starts that have all of it: {shown}), read off afterwards as well."
     )
 
 
-def _said(values: Sequence[float]) -> str:
-    mean = f"{sum(values) / len(values):+.2f}"
+def _said(values: Sequence[float], sign: str = "+") -> str:
+    mean = f"{sum(values) / len(values):{sign}.2f}"
     if len(values) < 2:
         return mean
     interval = t_interval(values)
