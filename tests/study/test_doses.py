@@ -9,9 +9,10 @@ import pytest
 from study_lines import DOCS, dose_lines, line
 
 from percbal.objective import criterion
+from percbal.report.evidence_doses import dose_table, foretold_table
 from percbal.study.contrasts import effects
-from percbal.study.doses import bend, break_evens, correlation, dose_table, doses
-from percbal.study.foretold import Foretold, foretold, foretold_table
+from percbal.study.doses import bend, break_evens, correlation, doses
+from percbal.study.foretold import Foretold, foretold
 from percbal.study.registration import Contrast, read_registration
 
 SAID = read_registration(DOCS / "studies" / "dose.yaml")
@@ -149,7 +150,7 @@ def test_signs_are_counted_for_each_start():
     pairs = [of("s", True), of("t", False)]
     assert "- all others: a at the end 1 of 2 (100, 0%)." in foretold_table(pairs)
     six = [of(s, s != "x") for s in "stuvwx"]
-    assert "a at the end 5 of 6 (83% ±43)." in foretold_table(six)
+    assert "a at the end 5 of 6 (83 ±43%)." in foretold_table(six)
     assert "5 of 5 (100, 100, 100, 100, 100%)." in foretold_table(six[:5])
     assert "6 of 6 (100% in each start)." in foretold_table([*six[:5], of("y", True)])
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from percbal.report.evidence_contrasts import asked_afterwards, contrast_tables, predictions
+from percbal.report.evidence_doses import dose_table, foretold_table
 from percbal.report.evidence_headline import headline, write_headline
 from percbal.report.evidence_levels import gains_table, level_tables
 from percbal.report.evidence_plots import dose_figure, effects_figure, gains_figure
@@ -23,8 +24,8 @@ from percbal.report.evidence_words import HEAD, HOW_TO_READ
 from percbal.report.plots import write_svg
 from percbal.study.afterwards import effects_afterwards, read_afterwards
 from percbal.study.contrasts import Effect, effects
-from percbal.study.doses import dose_table, doses
-from percbal.study.foretold import foretold, foretold_table
+from percbal.study.doses import doses
+from percbal.study.foretold import foretold
 from percbal.study.lines import REPEATED, Line, read_lines, results
 from percbal.study.registration import Registration, read_registration
 
