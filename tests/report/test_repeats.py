@@ -28,6 +28,14 @@ def test_a_repeat_counts_once_for_its_run():
     assert "1 were made again, and 0 had all" in said(*twice, again(DUE[0], equal=False))
 
 
+def test_equal_ones_by_other_code_are_counted():
+    """A change of percbal's code between the runs of a start did not change this figure."""
+    old = again(DUE[0], versions={**DUE[0]["versions"], "sources": "old"})
+    assert "had all figures equal bit for bit, 1 of these by other code of percbal" in said(old)
+    unequal = {**old, "equal": {"figures": False, "weights": True}}
+    assert "by other code" not in said(unequal) and "by other code" not in said(again(DUE[0]))
+
+
 @pytest.mark.parametrize("changed", [{"plan": "old"}, {"start": "base x"}, {"rate": 0.1}])
 def test_a_repeat_of_another_run_is_none_of_these(changed):
     assert "2 are due, 0 were made again" in said(again(DUE[0], **changed))

@@ -18,11 +18,11 @@ from percbal.study.registration import Contrast
 
 PICTURE = "docs/images/results_gains.svg"
 WORDS = "docs/study.md#words-of-the-results"
-FIGURES = {  # of a line -> the head of its column
-    "a": "end to end, drawn (a)",
-    "greedy_a": "end to end, greedy",
+FIGURES = {  # of a line -> the head of its column, in the order of the picture's panels
     "exact_p": "perception (exact a_p)",
     "a_r": "reasoning (a_r)",
+    "a": "end to end, sampled (a)",
+    "greedy_a": "end to end, greedy",
 }
 
 
@@ -46,21 +46,25 @@ def headline(
     many = f"{min(counts)} to {max(counts)}" if several else str(max(counts))
     columns = [f for f in FIGURES if any(f in each for each in gained.values())]
     head = [f"minus {plain}", *(FIGURES[f] for f in columns)]
+    said = _registered(found, study, plain)
     rows = [
-        as_row(arm, *(_said(each[f], several) if f in each else "" for f in columns))
+        as_row(arm, *(_said(each.get(f, ()), several, (arm, f) in said) for f in columns))
         for arm, each in gained.items()
     ]
     return "\n".join(
         [
             f"![What each arm gains over {plain}, a dot for each base]({PICTURE})",
             "",
-            f"Points of accuracy more than plain fine-tuning{_level(lines, study, plain, used)}, "
-            f"mean ± half of the 95% interval over {many} of {plan['starts']} "
-            f"[bases]({WORDS}){', their number in brackets' if several else ''}. A base is a model "
-            f"that has learnt to see a little{_competence(lines, study, used)}. "
+            f"Gain over plain fine-tuning{_level(lines, study, plain, used)} in points: mean ± "
+            f"half of the 95% interval over {many} of {plan['starts']} "
+            f"[bases]({WORDS}){', their number in brackets' if several else ''} (diamonds; a dot "
+            "is one base). A base is a model that has learnt to see a little"
+            f"{_competence(lines, study, used)}, and not yet to reason. Perception: the mean "
+            "probability that the model gives to the right transcription of the picture. "
+            "Reasoning: right answers when the right transcription is given, sampled at "
+            "temperature 1. End to end: right answers from the picture alone, sampled or greedy. "
             f"Measured on {PRESETS[study].test_instances} held-out pictures of 4x4 Sudoku, each "
-            "arm at its own tuned learning rate. End to end: right answers. Perception: mean "
-            "probability of the right one. Reasoning: right answers after it.",
+            "arm at its own tuned learning rate. In italics what was not registered.",
             "",
             as_row(*head),
             as_rule(head),
@@ -68,7 +72,7 @@ def headline(
             "",
             f"{_not_equal(found, study)}The interval is over bases; training and test pictures are "
             "the same for all, and the choice of rates is not in it. This is one model of 0.2M "
-            f"parameters and one task{_share(lines, study, plain)}; "
+            f"parameters and one task{_share(lines, study, plain)}, trained for {_length(study)}; "
             "[docs/results.md](docs/results.md) has what was predicted, and every arm.",
             "",
         ]
@@ -81,6 +85,17 @@ def _level(lines: Sequence[Line], study: str, plain: str, bases: Collection[str]
     return f" ({plain}, a = {sum(own) / len(own):.1f}%)"
 
 
+def _registered(found: Sequence[Effect], study: str, plain: str) -> set[tuple[str, str]]:
+    """Arms and figures whose gain over ``plain`` was a contrast before the runs."""
+    own = [x.contrast for x in found if x.contrast.study == study and x.contrast.minus == plain]
+    return {(contrast.arm, contrast.figure) for contrast in own if not contrast.scale}
+
+
+def _length(study: str) -> str:
+    recipe = PRESETS[study].sft
+    return f"{recipe.steps:,} steps of {recipe.batch_size} rows"
+
+
 def _share(lines: Sequence[Line], study: str, plain: str) -> str:
     """Of the tokens, where it was measured."""
     own = [x[TOKEN_SHARE] for x in bases_of(lines, study, plain).values() if TOKEN_SHARE in x]
@@ -90,7 +105,7 @@ def _share(lines: Sequence[Line], study: str, plain: str) -> str:
 def _not_equal(found: Sequence[Effect], study: str) -> str:
     """Arms that were predicted to be alike, and were neither shown to be nor to differ."""
     said = [
-        f"{x.contrast.arm} and {x.contrast.minus} in {ACCURACIES[x.contrast.figure]} "
+        f"{x.contrast.arm} against {x.contrast.minus} in {ACCURACIES[x.contrast.figure]} "
         f"({shown_effect(x)})"
         for x in found
         if x.contrast.study == study and x.contrast.predicted == "0" and x.contrast.minus
@@ -99,9 +114,7 @@ def _not_equal(found: Sequence[Effect], study: str) -> str:
     margin = f"{100 * Contrast.margin:g}"
     if not said:
         return ""
-    return (
-        f"Neither a difference nor equality (within ±{margin} points) shows in {'; '.join(said)}. "
-    )
+    return f"Undecided, neither different nor equal within ±{margin} points: {'; '.join(said)}. "
 
 
 def _competence(lines: Sequence[Line], study: str, bases: Collection[str]) -> str:
@@ -115,9 +128,12 @@ def _competence(lines: Sequence[Line], study: str, bases: Collection[str]) -> st
     return f", here an exact a_p of {band}%{lacking}"
 
 
-def _said(values: Sequence[float], several: bool) -> str:
+def _said(values: Sequence[float], several: bool, registered: bool) -> str:
     """several: arms have other numbers of bases, so that each says its own."""
-    return mean_and_half(values, 1, "+") + (f" ({len(values)})" if several else "")
+    if not values:
+        return ""
+    said = mean_and_half(values, 1, "+") + (f" ({len(values)})" if several else "")
+    return said if registered else f"*{said}*"
 
 
 def write_headline(readme: Path, text: str) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PANELS = {
     "exact_p": "perception\n(exact a_p)",
     "a_r": "reasoning\n(a_r)",
-    "a": "end to end\n(a, drawn at temperature 1)",
+    "a": "end to end\n(a, sampled)",
     "greedy_a": "end to end\n(a, greedy)",
 }
 
@@ -112,5 +112,5 @@ def dose_figure(found: Sequence[Dose]) -> Figure:
             )
         axes.axhline(0, color="black", lw=0.8)
         axes.set_xlabel("correlation of the reward with true perception, within a group")
-        axes.set_ylabel("gain in log-odds of a_p")
+        axes.set_ylabel("gain in log-odds of exact a_p")
         return figure

@@ -56,8 +56,11 @@ def _repeats(lines: Sequence[Line], repeated: int) -> str:
     said = (
         f"One run in {repeated}, chosen by the hash of its name, is made twice on the same kind of "
         f"machine. Of the runs above {len(due)} are due, {len(again)} were made again, and "
-        f"{len(again) - len(unequal)} had all figures equal bit for bit."
+        f"{len(again) - len(unequal)} had all figures equal bit for bit"
     )
+    equal = [name for name in again if name not in unequal]
+    newer = sum("sources" in _other_versions(due[name], again[name]) for name in equal)
+    said += f", {newer} of these by other code of percbal than the first time." if newer else "."
     if mixed := len(chosen) - len(due):
         said += f" Not due, since several kinds of machines trained them: {mixed}."
     if unequal:
@@ -69,11 +72,16 @@ def _repeats(lines: Sequence[Line], repeated: int) -> str:
 def _apart(first: Line, again: Sequence[Line]) -> str:
     """What else than its figures differs of a run that was made again."""
     weights = "the same" if all(x["equal"]["weights"] for x in again) else "other"
-    then, now = first["versions"], [x["versions"] for x in again]
-    names = sorted(set(then).union(*now))
-    other = [name for name in names if any(x.get(name) != then.get(name) for x in now)]
+    other = _other_versions(first, again)
     versions = f"other versions of {', '.join(other)}" if other else "the same versions"
     return f"{weights} weights, {versions}"
+
+
+def _other_versions(first: Line, again: Sequence[Line]) -> list[str]:
+    """Names of what had another version when it was made again."""
+    then, now = first["versions"], [x["versions"] for x in again]
+    names = sorted(set(then).union(*now))
+    return [name for name in names if any(x.get(name) != then.get(name) for x in now)]
 
 
 def _machines(lines: Sequence[Line]) -> str:

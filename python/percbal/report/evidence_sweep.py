@@ -17,7 +17,7 @@ STUDY = "sft-lambda"
 SHOWN = {  # figure -> name, colour, line
     "exact_p": ("perception (exact a_p)", "tab:gray", "-"),
     "a_r": ("reasoning (a_r)", "tab:orange", "-"),
-    "a": ("end to end (a, drawn at temperature 1)", "tab:blue", "-"),
+    "a": ("end to end (a, sampled)", "tab:blue", "-"),
     "greedy_a": ("end to end (a, greedy)", "tab:blue", "--"),
 }
 

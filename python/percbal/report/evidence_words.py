@@ -19,8 +19,9 @@ HOW_TO_READ = f"""## How to read the tables
 
 **Predictions.** Before the runs we wrote down a sign for each contrast, and how likely we held it.
 A predicted + or - comes true if the effect has that sign and is significant. A predicted 0 comes
-true if the whole interval lies within ±{100 * MARGIN:g} points. Only accuracies can get a 0. "open"
-says that too few starts tell.
+true if the whole interval lies within ±{100 * MARGIN:g} points. Only accuracies can get a 0. "Not
+significant" is a third outcome, so a sign held at 40% can still be the likeliest one. "open" says
+that too few starts tell.
 
 **Effects.** Each start gives one difference. The effect is their mean, ± half of Student's 95% t
 interval over starts. Differences of accuracies are in points. Those of correlations and shares are
@@ -55,6 +56,10 @@ A reproduced sign says nothing about the value: it can be far from the paper's. 
 mostly restate the accuracies, their echo
 ([coupling.md](coupling.md#does-the-correlation-only-restate-the-accuracies)); the within-group ones
 stand beside them.
+
+A verdict is on one contrast. Whether the contrasts carry the whole sentence that stands above them,
+the remarks below them say. Where a itself is a few percent, as in the dose study, ±{100 * MARGIN:g}
+points is much: there "as good as 0" says little.
 
 The margin of ±{100 * MARGIN:g} points and the level of {LEVEL:g} are set in the program, and not
 in the files.
