@@ -59,8 +59,8 @@ DOCS ?= docs
 RUNS = $(if $(filter docs,$(DOCS)),runs,$(DOCS)/runs)
 evidence: setup
 	test -d $(DOCS)/studies || { mkdir -p $(DOCS) && cp -r docs/studies $(DOCS); }
-	for of in sft-sudoku:sft sft-lambda:sft sft-coloring:sft-cells sft-coloring-long:sft-cells \
-	    sft-sudoku-long:sft-cells dose:dose; do \
+	for of in sft-sudoku:sft sft-lambda:sft sft-coloring:sft-coloring sft-coloring-long:sft-long \
+	    sft-sudoku-long:sft-long dose:dose; do \
 	  $(BIN)/percbal study --preset $${of%:*} --lines $(DOCS)/results/$${of#*:}.jsonl --out $(RUNS) || exit 1; done
 	$(BIN)/percbal study --page $(DOCS)
 

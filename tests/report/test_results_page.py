@@ -48,7 +48,7 @@ def test_the_page_begins_with_what_was_found_and_ends_with_how_it_is_read(tmp_pa
     top, _, studies = text.partition("\n## sft: Does weighing")
     assert "fixed 0.5 minus token-mean: a +20.0 ±24.8 (so far, 3 of 16 starts), " in top
     assert "| sft | 20 (7 primary) | 0 | 0 |" in top and "| dose |" not in top
-    assert "Registered, not run yet: sft-cells (15 contrasts, 6 primary; see" in top
+    assert "Registered, not run yet: sft-coloring (12 contrasts, 3 primary; see" in top
     assert "[how to read the tables](#how-to-read-the-tables)" in top
     assert "*reproduced*" not in top and "\n## How to read the tables\n" in studies
     assert studies.index("## dose: How much") < studies.index("## How to read the tables")
@@ -56,8 +56,8 @@ def test_the_page_begins_with_what_was_found_and_ends_with_how_it_is_read(tmp_pa
 
 def test_a_study_without_runs_is_one_sentence(tmp_path):
     text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3))
-    cells = text.partition("\n## sft-cells: ")[2].partition("\n## ")[0]
-    assert cells.count("Registered, not run yet: 15 contrasts, 6 primary; see [sft-cells.y") == 1
+    cells = text.partition("\n## sft-long: ")[2].partition("\n## ")[0]
+    assert cells.count("Registered, not run yet: 10 contrasts, 4 primary; see [sft-long.y") == 1
     assert "| difference |" not in cells and "seconds of training" not in cells
 
 
