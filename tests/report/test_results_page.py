@@ -132,7 +132,7 @@ def test_the_sweep_of_lambda_is_drawn_through_the_means_of_its_bases():
     assert sweep_figure(sweep_lines("fixed 0.5")) is None
     axes = sweep_figure(sweep_lines("fixed 0.5", "fixed 0.05", "token-mean")).axes[0]
     of = {each.get_label(): each for each in axes.lines}
-    mean = of["end to end (a, sampled)"]
+    mean = of["end to end, sampled (a)"]
     assert list(mean.get_xdata()) == [0.05, 0.5]
     assert list(mean.get_ydata()) == pytest.approx([20.0, 20.0])
     assert of["share of the tokens, 0.20"].get_xdata()[0] == pytest.approx(0.2)

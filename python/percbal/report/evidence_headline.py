@@ -11,19 +11,13 @@ from percbal.report.evidence_gains import bases_of, bases_with, gains
 from percbal.report.evidence_starts import ended
 from percbal.report.marked import write_marked
 from percbal.study.contrasts import Effect
-from percbal.study.figure_names import ACCURACIES, TOKEN_SHARE
+from percbal.study.figure_names import ACCURACIES, ROLES, TOKEN_SHARE
 from percbal.study.lines import Line
 from percbal.study.presets import PRESETS
 from percbal.study.registration import Contrast
 
 PICTURE = "docs/images/results_gains.svg"
 WORDS = "docs/study.md#words-of-the-results"
-FIGURES = {  # of a line -> the head of its column, in the order of the picture's panels
-    "exact_p": "perception (exact a_p)",
-    "a_r": "reasoning (a_r)",
-    "a": "end to end, sampled (a)",
-    "greedy_a": "end to end, greedy",
-}
 
 
 def headline(
@@ -32,7 +26,7 @@ def headline(
     """Picture, a sentence, a table and what was not shown; nothing before two bases have an arm
     beside ``plain``."""
     arms = [arm for arm in plan["arms"] if arm != plain]
-    gained = {arm: {f: gains(lines, study, plain, arm, f) for f in FIGURES} for arm in arms}
+    gained = {arm: {f: gains(lines, study, plain, arm, f) for f in ROLES} for arm in arms}
     gained = {
         arm: {f: values for f, values in each.items() if len(values) > 1}
         for arm, each in gained.items()
@@ -44,8 +38,8 @@ def headline(
     several = len(counts) > 1
     used = set().union(*(bases_with(lines, study, plain, arm) for arm in gained))
     many = f"{min(counts)} to {max(counts)}" if several else str(max(counts))
-    columns = [f for f in FIGURES if any(f in each for each in gained.values())]
-    head = [f"minus {plain}", *(FIGURES[f] for f in columns)]
+    columns = [f for f in ROLES if any(f in each for each in gained.values())]
+    head = [f"minus {plain}", *(ROLES[f] for f in columns)]
     said = _registered(found, study, plain)
     rows = [
         as_row(arm, *(_said(each.get(f, ()), several, (arm, f) in said) for f in columns))

@@ -10,18 +10,12 @@ from percbal.report.evidence_gains import bases_with, gains
 from percbal.report.plots import STYLE, plt
 from percbal.study.contrasts import NOT_YET, Effect
 from percbal.study.doses import Dose
+from percbal.study.figure_names import ROLES
 from percbal.study.lines import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-PANELS = {
-    "exact_p": "perception\n(exact a_p)",
-    "a_r": "reasoning\n(a_r)",
-    "a": "end to end\n(a, sampled)",
-    "greedy_a": "end to end\n(a, greedy)",
-}
 
 
 def gains_figure(
@@ -31,18 +25,18 @@ def gains_figure(
     accuracy: a dot for each base, and the mean with its 95% t interval. None before any base has
     both."""
     arms = [arm for arm in arms if arm != plain]
-    found = {(arm, name): gains(lines, study, plain, arm, name) for arm in arms for name in PANELS}
+    found = {(arm, name): gains(lines, study, plain, arm, name) for arm in arms for name in ROLES}
     if not any(found.values()):
         return None
     with plt.rc_context(STYLE):
         size = (8.5, 1.3 + 0.42 * len(arms))
-        figure, panels = plt.subplots(1, len(PANELS), figsize=size, sharey=True, sharex=True)
-        for axes, (name, title) in zip(panels, PANELS.items(), strict=True):
+        figure, panels = plt.subplots(1, len(ROLES), figsize=size, sharey=True, sharex=True)
+        for axes, (name, title) in zip(panels, ROLES.items(), strict=True):
             for row, arm in enumerate(arms):
                 own = found[arm, name]
                 _spread(axes, row, own, "tab:blue" if name.endswith("a") else "tab:gray")
             axes.axvline(0, color="black", lw=0.8)
-            axes.set_title(title, fontsize=9)
+            axes.set_title(title.replace(" (", "\n("), fontsize=9)
             axes.grid(axis="y", visible=False)
         counts = [len(bases_with(lines, study, plain, arm)) for arm in arms]
         alike = len(set(counts)) == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from percbal.report.evidence_gains import bases_of
 from percbal.report.plots import STYLE, plt
+from percbal.study.figure_names import ROLES
 from percbal.study.lines import Line
 from percbal.study.presets import PRESETS
 
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STUDY = "sft-lambda"
-SHOWN = {  # figure -> name, colour, line
-    "exact_p": ("perception (exact a_p)", "tab:gray", "-"),
-    "a_r": ("reasoning (a_r)", "tab:orange", "-"),
-    "a": ("end to end (a, sampled)", "tab:blue", "-"),
-    "greedy_a": ("end to end (a, greedy)", "tab:blue", "--"),
+LOOKS = {  # figure -> colour, line
+    "exact_p": ("tab:gray", "-"),
+    "a_r": ("tab:orange", "-"),
+    "a": ("tab:blue", "-"),
+    "greedy_a": ("tab:blue", "--"),
 }
 
 
@@ -34,9 +35,9 @@ def sweep_figure(lines: Sequence[Line]) -> Figure | None:
         return None
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.5, 3.8))
-        for name, (title, colour, style) in SHOWN.items():
+        for name, (colour, style) in LOOKS.items():
             means = [100 * sum(x[name] for x in runs) / len(runs) for runs in found.values()]
-            axes.plot(list(found), means, style, color=colour, lw=1.6, label=title)
+            axes.plot(list(found), means, style, color=colour, lw=1.6, label=ROLES[name])
             for lam, runs in found.items():
                 dots = [100 * x[name] for x in runs]
                 axes.plot([lam] * len(dots), dots, "o", ms=3, mfc="white", mec=colour, mew=0.7)

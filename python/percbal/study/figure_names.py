@@ -15,6 +15,12 @@ ACCURACIES = {  # shares of pictures, shown in percent
     "greedy_a_r": "greedy a_r",
     "unreadable": "unreadable",
 }
+ROLES = {  # the four of a picture or a headline, with what they are of, in this order
+    "exact_p": "perception (exact a_p)",
+    "a_r": "reasoning (a_r)",
+    "a": "end to end, sampled (a)",
+    "greedy_a": "end to end, greedy",
+}
 OTHERS = {  # shown as they are; .1 to .3: thirds of the training
     "r_pooled_reasoning": "r(a, own reasoning)",
     "r_pooled_perception": "r(a, a_p)",
