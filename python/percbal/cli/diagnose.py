@@ -25,7 +25,6 @@ from percbal.cli.task_options import (
     add_task_options,
     options_given,
     options_of,
-    task_of,
 )
 from percbal.cli.tried_task import tried_task
 
@@ -254,7 +253,7 @@ def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Qu
 def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
-        return tried_task(lambda: task_of(args), args.split, "--option")
+        return tried_task(args.task, options_given(args), "--option", args.split, judges=True)
     from percbal.data.reading import read_dataset
 
     return read_dataset(

@@ -42,10 +42,6 @@ def options_given(args: argparse.Namespace) -> list[str]:
     return [*args.option, *(f"{n}={value}" for n, value in short.items() if value is not None)]
 
 
-def task_of(args: argparse.Namespace) -> Task:
-    return make_task(args.task, options_given(args), "--option")
-
-
 def make_task(name: str, options: Sequence[str], called: str) -> Task:
     """The task of a name, set by options of the form NAME=VALUE. called: as the user knows them."""
     return get_task(name, **options_of(options, called))

@@ -86,7 +86,7 @@ def is_of(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if isinstance(hint, type) else True
+    return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
 
 
 def type_said(hint: Any) -> str:
