@@ -16,9 +16,10 @@ from percbal.cli.answer_options import (
 )
 from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
-from percbal.cli.diagnose_output import answers_kept, check_out, write_result
+from percbal.cli.diagnose_output import answers_kept, write_result
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.given import keep_defaults
+from percbal.cli.out_files import check_out
 from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import (
     add_short_options,
@@ -105,6 +106,7 @@ def run(args: argparse.Namespace) -> None:
     asking = asking_of(args)
     check_out(args.out)
     check_out(args.report, "--report")
+    check_out(args.write_prompts, "--write-prompts")
     if "image" not in (args.ways or WAYS):
         raise ValueError("--ways without image measures no a: name it, too")
     if args.report is not None and args.out is None:

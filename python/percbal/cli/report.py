@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from percbal.cli.out_files import check_out
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--show must be 1 or more, got {args.show}")
     if args.show is not None and len(args.results) > 1:
         raise ValueError(f"--show is for one result; there are {len(args.results)}")
+    check_out(args.out)
     write_page(
         args.results,
         args.out,
