@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from percbal.cli.format_options import add_reading_options, asking_of
+from percbal.cli.least import check_least
 from percbal.cli.out_files import check_out, check_picture
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from percbal.cli.coupling_advice import advice_of  # not for --help
 
+    check_least(args, 1, "group_size")
     check_out(args.json, "--json")
     check_picture(args.plot, "--plot")
     names, table, result = _measure(args)
@@ -124,8 +126,6 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardC
     reasoning = args.reasoning
     if reasoning is None and "reasoning" in present:
         reasoning = "reasoning"
-    if args.group_size is not None and args.group_size < 1:
-        raise ValueError(f"--group-size must be at least 1, got {args.group_size}")
     if args.group_size is not None and args.group:
         raise ValueError(f"--group-size and --group exclude each other, got {args.group} as well")
     scores = _scores(args, names, present)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from percbal.cli.given import given, keep_defaults
+from percbal.cli.least import check_least
 from percbal.cli.task_options import add_options, add_short_options, add_task_options, options_given
 from percbal.cli.tried_task import tried_task
 from percbal.tasks import TASKS, Task, get_task, task_class
@@ -107,6 +108,7 @@ def run_show(args: argparse.Namespace) -> None:
 def run_make(args: argparse.Namespace) -> None:
     from percbal.cli.task_data import export, make_data_set
 
+    check_least(args, 1, "workers")
     splits = _rows_of(args.split)
     task = _task(args, next(iter(splits)))
     folder = make_data_set(task, splits, args.out, seed=args.seed, workers=args.workers)
