@@ -8,6 +8,7 @@ from percbal.cli.main import main
 
 CHECK = ["data", "check", "d.jsonl", "--model", "/nowhere"]
 MAKE = ["tasks", "make", "sudoku", "--split", "test=1", "--out", "made"]
+TRAIN = ["sft", "--model", "m", "--dataset", "d", "--output_dir", "o", "--use_cpu", "--bf16", "0"]
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ MAKE = ["tasks", "make", "sudoku", "--split", "test=1", "--out", "made"]
         ([*MAKE, "--workers", "-1"], "--workers must be at least 1, got -1"),
         (["report", "no.json", "--show", "0"], "--show must be at least 1, got 0"),
         (["coupling", "no.jsonl", "--group-size", "0"], "--group-size must be at least 1, got 0"),
+        ([*TRAIN, "--max_length", "-5"], "max_length must be at least 1, got -5"),
+        ([*TRAIN, "--max_length", "0"], "max_length must be at least 1, got 0"),
         (["diagnose", "/nowhere", "--n", "0"], "--n must be at least 1, got 0"),
     ],
 )
