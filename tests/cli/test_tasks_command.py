@@ -311,6 +311,11 @@ def test_a_task_that_fails_without_options_keeps_its_traceback(way, loose):
     "arguments, sentence",
     [
         (["show", "sudoku", "--option", "name=3"], "task 'sudoku' has no option 'name'; its opt"),
+        pytest.param(
+            ["show", "sudoku", "--option", f"size={'[' * 100_000}"],
+            "option size of sudoku must be a whole number, got '[[",
+            id="deep",
+        ),
         (["show", "suduko"], "known tasks: chart, coloring, sudoku, or module:Class"),
         (["show", "no.such:Task"], "no.such:Task: No module named 'no'; Python looks in PYTHON"),
         (["show", "json:loads"], "json:loads is no task: it has no generate"),

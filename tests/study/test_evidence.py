@@ -282,9 +282,10 @@ def test_a_whole_line_without_its_end_stays(tmp_path):
 
 
 def test_damage_within_the_lines_is_named(tmp_path):
-    (tmp_path / "x.jsonl").write_text('{"kind": "ru\n')
-    with pytest.raises(ValueError, match="x.jsonl:1 is no JSON"):
-        read_lines(tmp_path / "x.jsonl")
+    for text in ('{"kind": "ru', "[" * 100_000):
+        (tmp_path / "x.jsonl").write_text(f"{text}\n{text}")
+        with pytest.raises(ValueError, match="x.jsonl:1 is no JSON"):
+            read_lines(tmp_path / "x.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def _read(path: Path, whole: bytes, rest: bytes) -> list[Line]:
     for number, text in enumerate((whole + rest).splitlines(), 1):
         try:
             line = json.loads(text)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ValueError(f"{path}:{number} is no JSON: {problem}") from None
         if not isinstance(line, dict) or line.get("kind") not in [*KINDS]:
             raise ValueError(f"{path}:{number} is no line of a study: {text[:40].decode()!r}")
@@ -87,7 +87,7 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
     end = content.rfind(b"\n") + 1
     try:
         json.loads(content[end:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return content[:end], b""
     return content[:end], content[end:]
 

@@ -61,7 +61,9 @@ def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str,
         hint = hints.get(option, Any)
         value = tuple(value) if isinstance(value, list) else value
         if not is_of(value, hint):
-            raise ValueError(f"option {option} of {name} must be {type_said(hint)}, got {value!r}")
+            raise ValueError(
+                f"option {option} of {name} must be {type_said(hint)}, got {value!r:.60}"
+            )
         checked[option] = value
     return checked
 
