@@ -26,7 +26,7 @@ def parsed(parser: TrlParser, arguments: Sequence[str]) -> Any:
     file = "".join(words[words.index(FLAG) + 1 :][:1])
     if not file:
         raise ValueError(f"{FLAG} needs a file")
-    never, doubtful = _wrong(_options(Path(file)), parser.dataclass_types)
+    never, doubtful = _wrong(_options(Path(file)), [*parser.dataclass_types])
     for sentence in never:
         raise ValueError(f"{file}: {sentence}")
     try:
@@ -60,7 +60,7 @@ def _options(path: Path) -> dict[str, Any]:
     return options
 
 
-def _wrong(options: dict[str, Any], classes: Sequence[type]) -> tuple[list[str], list[str]]:
+def _wrong(options: dict[str, Any], classes: Sequence[Any]) -> tuple[list[str], list[str]]:
     """A sentence for each value of another type than its option declares.
 
     First of those that nothing takes, then of those that TRL or transformers may take all the same,
