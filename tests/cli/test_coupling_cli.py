@@ -1,19 +1,21 @@
 """`percbal coupling`: the files it reads, the rows it refuses, what it prints and writes."""
 
-import argparse
 import json
 
 import pytest
 import torch
 
-from percbal.cli import coupling
+from percbal.cli.main import main
 from percbal_ops.coupling.api import reward_coupling
 
 
 def call(*arguments):
-    parser = argparse.ArgumentParser()
-    coupling.add_arguments(parser)
-    return coupling.run(parser.parse_args([str(a) for a in arguments]))
+    """Its exit status."""
+    try:
+        main(["coupling", *map(str, arguments)])
+    except SystemExit as end:
+        return end.code
+    return 0
 
 
 def rows(n=240, seed=0):
@@ -196,7 +198,27 @@ def test_a_graded_outcome_gets_no_advice_and_the_reason(jsonl, capsys):
     assert "must be exact, 0 or 1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize(
+    "option, out, sentence",
+    [
+        ("--json", "none/out.json", "--json: there is no directory {}/none"),
+        ("--json", "", "--json: {} is a directory"),
+        ("--plot", "none/out.png", "--plot: there is no directory {}/none"),
+        ("--plot", "out.docx", "--plot: {}/out.docx must end in one of ."),
+        ("--plot", "out", "--plot: {}/out must end in one of ."),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_a_file_is_read(
+    option, out, sentence, tmp_path, capsys
+):
+    """There is no file to read here, which would be said otherwise."""
+    assert call(tmp_path / "no.jsonl", option, tmp_path / out) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"percbal coupling: {sentence.format(tmp_path)}")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "PNG"])
 def test_the_plot_is_drawn(jsonl, tmp_path, suffix):
     pytest.importorskip("matplotlib")
     out = tmp_path / f"plot.{suffix}"

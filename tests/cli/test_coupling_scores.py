@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
 import torch
+from test_coupling_cli import call
 
-from percbal.cli import coupling
 from percbal.responses.formats import make_format
 
 GRAPH = {"v": 3, "c": 2, "edges": [[0, 1], [1, 2]]}
 RIGHT, WRONG = {"0": "a", "1": "b", "2": "a"}, {"0": "a", "1": "a", "2": "b"}
-
-
-def call(*arguments):
-    parser = argparse.ArgumentParser()
-    coupling.add_arguments(parser)
-    return coupling.run(parser.parse_args([str(a) for a in arguments]))
 
 
 def marks(n=64):

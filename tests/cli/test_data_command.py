@@ -124,6 +124,17 @@ def test_a_terminal_gets_colours_and_no_commands_of_the_data():
     )
 
 
+@pytest.mark.parametrize("option", ["--out", "--html"])
+def test_what_cannot_be_written_is_said_before_rows_are_read(option, tmp_path, capsys):
+    for path, why in (("none/x", "there is no directory {}/none"), ("", "{} is a directory")):
+        words = ["d.jsonl", "--model", "/nowhere", option, str(tmp_path / path)]
+        with pytest.raises(SystemExit) as exit_:
+            main(["data", "check", *words])
+        said = capsys.readouterr().err
+        assert exit_.value.code == 2
+        assert said == f"percbal data: {option}: {why.format(tmp_path)}\n"
+
+
 def numbers(capsys, data, model, out, *options):
     assert run_check(capsys, data, model, "--out", out, *options)[0] == 0
     return json.loads(out.read_text())

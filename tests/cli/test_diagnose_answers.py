@@ -107,6 +107,7 @@ def test_pictures_can_lie_beside_the_requests(tmp_path, capsys):
         (["--endpoint", "host", "--model", "m"], "url must begin with http"),
         (["--endpoint", "http://h/v1", "--model", "m", "--body", "[1]"], "--body must be a JSON"),
         (["--endpoint", "http://h/v1", "--model", "m", "--body", "{"], "--body is not JSON"),
+        pytest.param([*ENDPOINT, "--body", "[" * 100_000], "--body is not JSON", id="deep"),
         (["--endpoint", "http://h/v1", "--model", "m", "--price-in", "1"], "go together"),
         (
             [*ENDPOINT, "--samples", "4", "--body", '{"temperature": 0}'],

@@ -14,6 +14,7 @@ from percbal.evaluate import exact
 from percbal.evaluate.generation import LocalModel
 from percbal.models.tiny import build_tiny_vlm
 from percbal.tasks import get_task
+from percbal.tasks.sudoku import Sudoku
 
 SIZES = {"hidden": 16, "layers": 1, "heads": 2, "mlp": 32}
 SHORT = ["--n", "3", "--max-new-tokens", "3", "--batch-size", "2"]
@@ -135,6 +136,17 @@ def test_impossible_options_are_one_sentence(options, sentence, capsys):
     said = capsys.readouterr().err
     assert end.value.code == 2 and said.count("\n") == 1
     assert re.search(sentence, said)
+
+
+@pytest.mark.parametrize("words", [["report", "no.json", "--out"], ["diagnose", "--write-prompts"]])
+def test_other_files_that_cannot_be_written_are_said_first(words, capsys, monkeypatch):
+    """There is no result to read, and no instance is made."""
+    monkeypatch.setattr(Sudoku, "generate", None)
+    with pytest.raises(SystemExit) as end:
+        main([*words, "/nowhere/x"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert said == f"percbal {words[0]}: {words[-1]}: there is no directory /nowhere\n"
 
 
 def test_a_full_disk_at_the_end_leaves_the_old_result_and_the_answers(

@@ -258,9 +258,64 @@ def test_a_task_of_a_user_s_own_goes_by_its_path(tmp_path, monkeypatch, capsys):
     assert read_dataset("data", "test", completions=None)[0]["task"] == "mine"
 
 
+LOOSE = """
+from percbal.tasks.sudoku import Sudoku
+
+class Loose(Sudoku):
+    def __init__(self, shade=0, name=""):  # without types
+        super().__init__(size=4)
+        self.shade, self.title = 2 * shade - 1, name
+
+    def generate(self, index, split, seed):
+        self.title.upper()
+        return super().generate(index + self.shade, split, seed)
+
+class Failing(Loose):
+    def generate(self, index, split, seed):
+        return None.upper()
+"""
+WAYS = {
+    "show": ["show", "loose_tasks:{}", "--out", "x.png"],
+    "make": ["make", "loose_tasks:{}", "--split", "test=1", "--out", "x"],
+    "--preview": ["--task", "loose_tasks:{}", "--preview", "x.png"],
+    "--export": ["--task", "loose_tasks:{}", "--export", "x"],
+}
+
+
+@pytest.fixture
+def loose(tmp_path, monkeypatch):
+    (tmp_path / "loose_tasks.py").write_text(LOOSE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_options_without_types_are_tried_first(way, loose, capsys):
+    words = [word.format("Loose") for word in WAYS[way]]
+    for option in ("shade=x", "name=3"):
+        with pytest.raises(SystemExit) as exit_:
+            main(["tasks", *words, "--option", option])
+        said = capsys.readouterr().err
+        assert exit_.value.code == 2 and said.count("\n") == 1
+        assert said.startswith("percbal tasks: --option: a value has the wrong type (")
+    main(["tasks", *words, "--option", "shade=1", "--option", "name=mine"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_task_that_fails_without_options_keeps_its_traceback(way, loose):
+    with pytest.raises(AttributeError, match="upper"):
+        main(["tasks", *(word.format("Failing") for word in WAYS[way])])
+
+
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
+        (["show", "sudoku", "--option", "name=3"], "task 'sudoku' has no option 'name'; its opt"),
+        pytest.param(
+            ["show", "sudoku", "--option", f"size={'[' * 100_000}"],
+            "option size of sudoku must be a whole number, got '[[",
+            id="deep",
+        ),
         (["show", "suduko"], "known tasks: chart, coloring, sudoku, or module:Class"),
         (["show", "no.such:Task"], "no.such:Task: No module named 'no'; Python looks in PYTHON"),
         (["show", "json:loads"], "json:loads is no task: it has no generate"),

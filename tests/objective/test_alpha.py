@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -102,8 +103,12 @@ def test_within_group_figures_are_those_of_the_operator():
     r, std_a, std_p = within_group(a, p, 8)
     expected = reward_coupling(a, p, group=torch.arange(len(a)) // 8)
     assert r == pytest.approx(float(expected.perception.within.r), abs=1e-12)
-    centred = (p.view(-1, 8)[1:] - p.view(-1, 8)[1:].mean(1, keepdim=True)).square()
-    assert 0 < std_a < 1 and std_p == pytest.approx(float(centred.mean().sqrt()), abs=0.02)
+    both = torch.stack((a, p)).double().view(2, -1, 8).tolist()
+    groups = [[(x, y) for x, y in zip(*g, strict=True) if x == x] for g in zip(*both, strict=True)]
+    for std, reward in ((std_a, 0), (std_p, 1)):
+        each = [[pair[reward] for pair in group] for group in groups]
+        squares = [statistics.pvariance(values) * len(values) for values in each]
+        assert std == pytest.approx((sum(squares) / 95) ** 0.5, abs=1e-12)
 
 
 def test_within_group_figures_need_a_difference():

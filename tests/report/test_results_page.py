@@ -17,7 +17,7 @@ from percbal.report.evidence_levels import gains_table, level_tables
 from percbal.report.evidence_runs import runs_made
 from percbal.report.evidence_summary import overview
 from percbal.report.evidence_sweep import sweep_figure
-from percbal.study.afterwards import read_afterwards
+from percbal.study.afterwards import Afterwards, read_afterwards
 from percbal.study.contrasts import effects
 from percbal.study.registration import read_registration
 
@@ -323,6 +323,24 @@ def test_what_was_asked_afterwards_stands_apart_and_changes_no_verdict(tmp_path)
     assert "afterwards" not in without and set(without.splitlines()) < set(before.splitlines())
 
 
+@pytest.mark.parametrize(
+    "said, run",
+    [
+        ("contrasts: []\nplanned: {}", ""),
+        ("title: t\ncontrasts: []\nplanned: {sft-sudoku: {starts: 4}}", ""),
+        ("title: t\ncontrasts: []\nplanned: {}", '{"kind": "run"}\n'),
+    ],
+)
+def test_a_page_of_incomplete_files_is_one_sentence(said, run, tmp_path, capsys):
+    for name, text in {"studies/x.yaml": said, "results/x.jsonl": run}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    with pytest.raises(SystemExit) as end:
+        main(["study", "--page", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1 and " lacks " in said
+
+
 def test_a_damaged_file_of_what_was_asked_afterwards_is_one_sentence(tmp_path):
     path = tmp_path / "sft.yaml"
     path.write_text("contrasts: [{name: x, study: dose, arm: start, figure: beauty}]")
@@ -331,6 +349,8 @@ def test_a_damaged_file_of_what_was_asked_afterwards_is_one_sentence(tmp_path):
     path.write_text("contrasts: [{name: x, study: dose, arm: start, primary: true}]")
     with pytest.raises(ValueError, match=r"sft.yaml is damaged: .* argument 'primary'"):
         read_afterwards(path)
+    path.write_text("remarks: {1: alone}")  # nothing was asked
+    assert read_afterwards(path) == Afterwards({1: "alone"})
 
 
 @pytest.mark.parametrize(

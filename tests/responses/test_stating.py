@@ -89,3 +89,9 @@ def test_examples_come_from_a_file(tmp_path):
     for bad in (tmp_path / "none", tmp_path):
         with pytest.raises(ValueError, match="format_examples: cannot read"):
             ResponseFormatArguments(format_examples=str(bad)).examples()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", pytest.param("[" * 100_000, id="deep")])
+def test_options_of_a_template_that_are_none_are_a_sentence(text):
+    with pytest.raises(ValueError, match="^chat_template_kwargs must be a JSON object, got '"):
+        ResponseFormatArguments().asking(text)

@@ -75,6 +75,7 @@ def test_the_forms_of_the_option_say_the_same():
         ("answer,", "a segment's name is a word, and not other, got ''"),
         ("prompt=1", "segments must name a part of the response"),
         ("{answer}", "segments is no JSON object: '{answer}'"),
+        pytest.param('{"a":' + "[" * 100_000, 'segments is no JSON object: \'{"a":', id="deep"),
         ({}, "segments must name a part of the response"),
     ],
 )

@@ -16,6 +16,11 @@ from percbal.study.presets import PRESETS
 from percbal.study.registration import read_registration
 
 SAID = sorted((DOCS / "studies").glob("*.yaml"))
+WHOLE = "title: t\ncontrasts: []\nplanned: {s: {arms: [b], starts: 4}}"
+
+
+def of_one(contrast):
+    return WHOLE.replace("[]", f"[{{{contrast}}}]")
 
 
 def effect(lines, name="fixed 0.5 minus token-mean in a", said=SFT):
@@ -93,14 +98,16 @@ def test_a_line_of_another_registration_is_refused():
 @pytest.mark.parametrize(
     "text, sentence",
     [
-        ("contrasts: [{name: x, finding: 1}]\nplanned: {}", "needs a study and an arm"),
-        ("contrasts: [{name: x, finding: 1, predicted: '*'}]\nplanned: {}", "a sign is one of"),
-        ("contrasts: [{nome: x}]\nplanned: {}", "damaged"),
-        (
-            "contrasts: [{name: x, finding: 1, study: s, arm: b, figure: acc}]\nplanned: {}",
-            "no line has a figure 'acc'",
-        ),
+        (of_one("name: x, finding: 1"), "needs a study and an arm"),
+        (of_one("name: x, finding: 1, predicted: '*'"), "a sign is one of"),
+        (of_one("nome: x"), "damaged"),
+        (of_one("name: x, finding: 1, study: s, arm: b, figure: acc"), "has a figure 'acc'"),
         ("[", "damaged"),
+        (WHOLE.replace("title", "tittle"), "x.yaml is damaged: it lacks title$"),
+        (WHOLE.replace("contrasts", "contrast"), "x.yaml is damaged: it lacks contrasts$"),
+        ("- title", "x.yaml is damaged: it lacks title, contrasts, planned$"),
+        (WHOLE.replace("arms", "arm"), "x.yaml is damaged: the plan of s lacks arms$"),
+        (WHOLE.replace("starts", "start"), "x.yaml is damaged: the plan of s lacks starts$"),
     ],
 )
 def test_a_damaged_registration_is_refused_in_a_sentence(tmp_path, text, sentence):
@@ -275,8 +282,25 @@ def test_a_whole_line_without_its_end_stays(tmp_path):
 
 
 def test_damage_within_the_lines_is_named(tmp_path):
-    (tmp_path / "x.jsonl").write_text('{"kind": "ru\n')
-    with pytest.raises(ValueError, match="x.jsonl:1 is no JSON"):
+    for text in ('{"kind": "ru', "[" * 100_000):
+        (tmp_path / "x.jsonl").write_text(f"{text}\n{text}")
+        with pytest.raises(ValueError, match="x.jsonl:1 is no JSON"):
+            read_lines(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    "kind, given, lacking",
+    [
+        ("run", {}, "study, start, arm, seed, rate, plan, registered, status, figures, weights"),
+        ("tuning", {"study": "s"}, "start, arm, seed, rate, plan, registered, status"),
+        ("repeat", line(), "equal"),
+        ("choice", line(), "by, grid, seeds, means"),
+        ("start", {"study": "s", "start": "b"}, "seed, registered, status, figures, weights"),
+    ],
+)
+def test_a_line_without_what_its_kind_has_is_named(kind, given, lacking, tmp_path):
+    (tmp_path / "x.jsonl").write_text(json.dumps({**given, "kind": kind}) + "\n")
+    with pytest.raises(ValueError, match=f"x.jsonl:1: the line of kind {kind} lacks {lacking}"):
         read_lines(tmp_path / "x.jsonl")
 
 

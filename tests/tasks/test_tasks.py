@@ -136,6 +136,17 @@ def test_unknown_names_are_answered_with_the_known_ones(name, options, message):
         get_task(name, **options)
 
 
+@pytest.mark.parametrize("number", [-0.1, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "name, option",
+    [*((name, "noise") for name in TASKS), ("coloring", "clearance")],
+)
+def test_a_look_has_no_number_that_is_none(name, option, number):
+    options = {option: number} | ({"level": "hard"} if option == "clearance" else {})
+    with pytest.raises(ValueError, match=f"{option} must be 0 or more, got {number}"):
+        get_task(name, **options)
+
+
 def test_tasks_need_neither_torch_nor_transformers():
     code = (
         "import sys, percbal.tasks as t; t.get_task('sudoku').generate(0, 'train', 0);"

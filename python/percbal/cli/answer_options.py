@@ -152,7 +152,7 @@ def _drawn(args: argparse.Namespace) -> dict[str, Any]:
 def body_of(args: argparse.Namespace) -> dict[str, Any]:
     try:
         body = json.loads(args.body or "{}")
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise ValueError(f"--body is not JSON ({problem})") from None
     if not isinstance(body, dict):
         raise ValueError(f"--body must be a JSON object, got {args.body!r:.40}")

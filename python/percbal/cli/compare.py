@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from percbal.cli.diagnose_output import check_out, write_result
+from percbal.cli.diagnose_output import write_result
+from percbal.cli.out_files import check_out
 
 SHOWN = 12  # flipped instances on the terminal; the JSON has all of them
 

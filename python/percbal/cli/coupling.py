@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from percbal.cli.format_options import add_reading_options, asking_of
+from percbal.cli.least import check_least
+from percbal.cli.out_files import check_out, check_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,11 +28,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "Correlations of a reward with perception and reasoning over saved rollouts, "
         "as GRPO sees them: within groups. docs/coupling.md says how to read them."
     )
-    add_arguments(parser)
-    parser.set_defaults(run=lambda args: sys.exit(run(args)))
+    _add_arguments(parser)
+    parser.set_defaults(run=run)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="+",
@@ -87,16 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Exit status: 0, or 2 with a sentence on stderr for files that cannot be used."""
+def run(args: argparse.Namespace) -> None:
     from percbal.cli.coupling_advice import advice_of  # not for --help
 
-    try:
-        names, table, result = _measure(args)
-        advice = advice_of(names, table, result, args.right_at, args.a_r)
-    except ValueError as problem:
-        print(f"percbal coupling: {problem}", file=sys.stderr)
-        return 2
+    check_least(args, 1, "group_size")
+    check_out(args.json, "--json")
+    check_picture(args.plot, "--plot")
+    names, table, result = _measure(args)
+    advice = advice_of(names, table, result, args.right_at, args.a_r)
     print(format_table(names, result))
     print(f"\n{advice.text()}")
     _report_bad_rows(table.bad_rows)
@@ -111,7 +111,6 @@ def run(args: argparse.Namespace) -> int:
         args.json.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
         draw(names, result, args.plot)
-    return 0
 
 
 def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardCoupling]:
@@ -127,8 +126,6 @@ def _measure(args: argparse.Namespace) -> tuple[list[str], RolloutTable, RewardC
     reasoning = args.reasoning
     if reasoning is None and "reasoning" in present:
         reasoning = "reasoning"
-    if args.group_size is not None and args.group_size < 1:
-        raise ValueError(f"--group-size must be at least 1, got {args.group_size}")
     if args.group_size is not None and args.group:
         raise ValueError(f"--group-size and --group exclude each other, got {args.group} as well")
     scores = _scores(args, names, present)

@@ -11,6 +11,8 @@ from typing import Any
 from percbal.cli.dataset_options import add_image_options
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.given import given, keep_defaults
+from percbal.cli.least import check_least
+from percbal.cli.out_files import check_out
 
 TARGETS = ("trl", "llama-factory", "verl", "paper")
 OF_RESPONSES = ("max_length", "tag_tokens", "segments")  # which grpo has none of yet
@@ -80,9 +82,10 @@ def run_check(args: argparse.Namespace) -> None:
     from percbal.sft.check import encode_prompts, tried_rows
     from percbal.sft.collate import SegmentCollator
 
-    for path in (args.out, args.html):
-        if path is not None and not path.parent.is_dir():
-            raise ValueError(f"there is no directory {path.parent}")
+    check_least(args, 1, "max_length")
+    check_least(args, 0, "workers", "show")
+    check_out(args.out)
+    check_out(args.html, "--html")
     _refuse_without_effect(args)
     sft = args.trainer == "sft"
     processor = load_processor(args.model)

@@ -16,16 +16,17 @@ from percbal.cli.answer_options import (
 )
 from percbal.cli.compare import compare_files
 from percbal.cli.dataset_options import add_image_options
-from percbal.cli.diagnose_output import answers_kept, check_out, write_result
+from percbal.cli.diagnose_output import answers_kept, write_result
 from percbal.cli.format_options import add_format_options, asking_of
 from percbal.cli.given import keep_defaults
+from percbal.cli.least import check_least
+from percbal.cli.out_files import check_out
 from percbal.cli.sampling_options import add_sampling_options, sampling_of
 from percbal.cli.task_options import (
     add_short_options,
     add_task_options,
     options_given,
     options_of,
-    task_of,
 )
 from percbal.cli.tried_task import tried_task
 
@@ -104,8 +105,10 @@ def run(args: argparse.Namespace) -> None:
     from percbal.evaluate.result_text import result_text
 
     asking = asking_of(args)
+    check_least(args, 1, "n", "batch_size", "max_new_tokens")
     check_out(args.out)
     check_out(args.report, "--report")
+    check_out(args.write_prompts, "--write-prompts")
     if "image" not in (args.ways or WAYS):
         raise ValueError("--ways without image measures no a: name it, too")
     if args.report is not None and args.out is None:
@@ -244,9 +247,6 @@ def _asked_elsewhere(
 def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Question]:
     from percbal.evaluate.diagnose import questions_of
 
-    for name in ("n", "batch_size", "max_new_tokens"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     skip = args.on_bad_row == "skip"
     return questions_of(source, args.n, args.split, args.seed, asking, skip=skip)
 
@@ -254,7 +254,7 @@ def _questions(args: argparse.Namespace, source: Any, asking: Asking) -> list[Qu
 def _source(args: argparse.Namespace) -> Any:
     """The task or the data set."""
     if args.dataset is None:
-        return tried_task(lambda: task_of(args), args.split, "--option")
+        return tried_task(args.task, options_given(args), "--option", args.split, judges=True)
     from percbal.data.reading import read_dataset
 
     return read_dataset(

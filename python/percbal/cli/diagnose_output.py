@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 WEIGHTS = (".safetensors", ".bin", ".pt")  # other files may be results
 
 
-def check_out(out: Path | None, option: str = "--out") -> None:
-    """ValueError for a file that cannot be written."""
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"{option}: there is no directory {out.parent}")
-    if out is not None and out.is_dir():
-        raise ValueError(f"{option}: {out} is a directory")
-
-
 @contextmanager
 def answers_kept(args: argparse.Namespace, about: Mapping[str, Any]) -> Iterator[AnswerFile | None]:
     """The file of answers beside ``--out``; None without it, or where they are in a file already.

@@ -66,13 +66,12 @@ class DiagnosisArguments:
     @cached_property
     def _source(self) -> Any:
         """The task or the data set."""
-        from percbal.cli.task_options import make_task  # not for --help
-        from percbal.cli.tried_task import tried_task
+        from percbal.cli.tried_task import tried_task  # not for --help
         from percbal.data.reading import read_dataset
 
         if self.diagnose_dataset is None:
             options = self.diagnose_task, self.diagnose_option, "diagnose_option"
-            return tried_task(lambda: make_task(*options), self.diagnose_split, options[-1])
+            return tried_task(*options, self.diagnose_split, judges=True)
         if self.diagnose_option:
             raise ValueError("diagnose_option sets a task; with diagnose_dataset there is none")
         if self.diagnose_task != DEFAULT_TASK:

@@ -56,7 +56,7 @@ def grouped(classes: Sequence[type]) -> Options:
     What is only a default of ours for an option of TRL belongs to the run.
     """
     groups: Options = {OTHERS: []}
-    for option, owners in _options(classes):
+    for option, owners in declared(classes):
         ours = [owner for owner in owners if owner.__module__.split(".")[0] == "percbal"]
         changed = 0 < len(ours) < len(owners)
         name = "run" if changed else ours[0].HELP_GROUP if ours else OTHERS  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def grouped(classes: Sequence[type]) -> Options:
     return groups
 
 
-def _options(classes: Sequence[type]) -> Iterator[tuple[dataclasses.Field[Any], list[type]]]:
+def declared(classes: Sequence[type]) -> Iterator[tuple[dataclasses.Field[Any], list[type]]]:
     """Each option, and the classes that declare it, the one that counts first."""
     for kind in classes:
         declared = [(owner, inspect.get_annotations(owner)) for owner in kind.__mro__]

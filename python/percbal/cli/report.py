@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from percbal.cli.least import check_least
+from percbal.cli.out_files import check_out
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
@@ -36,10 +39,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from percbal.report.diagnosis import MOST, write_page
 
-    if args.show is not None and args.show < 1:
-        raise ValueError(f"--show must be 1 or more, got {args.show}")
+    check_least(args, 1, "show")
     if args.show is not None and len(args.results) > 1:
         raise ValueError(f"--show is for one result; there are {len(args.results)}")
+    check_out(args.out)
     write_page(
         args.results,
         args.out,

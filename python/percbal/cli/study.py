@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from percbal.cli.given import given, keep_defaults
+from percbal.cli.least import check_least
 
 RUNS, STUDIES = Path("runs"), Path("docs/studies")
 
@@ -103,6 +104,8 @@ def run(args: argparse.Namespace) -> None:
 
         print(write_page(args.page))
         return
+    check_least(args, 1, "jobs")
+    check_least(args, 0, "minutes")
     study = PRESETS[args.preset]
     if "tuning" in args.only and not study.tunes():
         raise ValueError(

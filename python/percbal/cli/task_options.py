@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import Any
 
+from percbal.data.lines import json_or_text
 from percbal.tasks import Task, get_task
 
 SHORT = ("size", "level", "form", "style", "verbosity", "pixels")  # --size 9 is --option size=9
@@ -42,10 +42,6 @@ def options_given(args: argparse.Namespace) -> list[str]:
     return [*args.option, *(f"{n}={value}" for n, value in short.items() if value is not None)]
 
 
-def task_of(args: argparse.Namespace) -> Task:
-    return make_task(args.task, options_given(args), "--option")
-
-
 def make_task(name: str, options: Sequence[str], called: str) -> Task:
     """The task of a name, set by options of the form NAME=VALUE. called: as the user knows them."""
     return get_task(name, **options_of(options, called))
@@ -60,7 +56,4 @@ def _option(text: str, called: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"{called} takes NAME=VALUE, got {text!r}")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+    return name, json_or_text(value)

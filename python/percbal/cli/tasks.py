@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from percbal.cli.given import given, keep_defaults
-from percbal.cli.task_options import add_options, add_short_options, add_task_options, task_of
-from percbal.tasks import TASKS, get_task, task_class
+from percbal.cli.least import check_least
+from percbal.cli.task_options import add_options, add_short_options, add_task_options, options_given
+from percbal.cli.tried_task import tried_task
+from percbal.tasks import TASKS, Task, get_task, task_class
 
 EXPORTS = ("trl", "llama-factory", "verl")
 
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         for name in TASKS:
             print(f"{name}\n{task_class(name).__doc__}\nby default: {get_task(name).describe()}")
         return
-    task = task_of(args)
+    task = _task(args, args.split)
     if args.preview is not None:
         print(save_preview(task, args.n, args.preview, args.split, args.seed))
     if args.export is not None:
@@ -100,18 +102,24 @@ def run_show(args: argparse.Namespace) -> None:
     from percbal.tasks.sheet import save_preview
 
     target = args.out or Path(f"{args.task.rpartition(':')[2]}.png")
-    print(save_preview(task_of(args), args.n, target, args.split, args.seed))
+    print(save_preview(_task(args, args.split), args.n, target, args.split, args.seed))
 
 
 def run_make(args: argparse.Namespace) -> None:
     from percbal.cli.task_data import export, make_data_set
 
+    check_least(args, 1, "workers")
     splits = _rows_of(args.split)
-    folder = make_data_set(task_of(args), splits, args.out, seed=args.seed, workers=args.workers)
+    task = _task(args, next(iter(splits)))
+    folder = make_data_set(task, splits, args.out, seed=args.seed, workers=args.workers)
     print(folder)
     if args.export is not None:
         for split in splits:
             print(export(folder, split, args.export, Path(f"{folder}-{args.export}")))
+
+
+def _task(args: argparse.Namespace, split: str) -> Task:
+    return tried_task(args.task, options_given(args), "--option", split)
 
 
 def _rows_of(text: str) -> dict[str, int]:

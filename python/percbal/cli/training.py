@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, field
-from itertools import zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import yaml
 from trl import TrlParser
 
+from percbal.cli.config_file import parsed
 from percbal.cli.diagnosis_options import DiagnosisArguments
 from percbal.cli.help import HELP, grouped, help_text
 from percbal.cli.kept_help import keep_help
@@ -82,26 +80,6 @@ class TrainArguments(DataArguments, DiagnosisArguments):
         default=False,
         metadata={"help": "Try every row and set everything up, but do not train."},
     )
-
-
-def parsed(parser: TrlParser, arguments: list[str]) -> Any:
-    """What the arguments and their ``--config`` say; ValueError for a file that is no options."""
-    for name, value in zip_longest(arguments, arguments[1:], fillvalue=""):
-        if name == "--config" or name.startswith("--config="):
-            _check_config(Path(value if name == "--config" else name.partition("=")[2]))
-    return parser.parse_args_and_config(arguments)
-
-
-def _check_config(path: Path) -> None:
-    try:
-        options = yaml.safe_load(path.read_bytes())
-    except yaml.MarkedYAMLError as problem:
-        line = problem.problem_mark.line + 1 if problem.problem_mark else 1
-        raise ValueError(f"{path}:{line} is no YAML: {problem.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as problem:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(problem).split())}") from None
-    if not isinstance(options, dict):
-        raise ValueError(f"{path} must hold options, each as name: value, it holds {options!r:.40}")
 
 
 def ignore_upstream_warnings() -> None:

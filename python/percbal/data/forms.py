@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from percbal.data.lines import BadRow
+from percbal.data.lines import BadRow, json_or_text
 from percbal.data.marks import KEYS as MARKS
 from percbal.data.marks import read_marks
 from percbal.data.messages import MARK, Message, image_parts, place_images, read_messages
@@ -126,11 +126,7 @@ def _with_system(value: Any, prompt: list[Message]) -> list[Message]:
 
 
 def _template_options(value: Any) -> dict[str, Any]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            pass
+    value = json_or_text(value) if isinstance(value, str) else value
     if not isinstance(value, dict):
         raise BadRow(f"chat_template_kwargs must be options by name, got {value!r:.40}")
     return {name: option for name, option in value.items() if option is not None}

@@ -52,6 +52,14 @@ def _skip_mark(path: Path, file: BinaryIO) -> None:
     file.seek(len(BYTE_ORDER_MARK) if start.startswith(BYTE_ORDER_MARK) else 0)
 
 
+def json_or_text(text: str) -> Any:
+    """What a text says as JSON; itself, where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def json_object(content: bytes) -> dict[str, Any]:
     """The object of one line. BadRow for anything else, and for a key that is there twice."""
     try:

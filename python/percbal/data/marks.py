@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from percbal.data.lines import BadRow
+from percbal.data.lines import BadRow, json_or_text
 
 KEYS: dict[str, dict[str, type]] = {
     "segments": {"type": str, "text": str},
@@ -23,7 +22,7 @@ def read_marks(name: str, value: Any) -> list[dict[str, Any]] | None:
     keys = KEYS[name]
     if value is None or value == "":
         return None
-    found = _from_json(value) if isinstance(value, str) else value
+    found = json_or_text(value) if isinstance(value, str) else value
     if isinstance(found, dict):
         found = _by_entry(found, keys)
     if not isinstance(found, list):
@@ -35,13 +34,6 @@ def read_marks(name: str, value: Any) -> list[dict[str, Any]] | None:
         ):
             raise BadRow(f"entry {number} of {name} must be {_shape(keys)}, it is {entry!r:.60}")
     return found
-
-
-def _from_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _by_entry(columns: dict[str, Any], keys: dict[str, type]) -> Any:

@@ -7,11 +7,10 @@ plain text, or, where images stand in it, as parts ``{"type": "image"}`` and ``{
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from percbal.data.lines import BadRow
+from percbal.data.lines import BadRow, json_or_text
 
 Message = dict[str, Any]
 
@@ -38,20 +37,13 @@ def read_messages(name: str, value: Any, role: str | None = None) -> list[Messag
     role: of a plain text, which is one message then; None if there must be messages.
     """
     if isinstance(value, str):
-        value = [{"role": role, "content": value}] if role else _from_json(value)
+        # a table's cell may hold its messages as JSON
+        value = [{"role": role, "content": value}] if role else json_or_text(value)
     if not isinstance(value, list) or not value:
         got = "null or missing" if value is None else f"{value!r:.40}"
         kinds = "a text or a list of messages" if role else "a list of messages"
         raise BadRow(f"{name} must be {kinds}, it is {got}")
     return [_message(name, message) for message in value]
-
-
-def _from_json(text: str) -> Any:
-    """A table's cell may hold its messages as JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _message(name: str, value: Any) -> Message:

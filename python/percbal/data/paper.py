@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from percbal.data.lines import BadRow
+from percbal.data.lines import BadRow, json_or_text
 
 SIZES = (4, 6, 9)
 
@@ -22,11 +22,7 @@ SIZES = (4, 6, 9)
 def labels_of(row: Mapping[str, Any]) -> dict[str, str]:
     """The columns that follow from a row's ground truth; none where that is no such JSON."""
     truth = row.get("ground_truth")
-    if isinstance(truth, str):
-        try:
-            truth = json.loads(truth)
-        except (ValueError, RecursionError):
-            return {}
+    truth = json_or_text(truth) if isinstance(truth, str) else truth
     if isinstance(truth, dict) and "values" in truth:
         return _labels("numbers", _chart(truth), truth["values"])
     if isinstance(truth, dict):

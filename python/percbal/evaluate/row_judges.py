@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from percbal.data.lines import json_or_text
 from percbal.evaluate.label_parts import label_table, label_wrong_parts
 from percbal.evaluate.paper_rewards import EitherTask
 from percbal.responses.labels import is_missing, label_text
@@ -116,8 +116,5 @@ def _parsed(truth: Any) -> Any:
     """What the JSON of a list or of an object says; any other truth is itself."""
     if not isinstance(truth, str):
         return truth
-    try:
-        found = json.loads(truth)
-    except (ValueError, RecursionError):
-        return truth
+    found = json_or_text(truth)
     return found if isinstance(found, (list, dict)) else truth

@@ -16,6 +16,7 @@ from datasets import Dataset
 from trl.data_utils import prepare_multimodal_messages
 
 from percbal.data.images import COLUMNS as PICTURES
+from percbal.data.lines import json_or_text
 from percbal.data.rows import PLACE, images_of, row_name
 from percbal.evaluate.questions import Messages, Question, difficulty_of, usable_difficulty
 from percbal.evaluate.row_judges import judge_of
@@ -153,10 +154,7 @@ def as_written(perception: str) -> str:
 
     81 cells as nine rows, "-" for an empty cell, and of a graph the edges.
     """
-    try:
-        value = json.loads(perception)
-    except (ValueError, RecursionError):
-        return perception
+    value = json_or_text(perception)
     if isinstance(value, dict) and "edges" in value:
         return json.dumps(value["edges"])
     if isinstance(value, list) and len(value) == 81 and all(type(cell) is int for cell in value):

@@ -133,13 +133,9 @@ def within_group(a: Tensor, b: Tensor, group_size: int) -> tuple[float, float, f
 
     NaN where fewer than two rollouts of any group have both, or a reward never differs.
     """
-    both = torch.stack((a, b)).double().view(2, -1, group_size)  # (2, G, size of a group)
-    both = both.masked_fill(both.isnan().any(0), torch.nan)
-    centred = both - both.nanmean(-1, keepdim=True)
-    (aa, ab), (_, bb) = torch.einsum(
-        "ipg,jpg->ij", centred.nan_to_num(0.0), centred.nan_to_num(0.0)
-    ).tolist()
-    n = int((~centred[0].isnan()).sum())
-    if n == 0 or aa <= 0 or bb <= 0:
+    group = torch.arange(len(a), device=a.device) // group_size
+    aa, ab, bb = CouplingStats(1).update(a, b, None, group).within()[0, 0].tolist()
+    if aa <= 0 or bb <= 0:
         return math.nan, math.nan, math.nan
+    n = int((~(a.isnan() | b.isnan())).sum())
     return ab / math.sqrt(aa * bb), math.sqrt(aa / n), math.sqrt(bb / n)

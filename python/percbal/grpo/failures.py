@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from percbal.grpo.guard import RewardError
 from percbal.models.finite import keep_weights
-from percbal.models.together import from_all_ranks
 from percbal.responses.prompt import content_text
 
 
@@ -26,8 +26,7 @@ def settle_failures(trainer: Any, prompts: Any, completions: Any, rewards: Tenso
     for name, share in zip(trainer.reward_func_names, unscored, strict=True):
         trainer._metrics[mode][f"rewards/{name}/unscored"].append(share)
     failed = [f for f in trainer.reward_funcs if getattr(f, "problem", None)]
-    named = [f"{f.__name__} failed: {f.problem}" for f in failed]
-    problems = [problem for rank in from_all_ranks(trainer.accelerator, named) for problem in rank]
+    problems = gather_object([f"{f.__name__} failed: {f.problem}" for f in failed])
     trainer._metrics[mode]["rewards/failed_calls"].append(float(len(problems)))
     if problems and trainer.args.on_reward_error == "raise":
         path = _save_rollouts(trainer, prompts, completions)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
-from percbal.models.together import from_all_ranks
 
 ACTIONS = ("stop", "skip")
 SHOWN = 3  # rows, and parameters, in a message
@@ -115,7 +114,7 @@ class FiniteSteps:
             if (bad := self._not_finite_in(inputs)) is not None
             for what, rows in [bad]
         ]
-        found = [one for rank in from_all_ranks(trainer.accelerator, found) for one in rank]
+        found = gather_object(found)
         if not found:
             found = [f"the gradient of {_bad_parameters(trainer.model)}, the inputs are finite"]
         row = self._bad_in_a_row

@@ -6,16 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
-
-def from_all_ranks(accelerator: Any, items: list[str]) -> list[list[str]]:
-    """One list for each rank; to be called on every one of them."""
-    if accelerator.num_processes == 1:
-        return [items]
-    gathered: list[Any] = [None] * accelerator.num_processes
-    torch.distributed.all_gather_object(gathered, items)
-    return gathered
+from accelerate.utils import gather_object
 
 
 @contextmanager
@@ -30,9 +21,8 @@ def refused_together(accelerator: Any) -> Iterator[None]:
         yield
     except Exception as raised:
         error = raised
-    said = from_all_ranks(accelerator, [] if error is None else [str(error)])
+    said = gather_object([] if error is None else [f"rank {accelerator.process_index}: {error}"])
     if error is not None:
         raise error
-    for rank, sentences in enumerate(said):
-        if sentences:
-            raise RuntimeError(f"rank {rank}: {sentences[0]}")
+    if said:
+        raise RuntimeError(said[0])

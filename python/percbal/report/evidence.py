@@ -131,10 +131,12 @@ def _pictures(images: Path, lines: Sequence[Line], arms: Sequence[str]) -> list[
 
 def _prose(registration: Registration) -> str:
     """Where it stands, and the prose itself, folded away."""
-    prose = {name: text for name, text in registration.prose.items() if isinstance(text, str)}
-    prose.pop("title")
+    rows = [
+        f"**{name.replace('_', ' ')}**: {text.strip()}"
+        for name, text in registration.prose.items()
+        if isinstance(text, str) and name != "title"
+    ]
     name = f"{registration.name}.yaml"
-    rows = [f"**{name.replace('_', ' ')}**: {text.strip()}" for name, text in prose.items()]
     return "\n\n".join(
         [
             f"Said beforehand: [{name}](studies/{name}), hash `{registration.hash}`.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import stdev
 
 from percbal.evaluate.intervals import Interval, t_interval
 from percbal.study.contrasts import Effect
@@ -151,9 +152,7 @@ def _starts_needed(found: Sequence[Effect]) -> str:
 def _needed(effect: Effect) -> str:
     from scipy import stats
 
-    assert effect.interval is not None
-    n = len(effect.values)
-    sd = half(effect.interval) / stats.t.ppf(0.975, n - 1) * math.sqrt(n)
+    sd = stdev(effect.values)
     for k in range(2, 1000):
         if stats.t.ppf(0.975, k - 1) * sd / math.sqrt(k) <= HALF_WIDTH:
             return str(k)

@@ -64,7 +64,7 @@ class ResponseFormatArguments:
 def _template_options(text: str) -> dict[str, Any]:
     try:
         options = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         options = None
     if not isinstance(options, dict):
         raise ValueError(f"chat_template_kwargs must be a JSON object, got {text!r:.60}")

@@ -145,7 +145,7 @@ PERCEPTION, REASONING = 0, 1  # their ids
 def _mapping(text: str) -> Mapping[str, Any]:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"segments is no JSON object: {text!r:.80}") from None
 
 

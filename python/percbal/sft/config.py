@@ -119,6 +119,8 @@ class BalancedSFTConfig(CheckpointingNames, NonFiniteArguments, PromptArguments,
             raise ValueError(
                 f"train_prompt must be generation or conversation, got {self.train_prompt!r}"
             )
+        if self.max_length is not None and self.max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {self.max_length}")
         self.make_segments()
 
     def make_segments(self) -> Segments:

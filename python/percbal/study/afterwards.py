@@ -34,9 +34,9 @@ def read_afterwards(path: Path) -> Afterwards:
         return Afterwards()
     try:
         fields = yaml.safe_load(path.read_bytes())
-        contrasts = tuple(Contrast(**NOT_SAID, **values) for values in fields.pop("contrasts"))
+        contrasts = tuple(Contrast(**NOT_SAID, **values) for values in fields.pop("contrasts", ()))
         return Afterwards(contrasts=contrasts, **fields)
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as problem:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as problem:
         raise ValueError(f"{path} is damaged: {problem}") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,13 @@ def start_weights(root: Path, start: Start) -> str:
     """Their hash; "" where there are none, since its base failed."""
     weights = start_directory(root, start) / MODEL / "model.safetensors"
     return digest(weights.read_bytes()) if weights.exists() else ""
+
+
+def require(held: Any, names: Iterable[str], what: str) -> None:
+    """ValueError that says which of the names it lacks; all, where it is no mapping."""
+    lacking = [name for name in names if not isinstance(held, dict) or name not in held]
+    if lacking:
+        raise ValueError(f"{what} lacks {', '.join(lacking)}")
 
 
 def digest(content: Any) -> str:

@@ -19,13 +19,21 @@ from typing import Any
 import numpy as np
 
 from percbal.evaluate.names import METRICS
+from percbal.study.files import require
 from percbal.study.plan import Run, Study, Tuning
 from percbal.study.recipes import NO_START
 
 Line = dict[str, Any]
-KINDS = ("run", "tuning", "choice", "repeat", "start")
 REPEATED = 20  # one run in so many is made twice
 KEY = ("study", "start", "arm", "seed", "rate")
+OF_A_RUN = (*KEY, "plan", "registered", "status", "figures", "weights", "seconds")
+KINDS = {  # kind -> what each of its lines has
+    "run": OF_A_RUN,
+    "tuning": OF_A_RUN,
+    "choice": ("study", "arm", "rate", "by", "grid", "seeds", "means", "registered"),
+    "repeat": (*OF_A_RUN, "equal"),
+    "start": ("study", "start", "seed", "registered", "status", "figures", "weights"),
+}
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -45,10 +53,11 @@ def _read(path: Path, whole: bytes, rest: bytes) -> list[Line]:
     for number, text in enumerate((whole + rest).splitlines(), 1):
         try:
             line = json.loads(text)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ValueError(f"{path}:{number} is no JSON: {problem}") from None
-        if not isinstance(line, dict) or line.get("kind") not in KINDS:
+        if not isinstance(line, dict) or line.get("kind") not in [*KINDS]:
             raise ValueError(f"{path}:{number} is no line of a study: {text[:40].decode()!r}")
+        require(line, KINDS[line["kind"]], f"{path}:{number}: the line of kind {line['kind']}")
         found.append(line)
     return found
 
@@ -78,7 +87,7 @@ def _parts(content: bytes) -> tuple[bytes, bytes]:
     end = content.rfind(b"\n") + 1
     try:
         json.loads(content[end:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return content[:end], b""
     return content[:end], content[end:]
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from percbal.study.figure_names import is_accuracy, is_figure
-from percbal.study.files import digest
+from percbal.study.files import digest, require
 
 SIGNS = ("+", "-", "0", "?")
 LOG_ODDS = "log-odds"
@@ -102,6 +102,9 @@ def read_registration(path: Path) -> Registration:
         raise ValueError(f"what is expected must be said before a run: {problem}") from None
     try:
         fields = yaml.safe_load(content)
+        require(fields, ("title", "contrasts", "planned"), "it")
+        for study, plan in fields["planned"].items():
+            require(plan, ("arms", "starts"), f"the plan of {study}")
         contrasts = tuple(Contrast(**values) for values in fields.pop("contrasts"))
         return Registration(
             path.stem,
@@ -111,5 +114,5 @@ def read_registration(path: Path) -> Registration:
             planned=fields.pop("planned"),
             prose=fields,
         )
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as problem:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as problem:
         raise ValueError(f"{path} is damaged: {problem}") from None

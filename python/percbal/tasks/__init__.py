@@ -32,7 +32,7 @@ def task_class(name: str) -> type[Task]:
     return load_class(TASKS.get(name, name))
 
 
-def get_task(name: str, **options: Any) -> Task:
+def get_task(name: str, /, **options: Any) -> Task:
     """The task called ``name``, made with ``options``.
 
     ValueError names the known tasks, the task's known options, or the type that an option must be

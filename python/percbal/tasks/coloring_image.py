@@ -53,7 +53,7 @@ class Look:
 
     def __post_init__(self) -> None:
         check_look(self.noise, self.fonts)
-        if self.clearance < 0:
+        if not 0 <= self.clearance < math.inf:
             raise ValueError(f"clearance must be 0 or more, got {self.clearance}")
 
     def radius(self, pixels: int) -> int:

@@ -60,37 +60,47 @@ def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str,
             )
         hint = hints.get(option, Any)
         value = tuple(value) if isinstance(value, list) else value
-        if not _is(value, hint):
-            raise ValueError(f"option {option} of {name} must be {_said(hint)}, got {value!r}")
+        if not is_of(value, hint):
+            raise ValueError(
+                f"option {option} of {name} must be {type_said(hint)}, got {value!r:.60}"
+            )
         checked[option] = value
     return checked
 
 
-def _is(value: Any, hint: Any) -> bool:
+def is_of(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, for those that JSON's values can be of."""
     if get_origin(hint) in (Union, types.UnionType):
-        return any(_is(value, one) for one in get_args(hint))
+        return any(is_of(value, one) for one in get_args(hint))
     if get_origin(hint) is tuple:
         if not isinstance(value, tuple):
             return False
         inner = get_args(hint)
         inner = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        return len(value) == len(inner) and all(map(_is, value, inner))
+        return len(value) == len(inner) and all(map(is_of, value, inner))
+    if get_origin(hint) is list:
+        return isinstance(value, (list, tuple)) and all(is_of(v, get_args(hint)[0]) for v in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict)
     if hint in (None, type(None)):
         return value is None
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if isinstance(hint, type) else True
+    return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
 
 
-def _said(hint: Any) -> str:
+def type_said(hint: Any) -> str:
     """A type in words, without None, which is left out rather than given."""
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(_said(one) for one in get_args(hint) if one is not type(None))
+        return " or ".join(type_said(one) for one in get_args(hint) if one is not type(None))
     inner = get_args(hint)
     if get_origin(hint) is tuple:
-        return f"a list of {_said(inner[0])}" if inner[1:] == (...,) else f"{len(inner)} numbers"
+        return (
+            f"a list of {type_said(inner[0])}" if inner[1:] == (...,) else f"{len(inner)} numbers"
+        )
+    if get_origin(hint) is list:
+        return f"a list of {type_said(inner[0])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return names.get(hint, str(hint))
+    return names.get(hint, getattr(hint, "__name__", str(hint)))

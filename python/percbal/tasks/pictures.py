@@ -5,6 +5,7 @@ Only those fonts are used, so that one seed gives one picture on every machine w
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,7 +29,7 @@ FONTS = (
 
 def check_look(noise: float, fonts: Sequence[str]) -> None:
     """ValueError for a noise or a font that cannot be."""
-    if noise < 0:
+    if not 0 <= noise < math.inf:
         raise ValueError(f"noise must be 0 or more, got {noise}")
     if not fonts:
         raise ValueError(f"fonts must name at least one of {', '.join(FONTS)}")
