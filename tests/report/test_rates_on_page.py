@@ -59,7 +59,7 @@ def test_each_base_of_the_tuning_stands_beside_the_mean():
 
 
 @pytest.mark.parametrize(
-    "study, arm", [("sft-lambda", "fixed 0.95"), ("sft-coloring-long", "fixed 0.5")]
+    "study, arm", [("sft-lambda", "fixed 0.95"), ("sft-sudoku-long", "fixed 0.5")]
 )
 def test_studies_that_take_the_rates_of_another_are_held_to_those(study, arm):
     refuse_other_rates([choice(3e-3, "fixed 0.5"), run(3e-3, arm=arm, study=study)])
