@@ -86,6 +86,16 @@ def test_values_that_options_take_stay(command, lines, config):
     parse(command, *PARSED[command], ["--config", str(config)])
 
 
+def test_a_text_for_a_list_is_a_list_of_one(config):
+    """Its letters were looked up as reward functions, and as names of modules."""
+    config.write_text(
+        f"{HERE}reward_funcs: percbal.rewards.outcome\nlora_r: 4\nlora_target: q_proj\n"
+    )
+    script, lora, _ = parse("grpo", *PARSED["grpo"], ["--config", str(config)])
+    assert script.reward_funcs == ["percbal.rewards.outcome"]
+    assert lora.target_modules == {"q_proj"}
+
+
 @pytest.mark.parametrize("name", ["sft", "sft_calibrated", "segments", "grpo"])
 def test_the_examples_have_values_that_options_take(name):
     command = "grpo" if name == "grpo" else "sft"

@@ -30,11 +30,20 @@ def parsed(parser: TrlParser, arguments: Sequence[str]) -> Any:
     for sentence in never:
         raise ValueError(f"{file}: {sentence}")
     try:
-        return parser.parse_args_and_config(words)
+        return tuple(map(_listed, parser.parse_args_and_config(words)))
     except (TypeError, AttributeError) as problem:
         for sentence in doubtful:
             raise ValueError(f"{file}: {sentence}") from problem
         raise
+
+
+def _listed(arguments: Any) -> Any:
+    """A text that the file gives for a list of texts is a list of one, and not one of letters."""
+    for name, hint in get_type_hints(type(arguments)).items():
+        value = getattr(arguments, name, None)
+        if hint in (list[str], list[str] | None) and isinstance(value, str):
+            setattr(arguments, name, [value])
+    return arguments
 
 
 def _split(argument: str) -> list[str]:
