@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refused_command import refused
 
 from percbal.cli.grpo import GRPOArguments
-from percbal.cli.main import main
 from percbal.cli.sft import SFTArguments
 from percbal.cli.training import parse
 from percbal.grpo.config import BalancedGRPOConfig
@@ -16,14 +16,6 @@ from percbal.sft.config import BalancedSFTConfig
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 PARSED = {"sft": (SFTArguments, BalancedSFTConfig), "grpo": (GRPOArguments, BalancedGRPOConfig)}
 HERE = "model: m\ndataset: d\noutput_dir: o\nuse_cpu: true\nbf16: false\n"
-
-
-def refused(capsys, *words):
-    with pytest.raises(SystemExit) as end:
-        main([*map(str, words)])
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and said.count("\n") == 1, said
-    return said
 
 
 @pytest.fixture

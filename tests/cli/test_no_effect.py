@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+from refused_command import refused
 
 from percbal.cli.diagnose_ways import AXES, HAS_EFFECT, WHO, check_ways
 from percbal.cli.main import _parser, main
@@ -41,14 +42,6 @@ def options_of(command, part=None):
         parser = parts.choices[part]
     typed = {a.dest: a.option_strings[-1:] for a in parser._actions}
     return {name: flag for name, flag in typed.items() if name not in ("help", "part")}
-
-
-def refused(capsys, *words):
-    with pytest.raises(SystemExit) as end:
-        main([*map(str, words)])
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and said.count("\n") == 1, said
-    return said
 
 
 def test_the_table_has_every_option_of_the_command_and_no_other():
