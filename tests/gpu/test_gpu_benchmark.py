@@ -11,7 +11,6 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import common  # noqa: E402
-import plot  # noqa: E402
 from gpu import linear, linear_peers, peers, rows  # noqa: E402
 from gpu.facts import Facts, lines  # noqa: E402
 
@@ -84,34 +83,6 @@ def test_a_provider_that_cannot_run_leaves_its_reason(
     (line,) = lines(facts.path)
     assert {name: line.get(name) for name in left} == left
     assert facts.failed == ("error" in left)
-
-
-def test_plot_draws_the_rows_that_hold_times(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(common, "RESULTS", tmp_path)
-
-    def row(who: str, vocab: int, **numbers: object) -> common.Row:
-        shape = f"8192x{vocab}"
-        return common.Row("any", "mean", who, shape, "bf16", **{"ms": None} | numbers)
-
-    table = common.write_csv(
-        [
-            row("ours", 1000, ms=2.0),
-            row("ours", 500, ms=1.0),
-            row("theirs", 1000, note="skipped: not installed"),
-        ],
-        "table",
-    )
-    assert plot.panels(table) == {("mean", "bf16"): {"ours": [(500, 1.0), (1000, 2.0)]}}
-    assert plot.draw(table).read_text().startswith("<?xml")
-
-
-def test_plot_refuses_a_table_without_times(tmp_path: Path) -> None:
-    table = tmp_path / "gpu.csv"
-    table.write_text("work,who\n1,2\n")
-    with pytest.raises(ValueError, match="has no column dtype, ms, shape"):
-        plot.draw(table)
 
 
 @pytest.fixture
