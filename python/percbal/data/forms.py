@@ -126,7 +126,7 @@ def _with_system(value: Any, prompt: list[Message]) -> list[Message]:
 
 
 def _template_options(value: Any) -> dict[str, Any]:
-    value = json_or_text(value) if isinstance(value, str) else value
+    value = json_or_text(value)
     if not isinstance(value, dict):
         raise BadRow(f"chat_template_kwargs must be options by name, got {value!r:.40}")
     return {name: option for name, option in value.items() if option is not None}

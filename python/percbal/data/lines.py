@@ -52,12 +52,14 @@ def _skip_mark(path: Path, file: BinaryIO) -> None:
     file.seek(len(BYTE_ORDER_MARK) if start.startswith(BYTE_ORDER_MARK) else 0)
 
 
-def json_or_text(text: str) -> Any:
-    """What a text says as JSON; itself, where it is none."""
+def json_or_text(value: Any) -> Any:
+    """What a text says as JSON; itself, where it is none, and what is no text."""
+    if not isinstance(value, str):
+        return value
     try:
-        return json.loads(text)
+        return json.loads(value)
     except (ValueError, RecursionError):
-        return text
+        return value
 
 
 def json_object(content: bytes) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def read_marks(name: str, value: Any) -> list[dict[str, Any]] | None:
     keys = KEYS[name]
     if value is None or value == "":
         return None
-    found = json_or_text(value) if isinstance(value, str) else value
+    found = json_or_text(value)
     if isinstance(found, dict):
         found = _by_entry(found, keys)
     if not isinstance(found, list):

@@ -22,7 +22,7 @@ SIZES = (4, 6, 9)
 def labels_of(row: Mapping[str, Any]) -> dict[str, str]:
     """The columns that follow from a row's ground truth; none where that is no such JSON."""
     truth = row.get("ground_truth")
-    truth = json_or_text(truth) if isinstance(truth, str) else truth
+    truth = json_or_text(truth)
     if isinstance(truth, dict) and "values" in truth:
         return _labels("numbers", _chart(truth), truth["values"])
     if isinstance(truth, dict):
