@@ -12,6 +12,7 @@ from PIL import Image
 
 from percbal.tasks import TASKS, get_task
 from percbal.tasks.base import SPAN_TAGS, TAG_WORDS, find_spans
+from percbal.tasks.options import check_options
 from percbal.tasks.preview import export_jsonl, save_preview
 
 WHOLE = "<perception> p </perception> <reasoning> r </reasoning> <answer> a </answer>"
@@ -145,6 +146,50 @@ def test_a_look_has_no_number_that_is_none(name, option, number):
     options = {option: number} | ({"level": "hard"} if option == "clearance" else {})
     with pytest.raises(ValueError, match=f"{option} must be 0 or more, got {number}"):
         get_task(name, **options)
+
+
+class Listing:
+    """Options of every kind of sequence that a user's task may declare."""
+
+    def __init__(
+        self,
+        bare: list = (),  # type: ignore[type-arg]
+        words: list[str] | None = None,
+        pair: tuple[int, int] = (1, 2),
+        each: tuple[float, ...] = (),
+        any_of: tuple = (),  # type: ignore[type-arg]
+        pairs: tuple[tuple[int, int], ...] = (),
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "option, given, kept",
+    [
+        ("bare", ["a", 1], ["a", 1]),
+        ("words", ["a"], ["a"]),
+        ("pair", [3, 4], (3, 4)),
+        ("each", [0.5, 1], (0.5, 1)),
+        ("any_of", ["a", None], ("a", None)),
+        ("pairs", [[1, 2], [3, 4]], ([1, 2], [3, 4])),
+    ],
+)
+def test_a_sequence_is_of_the_kind_that_the_task_declares(option, given, kept):
+    assert check_options("listing", Listing, {option: given}) == {option: kept}
+
+
+@pytest.mark.parametrize(
+    "option, given, wanted",
+    [
+        ("bare", 1, "a list"),
+        ("any_of", "ab", "a list"),
+        ("words", [1], "a list of text"),
+        ("pair", [1, 2, 3], "2 numbers"),
+        ("each", ["a"], "a list of a number"),
+    ],
+)
+def test_another_sequence_is_refused_in_words(option, given, wanted):
+    with pytest.raises(ValueError, match=f"option {option} of listing must be {wanted}, got "):
+        check_options("listing", Listing, {option: given})
 
 
 def test_tasks_need_neither_torch_nor_transformers():

@@ -59,7 +59,8 @@ def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str,
                 f"task {name!r} has no option {option!r}; its options: {', '.join(known)}"
             )
         hint = hints.get(option, Any)
-        value = tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list | tuple):
+            value = list(value) if _wants_list(hint) else tuple(value)
         if not is_of(value, hint):
             raise ValueError(
                 f"option {option} of {name} must be {type_said(hint)}, got {value!r:.60}"
@@ -68,18 +69,31 @@ def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str,
     return checked
 
 
+def _wants_list(hint: Any) -> bool:
+    """Whether a sequence is wanted as a list; all others get a tuple."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return any(list in (one, get_origin(one)) for one in kinds)
+
+
+def _of_each(hint: Any) -> tuple[Any, ...] | None:
+    """What a list or a tuple declares of its elements, ``(type, ...)`` for any number of one type;
+    None for what is no sequence."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind not in (list, tuple):
+        return None
+    return inner if kind is tuple and inner else (inner[0] if inner else Any, ...)
+
+
 def is_of(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, for those that JSON's values can be of."""
     if get_origin(hint) in (Union, types.UnionType):
         return any(is_of(value, one) for one in get_args(hint))
-    if get_origin(hint) is tuple:
-        if not isinstance(value, tuple):
+    each = _of_each(hint)
+    if each is not None:
+        if not isinstance(value, list | tuple):
             return False
-        inner = get_args(hint)
-        inner = inner[:1] * len(value) if inner[1:] == (...,) else inner
-        return len(value) == len(inner) and all(map(is_of, value, inner))
-    if get_origin(hint) is list:
-        return isinstance(value, (list, tuple)) and all(is_of(v, get_args(hint)[0]) for v in value)
+        each = each[:1] * len(value) if each[1:] == (...,) else each
+        return len(value) == len(each) and all(map(is_of, value, each))
     if get_origin(hint) is dict:
         return isinstance(value, dict)
     if hint in (None, type(None)):
@@ -95,12 +109,10 @@ def type_said(hint: Any) -> str:
     """A type in words, without None, which is left out rather than given."""
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join(type_said(one) for one in get_args(hint) if one is not type(None))
-    inner = get_args(hint)
-    if get_origin(hint) is tuple:
-        return (
-            f"a list of {type_said(inner[0])}" if inner[1:] == (...,) else f"{len(inner)} numbers"
-        )
-    if get_origin(hint) is list:
-        return f"a list of {type_said(inner[0])}"
+    each = _of_each(hint)
+    if each == (Any, ...):
+        return "a list"
+    if each is not None:
+        return f"a list of {type_said(each[0])}" if each[1:] == (...,) else f"{len(each)} numbers"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
