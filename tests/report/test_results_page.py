@@ -57,7 +57,7 @@ def test_the_page_begins_with_what_was_found_and_ends_with_how_it_is_read(tmp_pa
 def test_a_study_without_runs_is_one_sentence(tmp_path):
     text = page_of(tmp_path, sft=gains(0.1, 0.2, 0.3))
     cells = text.partition("\n## sft-long: ")[2].partition("\n## ")[0]
-    assert cells.count("Registered, not run yet: 10 contrasts, 4 primary; see [sft-long.y") == 1
+    assert cells.count("Registered, not run yet: 24 contrasts, 6 primary; see [sft-long.y") == 1
     assert "| difference |" not in cells and "seconds of training" not in cells
 
 
