@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import stats
 from percbal.evaluate.accuracies import pass_at
 from percbal.evaluate.diagnose import measure
 from percbal.evaluate.generation import Completion
-from percbal.evaluate.intervals import mean_interval, wilson_interval
+from percbal.evaluate.intervals import mean_interval, paired_difference, wilson_interval
 from percbal.evaluate.questions import asked_in_text, usable_difficulty
 from percbal.evaluate.result_text import result_text
 from percbal.responses.asking import Asking
@@ -67,6 +68,36 @@ def test_who_is_blind_reasons_from_what_it_guessed():
     assert (found["a_r"], found["a_r_text"], found["reasoning"]) == (1.0, 1.0, 1.0)
     assert 0 < found["perception_f1"] < 1
     assert result.errors["perception"] == 6
+
+
+def rooms(result):
+    return {name: accuracy.value for name, accuracy in result.headroom.items()}
+
+
+def test_headroom_is_what_a_lacks_for_errors_of_one_segment():
+    """Blind, perfect, and right in spite of what it says it saw."""
+    seen = TRUE[7].response
+    blind = diagnosed(by(lambda q, way: seen if way == "image" else q.response))
+    assert rooms(blind) == {"perception": 1.0, "reasoning": 0.0}
+    assert rooms(diagnosed(Oracle())) == {"perception": 0.0, "reasoning": 0.0}
+    guessed = diagnosed(by(lambda q, way: response(one_cell_off(q), answer_of(q))))
+    assert rooms(guessed) == {"perception": 0.0, "reasoning": -1.0}
+    seen_only = by(lambda q, way: response(q.perception, wrong_answer(q)))
+    assert rooms(diagnosed(seen_only)) == {"perception": 0.0, "reasoning": 1.0}
+
+
+def test_headroom_pairs_what_each_instance_did():
+    """Two of six are misread: a = a_p = 4/6, a_r = 1."""
+    seen = TRUE[7].response
+    result = diagnosed(by(lambda q, way: seen if way == "image" and q.index < 2 else q.response))
+    room = result.headroom["perception"]
+    assert room.value == pytest.approx(2 / 6) and room.n == 6
+    told, image = [1.0] * 6, [0.0] * 2 + [1.0] * 4
+    assert tuple(room)[:3] == paired_difference(told, image)
+    assert result.to_dict()["headroom"]["perception"]["value"] == room.value
+    assert re.search(r"\nperception +0\.333 +\[.*\] +a_r - a: ", result_text(result))
+    without = diagnosed(Oracle(), ways=("image",))
+    assert rooms(without) == {"reasoning": 0.0}
 
 
 def test_one_wrong_cell_is_no_right_perception_and_all_but_a_part_of_it():

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from math import comb
 from typing import NamedTuple
 
-from percbal.evaluate.intervals import Interval, mean_interval, wilson_interval
+from percbal.evaluate.intervals import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    wilson_interval,
+)
 from percbal.evaluate.names import ACCURACIES, EXACT, MEANS
 from percbal.evaluate.records import Record
 
@@ -40,6 +45,26 @@ def measured(records: Sequence[Record]) -> dict[str, Accuracy]:
         if judged or name == "reasoning":
             found[name] = _accuracy(judged, is_share=name not in MEANS)
     return found
+
+
+def headroom(records: Sequence[Record]) -> dict[str, Accuracy]:
+    """How much higher a would be without the errors of one segment, all else as it is.
+
+    ``perception``: a_r - a, if every picture were seen rightly; not there if a_r was not asked.
+    ``reasoning``: a_p - a, if those that are seen rightly were solved, and no others. The mean over
+    instances in [-1, 1], with `paired_difference`'s interval; n instances.
+    """
+    a = _means(records, "a")
+    found = {}
+    for segment, name in (("perception", "a_r"), ("reasoning", "a_p")):
+        if getattr(records[0], name) is not None:
+            found[segment] = Accuracy(*paired_difference(_means(records, name), a), len(records))
+    return found
+
+
+def _means(records: Sequence[Record], name: str) -> list[float]:
+    """(n,) of every instance, over its completions."""
+    return [sum(of) / len(of) for of in (_values(record, name) for record in records)]
 
 
 def _values(record: Record, name: str) -> list[float]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from percbal.evaluate.accuracies import Accuracy, measured, pass_at_k
+from percbal.evaluate.accuracies import Accuracy, headroom, measured, pass_at_k
 from percbal.evaluate.difficulty import curves
 from percbal.evaluate.intervals import Interval
 from percbal.evaluate.names import ERRORS, RIGHT, VERSION
@@ -35,6 +35,11 @@ class Diagnosis:
     def accuracies(self) -> dict[str, Accuracy]:
         """By name, those that were asked."""
         return measured(self.records)
+
+    @cached_property
+    def headroom(self) -> dict[str, Accuracy]:
+        """``perception`` and ``reasoning``: how much higher a would be without errors in it."""
+        return headroom(self.records)
 
     @property
     def a(self) -> Interval:
@@ -104,6 +109,7 @@ class Diagnosis:
             "seed": self.seed,
             "options": {"ways": list(self.ways), "samples": self.samples, **self.options},
             "accuracies": _as_json(self.records),
+            "headroom": {name: room._asdict() for name, room in self.headroom.items()},
             "pass_at_k": {
                 name: {k: value._asdict() for k, value in by_k.items()}
                 for name, by_k in self.pass_at_k.items()

@@ -8,6 +8,11 @@ from typing import Any
 from percbal.evaluate.diagnosis import Diagnosis
 from percbal.evaluate.names import MEANING
 
+HEADROOM = {
+    "perception": "a_r - a: if every picture were seen rightly",
+    "reasoning": "a_p - a: if every picture that is seen rightly were solved",
+}
+
 
 def result_text(result: Diagnosis) -> str:
     """The accuracies, the errors, and the accuracies by difficulty."""
@@ -16,6 +21,10 @@ def result_text(result: Diagnosis) -> str:
         for name, accuracy in result.accuracies.items()
     ]
     parts = [table([["", "value", "95% interval", "n", ""], *rows])]
+    room = [
+        [name, *cells(found._asdict()), HEADROOM[name]] for name, found in result.headroom.items()
+    ]
+    parts.append(table([["headroom of a", "value", "95% interval", ""], *room]))
     if result.pass_at_k:
         ks = [
             [name, *(" ".join(cells(value._asdict())) for value in by_k.values())]
