@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from percbal.report import evidence_headroom as headroom
 from percbal.report.evidence_contrasts import asked_afterwards, contrast_tables, predictions
 from percbal.report.evidence_doses import dose_table, foretold_table
 from percbal.report.evidence_headline import headline, write_headline
@@ -55,7 +56,7 @@ def write_page(docs: Path) -> Path:
     ]
     found = [(registration, lines, effects(registration, lines)) for registration, lines in studies]
     refuse_other_rates([line for _, lines in studies for line in lines])
-    parts = [HEAD, *_top(found)]
+    parts = [HEAD, *_top(found), *_headroom(docs / "images", found)]
     for registration, lines, each in found:
         if (plan := registration.planned.get(MAIN)) is not None:
             write_headline(docs.parent / "README.md", headline(lines, each, MAIN, PLAIN, plan))
@@ -81,6 +82,18 @@ def _top(found: Sequence[tuple[Registration, Sequence[Line], Sequence[Effect]]])
     ]
     parts = [summary(begun), overview(begun)] if begun else []
     return [*parts, f"Registered, not run yet: {', '.join(waiting)}." if waiting else ""]
+
+
+def _headroom(
+    images: Path, found: Sequence[tuple[Registration, Sequence[Line], Sequence[Effect]]]
+) -> list[str]:
+    """Of all cells together; nothing before two of them have runs."""
+    cells = headroom.cells_of([line for _, lines, _ in found for line in lines])
+    if len(cells) < 2:
+        return []
+    write_svg(headroom.headroom_figure(cells), images / headroom.PICTURE)
+    picture = f"![{headroom.TITLE}](images/{headroom.PICTURE})"
+    return [headroom.SAID, headroom.headroom_table(cells), picture]
 
 
 def _study(
