@@ -96,6 +96,8 @@ def test_headroom_pairs_what_each_instance_did():
     assert tuple(room)[:3] == paired_difference(told, image)
     assert result.to_dict()["headroom"]["perception"]["value"] == room.value
     assert re.search(r"\nperception +0\.333 +\[.*\] +a_r - a: ", result_text(result))
+    sampled = by(lambda q, way: seen if way == "image" and q.sample else q.response)
+    assert rooms(diagnosed(sampled, samples=2)) == {"perception": 0.5, "reasoning": 0.0}
     without = diagnosed(Oracle(), ways=("image",))
     assert rooms(without) == {"reasoning": 0.0}
 

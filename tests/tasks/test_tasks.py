@@ -159,6 +159,8 @@ class Listing:
         each: tuple[float, ...] = (),
         any_of: tuple = (),  # type: ignore[type-arg]
         pairs: tuple[tuple[int, int], ...] = (),
+        rows: list[list[int]] | None = None,
+        either: str | tuple[str, ...] = "",
     ) -> None: ...
 
 
@@ -170,7 +172,9 @@ class Listing:
         ("pair", [3, 4], (3, 4)),
         ("each", [0.5, 1], (0.5, 1)),
         ("any_of", ["a", None], ("a", None)),
-        ("pairs", [[1, 2], [3, 4]], ([1, 2], [3, 4])),
+        ("pairs", [[1, 2], [3, 4]], ((1, 2), (3, 4))),
+        ("rows", [[1, 2], [3]], [[1, 2], [3]]),
+        ("either", ["a"], ("a",)),
     ],
 )
 def test_a_sequence_is_of_the_kind_that_the_task_declares(option, given, kept):
@@ -184,6 +188,8 @@ def test_a_sequence_is_of_the_kind_that_the_task_declares(option, given, kept):
         ("any_of", "ab", "a list"),
         ("words", [1], "a list of text"),
         ("pair", [1, 2, 3], "2 numbers"),
+        ("pairs", [[1, 2], [3]], "a list of 2 numbers"),
+        ("rows", "ab", "a list of a list of a whole number"),
         ("each", ["a"], "a list of a number"),
     ],
 )

@@ -50,14 +50,14 @@ def measured(records: Sequence[Record]) -> dict[str, Accuracy]:
 def headroom(records: Sequence[Record]) -> dict[str, Accuracy]:
     """How much higher a would be without the errors of one segment, all else as it is.
 
-    ``perception``: a_r - a, if every picture were seen rightly; not there if a_r was not asked.
-    ``reasoning``: a_p - a, if those that are seen rightly were solved, and no others. The mean over
-    instances in [-1, 1], with `paired_difference`'s interval; n instances.
+    ``perception``: a_r - a, if every picture were seen rightly; not there without a_r of every
+    record. ``reasoning``: a_p - a, if those that are seen rightly were solved, and no others. The
+    mean over instances in [-1, 1], with `paired_difference`'s interval; n instances.
     """
     a = _means(records, "a")
     found = {}
     for segment, name in (("perception", "a_r"), ("reasoning", "a_p")):
-        if getattr(records[0], name) is not None:
+        if records and all(_values(record, name) for record in records):
             found[segment] = Accuracy(*paired_difference(_means(records, name), a), len(records))
     return found
 

@@ -10,7 +10,7 @@ from percbal.evaluate.names import MEANING
 
 HEADROOM = {
     "perception": "a_r - a: if every picture were seen rightly",
-    "reasoning": "a_p - a: if every picture that is seen rightly were solved",
+    "reasoning": "a_p - a: if those that are seen rightly were solved, and no others",
 }
 
 

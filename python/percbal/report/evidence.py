@@ -93,7 +93,7 @@ def _headroom(
         return []
     write_svg(headroom.headroom_figure(cells), images / headroom.PICTURE)
     picture = f"![{headroom.TITLE}](images/{headroom.PICTURE})"
-    return [headroom.SAID, headroom.headroom_table(cells), picture]
+    return [headroom.SAID, headroom.headroom_table(cells), picture, headroom.CAPTION]
 
 
 def _study(

@@ -43,7 +43,7 @@ def load_class(path: str) -> Any:
 
 
 def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, lists as tuples where the task wants these.
+    """The options, sequences as lists where the task declares these, and else as tuples.
 
     ValueError for an option that the task does not have, or of another type than it declares.
     """
@@ -59,8 +59,7 @@ def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str,
                 f"task {name!r} has no option {option!r}; its options: {', '.join(known)}"
             )
         hint = hints.get(option, Any)
-        if isinstance(value, list | tuple):
-            value = list(value) if _wants_list(hint) else tuple(value)
+        value = _as_declared(value, hint)
         if not is_of(value, hint):
             raise ValueError(
                 f"option {option} of {name} must be {type_said(hint)}, got {value!r:.60}"
@@ -69,10 +68,21 @@ def check_options(name: str, made_by: Any, options: dict[str, Any]) -> dict[str,
     return checked
 
 
-def _wants_list(hint: Any) -> bool:
-    """Whether a sequence is wanted as a list; all others get a tuple."""
+def _as_declared(value: Any, hint: Any) -> Any:
+    """A sequence, and those in it, as a list where the type is one, and else as a tuple."""
+    if not isinstance(value, list | tuple):
+        return value
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return any(list in (one, get_origin(one)) for one in kinds)
+    kind = next((one for one in kinds if _of_each(one)), tuple)
+    each = _each_of(kind, len(value))
+    made = [_as_declared(v, each[i] if i < len(each) else Any) for i, v in enumerate(value)]
+    return made if list in (kind, get_origin(kind)) else tuple(made)
+
+
+def _each_of(hint: Any, n: int) -> tuple[Any, ...]:
+    """The type of every element of a sequence of ``n``; of another number if it declares that."""
+    each = _of_each(hint) or ()
+    return each[:1] * n if each[1:] == (...,) else each
 
 
 def _of_each(hint: Any) -> tuple[Any, ...] | None:
@@ -88,11 +98,10 @@ def is_of(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, for those that JSON's values can be of."""
     if get_origin(hint) in (Union, types.UnionType):
         return any(is_of(value, one) for one in get_args(hint))
-    each = _of_each(hint)
-    if each is not None:
+    if _of_each(hint):
         if not isinstance(value, list | tuple):
             return False
-        each = each[:1] * len(value) if each[1:] == (...,) else each
+        each = _each_of(hint, len(value))
         return len(value) == len(each) and all(map(is_of, value, each))
     if get_origin(hint) is dict:
         return isinstance(value, dict)
@@ -108,7 +117,8 @@ def is_of(value: Any, hint: Any) -> bool:
 def type_said(hint: Any) -> str:
     """A type in words, without None, which is left out rather than given."""
     if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(type_said(one) for one in get_args(hint) if one is not type(None))
+        said = [type_said(one) for one in get_args(hint) if one is not type(None)]
+        return " or ".join(dict.fromkeys(said))
     each = _of_each(hint)
     if each == (Any, ...):
         return "a list"
