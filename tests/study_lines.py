@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+from percbal.report.evidence import write_page
 from percbal.study.registration import read_registration
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -54,3 +57,14 @@ def dose_lines():
         line("agreement", study="dose", exact_p=0.2, a=0.15, **signals),
         line("outcome", study="dose", exact_p=0.2, a=0.1, **{"signal_outcome.start": 0.6}),
     ]
+
+
+def page_of(folder, **studies):
+    """The page of made-up lines, by the name of their file."""
+    shutil.copytree(DOCS / "studies", folder / "studies")
+    (folder / "results").mkdir()
+    for name, lines in studies.items():
+        said = read_registration(folder / "studies" / f"{name}.yaml").hash
+        lines = [json.dumps({**each, "registered": said}) for each in lines]
+        (folder / "results" / f"{name}.jsonl").write_text("\n".join(lines))
+    return write_page(folder).read_text()

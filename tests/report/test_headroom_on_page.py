@@ -1,16 +1,11 @@
-"""What a weight on perception gains over the headroom that it has, in every cell."""
+"""Gains in a beside the headroom in perception that token-mean leaves, in every cell."""
 
 from __future__ import annotations
 
-import json
-import shutil
-
 import pytest
-from study_lines import DOCS, line
+from study_lines import line, page_of
 
-from percbal.report.evidence import write_page
 from percbal.report.evidence_headroom import PICTURE, cells_of, headroom_figure, headroom_table
-from percbal.study.registration import read_registration
 
 
 def cell(study, room, *gains, bases=(1, 2)):
@@ -71,15 +66,9 @@ def test_each_panel_has_the_gains_of_its_arm(panel, title, up, down):
 
 @pytest.mark.parametrize("both", [True, False])
 def test_the_page_has_it_once_two_cells_were_run(both, tmp_path):
-    shutil.copytree(DOCS / "studies", tmp_path / "studies")
-    (tmp_path / "results").mkdir()
     made = {"sft": cell("sft-sudoku", 0.25, 0.1, 0.2)}
     if both:
         made["sft-coloring"] = cell("sft-coloring", 0.02, -0.05, -0.1)
-    for name, lines in made.items():
-        said = read_registration(tmp_path / "studies" / f"{name}.yaml").hash
-        lines = [json.dumps({**each, "registered": said}) for each in lines]
-        (tmp_path / "results" / f"{name}.jsonl").write_text("\n".join(lines))
-    text = write_page(tmp_path).read_text()
+    text = page_of(tmp_path, **made)
     assert ("\n## Gains and headroom\n" in text) is both
     assert (tmp_path / "images" / PICTURE).exists() is both

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from dataclasses import replace
 
 import pytest
-from study_lines import DOCS, SFT, dose_lines, gains, line
+from study_lines import DOCS, SFT, dose_lines, gains, line, page_of
 
 from percbal.cli.main import main
 from percbal.report.evidence import write_page
@@ -19,18 +18,6 @@ from percbal.report.evidence_summary import overview
 from percbal.report.evidence_sweep import sweep_figure
 from percbal.study.afterwards import Afterwards, read_afterwards
 from percbal.study.contrasts import effects
-from percbal.study.registration import read_registration
-
-
-def page_of(folder, **studies):
-    """The page of made-up lines, by the name of their file."""
-    shutil.copytree(DOCS / "studies", folder / "studies")
-    (folder / "results").mkdir()
-    for name, lines in studies.items():
-        said = read_registration(folder / "studies" / f"{name}.yaml").hash
-        lines = [json.dumps({**each, "registered": said}) for each in lines]
-        (folder / "results" / f"{name}.jsonl").write_text("\n".join(lines))
-    return write_page(folder).read_text()
 
 
 def test_the_page_shows_every_effect_with_its_verdict(tmp_path):

@@ -54,17 +54,18 @@ def headroom(records: Sequence[Record]) -> dict[str, Accuracy]:
     record. ``reasoning``: a_p - a, if those that are seen rightly were solved, and no others. The
     mean over instances in [-1, 1], with `paired_difference`'s interval; n instances.
     """
-    a = _means(records, "a")
+    a = _means([_values(record, "a") for record in records])
     found = {}
     for segment, name in (("perception", "a_r"), ("reasoning", "a_p")):
-        if records and all(_values(record, name) for record in records):
-            found[segment] = Accuracy(*paired_difference(_means(records, name), a), len(records))
+        values = [_values(record, name) for record in records]
+        if records and all(values):
+            found[segment] = Accuracy(*paired_difference(_means(values), a), len(records))
     return found
 
 
-def _means(records: Sequence[Record], name: str) -> list[float]:
+def _means(values: Sequence[Sequence[float]]) -> list[float]:
     """(n,) of every instance, over its completions."""
-    return [sum(of) / len(of) for of in (_values(record, name) for record in records)]
+    return [sum(of) / len(of) for of in values]
 
 
 def _values(record: Record, name: str) -> list[float]:
@@ -79,7 +80,7 @@ def _accuracy(values: Sequence[Sequence[float]], is_share: bool) -> Accuracy:
         return Accuracy(None, None, None, 0)
     if is_share and max(map(len, values)) == 1:
         return Accuracy(*wilson_interval(int(sum(of[0] for of in values)), n), n)
-    return Accuracy(*mean_interval([sum(of) / len(of) for of in values]), n)
+    return Accuracy(*mean_interval(_means(values)), n)
 
 
 def pass_at(k: int, right: int, n: int) -> float:
